@@ -1,0 +1,1 @@
+"""The frozen and trained networks behind small wrappers."""

@@ -1,0 +1,1 @@
+"""Diffusion mathematics: pure functions of tensors, no Lightning, no input or output."""

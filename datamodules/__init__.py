@@ -1,0 +1,1 @@
+"""Datamodules, imported as ``consistency_tta.datamodules``."""

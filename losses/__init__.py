@@ -1,0 +1,1 @@
+"""Loss plugins, imported as ``consistency_tta.losses``."""
