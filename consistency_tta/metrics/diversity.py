@@ -1,0 +1,75 @@
+"""Diversity: how far apart lie the sounds made for one and the same prompt.
+
+A model that has collapsed makes one sound per prompt, and its pairwise distances are near 0 while its quality may look
+fine. Mean pairwise distance between outputs of one condition follows Jun-Yan Zhu et al., "Toward Multimodal
+Image-to-Image Translation", 2017, https://arxiv.org/abs/1711.11586, section 5.1 ("Diversity"), with audio embeddings in
+place of LPIPS.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+
+def mean_pairwise_distance(embeddings: Tensor) -> Tensor:
+    """Mean Euclidean distance of the N (N - 1) / 2 pairs of embeddings (N, D), a scalar in float64.
+
+    Raises:
+        ValueError: there are fewer than two embeddings.
+    """
+    if embeddings.ndim != 2 or len(embeddings) < 2:
+        raise ValueError(f"expected at least two embeddings (N, D), got shape {tuple(embeddings.shape)}")
+    return torch.pdist(embeddings.double()).mean()
+
+
+class PromptDiversity(Metric):
+    """Mean over the prompts of the mean Euclidean distance between the embeddings of a prompt's sounds.
+
+    Prompts with a single sound have no pair and do not count. A prompt's sounds may come in any batch and process.
+
+    Args:
+        **kwargs: of :class:`torchmetrics.Metric`.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    plot_lower_bound = 0.0
+
+    embeddings: list[Tensor]
+    prompts: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("embeddings", [], dist_reduce_fx="cat")
+        self.add_state("prompts", [], dist_reduce_fx="cat")
+
+    def update(self, embeddings: Tensor, prompts: Tensor) -> None:
+        """Take in embeddings (B, D) and which prompt each belongs to, integers (B,), the same in all processes."""
+        if embeddings.ndim != 2 or prompts.shape != embeddings.shape[:1]:
+            raise ValueError(
+                "expected embeddings (B, D) and prompt numbers (B,), "
+                f"got shapes {tuple(embeddings.shape)} and {tuple(prompts.shape)}"
+            )
+        if prompts.is_floating_point():
+            raise ValueError(f"expected integers that number the prompts, got {prompts.dtype}")
+        self.embeddings.append(embeddings.detach())
+        self.prompts.append(prompts)
+
+    def compute(self) -> Tensor:
+        """The diversity of all sounds taken in, a scalar in float64.
+
+        Raises:
+            ValueError: no prompt has two sounds.
+        """
+        embeddings = dim_zero_cat(self.embeddings) if self.prompts else torch.empty(0, 1)
+        prompts = dim_zero_cat(self.prompts) if self.prompts else torch.empty(0, dtype=torch.long)
+        numbers, counts = prompts.unique(return_counts=True)
+        if not (counts > 1).any():
+            raise ValueError("diversity needs at least two sounds of one prompt: generate several per prompt")
+        return torch.stack([mean_pairwise_distance(embeddings[prompts == n]) for n in numbers[counts > 1]]).mean()
