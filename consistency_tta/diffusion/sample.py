@@ -1,0 +1,120 @@
+"""Generation of latents: the teacher's way (many solver steps) and the student's (one query, or a few)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from diffusers.utils import logging
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from consistency_tta.contracts import Conditioning, Denoiser, NoiseSchedule, Solver
+from consistency_tta.diffusion.grid import UniformGrid
+from consistency_tta.diffusion.noise import add_noise
+
+
+@torch.no_grad()
+def sample_diffusion(
+    denoiser: Denoiser,
+    solver: Solver,
+    grid_times: Tensor,
+    noise: Tensor,
+    conditioning: Conditioning,
+    progress: bool = False,
+) -> Tensor:
+    """Generate by solving the probability-flow ODE from pure noise.
+
+    Args:
+        denoiser: the teacher, usually guided.
+        solver: any solver.
+        grid_times: (N + 1,) from a time grid, falling strictly from num_train_timesteps to 0; best on the CPU.
+        noise: standard normal (B, C, T, F).
+        conditioning: for B examples.
+        progress: whether to show a progress bar.
+
+    Returns:
+        z_0 (B, C, T, F), of the noise's dtype.
+
+    Raises:
+        ValueError: if ``grid_times`` is not so.
+    """
+    times = grid_times.tolist()
+    start = float(denoiser.schedule.num_train_timesteps)
+    if len(times) < 2 or times[-1] != 0:
+        raise ValueError(f"grid_times must fall from {start:g} to 0, but is {times}: make it with a TimeGrid")
+    _check_falling(times, start, "grid_times")
+    z_t = _prior(denoiser.schedule, noise)
+    steps = list(pairwise(times))
+    for t, s in logging.tqdm(steps, desc="diffusion", disable=not progress):
+        z_t = solver(denoiser, z_t, _fill(t, noise), _fill(s, noise), conditioning)
+    return z_t
+
+
+@torch.no_grad()
+def sample_consistency(
+    denoiser: Denoiser,
+    noise: Tensor,
+    conditioning: Conditioning,
+    times: Sequence[float] | Tensor,
+    generator: torch.Generator | list[torch.Generator] | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Generate with a consistency model: one query, or several with fresh noise before each but the first.
+
+    Song, Dhariwal, Chen, Sutskever, "Consistency Models", 2023, https://arxiv.org/abs/2303.01469, algorithm 1 (in
+    variance-preserving form).
+
+    Args:
+        denoiser: the student.
+        noise: standard normal (B, C, T, F).
+        conditioning: for B examples, with the guidance scale if the student has learnt guidance.
+        times: one for each query, falling strictly from num_train_timesteps, all above 0 (:func:`consistency_times`).
+        generator: draws the fresh noise; one for the batch, or one for each example.
+        progress: whether to show a progress bar.
+
+    Returns:
+        z_0 (B, C, T, F), of the noise's dtype.
+
+    Raises:
+        ValueError: if ``times`` is not so.
+    """
+    schedule = denoiser.schedule
+    times = [float(time) for time in times]
+    _check_falling(times, float(schedule.num_train_timesteps), "times")
+    if times[-1] <= 0:
+        raise ValueError(f"a denoiser is defined for times above 0, but times is {times}: leave out the last")
+    z_t = _prior(schedule, noise)
+    z_0 = denoiser(z_t, _fill(times[0], noise), conditioning).to(noise.dtype)
+    for time in logging.tqdm(times[1:], desc="consistency", disable=not progress):
+        epsilon = randn_tensor(noise.shape, generator=generator, device=noise.device, dtype=noise.dtype)
+        z_t = add_noise(schedule, z_0, epsilon, _fill(time, noise))
+        z_0 = denoiser(z_t, _fill(time, noise), conditioning).to(noise.dtype)
+    return z_0
+
+
+def consistency_times(schedule: NoiseSchedule, num_steps: int) -> Tensor:
+    """Equally spaced query times, from num_train_timesteps down to above 0; (num_steps,) float64 on the CPU.
+
+    Raises:
+        ValueError: if ``num_steps`` is not from 1 to num_train_timesteps.
+    """
+    return UniformGrid()(schedule, num_steps)[:-1]
+
+
+def _check_falling(times: list[float], start: float, name: str) -> None:
+    if not times or times[0] != start or any(s >= t for t, s in pairwise(times)):
+        raise ValueError(f"{name} must start at num_train_timesteps = {start:g} and fall strictly, but is {times}")
+
+
+def _fill(time: float, like: Tensor) -> Tensor:
+    """A time for all B examples (B,), in at least float32."""
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return torch.full(like.shape[:1], time, device=like.device, dtype=dtype)
+
+
+def _prior(schedule: NoiseSchedule, noise: Tensor) -> Tensor:
+    # Through alpha and sigma alone, which any NoiseSchedule has.
+    start = _fill(float(schedule.num_train_timesteps), noise)
+    return add_noise(schedule, torch.zeros_like(noise), noise, start)

@@ -1,0 +1,88 @@
+"""Weightings: how much the squared error of z_0 counts at noise level t.
+
+An error e of z_0 is an error (alpha_t / sigma_t) e of epsilon and e / sigma_t of v. So the weight SNR(t) makes the
+plain epsilon loss, SNR(t) + 1 = 1 / sigma_t^2 the plain v loss, and a weight lambda on v's squared error is
+lambda (SNR + 1) here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from consistency_tta.contracts import NoiseSchedule, Weighting
+
+
+class Uniform(Weighting):
+    """Every noise level counts the same: the plain z_0 loss."""
+
+    def forward(self, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+        """Weights (B,) of one at t (B,)."""
+        return torch.ones_like(schedule.ratio(t))
+
+
+class SNRPlusOne(Weighting):
+    """SNR(t) + 1: the plain v-prediction loss, expressed on z_0.
+
+    Salimans, Ho, "Progressive Distillation for Fast Sampling of Diffusion Models", 2022, https://arxiv.org/abs/2202.00512,
+    section 4.
+    """
+
+    def forward(self, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+        """Weights (B,) at t (B,) > 0."""
+        return schedule.snr(t) + 1
+
+
+class MinSNR(Weighting):
+    """min(SNR(t), gamma).
+
+    Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", 2023, https://arxiv.org/abs/2303.09556,
+    section 3.4. The same loss as TANGO's weight min(SNR, gamma) / (SNR + 1) on v.
+
+    Made for training diffusion models, where all steps together make the sound. For distillation into one query
+    beware: over an 18-step :class:`~consistency_tta.diffusion.grid.LinspaceGrid` of SD-2.1's schedule the top step, the
+    only one a one-query generation uses, gets 0.02 % of the total weight. See :class:`FlooredMinSNR`.
+
+    Args:
+        gamma: the largest weight, > 0; 5 in the paper.
+
+    Raises:
+        ValueError: if ``gamma`` is not above 0.
+    """
+
+    def __init__(self, gamma: float = 5.0) -> None:
+        super().__init__()
+        if not gamma > 0:
+            raise ValueError(f"gamma must be above 0 (5 in Hang et al. 2023), but is {gamma!r}")
+        self.gamma = gamma
+
+    def forward(self, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+        """Weights (B,) at t (B,)."""
+        return schedule.snr(t).clamp(max=self.gamma)
+
+
+class FlooredMinSNR(Weighting):
+    """SNR(t) clamped to [floor, gamma]: Min-SNR that does not starve the noisiest steps.
+
+    A consistency model answers a one-query generation at t = T alone, where Min-SNR's weight is 1 / 213 for SD-2.1's
+    schedule, a thousandth of its weight at low noise. With a floor, the noisiest steps count at least floor / gamma as
+    much as the cleanest.
+
+    Args:
+        gamma: the largest weight.
+        floor: the smallest weight; 0 < floor <= gamma.
+
+    Raises:
+        ValueError: if not 0 < floor <= gamma.
+    """
+
+    def __init__(self, gamma: float = 5.0, floor: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < floor <= gamma:
+            raise ValueError(f"floor and gamma must satisfy 0 < floor <= gamma, but are {floor!r} and {gamma!r}")
+        self.gamma = gamma
+        self.floor = floor
+
+    def forward(self, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+        """Weights (B,) at t (B,)."""
+        return schedule.snr(t).clamp(self.floor, self.gamma)
