@@ -19,14 +19,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 @dataclass
 class TextEmbedding:
@@ -84,6 +80,17 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.captions)
+
+    def first(self, number: int) -> Batch:
+        """The first ``number`` examples."""
+        rows = torch.arange(min(number, len(self)))
+        return Batch(
+            self.captions[:number],
+            self.ids[:number],
+            None if self.waveform is None else self.waveform[rows],
+            None if self.moments is None else self.moments[rows],
+            self.text and self.text.rows(rows),
+        )
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (called by ``DataLoader(pin_memory=True)``)."""

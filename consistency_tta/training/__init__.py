@@ -1,1 +1,16 @@
 """LightningModules and callbacks."""
+
+from consistency_tta.training.autoencoder import AutoencoderTraining
+from consistency_tta.training.callbacks import ExportFolder, LogSounds
+from consistency_tta.training.consistency import ConsistencyDistillation
+from consistency_tta.training.diffusion import LatentDiffusion
+from consistency_tta.training.vocoder import VocoderTraining
+
+__all__ = [
+    "AutoencoderTraining",
+    "ConsistencyDistillation",
+    "ExportFolder",
+    "LatentDiffusion",
+    "LogSounds",
+    "VocoderTraining",
+]

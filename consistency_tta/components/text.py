@@ -1,0 +1,89 @@
+"""Captions to text embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+from transformers import (
+    AutoModelForTextEncoding,
+    AutoTokenizer,
+    ByT5Tokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    T5Config,
+    T5EncoderModel,
+)
+
+from consistency_tta.contracts import TextEmbedding
+
+
+class TextEncoder(nn.Module):
+    """A tokenizer and a Hugging Face text encoder.
+
+    Args:
+        tokenizer: of the encoder.
+        encoder: any model that maps ``input_ids`` and ``attention_mask`` to ``last_hidden_state``.
+        max_length: tokens after which captions are cut.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel, max_length: int = 512) -> None:
+        super().__init__()
+        if not tokenizer("a").input_ids:
+            raise ValueError(f"{type(tokenizer).__name__} makes no tokens of 'a': its vocabulary was not loaded")
+        self.tokenizer = tokenizer
+        self.encoder = encoder
+        self.max_length = min(max_length, tokenizer.model_max_length)
+
+    @classmethod
+    def from_pretrained(cls, name: str) -> TextEncoder:
+        """Load from a Hugging Face folder or hub id, such as ``google/flan-t5-large``."""
+        # AutoTokenizer: the class-specific ones return an empty tokenizer where the hub is out of reach.
+        return cls(AutoTokenizer.from_pretrained(name), AutoModelForTextEncoding.from_pretrained(name))
+
+    def forward(self, captions: Sequence[str]) -> TextEmbedding:
+        """Embed captions; padded to the longest.
+
+        Args:
+            captions: B captions; the empty one stands for "no caption".
+
+        Returns:
+            Embedding (B, tokens, width) and mask (B, tokens).
+        """
+        tokens = self.tokenizer(
+            list(captions), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+        ).to(self.encoder.device)
+        hidden = self.encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
+        return TextEmbedding(hidden, tokens.attention_mask.bool())
+
+
+class ByteTextEncoder(TextEncoder):
+    """An untrained T5 encoder over bytes, to be trained along with a small teacher: no vocabulary, no download.
+
+    Source: Xue et al., "ByT5: Towards a Token-Free Future with Pre-trained Byte-to-Byte Models", 2022,
+    https://arxiv.org/abs/2105.13626
+
+    Args:
+        width: of the embeddings; the U-Net's ``cross_attention_dim``.
+        num_layers: transformer layers.
+        num_heads: attention heads; ``width`` must be a multiple.
+        max_length: bytes after which captions are cut.
+    """
+
+    def __init__(self, width: int = 128, num_layers: int = 3, num_heads: int = 4, max_length: int = 256) -> None:
+        if width % num_heads:
+            raise ValueError(f"expected a width that num_heads={num_heads} divides, got {width}")
+        # No sentinel tokens: 256 bytes and 3 special tokens.
+        tokenizer = ByT5Tokenizer(extra_ids=0)
+        config = T5Config(
+            vocab_size=len(tokenizer),
+            d_model=width,
+            d_kv=width // num_heads,
+            d_ff=2 * width,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            tie_word_embeddings=False,
+        )
+        super().__init__(tokenizer, T5EncoderModel(config), max_length)

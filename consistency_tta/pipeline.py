@@ -1,0 +1,188 @@
+"""A model is a folder, and the folder is a diffusers pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from consistency_tta.components.codec import AudioCodec
+from consistency_tta.components.guidance import GuidanceEmbedding
+from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.text import TextEncoder
+from consistency_tta.components.unet import UNetDenoiser
+from consistency_tta.contracts import Conditioning, Solver, TimeGrid
+from consistency_tta.diffusion.denoise import CFGDenoiser
+from consistency_tta.diffusion.grid import UniformGrid
+from consistency_tta.diffusion.noise import VariancePreservingSchedule
+from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
+from consistency_tta.diffusion.solve import DDIM
+
+
+@dataclass
+class TextToAudioOutput:
+    """Generated sound.
+
+    Attributes:
+        waveform: (B, samples) float32 on the CPU, in [-1, 1].
+        sample_rate: in Hz.
+        latent: (B, C, T, F).
+        queries: how many times the U-Net was evaluated on each sound (guidance counts twice).
+        seconds: time in the U-Net, and in the autoencoder and vocoder.
+    """
+
+    waveform: Tensor
+    sample_rate: int
+    latent: Tensor
+    queries: int
+    seconds: dict[str, float]
+
+
+class TextToAudioPipeline(DiffusionPipeline):
+    """Text to audio, by a diffusion teacher in many queries or by its distilled student in one.
+
+    A folder written half-way through training (an autoencoder without a U-Net, say) is a pipeline, too: what is missing
+    is None, and generating says so.
+
+    Args:
+        mel: front end.
+        vae: autoencoder of mel spectrograms.
+        vocoder: mel to waveform.
+        text_encoder: any Hugging Face text encoder.
+        tokenizer: of the text encoder.
+        unet: teacher or student.
+        scheduler: noise schedule and ``prediction_type``; only its configuration is used.
+        guidance_embedding: for a student that reads the guidance scale.
+        distilled: whether the U-Net is a consistency student, to be asked once.
+    """
+
+    _optional_components = (  # type: ignore[assignment]  # diffusers wants a list, and mutates nothing
+        ["mel", "vae", "vocoder", "text_encoder", "tokenizer", "unet", "scheduler", "guidance_embedding"]
+    )
+    model_cpu_offload_seq = "text_encoder->unet->vae->vocoder"
+
+    def __init__(
+        self,
+        mel: MelSpectrogram | None = None,
+        vae: AutoencoderKL | None = None,
+        vocoder: PreTrainedModel | None = None,
+        text_encoder: PreTrainedModel | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        unet: UNet2DConditionModel | None = None,
+        scheduler: DDIMScheduler | None = None,
+        guidance_embedding: GuidanceEmbedding | None = None,
+        distilled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            mel=mel,
+            vae=vae,
+            vocoder=vocoder,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            guidance_embedding=guidance_embedding,
+        )
+        self.register_to_config(distilled=distilled)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> TextToAudioPipeline:
+        """Load a model folder, or a hub id; see ``diffusers.DiffusionPipeline.from_pretrained``."""
+        name = str(pretrained_model_name_or_path)
+        if Path(name).exists() and not (Path(name) / "model_index.json").exists():
+            raise FileNotFoundError(
+                f"{name} is no model folder: it has no model_index.json. Make one with `consistency-tta export`."
+            )
+        # Low-memory loading needs accelerate, which nothing else here does.
+        return super().from_pretrained(name, **({"low_cpu_mem_usage": False} | kwargs))
+
+    def require(self, *names: str) -> None:
+        """Raise if one of the named components is missing."""
+        missing = [name for name in names if getattr(self, name) is None]
+        if missing:
+            raise ValueError(
+                f"the model in {self.config.get('_name_or_path') or 'memory'} lacks {', '.join(missing)}; "
+                "train what is missing, or point to the folder of a later stage"
+            )
+
+    @property
+    def codec(self) -> AudioCodec:
+        """Mel front end, autoencoder and vocoder as one."""
+        self.require("mel", "vae")
+        return AudioCodec(self.mel, self.vae, self.vocoder)
+
+    @property
+    def text(self) -> TextEncoder:
+        """Tokenizer and text encoder as one."""
+        self.require("text_encoder", "tokenizer")
+        return TextEncoder(self.tokenizer, self.text_encoder)
+
+    @property
+    def denoiser(self) -> UNetDenoiser:
+        """The U-Net as an estimate of the clean latent."""
+        self.require("unet", "scheduler")
+        schedule = VariancePreservingSchedule.from_scheduler_config(self.scheduler.config).to(self.unet.device)
+        return UNetDenoiser(self.unet, schedule, self.scheduler.config.prediction_type, self.guidance_embedding)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        guidance_scale: float = 3.0,
+        num_inference_steps: int | None = None,
+        solver: Solver | None = None,
+        grid: TimeGrid | None = None,
+        latents: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> TextToAudioOutput:
+        """Generate one sound per prompt.
+
+        Args:
+            prompt: B captions.
+            guidance_scale: w; 1 is the plain conditional model, more follows the text more closely.
+            num_inference_steps: 1 for a student (more re-noise and refine), 50 for a teacher.
+            solver: of a teacher; DDIM by default.
+            grid: times of a teacher's solver; uniform by default.
+            latents: starting noise (B, C, T, F), drawn from a unit normal; fix it to compare models.
+            generator: draws the noise where no ``latents`` are given.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        codec, text, denoiser = self.codec, self.text, self.denoiser
+        self.require("vocoder")
+        if latents is None:
+            shape = (len(prompts), self.unet.config.in_channels, *self.unet.config.sample_size)
+            latents = torch.randn(shape, generator=generator, device=generator.device if generator else "cpu")
+        elif latents.shape[0] != len(prompts):
+            raise ValueError(f"expected latents for {len(prompts)} prompts, got {tuple(latents.shape)}")
+        noise = latents.to(self._execution_device, torch.float32)
+        scale = noise.new_full((len(prompts),), guidance_scale)
+
+        started = time.perf_counter()
+        conditioning = Conditioning(text(prompts), scale)
+        if self.config["distilled"]:
+            times = consistency_times(denoiser.schedule, num_inference_steps or 1)
+            latent = sample_consistency(denoiser, noise, conditioning, times, generator=generator)
+            queries = len(times)
+        else:
+            solver = solver or DDIM()
+            times = (grid or UniformGrid())(denoiser.schedule, num_inference_steps or 50)
+            guided = CFGDenoiser(denoiser, text([""])) if guidance_scale != 1 else denoiser
+            latent = sample_diffusion(guided, solver, times, noise, conditioning, progress=not self.quiet)
+            queries = (len(times) - 1) * solver.queries_per_step * (2 if guidance_scale != 1 else 1)
+        sampled = time.perf_counter()
+        waveform = codec.mel_to_waveform(codec.latent_to_mel(latent)).clamp(-1, 1).cpu()
+        seconds = {"unet": sampled - started, "decoders": time.perf_counter() - sampled}
+        return TextToAudioOutput(waveform, codec.sample_rate, latent, queries, seconds)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether progress bars are switched off (``set_progress_bar_config(disable=True)``)."""
+        return bool(getattr(self, "_progress_bar_config", {}).get("disable", False))

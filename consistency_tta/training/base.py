@@ -1,0 +1,173 @@
+"""What every training of this project does: optimizer, averages, reproducible randomness, safe steps, export."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.optimization import SchedulerType, get_scheduler
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from consistency_tta.contracts import Batch
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.finite import SkipNonFiniteSteps
+from consistency_tta.training.preview import Preview
+from consistency_tta.training.randomness import VALIDATION_SEED, BatchRandomness
+
+@dataclass(frozen=True)
+class Optimization:
+    """AdamW with warm-up.
+
+    Attributes:
+        learning_rate: after warm-up.
+        weight_decay: decoupled.
+        betas: of AdamW.
+        warmup_steps: steps of linear warm-up.
+        schedule: what comes after: ``constant_with_warmup``, ``cosine``, ``linear`` ... (see ``diffusers.optimization``).
+        max_skipped_in_a_row: steps with gradients that are not finite before training stops.
+    """
+
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup_steps: int = 0
+    schedule: str = "constant_with_warmup"
+    max_skipped_in_a_row: int = 20
+
+
+class TrainingModule(LightningModule, ABC):
+    """Base of all trainings.
+
+    A subclass names what is optimized (:meth:`trained`), which averages follow it (:meth:`averages`), computes a
+    loss (:meth:`loss`), and says what it leaves behind (:meth:`pipeline`) and shows on the way (:meth:`previews`).
+
+    Args:
+        optimization: optimizer and schedule.
+        seed: of all random draws in training.
+    """
+
+    def __init__(self, optimization: Optimization, seed: int) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.optimization = optimization
+        self.seed = seed
+
+    @abstractmethod
+    def trained(self) -> nn.Module:
+        """The module whose parameters are optimized."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+        """The scalar to minimise; logs its parts."""
+
+    @abstractmethod
+    def pipeline(self) -> TextToAudioPipeline:
+        """The model as it stands, averaged where there is an average; what ``export`` writes."""
+
+    @abstractmethod
+    def previews(self, batch: Batch) -> list[Preview]:
+        """What it sounds and looks like now, for the clips of a batch."""
+
+    @property
+    @abstractmethod
+    def sample_rate(self) -> int:
+        """Of all sounds, in Hz."""
+
+    def averages(self) -> Iterable[ExponentialMovingAverage]:
+        """Averages to update after each step."""
+        return ()
+
+    def randomness(self, batch_idx: int) -> BatchRandomness:
+        """The draws of a batch; the same in every validation, so that its curves can be compared."""
+        training = self.trainer.training
+        return BatchRandomness(
+            self.seed if training else VALIDATION_SEED,
+            self.current_epoch if training else 0,
+            batch_idx,
+            self.device,
+            self.global_rank,
+            self.trainer.world_size,
+        )
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed the global generators as well: dropout and other people's losses draw from them."""
+        torch.manual_seed(self.randomness(batch_idx).entropy + self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step; a loss that is not finite makes every gradient NaN, so that all ranks skip the step together."""
+        loss = self.loss(batch, self.randomness(batch_idx))
+        return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The loss of held-out clips, with the same draws every time."""
+        self.loss(batch, self.randomness(batch_idx))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """As :meth:`validation_step`."""
+        self.validation_step(batch, batch_idx)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Waveforms (B, samples) for a batch's captions."""
+        generator = torch.Generator().manual_seed(self.randomness(batch_idx).entropy + self.global_rank)
+        return self.pipeline()(batch.captions, generator=generator).waveform
+
+    def log_losses(self, losses: dict[str, Tensor], batch_size: int) -> None:
+        """Log scalars as ``train/<name>`` or ``val/<name>``, averaged over processes; ``loss`` shows in the progress bar."""
+        stage = "train" if self.trainer.training else "test" if self.trainer.testing else "val"
+        for name, value in losses.items():
+            self.log(f"{stage}/{name}", value, prog_bar=name == "loss", sync_dist=True, batch_size=batch_size)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then update the averages, unless the step was skipped."""
+        super().optimizer_step(*args, **kwargs)
+        if any(parameter.grad is not None for parameter in self.trained().parameters()):
+            for average in self.averages():
+                average.update(self.trained())
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with warm-up, stepped per optimizer step."""
+        settings = self.optimization
+        optimizer: Optimizer = AdamW(
+            [parameter for parameter in self.trained().parameters() if parameter.requires_grad],
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
+        steps = self.trainer.estimated_stepping_batches
+        scheduler = get_scheduler(
+            SchedulerType(settings.schedule),
+            optimizer,
+            num_warmup_steps=settings.warmup_steps,
+            num_training_steps=None if math.isinf(steps) else int(steps),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Steps that are not finite are skipped in every training."""
+        return [SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row)]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep only plain hyperparameters.
+
+        Under the command line all of them are (they are the YAML); objects passed from Python are not, could not be
+        loaded with ``weights_only=True``, and are given again to ``load_from_checkpoint``.
+        """
+        hyperparameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        for name in [name for name, value in hyperparameters.items() if not _is_plain(value)]:
+            del hyperparameters[name]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float | bool)

@@ -1,0 +1,177 @@
+"""Consistency distillation of a guided latent diffusion teacher: stage 2, and with audio-space losses stage 3."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor, nn
+
+from consistency_tta.components.guidance import GuidanceEmbedding
+from consistency_tta.components.unet import UNetDenoiser, student_unet
+from consistency_tta.contracts import (
+    Batch,
+    Conditioning,
+    DistillationOutput,
+    Loss,
+    Solver,
+    TextEmbedding,
+    TimeGrid,
+    Weighting,
+)
+from consistency_tta.diffusion.denoise import CFGDenoiser
+from consistency_tta.diffusion.grid import UniformGrid
+from consistency_tta.diffusion.noise import expand
+from consistency_tta.diffusion.solve import Heun
+from consistency_tta.diffusion.weighting import Uniform
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.base import Optimization
+from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.latents import LatentTraining
+from consistency_tta.training.randomness import BatchRandomness
+from consistency_tta.training.weighted import WeightedLosses
+
+
+class ConsistencyDistillation(LatentTraining):
+    """Trains a student f(z_t, t, w) to map every point of the guided teacher's trajectories to their end.
+
+    Sources: Bai et al., "ConsistencyTTA: Accelerating Diffusion-Based Text-to-Audio Generation with Consistency Distillation", 2024,
+    https://arxiv.org/abs/2309.10740, section 3; Song et al., "Consistency Models", 2023, https://arxiv.org/abs/2303.01469, algorithm 2.
+
+    With z_t a noisy latent and z_s the teacher's guided solver step from it, the student at (z_t, t) learns to equal its own moving
+    average at (z_s, s); at s = 0 the target is z_0 itself, and neither teacher nor average is queried.
+
+    Args:
+        teacher: folder or hub id of the guided teacher.
+        losses: loss plugins by name.
+        loss_weights: weights of the losses by name; 1 where none is given.
+        student: folder to start the student from, such as an earlier stage's; the teacher's weights if not given.
+        prediction_type: what the student's network puts out. ``v_prediction`` starts the student at the teacher's own denoiser and
+            meets the boundary condition f(z, 0) = z by itself; ``sample`` is the released ConsistencyTTA's.
+        guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
+        solver: one step of the teacher.
+        grid: where the times are taken from.
+        num_steps: steps of the grid, N.
+        weighting: of losses with ``noise_weighted``.
+        target_decay: of the target network's moving average.
+        average_decay: of the averaged weights, which validation and ``export`` use.
+        optimization: optimizer and schedule.
+        seed: of all random draws.
+    """
+
+    def __init__(
+        self,
+        teacher: str,
+        losses: dict[str, Loss],
+        loss_weights: dict[str, float] | None = None,
+        student: str | None = None,
+        prediction_type: str = "v_prediction",
+        guidance_scale: float | tuple[float, float] = (0.0, 6.0),
+        solver: Solver | None = None,
+        grid: TimeGrid | None = None,
+        num_steps: int = 18,
+        weighting: Weighting | None = None,
+        target_decay: float = 0.95,
+        average_decay: float = 0.999,
+        optimization: Optimization = Optimization(),  # noqa: B008  # frozen
+        seed: int = 0,
+    ) -> None:
+        parts = TextToAudioPipeline.from_pretrained(teacher)
+        guided = CFGDenoiser(parts.denoiser, _empty_prompt(parts))
+        super().__init__(parts, optimization, seed, text=parts.text, teacher=guided)
+        self.guidance_range = guidance_range(guidance_scale)
+        self.losses = WeightedLosses(losses, loss_weights)
+        self.solver = solver or Heun()
+        self.weighting = weighting or Uniform()
+        self.schedule = parts.denoiser.schedule
+        self.times = (grid or UniformGrid())(self.schedule, num_steps).float()
+
+        start = parts if student is None else TextToAudioPipeline.from_pretrained(student)
+        features = start.guidance_embedding or GuidanceEmbedding()
+        unet = start.unet if start.guidance_embedding else student_unet(parts.unet, features)
+        self.student = UNetDenoiser(unet.requires_grad_(True), self.schedule, prediction_type, features)
+        self.target = ExponentialMovingAverage(self.student, target_decay)
+        self.average = ExponentialMovingAverage(self.student, average_decay)
+        scheduler = DDIMScheduler.from_config(parts.scheduler.config, prediction_type=prediction_type)
+        # Not registered: the networks among them are in `frozen`.
+        self.parts = {name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")}
+        self.parts |= {"scheduler": scheduler}
+
+    def trained(self) -> nn.Module:
+        """The student."""
+        return self.student
+
+    def averages(self) -> tuple[ExponentialMovingAverage, ExponentialMovingAverage]:
+        """The target network and the evaluation average."""
+        return self.target, self.average
+
+    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+        """One step of consistency distillation."""
+        z_0 = self.latents(batch, randomness)
+        index = randomness.integers(len(self.times) - 1, len(batch))
+        t, s = self.times[index], self.times[index + 1]
+        low, high = self.guidance_range
+        w = (low + (high - low) * randomness.uniform(len(batch))).to(z_0)
+        conditioning = Conditioning(self.embed(batch), w)
+
+        z_t = self.noisy(z_0, randomness.normal_like(z_0), t.to(z_0))
+        student = self.student if self.trainer.training else cast(UNetDenoiser, self.average.module)
+        student_latent = student(z_t, t.to(z_0), conditioning)
+        target_latent = self.target_latent(z_0, z_t, t, s, conditioning)
+
+        out = DistillationOutput(
+            student_latent, target_latent, z_0, t.to(z_0), s.to(z_0), w, batch, self.frozen.codec
+        )
+        losses = self.losses(out, self.weighting(out.t, self.schedule))
+        self.log_losses(losses, len(batch))
+        return losses["loss"]
+
+    def noisy(self, z_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+        """z_t (B, C, T, F); at the top step pure noise, since that is what generation starts from."""
+        top = expand(t == self.schedule.num_train_timesteps, z_0)
+        return torch.where(top, self.schedule.prior(epsilon), self.schedule.add_noise(z_0, epsilon, t))
+
+    @torch.no_grad()
+    def target_latent(self, z_0: Tensor, z_t: Tensor, t: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
+        """What the student should put out (B, C, T, F).
+
+        Args:
+            z_0, z_t: (B, C, T, F).
+            t, s: (B,) on the CPU, so that picking rows does not wait for the device.
+            conditioning: for B examples.
+        """
+        target = z_0.clone()
+        rows = s.nonzero()[:, 0]
+        if len(rows):
+            t, s, rows = t[rows].to(z_0), s[rows].to(z_0), rows.to(z_0.device)
+            some = conditioning.rows(rows)
+            z_s = self.solver(self.frozen.teacher, z_t[rows], t, s, some)
+            target[rows] = self.target.module(z_s, s, some)
+        return target
+
+    @torch.no_grad()
+    def embed(self, batch: Batch) -> TextEmbedding:
+        """Embeddings of the batch's captions."""
+        return batch.text or self.frozen.text(batch.captions)
+
+    def pipeline(self) -> TextToAudioPipeline:
+        """The student with averaged weights."""
+        student = cast(UNetDenoiser, self.average.module)
+        return TextToAudioPipeline(
+            unet=student.unet, guidance_embedding=student.guidance_embedding, distilled=True, **self.parts
+        )
+
+
+def guidance_range(guidance_scale: float | tuple[float, float]) -> tuple[float, float]:
+    """The two ends of the guidance scale; equal ones if it is fixed."""
+    low, high = guidance_scale if isinstance(guidance_scale, tuple | list) else (guidance_scale, guidance_scale)
+    if not 0 <= low <= high:
+        raise ValueError(f"expected a guidance_scale of at least 0, or a range [low, high], got {guidance_scale}")
+    return float(low), float(high)
+
+
+def _empty_prompt(parts: TextToAudioPipeline) -> TextEmbedding:
+    """The embedding of no caption, computed once."""
+    with torch.no_grad():
+        return parts.text.eval()([""])

@@ -1,0 +1,125 @@
+"""Training or fine-tuning a text-to-audio latent diffusion teacher."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+
+from consistency_tta.components.text import TextEncoder
+from consistency_tta.components.unet import UNetDenoiser
+from consistency_tta.contracts import Batch, Conditioning, TextEmbedding, Weighting
+from consistency_tta.diffusion.noise import VariancePreservingSchedule
+from consistency_tta.diffusion.weighting import SNRPlusOne
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.base import Optimization
+from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.latents import LatentTraining, text_rows
+from consistency_tta.training.randomness import BatchRandomness
+
+
+def stable_diffusion_scheduler() -> DDIMScheduler:
+    """The noise schedule of Stable Diffusion 2.1, TANGO and ConsistencyTTA."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+
+
+class LatentDiffusion(LatentTraining):
+    """Denoising in the latent space of an autoencoder, with captions dropped at random for classifier-free guidance.
+
+    Sources: Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022, https://arxiv.org/abs/2207.12598, algorithm 1; Ghosal et
+    al., "Text-to-Audio Generation using Instruction-Tuned LLM and Latent Diffusion Model" (TANGO), 2023, https://arxiv.org/abs/2304.13731.
+
+    Args:
+        model: folder or hub id with mel front end, autoencoder and vocoder; and, for fine-tuning, a U-Net and a text encoder.
+        unet: a new U-Net; the folder's if not given.
+        text_encoder: another text encoder; the folder's if not given.
+        train_text_encoder: whether the text encoder is trained along (for a small, new one).
+        scheduler: noise schedule and prediction type; the folder's, or Stable Diffusion 2.1's, if not given.
+        caption_dropout: share of examples trained without their caption, in [0, 1).
+        weighting: of the squared error of z_0; ``SNRPlusOne`` is the plain error of v, ``MinSNR`` is TANGO's.
+        average_decay: of the averaged weights, which validation and ``export`` use.
+        optimization: optimizer and schedule.
+        seed: of all random draws.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        unet: UNet2DConditionModel | None = None,
+        text_encoder: TextEncoder | None = None,
+        train_text_encoder: bool = False,
+        scheduler: DDIMScheduler | None = None,
+        caption_dropout: float = 0.1,
+        weighting: Weighting | None = None,
+        average_decay: float = 0.999,
+        optimization: Optimization = Optimization(),  # noqa: B008  # frozen
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= caption_dropout < 1:
+            raise ValueError(f"expected a caption_dropout in [0, 1), got {caption_dropout}")
+        parts = TextToAudioPipeline.from_pretrained(model)
+        text = text_encoder or parts.text
+        if unet is None:
+            parts.require("unet")
+        scheduler = scheduler or parts.scheduler or stable_diffusion_scheduler()
+        super().__init__(parts, optimization, seed, **({} if train_text_encoder else {"text": text}))
+        self.caption_dropout = caption_dropout
+        self.weighting = weighting or SNRPlusOne()
+        self.schedule = VariancePreservingSchedule.from_scheduler_config(scheduler.config)
+        denoiser = UNetDenoiser(unet or parts.unet, self.schedule, scheduler.config.prediction_type)
+        networks: dict[str, nn.Module] = {"denoiser": denoiser} | ({"text": text} if train_text_encoder else {})
+        self.networks = nn.ModuleDict(networks).requires_grad_(True).train()
+        self.average = ExponentialMovingAverage(self.networks, average_decay)
+        # Not registered: what was loaded is in `frozen`, and what is new is saved by `pipeline`.
+        self.parts = {"mel": parts.mel, "vae": parts.vae, "vocoder": parts.vocoder, "scheduler": scheduler}
+
+    def trained(self) -> nn.Module:
+        """U-Net, and the text encoder if it is trained."""
+        return self.networks
+
+    def averages(self) -> tuple[ExponentialMovingAverage]:
+        """The evaluation average."""
+        return (self.average,)
+
+    def current(self) -> nn.ModuleDict:
+        """The weights in training, or their average outside of it."""
+        return self.networks if self.trainer.training else cast(nn.ModuleDict, self.average.module)
+
+    def text_encoder(self, networks: nn.ModuleDict) -> TextEncoder:
+        """The one of the given networks, or the frozen one."""
+        return cast(TextEncoder, networks["text"] if "text" in networks else self.frozen.text)
+
+    def embed(self, batch: Batch, randomness: BatchRandomness) -> TextEmbedding:
+        """Embeddings of the captions, some of them dropped in training."""
+        encoder = self.text_encoder(self.current())
+        dropout = self.caption_dropout if self.trainer.training else 0.0
+        kept = randomness.uniform(len(batch)) >= dropout
+        if batch.text is None:
+            return encoder([c if keep else "" for c, keep in zip(batch.captions, kept.tolist(), strict=True)])
+        return text_rows(kept.to(self.device), batch.text, encoder([""]))
+
+    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+        """Weighted squared error of z_0 at uniformly drawn noise levels."""
+        z_0 = self.latents(batch, randomness)
+        conditioning = Conditioning(self.embed(batch, randomness))
+        t = 1 + randomness.integers(self.schedule.num_train_timesteps, len(batch)).to(z_0)
+        z_t = self.schedule.add_noise(z_0, randomness.normal_like(z_0), t)
+        error = (self.current()["denoiser"](z_t, t, conditioning) - z_0).square().flatten(1).mean(1)
+        loss = (error * self.weighting(t, self.schedule)).mean()
+        self.log_losses({"loss": loss}, len(batch))
+        return loss
+
+    def pipeline(self) -> TextToAudioPipeline:
+        """The teacher with averaged weights."""
+        averaged = cast(nn.ModuleDict, self.average.module)
+        text = self.text_encoder(averaged)
+        unet = cast(UNetDenoiser, averaged["denoiser"]).unet
+        return TextToAudioPipeline(unet=unet, text_encoder=text.encoder, tokenizer=text.tokenizer, **self.parts)

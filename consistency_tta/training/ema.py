@@ -1,0 +1,41 @@
+"""Exponential moving averages of weights."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class ExponentialMovingAverage(nn.Module):
+    """average <- decay * average + (1 - decay) * source, for all parameters in a few fused calls.
+
+    Starts as a copy of the source. The average is saved with its owner, has no gradients and stays in evaluation mode.
+
+    Args:
+        source: the module in training.
+        decay: in [0, 1).
+    """
+
+    def __init__(self, source: nn.Module, decay: float) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"expected a decay in [0, 1), got {decay}")
+        self.decay = decay
+        self.module = deepcopy(source).eval().requires_grad_(False)
+        self._average = get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def update(self, source: nn.Module) -> None:
+        """Take in the source's weights; its buffers are copied."""
+        averages, current = list(self.module.parameters()), list(source.parameters())
+        if averages:
+            self._average(averages, current, 0)
+        for average, buffer in zip(self.module.buffers(), source.buffers(), strict=True):
+            average.copy_(buffer)
+
+    def train(self, mode: bool = True) -> ExponentialMovingAverage:  # noqa: ARG002
+        """Do nothing: an average is never in training mode."""
+        return self

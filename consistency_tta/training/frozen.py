@@ -1,0 +1,35 @@
+"""Networks that are used in training but not trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+
+class Frozen(nn.Module):
+    """Holds modules that follow their owner to its device and do nothing else.
+
+    They have no gradients of their own (but let gradients through), stay in evaluation mode, and are invisible to the owner's
+    ``parameters()`` and ``state_dict()``: optimizers, gradient clipping, DDP, weight averages and checkpoints pass them by.
+
+    Example:
+        >>> frozen = Frozen(teacher=nn.Linear(2, 2))
+        >>> frozen.teacher.training, list(frozen.parameters())
+        (False, [])
+    """
+
+    def __init__(self, **modules: nn.Module) -> None:
+        super().__init__()
+        # Not by attribute: that would register them.
+        self.__dict__["_frozen"] = {name: module.eval().requires_grad_(False) for name, module in modules.items()}
+
+    def __getattr__(self, name: str) -> Any:  # Any: the attributes are as varied as the modules
+        frozen = self.__dict__.get("_frozen", {})
+        return frozen[name] if name in frozen else super().__getattr__(name)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Frozen:
+        for module in self.__dict__["_frozen"].values():
+            module._apply(fn, recurse)
+        return super()._apply(fn, recurse)

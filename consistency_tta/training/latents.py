@@ -1,0 +1,81 @@
+"""What the trainings of U-Nets share: a model folder's frozen networks, and batches turned into latents and text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from consistency_tta.contracts import Batch, TextEmbedding
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.frozen import Frozen
+from consistency_tta.training.preview import Preview
+from consistency_tta.training.randomness import VALIDATION_SEED, BatchRandomness
+
+
+class LatentTraining(TrainingModule):
+    """Training on the latents of a model folder.
+
+    Args:
+        model: the folder, loaded.
+        optimization: optimizer and schedule.
+        seed: of all random draws.
+        frozen: further networks that are used but not trained.
+    """
+
+    def __init__(
+        self, model: TextToAudioPipeline, optimization: Optimization, seed: int, **frozen: nn.Module
+    ) -> None:
+        super().__init__(optimization, seed)
+        self.frozen = Frozen(codec=model.codec, **frozen)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of all sounds, in Hz."""
+        return self.frozen.codec.sample_rate
+
+    def latents(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+        """z_0 (B, C, T, F): a draw from the autoencoder's posterior, without gradients."""
+        with torch.no_grad():
+            moments = batch.moments
+            if moments is None:
+                moments = self.frozen.codec.mel_to_moments(self.frozen.codec.waveform_to_mel(waveform_of(batch)))
+            return self.frozen.codec.moments_to_latent(moments, randomness.normal_like(moments.chunk(2, dim=1)[0]))
+
+    def previews(self, batch: Batch) -> list[Preview]:
+        """Sounds for the batch's captions, from the same noise in every epoch."""
+        sounds = self.generate(batch.captions, torch.Generator().manual_seed(VALIDATION_SEED))
+        mels = self.frozen.codec.waveform_to_mel(sounds.to(self.device))
+        return [Preview(c, mel, sound) for c, mel, sound in zip(batch.captions, mels, sounds, strict=True)]
+
+    def generate(self, captions: Sequence[str], generator: torch.Generator) -> Tensor:
+        """Waveforms (B, samples) on the CPU of the model as it stands."""
+        pipeline = self.pipeline()
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline(captions, generator=generator).waveform
+
+
+def waveform_of(batch: Batch) -> Tensor:
+    """The batch's waveform, or an error that says why there is none."""
+    if batch.waveform is None:
+        raise ValueError("expected a batch with waveforms or latent moments, got neither: look at the datamodule's collate")
+    return batch.waveform
+
+
+def text_rows(condition: Tensor, chosen: TextEmbedding, other: TextEmbedding) -> TextEmbedding:
+    """Row by row ``chosen`` where the condition (B,) holds, else the single row ``other``; padded to a common length."""
+    tokens = max(chosen.mask.shape[1], other.mask.shape[1])
+
+    def pad(text: TextEmbedding) -> TextEmbedding:
+        missing = tokens - text.mask.shape[1]
+        return TextEmbedding(
+            torch.nn.functional.pad(text.embedding, (0, 0, 0, missing)), torch.nn.functional.pad(text.mask, (0, missing))
+        )
+
+    chosen, other = pad(chosen), pad(other)
+    return TextEmbedding(
+        torch.where(condition[:, None, None], chosen.embedding, other.embedding),
+        torch.where(condition[:, None], chosen.mask, other.mask),
+    )

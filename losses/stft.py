@@ -1,0 +1,60 @@
+"""Distances between short-time Fourier magnitudes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from consistency_tta.contracts import AudioOutput, Loss
+
+
+class MultiResolutionSTFTLoss(Loss):
+    """Spectral convergence + log-magnitude distance of waveforms, averaged over resolutions.
+
+    Source: Yamamoto, Song and Kim, "Parallel WaveGAN", 2020, https://arxiv.org/abs/1910.11480, eqs. 3 to 6.
+
+    Args:
+        n_ffts: transform lengths in samples.
+        hop_lengths: samples between frames.
+        win_lengths: Hann window lengths in samples.
+        floor: smallest magnitude before the logarithm.
+    """
+
+    noise_weighted = False
+
+    def __init__(
+        self,
+        n_ffts: Sequence[int] = (1024, 2048, 512),
+        hop_lengths: Sequence[int] = (120, 240, 50),
+        win_lengths: Sequence[int] = (600, 1200, 240),
+        floor: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        if not len(n_ffts) == len(hop_lengths) == len(win_lengths) > 0:
+            raise ValueError(
+                "expected as many n_ffts as hop_lengths and win_lengths, "
+                f"got {len(n_ffts)}, {len(hop_lengths)} and {len(win_lengths)}"
+            )
+        self.resolutions = list(zip(n_ffts, hop_lengths, win_lengths, strict=True))
+        self.floor = floor
+        for win_length in set(win_lengths):
+            self.register_buffer(f"window_{win_length}", torch.hann_window(win_length), persistent=False)
+
+    def magnitude(self, waveform: Tensor, n_fft: int, hop_length: int, win_length: int) -> Tensor:
+        """Waveform (B, samples) -> (B, frequencies, frames), at least ``floor``."""
+        window = getattr(self, f"window_{win_length}").to(waveform)
+        spectrum = torch.stft(waveform, n_fft, hop_length, win_length, window, return_complex=True)
+        # Clamped before the root, whose slope at 0 is infinite.
+        return (spectrum.real.square() + spectrum.imag.square()).clamp_min(self.floor**2).sqrt()
+
+    def forward(self, out: AudioOutput) -> Tensor:
+        """Values (B,), >= 0."""
+        student, target = out.student_waveform.float(), out.target_waveform.float()
+        total = student.new_zeros(len(student))
+        for resolution in self.resolutions:
+            made, wanted = self.magnitude(student, *resolution), self.magnitude(target, *resolution)
+            convergence = (made - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)
+            total = total + convergence + (made.log() - wanted.log()).abs().flatten(1).mean(1)
+        return total / len(self.resolutions)

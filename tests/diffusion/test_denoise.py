@@ -1,0 +1,121 @@
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+
+from consistency_tta.contracts import Conditioning, TextEmbedding
+from consistency_tta.diffusion.denoise import PARAMETRISATIONS, CFGDenoiser, parametrisation
+from consistency_tta.diffusion.noise import expand
+
+
+def empty_prompt(mean, tokens=1, width=2):
+    """The empty prompt of a Gaussian teacher, whose mean is the mean of the unmasked tokens."""
+    return TextEmbedding(torch.full((1, tokens, width), mean, dtype=torch.float64), torch.ones(1, tokens).bool())
+
+
+@pytest.mark.parametrize("prediction_type", PARAMETRISATIONS)
+def test_from_clean_inverts_to_clean_and_agrees_with_diffusers(config, schedule, noise, prediction_type):
+    z_0, epsilon = noise, noise.flip(0)
+    t = torch.tensor([1, 500, 1000])
+    z_t = schedule.add_noise(z_0, epsilon, t)
+    alpha, sigma = expand(schedule.alpha(t), z_t), expand(schedule.sigma(t), z_t)
+    form = parametrisation(prediction_type)
+    output = form.from_clean(z_0, z_t, alpha, sigma)
+    torch.testing.assert_close(form.to_clean(output, z_t, alpha, sigma), z_0, rtol=1e-5, atol=1e-5)
+
+    velocity = DDPMScheduler.from_config(config).get_velocity(z_0, epsilon, t - 1)
+    expected = {"epsilon": epsilon, "v_prediction": velocity, "sample": z_0}[prediction_type]
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
+
+    ddim = DDIMScheduler.from_config(config, prediction_type=prediction_type, clip_sample=False)
+    ddim.set_timesteps(1000)
+    for b in range(3):
+        reference = ddim.step(output[b], int(t[b]) - 1, z_t[b]).pred_original_sample
+        torch.testing.assert_close(form.to_clean(output, z_t, alpha, sigma)[b], reference, rtol=1e-4, atol=1e-4)
+
+
+def test_guidance_means_the_same_in_every_parametrisation(schedule, noise):
+    t = torch.tensor([20.0, 500.0, 1000.0])
+    alpha, sigma = expand(schedule.alpha(t), noise), expand(schedule.sigma(t), noise)
+    clean = noise + 3 * noise.flip(1) - 0.2
+    guided = clean + 4 * (noise.flip(2) - clean)
+    for form in PARAMETRISATIONS.values():
+        a, b = (form.from_clean(z_0, noise, alpha, sigma) for z_0 in (clean, noise.flip(2)))
+        torch.testing.assert_close(form.to_clean(a + 4 * (b - a), noise, alpha, sigma), guided, rtol=1e-5, atol=1e-5)
+
+
+def test_unknown_prediction_types_are_named():
+    with pytest.raises(ValueError, match="must be one of epsilon, v_prediction, sample, but is 'flow'"):
+        parametrisation("flow")
+
+
+@pytest.mark.parametrize("tokens", [1, 4])
+@pytest.mark.parametrize("caption_tokens", [1, 3])
+def test_guidance_is_one_query_and_equals_two(teacher, noise, conditioning, tokens, caption_tokens):
+    embedding = conditioning.text.embedding.repeat(1, caption_tokens, 1) * torch.rand(1, caption_tokens, 1)
+    text = TextEmbedding(embedding, torch.arange(caption_tokens) < torch.tensor([[1], [3], [2]]))
+    empty, t = empty_prompt(-0.4, tokens), torch.tensor([10.0, 300.0, 1000.0])
+    scale = torch.tensor([1.0, 3.0, 5.5])
+    guided = CFGDenoiser(teacher, empty)(noise, t, Conditioning(text, scale))
+
+    [(_, _, asked)] = teacher.queries
+    assert asked.guidance_scale is None
+    assert asked.text.embedding.shape == (6, max(tokens, caption_tokens), 2)
+    padding = asked.text.embedding[~asked.text.mask]
+    assert padding.numel() == 0 or tokens != caption_tokens or caption_tokens > 1
+    assert asked.text.mask[:3].sum(1).tolist() == [tokens] * 3
+    assert torch.equal(asked.text.mask[3:].sum(1), text.mask.sum(1))
+
+    unconditional = teacher(
+        noise, t, Conditioning(TextEmbedding(empty.embedding.expand(3, -1, -1), empty.mask.expand(3, -1)))
+    )
+    conditional = teacher(noise, t, Conditioning(text))
+    w = expand(scale, noise)
+    torch.testing.assert_close(guided, unconditional + w * (conditional - unconditional))
+    assert torch.equal(guided[0], unconditional[0] + (conditional[0] - unconditional[0]))
+
+
+def test_a_fixed_scale_replaces_the_conditioning(teacher, noise, conditioning):
+    t = torch.tensor([10, 300, 1000])
+    fixed = CFGDenoiser(teacher, empty_prompt(0.0), guidance_scale=2.5)
+    free = CFGDenoiser(teacher, empty_prompt(0.0))
+    expected = free(noise, t, Conditioning(conditioning.text, torch.full((3,), 2.5)))
+    assert torch.equal(fixed(noise, t, Conditioning(conditioning.text, torch.zeros(3))), expected)
+    assert torch.equal(fixed(noise, t, conditioning), expected)
+
+
+def test_guidance_of_equal_variances_moves_the_mean_exactly(teacher, noise, conditioning):
+    t = torch.tensor([10.0, 300.0, 1000.0])
+    guided = CFGDenoiser(teacher, empty_prompt(-0.4), guidance_scale=3.0)(noise, t, conditioning)
+    moved = TextEmbedding(-0.4 + 3.0 * (conditioning.text.embedding + 0.4), conditioning.text.mask)
+    torch.testing.assert_close(guided, teacher(noise, t, Conditioning(moved)))
+
+
+def test_the_empty_prompt_moves_with_the_module_but_is_not_saved(teacher):
+    guided = CFGDenoiser(teacher, empty_prompt(0.0))
+    assert guided.schedule is teacher.schedule
+    assert guided.state_dict() == {}
+    assert guided.to("meta").unconditional_embedding.is_meta
+    assert guided.unconditional_mask.is_meta
+
+
+def test_half_precision_guidance_is_combined_in_float32(teacher, noise, conditioning):
+    class Rounded(type(teacher)):
+        def forward(self, z_t, t, conditioning):
+            assert z_t.dtype == conditioning.text.embedding.dtype == torch.bfloat16
+            return super().forward(z_t, t, conditioning).bfloat16()
+
+    inner, t = Rounded(teacher.schedule), torch.tensor([10.0, 300.0, 1000.0])
+    text = TextEmbedding(conditioning.text.embedding.bfloat16(), conditioning.text.mask)
+    guided = CFGDenoiser(inner, empty_prompt(0.0), guidance_scale=3.0)(noise.bfloat16(), t, Conditioning(text))
+    assert guided.dtype == torch.float32
+    assert not torch.equal(guided, guided.bfloat16().float())
+
+
+def test_guidance_errors_say_what_is_missing(teacher, noise, conditioning):
+    t = torch.ones(3)
+    with pytest.raises(ValueError, match="guidance needs a scale"):
+        CFGDenoiser(teacher, empty_prompt(0.0))(noise, t, conditioning)
+    with pytest.raises(ValueError, match="2 wide, but the unconditional one is 7"):
+        CFGDenoiser(teacher, empty_prompt(0.0, width=7), guidance_scale=3.0)(noise, t, conditioning)
+    with pytest.raises(ValueError, match=r"empty prompt's alone.*\(3, 1, 2\)"):
+        CFGDenoiser(teacher, conditioning.text)

@@ -1,0 +1,55 @@
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
+
+from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid, UniformGrid
+
+GRIDS = [UniformGrid(), LinspaceGrid(), KarrasGrid(), KarrasGrid(rho=1)]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("num_steps", [1, 2, 18, 333, 1000])
+def test_falls_strictly_from_the_top_to_zero(schedule, grid, num_steps):
+    times = grid(schedule, num_steps)
+    assert times.shape == (num_steps + 1,)
+    assert times.dtype == torch.float64
+    assert times[0] == 1000
+    assert times[-1] == 0
+    assert times[-2] >= 1 - 1e-9
+    assert (times.diff() < 0).all()
+
+
+@pytest.mark.parametrize("num_steps", [1, 10, 50, 200, 1000])
+def test_uniform_is_trailing_spacing(config, schedule, num_steps):
+    reference = DDIMScheduler.from_config(config, timestep_spacing="trailing")
+    reference.set_timesteps(num_steps)
+    torch.testing.assert_close(UniformGrid()(schedule, num_steps)[:-1], reference.timesteps.double() + 1)
+
+
+@pytest.mark.parametrize("num_steps", [2, 18, 50])
+def test_linspace_is_the_spacing_of_heun_in_diffusers(config, schedule, num_steps):
+    reference = HeunDiscreteScheduler.from_config(config, timestep_spacing="linspace")
+    reference.set_timesteps(num_steps)
+    times, ratios = LinspaceGrid()(schedule, num_steps), torch.cat([reference.sigmas[:1], reference.sigmas[1::2]])
+    torch.testing.assert_close(times[:-1].float(), reference.timesteps[::2] + 1)
+    torch.testing.assert_close(schedule.ratio(times).float(), ratios, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("num_steps", [2, 18])
+def test_karras_has_the_noise_levels_of_diffusers(config, schedule, num_steps):
+    reference = DPMSolverMultistepScheduler.from_config(config, use_karras_sigmas=True, final_sigmas_type="zero")
+    reference.set_timesteps(num_steps)
+    ratios = schedule.ratio(KarrasGrid()(schedule, num_steps)).float()
+    torch.testing.assert_close(ratios, reference.sigmas, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("num_steps", [0, -1, 1001, 2.5])
+def test_refuses_impossible_numbers_of_steps(schedule, grid, num_steps):
+    with pytest.raises(ValueError, match="num_steps must be a whole number from 1 to 1000"):
+        grid(schedule, num_steps)
+
+
+def test_refuses_a_rho_below_one():
+    with pytest.raises(ValueError, match="rho must be at least 1"):
+        KarrasGrid(rho=0)

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from diffusers.training_utils import compute_snr
+from diffusers import DDPMScheduler
+
+from consistency_tta.diffusion.grid import LinspaceGrid
+from consistency_tta.diffusion.noise import expand
+from consistency_tta.diffusion.denoise import Epsilon, VPrediction
+from consistency_tta.diffusion.weighting import FlooredMinSNR, MinSNR, SNRPlusOne, Uniform
+
+WEIGHTINGS = [Uniform(), MinSNR(), SNRPlusOne(), FlooredMinSNR()]
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_weights_are_finite_and_not_negative(schedule, weighting):
+    t = torch.arange(1, 1001)
+    weights = weighting(t, schedule)
+    assert weights.shape == t.shape
+    assert weights.dtype == torch.float32
+    assert weights.isfinite().all()
+    assert (weights >= 0).all()
+
+
+def errors(schedule, form, noise, t):
+    """Squared error (B,) of what the network puts out, and of z_0, for two guesses of z_0."""
+    alpha, sigma = expand(schedule.alpha(t), noise), expand(schedule.sigma(t), noise)
+    guess, other = noise.flip(1), noise.flip(2)
+    outputs = [form.from_clean(z_0, noise, alpha, sigma) for z_0 in (guess, other)]
+    return (outputs[0] - outputs[1]).square().mean((1, 2, 3)), (guess - other).square().mean((1, 2, 3))
+
+
+def test_snr_plus_one_is_the_plain_v_loss(schedule, noise):
+    t = torch.tensor([5.0, 400.0, 1000.0])
+    v_loss, z_0_loss = errors(schedule.double(), VPrediction(), noise, t)
+    torch.testing.assert_close(SNRPlusOne()(t, schedule) * z_0_loss, v_loss)
+
+
+def test_min_snr_is_tango_s_weight_on_v(config, schedule, noise):
+    t = torch.tensor([5, 400, 1000])
+    v_loss, z_0_loss = errors(schedule.double(), VPrediction(), noise, t)
+    snr = compute_snr(DDPMScheduler.from_config(config), t - 1)
+    tango = torch.minimum(snr, torch.tensor(5.0)) / (snr + 1)
+    torch.testing.assert_close(MinSNR()(t, schedule) * z_0_loss, tango * v_loss, rtol=1e-5, atol=0)
+
+
+def test_min_snr_without_a_maximum_is_the_plain_epsilon_loss(schedule, noise):
+    t = torch.tensor([5.0, 400.0, 1000.0])
+    epsilon_loss, z_0_loss = errors(schedule.double(), Epsilon(), noise, t)
+    torch.testing.assert_close(MinSNR(gamma=float("inf"))(t, schedule) * z_0_loss, epsilon_loss)
+
+
+def test_min_snr_starves_the_top_step_and_the_floor_feeds_it(schedule):
+    times = LinspaceGrid()(schedule, 18)[:-1]
+
+    def top_share(weighting):
+        weights = weighting(times, schedule)
+        return (weights[0] / weights.sum()).item()
+
+    assert top_share(MinSNR()) == pytest.approx(0.0002, abs=0.00005)
+    assert top_share(FlooredMinSNR()) > 0.02
+    assert top_share(Uniform()) == pytest.approx(1 / 18)
+
+
+def test_the_floor_changes_only_what_is_below_it(schedule):
+    t = torch.arange(1, 1001)
+    plain, floored = MinSNR()(t, schedule), FlooredMinSNR(gamma=5, floor=0.5)(t, schedule)
+    assert torch.equal(floored, plain.clamp(min=0.5))
+    assert floored.min() == 0.5
+    assert floored.max() == 5
+
+
+def test_refuses_impossible_bounds():
+    with pytest.raises(ValueError, match="gamma must be above 0"):
+        MinSNR(gamma=0)
+    with pytest.raises(ValueError, match="0 < floor <= gamma, but are 6"):
+        FlooredMinSNR(floor=6)
