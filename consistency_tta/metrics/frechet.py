@@ -8,8 +8,9 @@ Source: D. C. Dowson, B. V. Landau, "The Fréchet Distance between Multivariate 
 https://doi.org/10.1016/0047-259X(82)90077-X, equation 16; for sound Kevin Kilgour et al., "Fréchet Audio Distance: A
 Metric for Evaluating Music Enhancement Algorithms", 2019, https://arxiv.org/abs/1812.08466, equation 1.
 
-The product under the root is symmetric and positive semi-definite, so that a symmetric eigendecomposition gives the
-trace: no complex numbers, and no jitter on the diagonal where a covariance has no full rank.
+The last trace is the sum of the singular values of S_1^{1/2} S_2^{1/2}, whose factors come of symmetric
+eigendecompositions: no complex numbers, no jitter on the diagonal where a covariance has no full rank, and, since no
+square root is taken of the product's rounding errors, accurate there, too.
 """
 
 from __future__ import annotations
@@ -35,11 +36,15 @@ def frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covar
         d^2, a scalar in float64, >= 0 up to rounding.
     """
     mean_1, covariance_1, mean_2, covariance_2 = (x.double() for x in (mean_1, covariance_1, mean_2, covariance_2))
-    values, vectors = torch.linalg.eigh(covariance_1)
-    # Rounding makes zero eigenvalues slightly negative; their root would be NaN.
-    root_1 = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root_1 @ covariance_2 @ root_1).clamp_min(0).sqrt().sum()
+    cross = torch.linalg.svdvals(_root(covariance_1) @ _root(covariance_2)).sum()
     return (mean_1 - mean_2).square().sum() + covariance_1.trace() + covariance_2.trace() - 2 * cross
+
+
+def _root(covariance: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(covariance)
+    # Zero eigenvalues come out as rounding errors of either sign, whose roots would be NaN or far too large.
+    rounding = len(values) * torch.finfo(values.dtype).eps * values.max()
+    return (vectors * values.where(values > rounding, 0).sqrt()) @ vectors.T
 
 
 class FrechetDistance(Metric):

@@ -68,12 +68,15 @@ def test_known_gaussians():
     assert found.item() == pytest.approx(9 + (1 + 25 + 9))
 
 
-def test_is_symmetric_and_zero_between_equal_sets_also_without_full_rank(clips):
+def test_is_symmetric(clips):
     real, generated = clips
     torch.testing.assert_close(distance(real, generated), distance(generated, real))
-    few = torch.randn(6, 12, generator=torch.manual_seed(1))
+
+
+def test_is_zero_between_equal_sets_also_far_from_full_rank():
+    few = 10 * torch.randn(8, 384, generator=torch.manual_seed(1)) + 20
     with pytest.warns(UserWarning, match="biased upwards"):
-        assert distance(few, few).abs() < 1e-6
+        assert distance(few, few).abs() < 1e-8
 
 
 def test_warns_of_too_few_clips_and_only_then(clips):

@@ -1,0 +1,140 @@
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from consistency_tta.metrics.mn04 import AudioTagger
+
+sys.path.append(str(Path(__file__).parents[2] / "tools"))  # the tools are scripts, in no package
+import esc10
+
+AUDIOSET = [name for names in esc10.AUDIOSET_NAMES.values() for name in names]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Weights (random), AudioSet's labels, and a table of real clips: of three classes, one in each of five folds."""
+    folder = tmp_path_factory.mktemp("esc10")
+    torch.manual_seed(0)
+    tagger = AudioTagger().requires_grad_(False)
+    for module in tagger.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train().momentum = 1.0  # the statistics of noise, lest random layers damp all sounds to one
+    tagger(0.1 * torch.randn(8, 16_000), 32_000)
+    torch.save(tagger.state_dict(), folder / "mn04.pt")
+    names = AUDIOSET + [f"other {index}" for index in range(527 - len(AUDIOSET))]
+    rows = [f'{index},/m/{index},"{name}"' for index, name in enumerate(names)]
+    (folder / "labels.csv").write_text("\n".join(["index,mid,display_name", *rows]))
+    rows = ["file,label,fold"]
+    for fold in range(1, 6):
+        for label in ("dog", "rain", "engine"):  # an engine is in ESC-50, not in ESC-10
+            write(folder / f"{label}{fold}.wav", seed=fold)
+            rows.append(f"{label}{fold}.wav,{label},{fold}")
+    (folder / "clips.csv").write_text("\n".join(rows))
+    return folder
+
+
+def write(file, seed, samples=8_000, channels=1):
+    file.parent.mkdir(exist_ok=True, parents=True)
+    soundfile.write(file, 0.1 * np.random.default_rng(seed).standard_normal((samples, channels)), 16_000)
+
+
+def arguments(files):
+    return {"weights": files / "mn04.pt", "labels": files / "labels.csv", "real": files / "clips.csv"}
+
+
+def test_every_class_has_audioset_names_of_its_own():
+    assert len(esc10.CLASSES) == 10
+    assert len(set(AUDIOSET)) == len(AUDIOSET)
+
+
+def test_both_ways_to_lay_out_a_folder(tmp_path):
+    write(tmp_path / "rain" / "00.wav", seed=0)
+    write(tmp_path / "clock_tick__07.wav", seed=0)
+    assert [clip.label for clip in esc10.clips_of_folder(tmp_path)] == ["clock_tick", "rain"]
+
+
+def test_a_table_gives_the_ten_classes_of_the_folds_asked_for(files):
+    clips = esc10.clips_of_table(files / "clips.csv", folds="1234")
+    assert [clip.label for clip in clips] == 4 * ["dog", "rain"]
+    assert esc10.clips_of_table(files / "clips.csv", folds="5")[0] == (files / "dog5.wav", "dog")
+
+
+def test_clips_are_heard_in_order_whatever_their_lengths(files, tmp_path):
+    tagger = AudioTagger.from_checkpoint(files / "mn04.pt")
+    clips = []
+    for number, (samples, channels) in enumerate([(8_000, 1), (8_000, 2), (8_000, 1), (5_000, 1), (8_000, 1)]):
+        write(tmp_path / f"dog__{number}.wav", number, samples, channels)
+        clips.append(esc10.Clip(tmp_path / f"dog__{number}.wav", "dog"))
+    columns = [[index, index + 10] for index in range(10)]
+    heard = esc10.hear(clips, tagger, columns, batch_size=2)
+    for number, clip in enumerate(clips):
+        samples = soundfile.read(clip.file, dtype="float32", always_2d=True)[0].mean(1)
+        logits, embedding = tagger(torch.from_numpy(samples)[None], 16_000)
+        torch.testing.assert_close(heard.embeddings[number], embedding[0], rtol=1e-3, atol=1e-4)
+        expected = torch.maximum(logits[0, :10], logits[0, 10:20])
+        torch.testing.assert_close(heard.scores[number], expected, rtol=1e-3, atol=1e-4)
+    assert torch.pdist(heard.embeddings).min() > 0.1  # so that a mix-up would show
+
+
+def test_judges_what_was_heard():
+    embeddings = torch.randn(600, 384, generator=torch.manual_seed(0))
+    scores = torch.zeros(3, 10)
+    scores[:, 0] = 1  # all sound like dogs
+    spread = torch.zeros(3, 384)
+    spread[1, 0] = 5
+    real = esc10.Heard(["dog", "rain"] * 300, torch.eye(10)[[0, 1] * 300], embeddings)
+    figures = esc10.judge(esc10.Heard(["dog", "dog", "rain"], scores, spread), real)
+    assert figures["accuracy"] == pytest.approx(2 / 3)
+    assert figures["real_accuracy"] == 0.5  # class 1 is the rooster
+    assert figures["accuracy_by_class"] == {"dog": 1.0, "rain": 0.0}
+    assert figures["diversity_by_class"] == {"dog": pytest.approx(5.0)}
+    assert figures["diversity"] == pytest.approx(5.0)
+    assert figures["frechet_distance"] > 300
+    itself = esc10.judge(real, real)
+    assert itself["frechet_distance"] == pytest.approx(0, abs=1e-6)
+    assert itself["diversity"] == pytest.approx(math.sqrt(2 * 384), rel=0.02)
+
+
+def test_only_a_copy_of_the_real_clips_is_at_distance_zero(files, tmp_path):
+    for fold in range(1, 5):
+        for label in ("dog", "rain"):
+            write(tmp_path / "copy" / label / f"{fold}.wav", seed=fold)
+            write(tmp_path / "other" / label / f"{fold}.wav", seed=fold + 10)
+    figures = esc10.evaluate_folder(tmp_path / "copy", **arguments(files))
+    assert figures["clips"] == figures["real_clips"] == 8
+    assert figures["frechet_distance"] == pytest.approx(0, abs=1e-6)
+    assert esc10.evaluate_folder(tmp_path / "other", **arguments(files))["frechet_distance"] > 0.01
+
+
+def test_prints_a_table_of_fold_5_or_of_a_folder(files, tmp_path, capsys):
+    options = [f"--{name}={file}" for name, file in arguments(files).items()]
+    esc10.main(options)
+    assert "to 8 real clips" in capsys.readouterr().out
+    write(tmp_path / "sneezing__0.wav", seed=0)
+    write(tmp_path / "sneezing__1.wav", seed=1)
+    esc10.main([*options, f"--generated={tmp_path}"])
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:3]] == [["sneezing", "2"], ["all", "2"]]
+
+
+def test_errors_say_what_was_expected(files, tmp_path, capsys):
+    with pytest.raises(ValueError, match="got no sound files"):
+        esc10.clips_of_folder(tmp_path)
+    write(tmp_path / "piano" / "0.wav", seed=0)
+    with pytest.raises(ValueError, match="got the classes piano"):
+        esc10.clips_of_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"in folds 6 of .*got none"):
+        esc10.clips_of_table(files / "clips.csv", folds="6")
+    (tmp_path / "clips.csv").write_text("file,label\n")
+    with pytest.raises(ValueError, match="missing fold"):
+        esc10.clips_of_table(tmp_path / "clips.csv", folds="5")
+    (tmp_path / "labels.csv").write_text("index,display_name\n0,Speech\n")
+    with pytest.raises(ValueError, match=r"expected AudioSet's 527 display names in .*missing Dog, Bark"):
+        esc10.evaluate_real(files / "mn04.pt", tmp_path / "labels.csv", files / "clips.csv")
+    with pytest.raises(SystemExit):
+        esc10.main([f"--weights={files}", f"--labels={files}", f"--real={files}"])
+    assert "--generated is needed" in capsys.readouterr().err
