@@ -73,6 +73,7 @@ class Resample(nn.Module):
         return phases.transpose(1, 2).reshape(*waveform.shape[:-1], blocks * self.up)[..., :length]
 
     def extra_repr(self) -> str:
+        """The reduced ratio, for ``print``."""
         return f"{self.down} samples -> {self.up} samples"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
@@ -50,11 +51,7 @@ class ResumableSampler(DistributedSampler):
         self.batch_size = batch_size
         self.first_batch = first_batch
 
-    def __len__(self) -> int:
-        """Examples of a whole epoch on this rank, wherever the iteration began."""
-        return len(self.dataset) // self.num_replicas  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         indices = list(super().__iter__())
         for index in indices[self.first_batch() * self.batch_size :]:
             yield self.epoch, index
@@ -84,15 +81,11 @@ class ResumableLoader(DataLoader):
         return {"examples_per_step": (self.batch_size or 1) * self.world_size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Refuse to go on in the middle of an epoch that is now cut differently.
-
-        Raises:
-            ValueError: when one step took another number of examples.
-        """
+        """Warn when the rest of an interrupted epoch cannot be the one it would have been."""
         came = self.state_dict()["examples_per_step"]
         if state["examples_per_step"] != came:
-            raise ValueError(
-                f"the checkpoint was written by a run whose steps took {state['examples_per_step']} examples, this one "
-                f"takes {came} (batch_size x processes): set batch_size so that the product is the same, or start "
-                "from the checkpoint's weights alone"
+            warnings.warn(
+                f"the checkpoint's run took {state['examples_per_step']} examples a step (batch_size x processes), "
+                f"this one takes {came}: if an epoch was interrupted, some examples are seen twice or not at all",
+                stacklevel=2,
             )

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from consistency_tta.contracts import Batch
+from consistency_tta.datamodules.sampler import ResumableLoader, ResumableSampler
+from consistency_tta.datamodules.synthetic import SyntheticDataModule
+
+
+def steps(dataset: range, batch_size: int, world_size: int, epoch: int = 0, seen: int = 0) -> list[set]:
+    """What all processes together see in each step."""
+    batches = []
+    for rank in range(world_size):
+        sampler = ResumableSampler(dataset, batch_size, 5, rank, world_size, first_batch=lambda: seen)
+        sampler.set_epoch(epoch)
+        batches.append([set(map(tuple, batch)) for batch in torch.utils.data.BatchSampler(sampler, batch_size, True)])
+    return [set.union(*step) for step in zip(*batches, strict=True)]
+
+
+@pytest.mark.parametrize("examples", [96, 97, 103])
+@pytest.mark.parametrize(("world_size", "batch_size"), [(2, 6), (3, 4), (4, 3), (12, 1)])
+def test_processes_share_the_steps_of_one(examples: int, world_size: int, batch_size: int) -> None:
+    one = steps(range(examples), 12, 1, epoch=2)
+    assert steps(range(examples), batch_size, world_size, epoch=2) == one
+    assert len(one) == examples // 12
+    assert all(len(step) == 12 for step in one)
+
+
+def test_entered_at_a_batch() -> None:
+    assert steps(range(50), 3, 2, epoch=1, seen=4) == steps(range(50), 3, 2, epoch=1)[4:]
+
+
+def test_epochs_and_seeds_differ() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = ResumableSampler(range(50), 5, seed)
+        sampler.set_epoch(epoch)
+        return [index for _, index in sampler]
+
+    assert sorted(order(0, 0)) == list(range(50))
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(0, 1)
+    assert order(0, 0) != order(7, 0)
+
+
+def test_length_does_not_depend_on_the_entry() -> None:
+    dataset = SyntheticDataModule(num_clips=50, num_samples=8).train_dataset
+    sampler = ResumableSampler(dataset, 5, first_batch=lambda: 3)
+    loader = ResumableLoader(dataset, sampler=sampler, batch_size=5, drop_last=True)
+    assert len(loader) == 10
+    assert len(list(loader)) == 7
+
+
+class RanksWriteIds(pl.LightningModule):
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.folder = folder
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        with (Path(self.folder) / f"rank{self.global_rank}").open("a") as file:
+            file.write(" ".join(batch.ids) + "\n")
+        return self.weight * batch.waveform.sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_lightning_keeps_the_shards_of_two_processes(tmp_path: Path) -> None:
+    def fit(folder: Path, devices: int) -> list[set[str]]:
+        folder.mkdir()
+        trainer = pl.Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            devices=devices,
+            strategy="ddp_spawn" if devices > 1 else "auto",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+        )
+        data = SyntheticDataModule(num_clips=22, num_samples=8, batch_size=4 // devices, seed=1)
+        trainer.fit(RanksWriteIds(str(folder)), data)
+        lines = [(folder / f"rank{rank}").read_text().splitlines() for rank in range(devices)]
+        return [set(" ".join(step).split()) for step in zip(*lines, strict=True)]
+
+    one = fit(tmp_path / "one", 1)
+    assert len(one) == 10
+    assert fit(tmp_path / "two", 2) == one
