@@ -1,11 +1,11 @@
 import pytest
 import torch
-from diffusers.training_utils import compute_snr
 from diffusers import DDPMScheduler
+from diffusers.training_utils import compute_snr
 
+from consistency_tta.diffusion.denoise import Epsilon, VPrediction
 from consistency_tta.diffusion.grid import LinspaceGrid
 from consistency_tta.diffusion.noise import expand
-from consistency_tta.diffusion.denoise import Epsilon, VPrediction
 from consistency_tta.diffusion.weighting import FlooredMinSNR, MinSNR, SNRPlusOne, Uniform
 
 WEIGHTINGS = [Uniform(), MinSNR(), SNRPlusOne(), FlooredMinSNR()]
