@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
-from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
-#: Subcommands beside Lightning's: name -> (module and function, what it does). Imported when called: Lightning is slow to import.
-COMMANDS = {
-    "generate": ("consistency_tta.generate:generate", "captions to wav files, by a teacher or a student"),
-    "export": ("consistency_tta.export:export", "a training checkpoint to a model folder"),
-    "data-check": ("consistency_tta.datamodules.check:data_check", "list missing, unreadable, silent and short clips"),
-}
+from jsonargparse import auto_cli, set_parsing_settings
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from consistency_tta import __version__
+# CHECK
+from consistency_tta.export import export
+from consistency_tta.generate import generate
+from consistency_tta.suggest import suggest
+from consistency_tta.training.base import TrainingModule
+
+#: Subcommands beside Lightning's.
+COMMANDS: dict[str, Callable[..., Any]] = {"generate": generate, "export": export}
 
 
 def main(args: list[str] | None = None) -> Any:
@@ -21,16 +26,44 @@ def main(args: list[str] | None = None) -> Any:
 
     Args:
         args: arguments without the program's name; those of this process if None.
+
+    Returns:
+        What the command returns: the :class:`LightningCLI` of Lightning's subcommands.
     """
     args = sys.argv[1:] if args is None else args
     if args and args[0] in COMMANDS:
-        from jsonargparse import auto_cli
+        return auto_cli(COMMANDS[args[0]], args=args[1:], prog=f"consistency-tta {args[0]}", as_positional=False)
+    # ${...} in the YAML files is resolved after the command line's overrides.
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    return LightningCLI(
+        TrainingModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,  # the trainings bring their own: `model.init_args.optimization`
+        seed_everything_default=0,
+        parser_class=Parser,
+        parser_kwargs={"prog": "consistency-tta", "version": f"consistency-tta {__version__}", "description": overview()},
+        save_config_kwargs={"overwrite": True},
+        args=None if args == sys.argv[1:] else args,  # LightningCLI warns about arguments given twice
+    )
 
-        return auto_cli(command(args[0]), args=args[1:], prog=f"consistency-tta {args[0]}")
-    return train(args)
+
+def overview() -> str:
+    """What ``--help`` says first."""
+    further = "; ".join(f"{name} ({(function.__doc__ or '').split(chr(10))[0].rstrip('.')})" for name, function in COMMANDS.items())
+    return f"Text to audio in one network query. Beside the subcommands below: {further}. Each has its own --help."
 
 
-def command(name: str) -> Callable[..., Any]:
-    """The function of one of this project's own subcommands."""
-    module, function = COMMANDS[name][0].split(":")
-    return getattr(import_module(module), function)
+class Parser(LightningArgumentParser):
+    """Lightning's parser with interpolation, and with the nearest right key in messages about wrong ones."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **({"parser_mode": "omegaconf+"} | kwargs))
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Exit with the message and a suggestion, without the hundred lines of usage."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        sys.stderr.write(f"error: {suggest(message, [Trainer])}\nSee consistency-tta SUBCOMMAND --help for what is accepted.\n")
+        self.exit(2)

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
-from torch import Tensor
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from consistency_tta.components.codec import AudioCodec
@@ -72,7 +73,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         self,
         mel: MelSpectrogram | None = None,
         vae: AutoencoderKL | None = None,
-        vocoder: PreTrainedModel | None = None,
+        vocoder: nn.Module | None = None,
         text_encoder: PreTrainedModel | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         unet: UNet2DConditionModel | None = None,
@@ -141,7 +142,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         solver: Solver | None = None,
         grid: TimeGrid | None = None,
         latents: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
     ) -> TextToAudioOutput:
         """Generate one sound per prompt.
 
@@ -152,14 +153,14 @@ class TextToAudioPipeline(DiffusionPipeline):
             solver: of a teacher; DDIM by default.
             grid: times of a teacher's solver; uniform by default.
             latents: starting noise (B, C, T, F), drawn from a unit normal; fix it to compare models.
-            generator: draws the noise where no ``latents`` are given.
+            generator: draws the noise; a list has one for each prompt, which makes sounds independent of the batch.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         codec, text, denoiser = self.codec, self.text, self.denoiser
         self.require("vocoder")
         if latents is None:
             shape = (len(prompts), self.unet.config.in_channels, *self.unet.config.sample_size)
-            latents = torch.randn(shape, generator=generator, device=generator.device if generator else "cpu")
+            latents = randn_tensor(shape, generator=generator, device=self._execution_device)
         elif latents.shape[0] != len(prompts):
             raise ValueError(f"expected latents for {len(prompts)} prompts, got {tuple(latents.shape)}")
         noise = latents.to(self._execution_device, torch.float32)

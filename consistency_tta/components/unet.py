@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -75,4 +74,4 @@ def student_unet(teacher: UNet2DConditionModel, guidance_embedding: GuidanceEmbe
     last = student.class_embedding.linear_2
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return student.to(device=teacher.device, dtype=torch.float32)
+    return student.to(teacher.device)

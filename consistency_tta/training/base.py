@@ -56,7 +56,7 @@ class TrainingModule(LightningModule, ABC):
 
     def __init__(self, optimization: Optimization, seed: int) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
         self.optimization = optimization
         self.seed = seed
 

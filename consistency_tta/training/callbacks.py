@@ -47,10 +47,10 @@ class LogSounds(Callback):
         self.validations += 1
         if (self.validations - 1) % self.every_n_validations == 0 and trainer.is_global_zero:
             with torch.no_grad():
-                self.log(trainer, pl_module, pl_module.previews(batch.first(self.num_sounds)))
+                self.write(trainer, pl_module, pl_module.previews(batch.first(self.num_sounds)))
 
     @rank_zero_only
-    def log(self, trainer: Trainer, pl_module: TrainingModule, previews: list[Preview]) -> None:
+    def write(self, trainer: Trainer, pl_module: TrainingModule, previews: list[Preview]) -> None:
         """Write the previews to TensorBoard, or to wav files."""
         step, rate = trainer.global_step, pl_module.sample_rate
         for index, preview in enumerate(previews):

@@ -101,6 +101,7 @@ class VocoderTraining(TrainingModule):
         if self.trainer.training and self.crop_frames:
             mel, waveform = self.crop(mel, waveform, randomness)
         vocoder = self.vocoder if self.trainer.training else self.average.module
+        waveform = waveform[:, : mel.shape[1] * self.hop_length]
         sound = vocoder(mel)[:, : waveform.shape[1]].float()
         losses = self.losses(VocoderOutput(sound, waveform, batch, self.frozen.codec.sample_rate, self.frozen.codec))
         self.log_losses(losses, len(batch))

@@ -1,0 +1,66 @@
+"""The nearest right key for a wrong one in a configuration."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable
+from dataclasses import is_dataclass
+from importlib import import_module
+from typing import Any
+
+#: How jsonargparse names what it does not know.
+UNKNOWN = re.compile(
+    r"(?:[Oo]ption|[Kk]ey|attribute|class) '(?P<key>[\w.]+)'|unrecognized arguments: --(?P<argument>[\w.]+)|option: --(?P<option>[\w.]+)"
+)
+CLASS_PATH = re.compile(r"class_path '([\w.]+)'")
+
+
+def suggest(message: str, known: Iterable[type]) -> str:
+    """Add the nearest right key to a message about a wrong one.
+
+    Args:
+        message: an error message of jsonargparse.
+        known: classes whose arguments may be meant, beside those the message names.
+
+    Returns:
+        The message, with "did you mean ...?" where something is near.
+    """
+    found = [part for match in UNKNOWN.finditer(message) for part in next(filter(None, match.groups())).split(".")]
+    paths = CLASS_PATH.findall(message)
+    candidates = {"model", "data", "trainer", "ckpt_path", "seed_everything", "class_path", "init_args"}
+    for path in paths:
+        candidates |= _names(path)
+    for class_type in known:
+        candidates |= _arguments(class_type)
+    for wrong in dict.fromkeys(found):
+        near = difflib.get_close_matches(wrong, candidates - {wrong}, 1, cutoff=0.7)
+        if near and wrong not in candidates:
+            return f"{message}\n'{wrong}' is not known: did you mean '{near[0]}'?"
+    return message
+
+
+def _names(class_path: str) -> set[str]:
+    """Arguments of a class; where there is no such class, what its module has instead."""
+    module_name, _, name = class_path.rpartition(".")
+    try:
+        module = import_module(module_name)
+    except (ImportError, ValueError):
+        return set()
+    class_type = getattr(module, name, None)
+    return _arguments(class_type) if isinstance(class_type, type) else {n for n in dir(module) if n[0].isupper()}
+
+
+def _arguments(class_type: type) -> set[str]:
+    """Names of the arguments of a class and of the dataclasses among their defaults."""
+    parameters = inspect.signature(class_type).parameters.values()
+    nested: set[str] = set()
+    for parameter in parameters:
+        if is_dataclass(default := _default(parameter)):
+            nested |= _arguments(type(default))
+    return {parameter.name for parameter in parameters} | nested
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    return None if parameter.default is parameter.empty else parameter.default

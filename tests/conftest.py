@@ -1,0 +1,29 @@
+"""Fixtures: a model of a few thousand parameters, saved as a folder, made by code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before any import of transformers: each miss of a hub would wait for half a minute.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+
+from consistency_tta.pipeline import TextToAudioPipeline
+from tests.toys import toy_parts
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete, untrained teacher."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("toy") / "teacher"
+    TextToAudioPipeline(**toy_parts()).save_pretrained(folder)
+    return folder

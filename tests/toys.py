@@ -1,0 +1,55 @@
+"""The smallest networks of each kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.text import ByteTextEncoder
+from consistency_tta.components.vocoder import FourierVocoder
+from consistency_tta.training.diffusion import stable_diffusion_scheduler
+
+#: 32 mel frames, 8 x 4 latents.
+NUM_SAMPLES = 32 * 160
+VAE = {
+    "in_channels": 1,
+    "out_channels": 1,
+    "down_block_types": ("DownEncoderBlock2D",) * 3,
+    "up_block_types": ("UpDecoderBlock2D",) * 3,
+    "block_out_channels": (4, 8, 8),
+    "layers_per_block": 1,
+    "latent_channels": 4,
+    "norm_num_groups": 4,
+    "mid_block_add_attention": False,
+}
+UNET = {
+    "sample_size": (8, 4),
+    "in_channels": 4,
+    "out_channels": 4,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "attention_head_dim": 8,
+    "norm_num_groups": 4,
+}
+MEL = {"n_mels": 16}
+VOCODER = {"model_in_dim": 16, "channels": 16, "num_layers": 1}
+TEXT = {"width": 16, "num_layers": 1, "num_heads": 2}
+
+
+def toy_parts() -> dict[str, Any]:
+    """Components of a :class:`TextToAudioPipeline`."""
+    text = ByteTextEncoder(**TEXT)
+    return {
+        "mel": MelSpectrogram(**MEL),
+        "vae": AutoencoderKL(**VAE),
+        "vocoder": FourierVocoder(**VOCODER),
+        "text_encoder": text.encoder,
+        "tokenizer": text.tokenizer,
+        "unet": UNet2DConditionModel(**UNET),
+        "scheduler": stable_diffusion_scheduler(),
+    }
