@@ -1,1 +1,7 @@
 """Datamodules, imported as ``consistency_tta.datamodules``."""
+
+from consistency_tta.datamodules.audiocaps import AudioCapsDataModule
+from consistency_tta.datamodules.base import ResumableDataModule
+from consistency_tta.datamodules.synthetic import SyntheticDataModule
+
+__all__ = ["AudioCapsDataModule", "ResumableDataModule", "SyntheticDataModule"]
