@@ -125,7 +125,7 @@ class VariancePreservingSchedule(nn.Module):
         """The t in [0, T] whose sigma_t / alpha_t is ``ratio``, of its shape; clamped to [0, T]."""
         table = self._table_for(ratio)
         ratio = ratio.to(table.dtype).contiguous()
-        index = (torch.searchsorted(table, ratio, right=True) - 1).clamp(0, self.num_train_timesteps - 1)
+        index = (torch.searchsorted(table, ratio) - 1).clamp(0, self.num_train_timesteps - 1)
         low, high = table[index], table[index + 1]
         return (index + (ratio - low) / (high - low)).clamp(0, self.num_train_timesteps)
 

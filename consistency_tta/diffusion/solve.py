@@ -91,8 +91,7 @@ class DPMSolver2S(Solver):
         middle = torch.where(s > 0, middle.to(t.dtype), t)
         z_middle = transfer(schedule, z_t, z_0, t, middle).to(z_t.dtype)
         z_0_middle = denoiser(z_middle, middle, conditioning)
-        z_0 = torch.where(expand(s > 0, z_t), z_0_middle, z_0)
-        return transfer(schedule, z_t, z_0, t, s).to(z_t.dtype)
+        return transfer(schedule, z_t, z_0_middle, t, s).to(z_t.dtype)
 
 
 def _slope(schedule: NoiseSchedule, z: Tensor, z_0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

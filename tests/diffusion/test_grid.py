@@ -43,6 +43,11 @@ def test_karras_has_the_noise_levels_of_diffusers(config, schedule, num_steps):
     torch.testing.assert_close(ratios, reference.sigmas, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("grid", [LinspaceGrid(), *(KarrasGrid(rho) for rho in (1, 2.5, 3, 7, 20))])
+def test_the_last_query_is_at_the_lowest_known_noise_level(schedule, grid):
+    assert [grid(schedule, num_steps)[-2].item() for num_steps in (2, 18, 100)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("num_steps", [0, -1, 1001, 2.5])
 def test_refuses_impossible_numbers_of_steps(schedule, grid, num_steps):
