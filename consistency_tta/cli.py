@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any, NoReturn
 
 from jsonargparse import auto_cli, set_parsing_settings
@@ -11,14 +13,14 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from consistency_tta import __version__
-# CHECK
+from consistency_tta.datamodules.check import data_check
 from consistency_tta.export import export
 from consistency_tta.generate import generate
 from consistency_tta.suggest import suggest
 from consistency_tta.training.base import TrainingModule
 
 #: Subcommands beside Lightning's.
-COMMANDS: dict[str, Callable[..., Any]] = {"generate": generate, "export": export}
+COMMANDS: dict[str, Callable[..., Any]] = {"generate": generate, "export": export, "data-check": data_check}
 
 
 def main(args: list[str] | None = None) -> Any:
@@ -33,6 +35,7 @@ def main(args: list[str] | None = None) -> Any:
     args = sys.argv[1:] if args is None else args
     if args and args[0] in COMMANDS:
         return auto_cli(COMMANDS[args[0]], args=args[1:], prog=f"consistency-tta {args[0]}", as_positional=False)
+    load_plugins()
     # ${...} in the YAML files is resolved after the command line's overrides.
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     return LightningCLI(
@@ -47,6 +50,14 @@ def main(args: list[str] | None = None) -> Any:
         save_config_kwargs={"overwrite": True},
         args=None if args == sys.argv[1:] else args,  # LightningCLI warns about arguments given twice
     )
+
+
+def load_plugins() -> None:
+    """Import what installed packages registered, and our own plugins: a class that is imported needs no full path."""
+    for room in ("losses", "datamodules", "diffusion.grid", "diffusion.solve", "diffusion.weighting", "training"):
+        import_module(f"consistency_tta.{room}")
+    for entry_point in entry_points(group="consistency_tta.plugins"):
+        entry_point.load()
 
 
 def overview() -> str:

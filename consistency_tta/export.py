@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -19,10 +20,27 @@ def export(checkpoint: Path, output: Path, half: bool = False) -> Path:
     """
     if not checkpoint.is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint}: look for .ckpt files below the trainer's default_root_dir")
-    module = TrainingModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    module = training_class(checkpoint).load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     pipeline = module.pipeline()
     if half:
         pipeline.to(torch.float16)
     pipeline.save_pretrained(output)
     print(f"{type(module).__name__} of {checkpoint} written to {output}")
     return output
+
+
+def training_class(checkpoint: Path) -> type[TrainingModule]:
+    """The class that wrote a checkpoint under the command line.
+
+    Raises:
+        ValueError: if the checkpoint does not name it.
+    """
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    class_path = content.get("hyper_parameters", {}).get("_class_path")
+    if class_path is None:
+        raise ValueError(
+            f"{checkpoint} was not written by `consistency-tta fit` and does not name its class: in Python, load it with "
+            "that class's load_from_checkpoint and call .pipeline().save_pretrained(folder)"
+        )
+    module, _, name = class_path.rpartition(".")
+    return getattr(import_module(module), name)

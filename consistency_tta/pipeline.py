@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils.torch_utils import randn_tensor
-from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, SpeechT5HifiGan
 
 from consistency_tta.components.codec import AudioCodec
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.text import TextEncoder
 from consistency_tta.components.unet import UNetDenoiser
+from consistency_tta.components.vocoder import FourierVocoder
 from consistency_tta.contracts import Conditioning, Solver, TimeGrid
 from consistency_tta.diffusion.denoise import CFGDenoiser
 from consistency_tta.diffusion.grid import UniformGrid
@@ -73,7 +74,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         self,
         mel: MelSpectrogram | None = None,
         vae: AutoencoderKL | None = None,
-        vocoder: nn.Module | None = None,
+        vocoder: SpeechT5HifiGan | FourierVocoder | None = None,
         text_encoder: PreTrainedModel | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         unet: UNet2DConditionModel | None = None,

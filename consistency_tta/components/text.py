@@ -35,12 +35,6 @@ class TextEncoder(nn.Module):
         self.encoder = encoder
         self.max_length = min(max_length, tokenizer.model_max_length)
 
-    @classmethod
-    def from_pretrained(cls, name: str) -> TextEncoder:
-        """Load from a Hugging Face folder or hub id, such as ``google/flan-t5-large``."""
-        # AutoTokenizer: the class-specific ones return an empty tokenizer where the hub is out of reach.
-        return cls(AutoTokenizer.from_pretrained(name), AutoModelForTextEncoding.from_pretrained(name))
-
     def forward(self, captions: Sequence[str]) -> TextEmbedding:
         """Embed captions; padded to the longest.
 
@@ -55,6 +49,21 @@ class TextEncoder(nn.Module):
         ).to(self.encoder.device)
         hidden = self.encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
         return TextEmbedding(hidden, tokens.attention_mask.bool())
+
+
+class PretrainedTextEncoder(TextEncoder):
+    """A text encoder of the Hugging Face hub, or of a folder.
+
+    Args:
+        name: hub id or folder, such as ``google/flan-t5-large``.
+        max_length: tokens after which captions are cut.
+    """
+
+    def __init__(self, name: str, max_length: int = 512) -> None:
+        # AutoTokenizer: the class-specific ones return an empty tokenizer where the hub is out of reach.
+        super().__init__(
+            AutoTokenizer.from_pretrained(name), AutoModelForTextEncoding.from_pretrained(name), max_length
+        )
 
 
 class ByteTextEncoder(TextEncoder):

@@ -77,6 +77,11 @@ class ConsistencyDistillation(LatentTraining):
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int = 0,
     ) -> None:
+        if num_steps < 2:
+            raise ValueError(
+                f"expected num_steps of at least 2, got {num_steps}: with a single step the target of pure noise is an "
+                "unrelated recording, and the student would learn the mean of all"
+            )
         parts = TextToAudioPipeline.from_pretrained(teacher)
         guided = CFGDenoiser(parts.denoiser, _empty_prompt(parts))
         super().__init__(parts, optimization, seed, text=parts.text, teacher=guided)

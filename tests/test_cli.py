@@ -1,0 +1,135 @@
+"""The command line: help, suggestions, overrides of interpolations, and two processes that equal one."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from consistency_tta.cli import main
+from tests.toys import NUM_SAMPLES
+
+
+def distillation_config(teacher: Path, folder: Path, **trainer: Any) -> dict[str, Any]:
+    return {
+        "seed_everything": 0,
+        "model": {
+            "class_path": "consistency_tta.training.ConsistencyDistillation",
+            "init_args": {
+                "teacher": str(teacher),
+                "losses": {"latent": {"class_path": "consistency_tta.losses.LatentPseudoHuberLoss"}},
+                "optimization": {"learning_rate": 1.0e-3},
+            },
+        },
+        "data": {
+            "class_path": "consistency_tta.datamodules.SyntheticDataModule",
+            "init_args": {"num_clips": 16, "num_val_clips": 2, "num_samples": NUM_SAMPLES, "batch_size": 4},
+        },
+        "trainer": {
+            "max_steps": 8,
+            "accelerator": "cpu",
+            "devices": 1,
+            "default_root_dir": str(folder),
+            "logger": {
+                "class_path": "lightning.pytorch.loggers.CSVLogger",
+                "init_args": {"save_dir": "${trainer.default_root_dir}"},
+            },
+            "log_every_n_steps": 1,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": False,
+            **trainer,
+        },
+    }
+
+
+def write(config: dict[str, Any], path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def losses(folder: Path) -> list[float]:
+    with next(folder.rglob("metrics.csv")).open(newline="") as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    for command in ("fit", "validate", "test", "predict", "generate", "export", "data-check"):
+        assert command in text
+    with pytest.raises(SystemExit, match="0"):
+        main(["generate", "--help"])
+    assert "--guidance_scale" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "right"),
+    [
+        (("trainer",), "max_stepz", "max_steps"),
+        (("model", "init_args"), "guidance_scal", "guidance_scale"),
+        (("model", "init_args", "optimization"), "lerning_rate", "learning_rate"),
+        (("data", "init_args"), "batchsize", "batch_size"),
+        ((), "modle", "model"),
+    ],
+)
+def test_a_typo_names_the_key_and_the_nearest_right_one(
+    path: tuple[str, ...], wrong: str, right: str, teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config = distillation_config(teacher_folder, tmp_path)
+    inner: dict[str, Any] = config
+    for key in path:
+        inner = inner[key]
+    inner[wrong] = 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", write(config, tmp_path / "typo.yaml")])
+    assert f"'{wrong}' is not known: did you mean '{right}'?" in capsys.readouterr().err
+
+
+def test_interpolations_follow_overrides_from_the_command_line(teacher_folder: Path, tmp_path: Path) -> None:
+    config = write(distillation_config(teacher_folder, tmp_path / "first", max_steps=1), tmp_path / "config.yaml")
+    main(["fit", "--config", config, "--trainer.default_root_dir", str(tmp_path / "second")])
+    assert len(losses(tmp_path / "second")) == 1
+    assert not (tmp_path / "first").exists()
+
+
+def test_checkpoints_of_the_command_line_can_be_resumed_exported_and_heard(
+    teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    config = write(
+        distillation_config(teacher_folder, folder, max_steps=2, enable_checkpointing=True), tmp_path / "config.yaml"
+    )
+    cli = main(["fit", "--config", config])
+    checkpoint = cli.trainer.checkpoint_callback.best_model_path
+    again = main(["fit", "--config", config, "--trainer.max_steps", "4", "--ckpt_path", checkpoint])
+    assert again.trainer.global_step == 4
+    assert main(["validate", "--config", config, "--ckpt_path", checkpoint]).trainer.callback_metrics["val/loss"] > 0
+    main(["export", "--checkpoint", checkpoint, "--output", str(tmp_path / "student")])
+    files = main(["generate", "a tone", "noise", "--model", str(tmp_path / "student"), "--output", str(tmp_path / "out")])
+    assert len(files) == 2
+    assert "1 query each" in capsys.readouterr().out
+
+
+def test_two_processes_equal_one_with_twice_the_batch(teacher_folder: Path, tmp_path: Path) -> None:
+    """Eight steps over two epochs; data, times, guidance scales and noise are the same, so the losses are."""
+    single = write(distillation_config(teacher_folder, tmp_path / "one"), tmp_path / "one.yaml")
+    main(["fit", "--config", single])
+    double = distillation_config(teacher_folder, tmp_path / "two", devices=2, strategy="ddp")
+    double["data"]["init_args"]["batch_size"] = 2
+    command = [sys.executable, "-m", "consistency_tta", "fit", "--config", write(double, tmp_path / "two.yaml")]
+    run = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == 8
+    assert one == pytest.approx(two, rel=2e-5)
