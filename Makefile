@@ -1,0 +1,45 @@
+# Everything sets itself up in .venv on first use. PYTHON chooses the interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format clean
+
+# Nothing here may wait for a model hub.
+export HF_HUB_OFFLINE := 1
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.installed  ## make .venv; the targets below do it themselves
+
+# The stamp makes set-up happen once, and again when what is installed changes.
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("expected Python 3.11 or later, got %d.%d from $(PYTHON): set another, as in `make test PYTHON=python3.12`" % v[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/.installed  ## distil a miniature teacher and generate wav files, in about a minute
+	$(BIN)/python tools/demo.py
+
+test: .venv/.installed  ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# mypy reads the package where a wheel would have it (pyproject.toml, tool.mypy); sed turns its paths back into ours.
+lint: .venv/.installed  ## check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	@rm -rf build/typecheck
+	@$(BIN)/python -c 'from setuptools import setup; setup()' -q build_py --build-lib build/typecheck
+	MYPYPATH=build/typecheck $(BIN)/mypy --cache-dir build/mypy_cache -p consistency_tta -p tools \
+		| sed -E 's#^build/typecheck/##; s#^consistency_tta/(losses|datamodules)/#\1/#'
+
+format: .venv/.installed  ## repair style and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## remove .venv, builds and caches
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

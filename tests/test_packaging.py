@@ -1,0 +1,103 @@
+"""The wheel: its only top-level name is ``consistency_tta``, and a user's own ``losses/`` does not shadow ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.toys import NUM_SAMPLES
+
+ROOT = Path(__file__).parents[1]
+
+#: A user's module beside their configuration: says which files our modules came from.
+WITNESS = """
+import json, sys
+from pathlib import Path
+from lightning.pytorch import Callback
+
+class Witness(Callback):
+    def on_train_end(self, trainer, pl_module):
+        files = {name: module.__file__ for name, module in sys.modules.items() if name.startswith("consistency_tta")}
+        Path("witness.json").write_text(json.dumps({"step": trainer.global_step, "files": files}))
+"""
+CONFIG = f"""
+model:
+  class_path: consistency_tta.training.AutoencoderTraining
+  init_args:
+    vae:
+      class_path: consistency_tta.components.networks.autoencoder
+      init_args: {{channels: [4, 8], latent_channels: 2, layers_per_block: 1, norm_num_groups: 4, attention: false}}
+data:
+  class_path: consistency_tta.datamodules.SyntheticDataModule
+  init_args: {{num_clips: 4, num_val_clips: 1, num_samples: {NUM_SAMPLES}, batch_size: 2}}
+trainer:
+  max_steps: 2
+  accelerator: cpu
+  logger: false
+  enable_progress_bar: false
+  enable_checkpointing: false
+  callbacks:
+    - class_path: witness.Witness
+"""
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy: setuptools would put what an earlier build left in ./build into the wheel."""
+    folder = tmp_path_factory.mktemp("packaging")
+    source = folder / "source"
+    for name in ("consistency_tta", "losses", "datamodules"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    run("-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, cwd=source)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_only_top_level_name_is_ours(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    top = {name.split("/")[0] for name in names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"consistency_tta"}
+    assert len(top) == 2
+    ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "consistency_tta").rglob("*.py")}
+    for room in ("losses", "datamodules"):
+        ours |= {f"consistency_tta/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob("*.py")}
+    assert {name for name in names if name.startswith("consistency_tta/")} == ours | {"consistency_tta/py.typed"}
+
+
+def test_fit_runs_from_a_folder_with_its_own_losses_and_datamodules(wheel: Path, tmp_path: Path) -> None:
+    site, project = tmp_path / "site", tmp_path / "project"
+    run("-m", "pip", "install", "--no-deps", "--no-index", "--target", site, wheel, cwd=tmp_path)
+    for name in ("losses", "datamodules"):
+        (project / name).mkdir(parents=True)
+        (project / name / "__init__.py").write_text("raise ImportError('the user\\'s own folder was imported')\n")
+    (project / "witness.py").write_text(WITNESS)
+    (project / "config.yaml").write_text(CONFIG)
+    run("-m", "consistency_tta", "fit", "--config", "config.yaml", cwd=project, PYTHONPATH=str(site))
+    witness = json.loads((project / "witness.json").read_text())
+    assert witness["step"] == 2
+    assert {"consistency_tta.losses", "consistency_tta.datamodules"} <= witness["files"].keys()
+    # The wheel's, not those of the editable installation that runs this test.
+    assert [file for file in witness["files"].values() if not Path(file).is_relative_to(site)] == []
