@@ -1,6 +1,12 @@
-"""``python -m consistency_tta``."""
+"""``python -m consistency_tta``, and the program ``consistency-tta``."""
 
 from consistency_tta.cli import main
 
-if __name__ == "__main__":
+
+def console() -> None:
+    """Run the command line; what :func:`main` returns is for Python callers, not an exit code."""
     main()
+
+
+if __name__ == "__main__":
+    console()

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import auto_cli, set_parsing_settings
+from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -22,6 +23,12 @@ from consistency_tta.training.base import TrainingModule
 #: Subcommands beside Lightning's.
 COMMANDS: dict[str, Callable[..., Any]] = {"generate": generate, "export": export, "data-check": data_check}
 
+#: The argument that is given without its name.
+POSITIONAL: dict[str, tuple[str, dict[str, Any]]] = {
+    "generate": ("captions", {"nargs": "+", "help": "texts; a path that ends in .txt stands for its lines"}),
+    "export": ("checkpoint", {"type": Path, "help": "a .ckpt file that `consistency-tta fit` wrote"}),
+}
+
 
 def main(args: list[str] | None = None) -> Any:
     """Run a command line.
@@ -34,7 +41,7 @@ def main(args: list[str] | None = None) -> Any:
     """
     args = sys.argv[1:] if args is None else args
     if args and args[0] in COMMANDS:
-        return auto_cli(COMMANDS[args[0]], args=args[1:], prog=f"consistency-tta {args[0]}", as_positional=False)
+        return run(args[0], args[1:])
     load_plugins()
     # ${...} in the YAML files is resolved after the command line's overrides.
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
@@ -50,6 +57,17 @@ def main(args: list[str] | None = None) -> Any:
         save_config_kwargs={"overwrite": True},
         args=None if args == sys.argv[1:] else args,  # LightningCLI warns about arguments given twice
     )
+
+
+def run(name: str, args: list[str]) -> Any:
+    """Run one of this project's own subcommands."""
+    function = COMMANDS[name]
+    parser = Parser(prog=f"consistency-tta {name}", description=(function.__doc__ or "").split("\n")[0])
+    name, settings = POSITIONAL.get(name, (None, {}))
+    if name:
+        parser.add_argument(name, **settings)
+    parser.add_function_arguments(function, skip={name} if name else None)
+    return function(**parser.parse_args(args))
 
 
 def load_plugins() -> None:

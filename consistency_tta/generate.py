@@ -77,7 +77,9 @@ def _generator(*position: int) -> torch.Generator:
 
 def _lines(caption: str) -> list[str]:
     """The caption, or the lines of the text file it names."""
-    if caption.endswith(".txt") and Path(caption).is_file():
+    if caption.endswith(".txt"):
+        if not Path(caption).is_file():
+            raise FileNotFoundError(f"expected a text file with one caption a line, but there is no {caption}")
         return [line.strip() for line in Path(caption).read_text(encoding="utf-8").splitlines() if line.strip()]
     return [caption]
 

@@ -103,8 +103,9 @@ class TextToAudioPipeline(DiffusionPipeline):
             raise FileNotFoundError(
                 f"{name} is no model folder: it has no model_index.json. Make one with `consistency-tta export`."
             )
-        # Low-memory loading needs accelerate, which nothing else here does.
-        return super().from_pretrained(name, **({"low_cpu_mem_usage": False} | kwargs))
+        # Low-memory loading needs accelerate, which nothing else here does. Without a dtype, transformers alone would
+        # keep the stored one, and train and run the text encoder of a float16 folder in float16.
+        return super().from_pretrained(name, **({"low_cpu_mem_usage": False, "torch_dtype": torch.float32} | kwargs))
 
     def require(self, *names: str) -> None:
         """Raise if one of the named components is missing."""
@@ -157,6 +158,8 @@ class TextToAudioPipeline(DiffusionPipeline):
             generator: draws the noise; a list has one for each prompt, which makes sounds independent of the batch.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if isinstance(generator, list) and len(generator) != len(prompts):
+            raise ValueError(f"expected one generator for each of {len(prompts)} prompts, got {len(generator)}")
         codec, text, denoiser = self.codec, self.text, self.denoiser
         self.require("vocoder")
         if latents is None:
@@ -170,12 +173,13 @@ class TextToAudioPipeline(DiffusionPipeline):
         started = time.perf_counter()
         conditioning = Conditioning(text(prompts), scale)
         if self.config["distilled"]:
-            times = consistency_times(denoiser.schedule, num_inference_steps or 1)
+            times = consistency_times(denoiser.schedule, 1 if num_inference_steps is None else num_inference_steps)
             latent = sample_consistency(denoiser, noise, conditioning, times, generator=generator)
             queries = len(times)
         else:
             solver = solver or DDIM()
-            times = (grid or UniformGrid())(denoiser.schedule, num_inference_steps or 50)
+            steps = 50 if num_inference_steps is None else num_inference_steps
+            times = (grid or UniformGrid())(denoiser.schedule, steps)
             guided = CFGDenoiser(denoiser, text([""])) if guidance_scale != 1 else denoiser
             latent = sample_diffusion(guided, solver, times, noise, conditioning, progress=not self.quiet)
             queries = (len(times) - 1) * solver.queries_per_step * (2 if guidance_scale != 1 else 1)

@@ -29,8 +29,12 @@ class TextEncoder(nn.Module):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel, max_length: int = 512) -> None:
         super().__init__()
-        if not tokenizer("a").input_ids:
-            raise ValueError(f"{type(tokenizer).__name__} makes no tokens of 'a': its vocabulary was not loaded")
+        letters = tokenizer("a", add_special_tokens=False).input_ids
+        if not letters or tokenizer.unk_token_id in letters:
+            raise ValueError(
+                f"{type(tokenizer).__name__} knows no token for 'a': its vocabulary was not loaded; "
+                "check the tokenizer's folder, or load it with AutoTokenizer"
+            )
         self.tokenizer = tokenizer
         self.encoder = encoder
         self.max_length = min(max_length, tokenizer.model_max_length)
@@ -83,7 +87,8 @@ class ByteTextEncoder(TextEncoder):
         if width % num_heads:
             raise ValueError(f"expected a width that num_heads={num_heads} divides, got {width}")
         # No sentinel tokens: 256 bytes and 3 special tokens.
-        tokenizer = ByT5Tokenizer(extra_ids=0)
+        # max_length is the tokenizer's own, so that a model folder keeps it.
+        tokenizer = ByT5Tokenizer(extra_ids=0, model_max_length=max_length)
         config = T5Config(
             vocab_size=len(tokenizer),
             d_model=width,

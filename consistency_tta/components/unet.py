@@ -46,7 +46,7 @@ class UNetDenoiser(Denoiser):
         if self.guidance_embedding is not None:
             if conditioning.guidance_scale is None:
                 raise ValueError("this network was trained to read the guidance scale: expected one per example, got None")
-            features = self.guidance_embedding(conditioning.guidance_scale)
+            features = self.guidance_embedding(conditioning.guidance_scale).to(self.unet.dtype)
         return self.unet(
             z_t.to(self.unet.dtype),
             t - 1,  # contracts.py: t = k + 1 is timestep k

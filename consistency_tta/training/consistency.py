@@ -93,8 +93,14 @@ class ConsistencyDistillation(LatentTraining):
         self.times = (grid or UniformGrid())(self.schedule, num_steps).float()
 
         start = parts if student is None else TextToAudioPipeline.from_pretrained(student)
+        start.require("unet", "scheduler")
+        if student is not None and start.scheduler.config.prediction_type != prediction_type:
+            raise ValueError(
+                f"the student in {student} puts out {start.scheduler.config.prediction_type}, but prediction_type is "
+                f"{prediction_type}: set prediction_type to {start.scheduler.config.prediction_type}"
+            )
         features = start.guidance_embedding or GuidanceEmbedding()
-        unet = start.unet if start.guidance_embedding else student_unet(parts.unet, features)
+        unet = start.unet if start.guidance_embedding else student_unet(start.unet, features)
         self.student = UNetDenoiser(unet.requires_grad_(True), self.schedule, prediction_type, features)
         self.target = ExponentialMovingAverage(self.student, target_decay)
         self.average = ExponentialMovingAverage(self.student, average_decay)

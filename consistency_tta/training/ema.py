@@ -25,14 +25,13 @@ class ExponentialMovingAverage(nn.Module):
             raise ValueError(f"expected a decay in [0, 1), got {decay}")
         self.decay = decay
         self.module = deepcopy(source).eval().requires_grad_(False)
-        self._average = get_ema_multi_avg_fn(decay)
 
     @torch.no_grad()
     def update(self, source: nn.Module) -> None:
         """Take in the source's weights; its buffers are copied."""
         averages, current = list(self.module.parameters()), list(source.parameters())
         if averages:
-            self._average(averages, current, 0)
+            get_ema_multi_avg_fn(self.decay)(averages, current, 0)
         for average, buffer in zip(self.module.buffers(), source.buffers(), strict=True):
             average.copy_(buffer)
 

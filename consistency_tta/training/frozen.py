@@ -29,6 +29,10 @@ class Frozen(nn.Module):
         frozen = self.__dict__.get("_frozen", {})
         return frozen[name] if name in frozen else super().__getattr__(name)
 
+    def __getitem__(self, name: str) -> nn.Module:
+        """The module of that name, even where it is the name of a method of ``nn.Module``."""
+        return self.__dict__["_frozen"][name]
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Frozen:
         for module in self.__dict__["_frozen"].values():
             module._apply(fn, recurse)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -103,7 +103,9 @@ class VocoderTraining(TrainingModule):
         vocoder = self.vocoder if self.trainer.training else self.average.module
         waveform = waveform[:, : mel.shape[1] * self.hop_length]
         sound = vocoder(mel)[:, : waveform.shape[1]].float()
-        losses = self.losses(VocoderOutput(sound, waveform, batch, self.frozen.codec.sample_rate, self.frozen.codec))
+        # The recording that losses see is the crop.
+        batch = replace(batch, waveform=waveform)
+        losses = self.losses(VocoderOutput(sound, waveform, batch, self.sample_rate, self.frozen.codec))
         self.log_losses(losses, len(batch))
         return losses["loss"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class WeightedLosses(nn.Module):
         """
         parts, total = {}, None
         for name, weight in self.weights.items():
-            loss: Loss = getattr(self.losses, name)
+            loss = cast(Loss, self.losses[name])
             values = loss(out)
             if values.ndim != 1:
                 raise ValueError(f"loss {name!r} must return one value per example (B,), got shape {tuple(values.shape)}")
