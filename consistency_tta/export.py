@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from consistency_tta.training.base import TrainingModule
 
@@ -19,11 +20,16 @@ def export(checkpoint: Path, output: Path, half: bool = False) -> Path:
         half: whether to store weights in float16, at half the size.
     """
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"no checkpoint at {checkpoint}: look for .ckpt files below the trainer's default_root_dir")
+        raise FileNotFoundError(
+            f"no checkpoint at {checkpoint}: look for .ckpt files below the trainer's default_root_dir"
+        )
     module = training_class(checkpoint).load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     pipeline = module.pipeline()
     if half:
-        pipeline.to(torch.float16)
+        for part in pipeline.components.values():
+            # Mel filters and guidance frequencies are not weights: they are small, and are needed exactly.
+            if isinstance(part, nn.Module) and any(True for _ in part.parameters()):
+                part.half()
     pipeline.save_pretrained(output)
     print(f"{type(module).__name__} of {checkpoint} written to {output}")
     return output

@@ -50,7 +50,9 @@ def generate(
     output.mkdir(parents=True, exist_ok=True)
 
     files, queries, seconds, audio_seconds = [], 0, {"unet": 0.0, "decoders": 0.0}, 0.0
-    for start in tqdm(range(0, len(jobs), batch_size), desc="generating", unit="batch", disable=len(jobs) <= batch_size):
+    for start in tqdm(
+        range(0, len(jobs), batch_size), desc="generating", unit="batch", disable=len(jobs) <= batch_size
+    ):
         chunk = jobs[start : start + batch_size]
         generators = [_generator(seed, index, sample) for index, _, sample in chunk]
         made = pipeline([prompt for _, prompt, _ in chunk], guidance_scale, steps, generator=generators)

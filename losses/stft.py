@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,13 +14,16 @@ from consistency_tta.contracts import AudioOutput, Loss
 class MultiResolutionSTFTLoss(Loss):
     """Spectral convergence + log-magnitude distance of waveforms, averaged over resolutions.
 
-    Source: Yamamoto, Song and Kim, "Parallel WaveGAN", 2020, https://arxiv.org/abs/1910.11480, eqs. 3 to 6.
+    Source: Yamamoto, Song and Kim, "Parallel WaveGAN", 2020, https://arxiv.org/abs/1910.11480, eqs. 3 to 6. The paper
+    divides by the target's loudness over a batch of speech; per example, a silent target would make the convergence
+    a hundred thousand times that of any other, so that a target counts as at least ``quiet``.
 
     Args:
         n_ffts: transform lengths in samples.
         hop_lengths: samples between frames.
         win_lengths: Hann window lengths in samples.
         floor: smallest magnitude before the logarithm.
+        quiet: root mean square of a waveform; softer targets do not make the spectral convergence larger.
     """
 
     noise_weighted = False
@@ -30,6 +34,7 @@ class MultiResolutionSTFTLoss(Loss):
         hop_lengths: Sequence[int] = (120, 240, 50),
         win_lengths: Sequence[int] = (600, 1200, 240),
         floor: float = 1e-5,
+        quiet: float = 1e-2,
     ) -> None:
         super().__init__()
         if not len(n_ffts) == len(hop_lengths) == len(win_lengths) > 0:
@@ -38,7 +43,10 @@ class MultiResolutionSTFTLoss(Loss):
                 f"got {len(n_ffts)}, {len(hop_lengths)} and {len(win_lengths)}"
             )
         self.resolutions = list(zip(n_ffts, hop_lengths, win_lengths, strict=True))
+        if min(floor, quiet) <= 0:
+            raise ValueError(f"expected floor > 0 and quiet > 0, got {floor} and {quiet}")
         self.floor = floor
+        self.quiet = quiet
         for win_length in set(win_lengths):
             self.register_buffer(f"window_{win_length}", torch.hann_window(win_length), persistent=False)
 
@@ -55,6 +63,9 @@ class MultiResolutionSTFTLoss(Loss):
         total = student.new_zeros(len(student))
         for resolution in self.resolutions:
             made, wanted = self.magnitude(student, *resolution), self.magnitude(target, *resolution)
-            convergence = (made - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)
+            # White noise of standard deviation 1 has magnitudes of the window's norm, in root mean square.
+            window = getattr(self, f"window_{resolution[2]}")
+            least = self.quiet * window.norm() * math.sqrt(wanted[0].numel())
+            convergence = (made - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1).clamp_min(least)
             total = total + convergence + (made.log() - wanted.log()).abs().flatten(1).mean(1)
         return total / len(self.resolutions)

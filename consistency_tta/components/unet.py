@@ -45,7 +45,9 @@ class UNetDenoiser(Denoiser):
         features = None
         if self.guidance_embedding is not None:
             if conditioning.guidance_scale is None:
-                raise ValueError("this network was trained to read the guidance scale: expected one per example, got None")
+                raise ValueError(
+                    "this network was trained to read the guidance scale: expected one per example, got None"
+                )
             features = self.guidance_embedding(conditioning.guidance_scale).to(self.unet.dtype)
         return self.unet(
             z_t.to(self.unet.dtype),
@@ -68,9 +70,14 @@ def student_unet(teacher: UNet2DConditionModel, guidance_embedding: GuidanceEmbe
     At the start the student equals the teacher's *conditional* prediction at every w: the new branch ends in zeros.
     """
     config = dict(teacher.config)
-    config |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": guidance_embedding.num_features}
+    config |= {
+        "class_embed_type": "projection",
+        "projection_class_embeddings_input_dim": guidance_embedding.num_features,
+    }
     student = UNet2DConditionModel.from_config(config)
-    student.load_state_dict(teacher.state_dict() | {f"class_embedding.{k}": v for k, v in student.class_embedding.state_dict().items()})
+    student.load_state_dict(
+        teacher.state_dict() | {f"class_embedding.{k}": v for k, v in student.class_embedding.state_dict().items()}
+    )
     last = student.class_embedding.linear_2
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)

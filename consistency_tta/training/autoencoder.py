@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
+from consistency_tta.components.codec import AudioCodec
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.contracts import Batch
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -65,13 +67,17 @@ class AutoencoderTraining(TrainingModule):
 
     def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
         """L1 of the mel + KL."""
-        mel = self.mel(waveform_of(batch))
         vae = self.vae if self.trainer.training else self.average.module
-        posterior = vae.encode(mel[:, None]).latent_dist
+        codec = AudioCodec(self.mel, vae)
+        mel = codec.waveform_to_mel(waveform_of(batch))
+        # The codec's moments are float32 in every precision, as the differences in the KL divergence need them.
+        posterior = DiagonalGaussianDistribution(codec.mel_to_moments(mel))
         latent = posterior.mean + posterior.std * randomness.normal_like(posterior.mean)
         reconstruction = vae.decode(latent).sample[:, 0]
         if self.trainer.training:
-            self.second_moment.lerp_(latent.detach().float().square().mean(), 0.01)
+            moment = latent.detach().square().mean()
+            # One clip that is not finite must not spoil the scale for good.
+            self.second_moment.lerp_(torch.where(moment.isfinite(), moment, self.second_moment), 0.01)
         l1 = (reconstruction - mel).abs().mean()
         kl = posterior.kl().mean() / latent[0].numel()
         loss = l1 + self.kl_weight * kl
@@ -88,5 +94,3 @@ class AutoencoderTraining(TrainingModule):
         """Front end and averaged autoencoder, scaled to latents of unit variance."""
         self.average.module.register_to_config(scaling_factor=float(self.second_moment.rsqrt()))
         return TextToAudioPipeline(mel=self.mel, vae=self.average.module)
-
-

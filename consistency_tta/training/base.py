@@ -22,6 +22,7 @@ from consistency_tta.training.finite import SkipNonFiniteSteps
 from consistency_tta.training.preview import Preview
 from consistency_tta.training.randomness import VALIDATION_SEED, BatchRandomness
 
+
 @dataclass(frozen=True)
 class Optimization:
     """AdamW with warm-up.
@@ -154,15 +155,14 @@ class TrainingModule(LightningModule, ABC):
         """Steps that are not finite are skipped in every training."""
         return [SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row)]
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def _set_hparams(self, hp: Any) -> None:
         """Keep only plain hyperparameters.
 
-        Under the command line all of them are (they are the YAML); objects passed from Python are not, could not be
-        loaded with ``weights_only=True``, and are given again to ``load_from_checkpoint``.
+        Under the command line all of them are (they are the YAML). Objects passed from Python are not: Lightning would
+        keep a deep copy of each network, and checkpoints could not be loaded with ``weights_only=True``. They are given
+        again to ``load_from_checkpoint``.
         """
-        hyperparameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        for name in [name for name, value in hyperparameters.items() if not _is_plain(value)]:
-            del hyperparameters[name]
+        super()._set_hparams({name: value for name, value in dict(hp).items() if _is_plain(value)})
 
 
 def _is_plain(value: Any) -> bool:

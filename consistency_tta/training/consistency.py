@@ -131,9 +131,7 @@ class ConsistencyDistillation(LatentTraining):
         student_latent = student(z_t, t.to(z_0), conditioning)
         target_latent = self.target_latent(z_0, z_t, t, s, conditioning)
 
-        out = DistillationOutput(
-            student_latent, target_latent, z_0, t.to(z_0), s.to(z_0), w, batch, self.frozen.codec
-        )
+        out = DistillationOutput(student_latent, target_latent, z_0, t.to(z_0), s.to(z_0), w, batch, self.frozen.codec)
         losses = self.losses(out, self.weighting(out.t, self.schedule))
         self.log_losses(losses, len(batch))
         return losses["loss"]

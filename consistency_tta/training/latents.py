@@ -25,9 +25,7 @@ class LatentTraining(TrainingModule):
         frozen: further networks that are used but not trained.
     """
 
-    def __init__(
-        self, model: TextToAudioPipeline, optimization: Optimization, seed: int, **frozen: nn.Module
-    ) -> None:
+    def __init__(self, model: TextToAudioPipeline, optimization: Optimization, seed: int, **frozen: nn.Module) -> None:
         super().__init__(optimization, seed)
         self.frozen = Frozen(codec=model.codec, **frozen)
 
@@ -60,7 +58,9 @@ class LatentTraining(TrainingModule):
 def waveform_of(batch: Batch) -> Tensor:
     """The batch's waveform, or an error that says why there is none."""
     if batch.waveform is None:
-        raise ValueError("expected a batch with waveforms or latent moments, got neither: look at the datamodule's collate")
+        raise ValueError(
+            "expected a batch with waveforms or latent moments, got neither: look at the datamodule's collate"
+        )
     return batch.waveform
 
 
@@ -71,7 +71,8 @@ def text_rows(condition: Tensor, chosen: TextEmbedding, other: TextEmbedding) ->
     def pad(text: TextEmbedding) -> TextEmbedding:
         missing = tokens - text.mask.shape[1]
         return TextEmbedding(
-            torch.nn.functional.pad(text.embedding, (0, 0, 0, missing)), torch.nn.functional.pad(text.mask, (0, missing))
+            torch.nn.functional.pad(text.embedding, (0, 0, 0, missing)),
+            torch.nn.functional.pad(text.mask, (0, missing)),
         )
 
     chosen, other = pad(chosen), pad(other)

@@ -48,7 +48,9 @@ class WeightedLosses(nn.Module):
             loss = cast(Loss, self.losses[name])
             values = loss(out)
             if values.ndim != 1:
-                raise ValueError(f"loss {name!r} must return one value per example (B,), got shape {tuple(values.shape)}")
+                raise ValueError(
+                    f"loss {name!r} must return one value per example (B,), got shape {tuple(values.shape)}"
+                )
             weighted = values * noise_weight if noise_weight is not None and loss.noise_weighted else values
             parts[f"loss/{name}"] = values.detach().mean()
             total = weight * weighted.mean() + (0 if total is None else total)
