@@ -53,7 +53,7 @@ def main(args: list[str] | None = None) -> Any:
         auto_configure_optimizers=False,  # the trainings bring their own: `model.init_args.optimization`
         seed_everything_default=0,
         parser_class=Parser,
-        parser_kwargs={"prog": "consistency-tta", "version": f"consistency-tta {__version__}", "description": overview()},
+        parser_kwargs={"prog": "consistency-tta", "version": __version__, "description": overview()},
         save_config_kwargs={"overwrite": True},
         args=None if args == sys.argv[1:] else args,  # LightningCLI warns about arguments given twice
     )
