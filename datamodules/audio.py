@@ -102,9 +102,7 @@ def normalise(waveform: Tensor, peak: float = 0.5) -> Tensor:
     waveform = waveform - waveform.mean()
     largest = waveform.abs().max().item()
     if largest < SILENCE_PEAK:
-        raise BadClip(
-            Fault.SILENT, f"the largest sample is {20 * math.log10(max(largest, 1e-10)):.0f} dB of full scale"
-        )
+        raise BadClip(Fault.SILENT, f"no sample above {20 * math.log10(max(largest, 1e-10)):.0f} dBFS")
     return waveform * (peak / largest)
 
 

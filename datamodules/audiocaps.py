@@ -110,11 +110,8 @@ class AudioDataset(Dataset):
         for _ in range(MAX_SUBSTITUTES):
             clip = self.clips[index]
             # Drawn even for a clip known to be bad: what follows must not depend on what has been found out so far.
-            position, choice, substitute = (
-                random.random(),
-                random.integers(len(clip.captions)),
-                random.integers(len(self)),
-            )
+            position, choice = random.random(), int(random.integers(len(clip.captions)))
+            substitute = int(random.integers(len(self)))
             if not self._bad[index]:
                 try:
                     waveform = read_audio(
@@ -125,7 +122,7 @@ class AudioDataset(Dataset):
                         position if self.training else 0.0,
                         self.min_seconds,
                     )
-                    return index, Example(waveform, clip.captions[int(choice) if self.training else 0], clip.id)
+                    return index, Example(waveform, clip.captions[choice if self.training else 0], clip.id)
                 except BadClip as bad:
                     if self.bad_clips == "fail":
                         raise BadClip(
@@ -140,7 +137,7 @@ class AudioDataset(Dataset):
                         self.num_bad,
                         len(self),
                     )
-            index = int(substitute)
+            index = substitute
         raise RuntimeError(
             f"{MAX_SUBSTITUTES} clips in a row cannot be used ({self.num_bad} of {len(self)} are known to be bad): run "
             "`consistency-tta data-check`"
@@ -238,7 +235,7 @@ class AudioCapsDataModule(ResumableDataModule):
             training=split == "train",
             pair_mixing=self.pair_mixing,
             peak=self.peak,
-            bad_clips=self.bad_clips,  # type: ignore[arg-type]
+            bad_clips=self.bad_clips,
             min_seconds=self.min_seconds,
             seed=self.seed,
         )

@@ -144,16 +144,14 @@ def _read_json(text: str, source: Path) -> list[_Row]:
     for line, entry in _json_entries(text, source):
         if not isinstance(entry, dict) or not {"location", "captions"} <= entry.keys():
             raise ValueError(
-                f"{source}, entry {line}: expected an object with location and captions, got {entry!r:.80}"
+                f"{source}, entry {line}: expected an object with location and captions, got {entry!s:.70}"
             )
         location = PurePosixPath(str(entry["location"]).replace("\\", "/"))
         if location.suffix.lower() in EXTENSIONS:
             location = location.with_suffix("")
         captions = [entry["captions"]] if isinstance(entry["captions"], str) else entry["captions"]
         if not isinstance(captions, list) or not captions or not all(isinstance(caption, str) for caption in captions):
-            raise ValueError(
-                f"{source}, entry {line}: captions must be a text or a list of texts, got {captions!r:.80}"
-            )
+            raise ValueError(f"{source}, entry {line}: expected a caption or a list of captions, got {captions!s:.60}")
         rows += [(line, location.name, [location.as_posix(), location.name], caption) for caption in captions]
     return rows
 

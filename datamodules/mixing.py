@@ -52,7 +52,8 @@ def mix_waveforms(first: Tensor, second: Tensor, sample_rate: int, peak: float =
     """Two clips (samples,) of one length as one, equally loud, with the given peak.
 
     Args:
-        first, second: (samples,), not silent.
+        first: (samples,), not silent.
+        second: (samples,), not silent.
         sample_rate: in Hz.
         peak: the largest magnitude of the result.
 

@@ -1,10 +1,6 @@
-from pathlib import Path
-
-import lightning.pytorch as pl
 import pytest
 import torch
 
-from consistency_tta.contracts import Batch
 from consistency_tta.datamodules.sampler import ResumableLoader, ResumableSampler
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
 
@@ -50,42 +46,3 @@ def test_length_does_not_depend_on_the_entry() -> None:
     loader = ResumableLoader(dataset, sampler=sampler, batch_size=5, drop_last=True)
     assert len(loader) == 10
     assert len(list(loader)) == 7
-
-
-class RanksWriteIds(pl.LightningModule):
-    def __init__(self, folder: str) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.folder = folder
-
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        with (Path(self.folder) / f"rank{self.global_rank}").open("a") as file:
-            file.write(" ".join(batch.ids) + "\n")
-        return self.weight * batch.waveform.sum()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-def test_lightning_keeps_the_shards_of_two_processes(tmp_path: Path) -> None:
-    def fit(folder: Path, devices: int) -> list[set[str]]:
-        folder.mkdir()
-        trainer = pl.Trainer(
-            max_epochs=2,
-            accelerator="cpu",
-            devices=devices,
-            strategy="ddp_spawn" if devices > 1 else "auto",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-        )
-        data = SyntheticDataModule(num_clips=22, num_samples=8, batch_size=4 // devices, seed=1)
-        trainer.fit(RanksWriteIds(str(folder)), data)
-        lines = [(folder / f"rank{rank}").read_text().splitlines() for rank in range(devices)]
-        return [set(" ".join(step).split()) for step in zip(*lines, strict=True)]
-
-    one = fit(tmp_path / "one", 1)
-    assert len(one) == 10
-    assert fit(tmp_path / "two", 2) == one

@@ -1,0 +1,72 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from consistency_tta.datamodules.check import check_headers, check_samples, data_check, listing
+from consistency_tta.datamodules.clips import read_captions
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, write_tone) -> tuple[Path, Path]:
+    """Seven clips, of which "good" and "also" can be used."""
+    audio = tmp_path / "audio"
+    write_tone("good.wav", rate=44100, seconds=2)
+    write_tone("also.flac", rate=8000, seconds=2)
+    write_tone("short.ogg", seconds=0.2)
+    write_tone("silent.wav", level=0)
+    (audio / "broken.mp3").write_text("not audio")
+    soundfile.write(audio / "nan.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
+    rows = [
+        f"{i},{name},0,A sound" for i, name in enumerate(["good", "also", "short", "silent", "broken", "nan", "gone"])
+    ]
+    captions = tmp_path / "captions.csv"
+    captions.write_text("audiocap_id,youtube_id,start_time,caption\n" + "\n".join(rows))
+    return captions, audio
+
+
+def test_samples_finds_everything(corpus: tuple[Path, Path]) -> None:
+    findings = check_samples(read_captions(*corpus), min_seconds=0.5)
+    assert {finding.id: finding.fault.value for finding in findings} == {
+        "short": "too short",
+        "silent": "silent",
+        "broken": "unreadable",
+        "nan": "not finite",
+        "gone": "missing",
+    }
+
+
+def test_headers_finds_what_headers_tell(corpus: tuple[Path, Path]) -> None:
+    findings = check_headers(read_captions(*corpus), min_seconds=0.5)
+    assert {finding.id for finding in findings} == {"short", "broken", "gone"}
+
+
+def test_data_check_prints_and_writes(corpus: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    captions, audio = corpus
+    output = tmp_path / "new" / "report.json"
+    with pytest.raises(SystemExit) as caught:
+        data_check([str(captions)], str(audio), output=str(output))
+    assert caught.value.code == 1
+    printed = capsys.readouterr().out
+    assert "5 of 7 clips cannot be used (1 missing, 1 unreadable, 1 too short, 1 not finite, 1 silent)" in printed
+    assert "too short: short (0.200 s, expected at least 0.5 s)" in printed
+    assert "1 clips at 8000 Hz, 1 clips at 44100 Hz" in printed
+    report = json.loads(output.read_text())
+    assert (report["num_clips"], report["below_sample_rate"], len(report["bad_clips"])) == (7, 1, 5)
+    assert report["usable_hours"] == pytest.approx(4 / 3600, abs=1e-3)
+
+
+def test_data_check_of_good_data_returns(write_tone, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_tone("a.wav")
+    (tmp_path / "captions.json").write_text('{"location": "a.wav", "captions": "A tone"}')
+    data_check([str(tmp_path / "captions.json")], str(tmp_path / "audio"))
+    assert capsys.readouterr().out.startswith("0 of 1 clips cannot be used; ")
+
+
+def test_long_listings_are_cut(corpus: tuple[Path, Path]) -> None:
+    findings = check_headers(read_captions(*corpus), min_seconds=0.5)
+    lines = [line for line in listing(findings * 3, limit=2).splitlines() if "missing" in line]
+    assert len(lines) == 3
+    assert lines[-1] == "  missing: ... and 1 more"
