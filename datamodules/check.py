@@ -73,7 +73,7 @@ def listing(findings: Sequence[Finding], limit: int = PRINTED) -> str:
 
 
 def data_check(
-    captions: list[str],
+    captions: str | list[str],
     audio_folder: str,
     sample_rate: int = 16000,
     min_seconds: float = 0.5,
@@ -83,7 +83,7 @@ def data_check(
     """Decode every clip of caption files and tell which cannot be used for training.
 
     Args:
-        captions: caption files: AudioCaps CSV, or TANGO's JSON lines.
+        captions: caption file or files: AudioCaps CSV, or TANGO's JSON lines.
         audio_folder: folder with the audio, at any depth.
         sample_rate: the model's, in Hz; recordings of a lower rate are counted, as they lack the highest frequencies.
         min_seconds: the shortest clip that can be used.
@@ -94,7 +94,8 @@ def data_check(
         SystemExit: with status 1, if any clip cannot be used.
     """
     folder = AudioFolder(audio_folder)
-    clips = [clip for file in captions for clip in read_captions(file, folder)]
+    files = [captions] if isinstance(captions, str) else captions
+    clips = [clip for file in files for clip in read_captions(file, folder)]
     findings = check_samples(clips, min_seconds, num_threads)
     bad = {(finding.id, finding.path) for finding in findings}
     infos = [audio_info(clip.path) for clip in clips if (clip.id, str(clip.path)) not in bad]

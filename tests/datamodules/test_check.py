@@ -61,7 +61,7 @@ def test_data_check_prints_and_writes(corpus: tuple[Path, Path], tmp_path: Path,
 def test_data_check_of_good_data_returns(write_tone, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_tone("a.wav")
     (tmp_path / "captions.json").write_text('{"location": "a.wav", "captions": "A tone"}')
-    data_check([str(tmp_path / "captions.json")], str(tmp_path / "audio"))
+    data_check(str(tmp_path / "captions.json"), str(tmp_path / "audio"))
     assert capsys.readouterr().out.startswith("0 of 1 clips cannot be used; ")
 
 

@@ -1,0 +1,96 @@
+"""Latents that were encoded beforehand, by ``consistency-tta encode``."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from consistency_tta.contracts import Batch
+from consistency_tta.datamodules.base import ResumableDataModule
+
+
+class LatentsDataset(Dataset):
+    """The clips of a folder that ``consistency-tta encode`` wrote; memory-mapped, so that its size does not matter.
+
+    Args:
+        folder: with ``latents-*.safetensors`` and ``captions-*.jsonl``.
+
+    Raises:
+        FileNotFoundError: if there are no such files.
+        ValueError: if a file of latents and its captions differ in number.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        files = sorted(Path(folder).glob("latents-*.safetensors"))
+        if not files:
+            raise FileNotFoundError(f"no latents-*.safetensors in {folder}: make them with `consistency-tta encode`")
+        self.captions = [_captions(file) for file in files]
+        self.shards = [safe_open(file, framework="pt").get_slice("moments") for file in files]
+        for file, shard, captions in zip(files, self.shards, self.captions, strict=True):
+            if shard.get_shape()[0] != len(captions):
+                raise ValueError(f"{file} has {shard.get_shape()[0]} latents for {len(captions)} captions: encode again")
+        self.ends = list(accumulate(len(captions) for captions in self.captions))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, str, str]:
+        """Moments (2 C, T, F), caption, id."""
+        index = key[1] if isinstance(key, tuple) else key
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        shard = bisect_right(self.ends, index)
+        row = index - (self.ends[shard - 1] if shard else 0)
+        return self.shards[shard][row].float(), *self.captions[shard][row]
+
+
+def _captions(latents: Path) -> list[tuple[str, str]]:
+    """(caption, id) of each clip."""
+    file = latents.with_name(latents.name.replace("latents-", "captions-")).with_suffix(".jsonl")
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [(row["caption"], row["id"]) for row in rows]
+
+
+class LatentsDataModule(ResumableDataModule):
+    """Training on latents that were encoded beforehand.
+
+    Args:
+        train_folder: written by ``consistency-tta encode``.
+        val_folder: the same, of held-out clips; null for none.
+        batch_size: examples a step in each process.
+        val_batch_size: the same for validation; ``batch_size`` if null.
+        num_workers: processes that load data beside each training process.
+        seed: of the order.
+    """
+
+    def __init__(
+        self,
+        train_folder: str,
+        val_folder: str | None = None,
+        batch_size: int = 8,
+        val_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, val_batch_size, num_workers, seed)
+        self.train_folder = train_folder
+        self.val_folder = val_folder
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the folders."""
+        if stage == "fit":
+            self.train_dataset = LatentsDataset(self.train_folder)
+        if self.val_folder is not None:
+            self.val_dataset = self.test_dataset = LatentsDataset(self.val_folder)
+
+    def collate(self, examples: list[tuple[Tensor, str, str]]) -> Batch:
+        """A batch with moments and without waveforms."""
+        moments, captions, ids = zip(*examples, strict=True)
+        return Batch(list(captions), list(ids), moments=torch.stack(moments))
