@@ -28,6 +28,13 @@ from consistency_tta.diffusion.sample import consistency_times, sample_consisten
 from consistency_tta.diffusion.solve import DDIM
 
 
+def best_device(name: str | None = None) -> torch.device:
+    """The named device, or else the accelerator, or else the CPU."""
+    if name is not None:
+        return torch.device(name)
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+
+
 @dataclass
 class TextToAudioOutput:
     """Generated sound.
@@ -103,9 +110,14 @@ class TextToAudioPipeline(DiffusionPipeline):
             raise FileNotFoundError(
                 f"{name} is no model folder: it has no model_index.json. Make one with `consistency-tta export`."
             )
-        # Low-memory loading needs accelerate, which nothing else here does. Without a dtype, transformers alone would
-        # keep the stored one, and train and run the text encoder of a float16 folder in float16.
-        return super().from_pretrained(name, **({"low_cpu_mem_usage": False, "torch_dtype": torch.float32} | kwargs))
+        # Low-memory loading needs accelerate, which nothing else here does.
+        pipeline = super().from_pretrained(name, **({"low_cpu_mem_usage": False} | kwargs))
+        if not {"dtype", "torch_dtype"} & kwargs.keys():
+            # diffusers loads in float32; transformers would train and run a float16 folder's text encoder in float16.
+            for part in pipeline.components.values():
+                if isinstance(part, PreTrainedModel):
+                    part.float()
+        return pipeline
 
     def require(self, *names: str) -> None:
         """Raise if one of the named components is missing."""

@@ -15,7 +15,8 @@ class AudioCodec(nn.Module):
     Args:
         mel: front end.
         vae: autoencoder of mel "pictures" (B, 1, frames, bins); its ``scaling_factor`` brings latents to unit variance.
-        vocoder: mel (B, frames, bins) to waveform, such as ``transformers.SpeechT5HifiGan``; None where sound is not asked for.
+        vocoder: mel (B, frames, bins) to waveform, such as ``transformers.SpeechT5HifiGan``; None where sound is not
+            asked for.
     """
 
     def __init__(self, mel: MelSpectrogram, vae: AutoencoderKL, vocoder: nn.Module | None = None) -> None:
@@ -35,7 +36,8 @@ class AudioCodec(nn.Module):
         if mel.shape[1] % self.downsampling:
             raise ValueError(
                 f"the autoencoder shrinks time by {self.downsampling}: expected a multiple of that many mel frames, "
-                f"got {mel.shape[1]}; set num_samples to a multiple of {self.downsampling * self.mel.config['hop_length']}"
+                f"got {mel.shape[1]}; set num_samples to a multiple of "
+                f"{self.downsampling * self.mel.config['hop_length']}"
             )
         return self.vae.encode(mel[:, None].to(self.vae.dtype)).latent_dist.parameters.float()
 

@@ -42,7 +42,8 @@ class MelSpectrogram(ModelMixin, ConfigMixin):
         super().__init__()
         if not 0 <= f_min < f_max <= sample_rate / 2:
             raise ValueError(
-                f"expected 0 <= f_min < f_max <= sample_rate / 2 = {sample_rate / 2:g} Hz, got f_min={f_min}, f_max={f_max}"
+                f"expected 0 <= f_min < f_max <= sample_rate / 2 = {sample_rate / 2:g} Hz, "
+                f"got f_min={f_min}, f_max={f_max}"
             )
         filters = mel_filter_bank(n_fft // 2 + 1, n_mels, f_min, f_max, sample_rate, norm="slaney", mel_scale="slaney")
         # The filters are saved, too: diffusers does not load a component that has no tensor.

@@ -69,7 +69,8 @@ def student_unet(teacher: UNet2DConditionModel, guidance_embedding: GuidanceEmbe
 
     At the start the student equals the teacher's *conditional* prediction at every w: the new branch ends in zeros.
     """
-    config = dict(teacher.config)
+    # Not the private entries: one of them lists the keys, class_embed_type among them, to be reset to their defaults.
+    config = {key: value for key, value in teacher.config.items() if not key.startswith("_")}
     config |= {
         "class_embed_type": "projection",
         "projection_class_embeddings_input_dim": guidance_embedding.num_features,

@@ -1,0 +1,95 @@
+"""Sound to latents and back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from transformers import SpeechT5HifiGan
+
+from consistency_tta.components.codec import AudioCodec
+from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.networks import hifigan
+from consistency_tta.components.vocoder import FourierVocoder
+from tests.toys import MEL, NUM_SAMPLES, VAE, VOCODER
+
+
+def codec(vocoder: torch.nn.Module | None = None, **vae: float) -> AudioCodec:
+    return AudioCodec(MelSpectrogram(**MEL), AutoencoderKL(**VAE, **vae), vocoder or FourierVocoder(**VOCODER)).eval()
+
+
+def test_latents_are_scaled_draws_of_the_posterior() -> None:
+    parts = codec(scaling_factor=0.25)
+    mel = parts.waveform_to_mel(0.1 * torch.randn(2, NUM_SAMPLES))
+    moments = parts.mel_to_moments(mel)
+    posterior = parts.vae.encode(mel[:, None]).latent_dist
+    assert moments.shape == (2, 8, 8, 4)
+    torch.testing.assert_close(parts.moments_to_latent(moments), 0.25 * posterior.mean)
+    epsilon = torch.randn(2, 4, 8, 4)
+    expected = 0.25 * (posterior.mean + posterior.std * epsilon)
+    torch.testing.assert_close(parts.moments_to_latent(moments, epsilon), expected)
+    extreme = torch.cat([torch.zeros(1, 4, 8, 4), torch.full((1, 4, 8, 4), 1e4)], dim=1)
+    assert parts.moments_to_latent(extreme, epsilon[:1]).isfinite().all()
+
+
+def test_decoding_undoes_the_scale() -> None:
+    parts = codec(scaling_factor=0.25)
+    latent = torch.randn(2, 4, 8, 4)
+    expected = parts.vae.decode(latent / 0.25).sample[:, 0]
+    torch.testing.assert_close(parts.latent_to_mel(latent), expected)
+    assert parts.latent_to_mel(latent).shape == (2, 32, 16)
+
+
+def test_a_round_trip_keeps_the_length() -> None:
+    waveform = 0.1 * torch.randn(2, NUM_SAMPLES)
+    parts = codec()
+    sound = parts.round_trip(waveform)
+    assert sound.shape == waveform.shape
+    assert not sound.requires_grad
+    mean = parts.moments_to_latent(parts.mel_to_moments(parts.waveform_to_mel(waveform)))
+    torch.testing.assert_close(sound, parts.mel_to_waveform(parts.latent_to_mel(mean)))
+
+
+def test_gradients_pass_frozen_decoders() -> None:
+    parts = codec().requires_grad_(False)
+    latent = torch.randn(1, 4, 8, 4, requires_grad=True)
+    parts.mel_to_waveform(parts.latent_to_mel(latent)).square().sum().backward()
+    assert latent.grad is not None
+    assert latent.grad.isfinite().all()
+    assert latent.grad.abs().min() > 0
+    assert all(parameter.grad is None for parameter in parts.parameters())
+
+
+def test_hifigans_extra_samples_are_cropped() -> None:
+    # Stride 5, kernel 16: (kernel - stride) // 2 rounds down, and the network returns a few samples too many.
+    vocoder = hifigan(n_mels=16, channels=32)
+    assert isinstance(vocoder, SpeechT5HifiGan)
+    mel = torch.randn(2, 12, 16)
+    raw = vocoder(mel)
+    assert raw.shape[1] > 12 * 160
+    sound = codec(vocoder).mel_to_waveform(mel)
+    assert sound.shape == (2, 12 * 160)
+    assert torch.equal(sound, raw[:, : 12 * 160])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_networks_take_and_give_float32(dtype: torch.dtype) -> None:
+    parts = codec()
+    waveform = 0.1 * torch.randn(1, NUM_SAMPLES)
+    expected = parts.round_trip(waveform)
+    parts.vae.to(dtype)
+    parts.vocoder.to(dtype)
+    assert parts.mel_to_moments(parts.waveform_to_mel(waveform)).dtype == torch.float32
+    sound = parts.round_trip(waveform)
+    assert sound.dtype == torch.float32
+    torch.testing.assert_close(sound, expected, atol=0.2 * float(expected.abs().max()), rtol=0)
+
+
+def test_errors_say_what_to_do() -> None:
+    with pytest.raises(
+        ValueError, match=r"mel frames, got 30; set num_samples to a multiple of 640"
+    ):
+        codec().mel_to_moments(torch.zeros(1, 30, 16))
+    silent = AudioCodec(MelSpectrogram(**MEL), AutoencoderKL(**VAE))
+    with pytest.raises(ValueError, match="no vocoder"):
+        silent.mel_to_waveform(torch.zeros(1, 32, 16))
