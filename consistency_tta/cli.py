@@ -9,19 +9,20 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import ActionConfigFile, set_parsing_settings
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from consistency_tta import __version__
 from consistency_tta.datamodules.check import data_check
+from consistency_tta.encode import encode
 from consistency_tta.export import export
 from consistency_tta.generate import generate
 from consistency_tta.suggest import suggest
 from consistency_tta.training.base import TrainingModule
 
 #: Subcommands beside Lightning's.
-COMMANDS: dict[str, Callable[..., Any]] = {"generate": generate, "export": export, "data-check": data_check}
+COMMANDS: dict[str, Callable[..., Any]] = {"generate": generate, "export": export, "encode": encode, "data-check": data_check}
 
 #: The argument that is given without its name.
 POSITIONAL: dict[str, tuple[str, dict[str, Any]]] = {
@@ -40,11 +41,11 @@ def main(args: list[str] | None = None) -> Any:
         What the command returns: the :class:`LightningCLI` of Lightning's subcommands.
     """
     args = sys.argv[1:] if args is None else args
-    if args and args[0] in COMMANDS:
-        return run(args[0], args[1:])
     load_plugins()
     # ${...} in the YAML files is resolved after the command line's overrides.
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    if args and args[0] in COMMANDS:
+        return run(args[0], args[1:])
     return LightningCLI(
         TrainingModule,
         LightningDataModule,
@@ -63,11 +64,13 @@ def run(name: str, args: list[str]) -> Any:
     """Run one of this project's own subcommands."""
     function = COMMANDS[name]
     parser = Parser(prog=f"consistency-tta {name}", description=(function.__doc__ or "").split("\n")[0])
-    name, settings = POSITIONAL.get(name, (None, {}))
-    if name:
-        parser.add_argument(name, **settings)
-    parser.add_function_arguments(function, skip={name} if name else None)
-    return function(**parser.parse_args(args))
+    positional, options = POSITIONAL.get(name, (None, {}))
+    if positional:
+        parser.add_argument(positional, **options)
+    parser.add_argument("-c", "--config", action=ActionConfigFile, help="a YAML file with the options below")
+    parser.add_function_arguments(function, skip={positional} if positional else None)
+    settings = parser.instantiate(parser.parse_args(args))
+    return function(**{key: value for key, value in settings.items() if key != "config"})
 
 
 def load_plugins() -> None:

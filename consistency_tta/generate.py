@@ -10,7 +10,7 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.pipeline import TextToAudioPipeline, best_device
 
 
 def generate(
@@ -44,8 +44,7 @@ def generate(
     for name, value in {"num_samples": num_samples, "batch_size": batch_size, "captions": len(prompts)}.items():
         if value < 1:
             raise ValueError(f"expected {name} of at least 1, got {value}")
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    pipeline = TextToAudioPipeline.from_pretrained(model).to(torch.device(device) if device else accelerator)
+    pipeline = TextToAudioPipeline.from_pretrained(model).to(best_device(device))
     jobs = [(index, prompt, sample) for index, prompt in enumerate(prompts) for sample in range(num_samples)]
     output.mkdir(parents=True, exist_ok=True)
 

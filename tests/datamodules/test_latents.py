@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from consistency_tta.cli import main
+from consistency_tta.datamodules import LatentsDataModule, SyntheticDataModule
+from consistency_tta.datamodules.latents import LatentsDataset
+from consistency_tta.pipeline import TextToAudioPipeline
+from tests.toys import NUM_SAMPLES
+
+
+@pytest.fixture
+def encoded(teacher_folder: Path, tmp_path: Path) -> Path:
+    data = ["--data", "SyntheticDataModule", "--data.num_clips", "8", "--data.batch_size", "4"]
+    size = ["--data.num_samples", str(NUM_SAMPLES)]
+    output = ["--output", str(tmp_path / "latents"), "--copies", "2"]
+    main(["encode", "--model", str(teacher_folder), *data, *size, *output])
+    return tmp_path / "latents"
+
+
+def test_latents_are_those_of_the_recordings(encoded: Path, teacher_folder: Path) -> None:
+    dataset = LatentsDataset(encoded)
+    assert len(dataset) == 16
+    source = SyntheticDataModule(num_clips=8, batch_size=4, num_samples=NUM_SAMPLES)
+    source.setup("fit")
+    codec = TextToAudioPipeline.from_pretrained(teacher_folder).codec
+    originals = {name: (caption, waveform) for waveform, caption, name in (source.train_dataset[i] for i in range(8))}
+    seen = set()
+    for index in (0, 7, 8, 15):
+        moments, caption, name = dataset[index]
+        assert caption == originals[name][0]
+        with torch.no_grad():
+            expected = codec.mel_to_moments(codec.waveform_to_mel(originals[name][1][None]))[0]
+        torch.testing.assert_close(moments, expected, atol=2e-2, rtol=2e-3)  # stored in float16
+        seen.add(name)
+    assert len(seen) > 1
+
+
+def test_training_on_latents_needs_no_waveform(encoded: Path) -> None:
+    data = LatentsDataModule(str(encoded), str(encoded), batch_size=4)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch.waveform is None
+    assert batch.moments is not None
+    assert batch.moments.shape == (4, 8, 8, 4)
+
+
+def test_what_does_not_fit_is_named(encoded: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="consistency-tta encode"):
+        LatentsDataset(tmp_path)
+    captions = encoded / "captions-0001.jsonl"
+    captions.write_text(json.dumps({"id": "a", "caption": "b"}) + "\n")
+    with pytest.raises(ValueError, match="8 latents for 1 captions"):
+        LatentsDataset(encoded)
