@@ -1,0 +1,42 @@
+"""Mel losses against numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from consistency_tta.contracts import Batch, Loss
+from consistency_tta.losses import MelL1Loss, MelL2Loss
+from tests.losses.outputs import Sounds
+
+
+@pytest.mark.parametrize(("loss", "power"), [(MelL1Loss(), 1), (MelL2Loss(), 2)])
+def test_is_the_mean_per_example(loss: Loss, power: int) -> None:
+    student, target = torch.randn(2, 3, 12, 16)
+    student.requires_grad_(True)
+    values = loss(Sounds(student_mel=student, target_mel=target))
+    difference = np.abs((student - target).detach().numpy())
+    np.testing.assert_allclose(values.detach().numpy(), np.mean(difference**power, axis=(1, 2)), rtol=1e-5)
+    values[1].backward()
+    assert student.grad is not None
+    assert student.grad[1].abs().min() > 0
+    assert torch.equal(student.grad[0], torch.zeros(12, 16))  # examples are independent
+
+
+@pytest.mark.parametrize("loss", [MelL1Loss(), MelL2Loss()])
+def test_equality_costs_nothing_and_noise_weighting_does_not_apply(loss: Loss) -> None:
+    mel = torch.randn(3, 12, 16, requires_grad=True)
+    values = loss(Sounds(student_mel=mel, target_mel=mel.detach()))
+    assert torch.equal(values, torch.zeros(3))
+    values.sum().backward()
+    assert torch.equal(mel.grad, torch.zeros_like(mel))
+    assert not loss.noise_weighted
+    assert loss.state_dict() == {}
+
+
+def test_the_recording_is_there_only_with_audio() -> None:
+    out = Sounds()
+    out.batch = Batch(["a dog"], ["id"])
+    with pytest.raises(ValueError, match="use a datamodule that reads audio"):
+        _ = out.reference_waveform

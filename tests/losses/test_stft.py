@@ -1,0 +1,92 @@
+"""The multi-resolution STFT loss against scipy, and where sounds are silent."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+
+from consistency_tta.losses import MultiResolutionSTFTLoss
+from tests.losses.outputs import Sounds
+
+RESOLUTIONS = [(1024, 120, 600), (2048, 240, 1200), (512, 50, 240)]
+
+
+def scipy_magnitude(waveform: np.ndarray, n_fft: int, hop_length: int, win_length: int) -> np.ndarray:
+    """|STFT| (frequencies, frames) with a periodic Hann window, reflected ends and frames centred on the hops."""
+    window = np.zeros(n_fft)
+    left = (n_fft - win_length) // 2
+    window[left : left + win_length] = scipy.signal.get_window("hann", win_length, fftbins=True)
+    padded = np.pad(waveform, n_fft // 2, mode="reflect")
+    transform = scipy.signal.ShortTimeFFT(window, hop_length, fs=1, fft_mode="onesided", phase_shift=None)
+    slices = transform.stft(padded, p0=0, p1=1 + len(waveform) // hop_length, k_offset=n_fft // 2)
+    return np.maximum(np.abs(slices), 1e-5)
+
+
+def test_equals_parallel_wavegans_formula() -> None:
+    student, target = 0.1 * torch.randn(2, 2, 4000, dtype=torch.float64)
+    values = MultiResolutionSTFTLoss()(Sounds(student_waveform=student, target_waveform=target))
+    for made_waveform, wanted_waveform, value in zip(student.numpy(), target.numpy(), values.tolist(), strict=True):
+        expected = 0.0
+        for resolution in RESOLUTIONS:
+            made = scipy_magnitude(made_waveform, *resolution)
+            wanted = scipy_magnitude(wanted_waveform, *resolution)
+            expected += np.linalg.norm(made - wanted) / np.linalg.norm(wanted) / 3  # Frobenius norms
+            expected += np.abs(np.log(made) - np.log(wanted)).mean() / 3
+        assert value == pytest.approx(expected, rel=1e-4)
+
+
+def test_equality_costs_nothing() -> None:
+    waveform = 0.1 * torch.randn(3, 4000)
+    student = waveform.clone().requires_grad_(True)
+    values = MultiResolutionSTFTLoss()(Sounds(student_waveform=student, target_waveform=waveform))
+    assert torch.equal(values, torch.zeros(3))
+    values.sum().backward()
+    assert student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("student_level", [0.0, 0.1])
+@pytest.mark.parametrize("target_level", [0.0, 0.1])
+def test_values_and_gradients_are_finite_at_silence(student_level: float, target_level: float) -> None:
+    student = (student_level * torch.randn(2, 4000)).requires_grad_(True)
+    target = target_level * torch.randn(2, 4000)
+    values = MultiResolutionSTFTLoss()(Sounds(student_waveform=student, target_waveform=target))
+    values.sum().backward()
+    assert values.isfinite().all()
+    assert student.grad.isfinite().all()
+
+
+def test_a_silent_target_does_not_outweigh_all_others() -> None:
+    """Half a batch of silence would otherwise have ten thousand times the gradient of the other half."""
+    student = (0.1 * torch.randn(2, 4000)).requires_grad_(True)
+    target = torch.stack([torch.zeros(4000), 0.1 * torch.randn(4000)])
+    values = MultiResolutionSTFTLoss()(Sounds(student_waveform=student, target_waveform=target))
+    values.sum().backward()
+    silent, loud = student.grad.norm(dim=1)
+    assert 0 < silent < 30 * loud
+    assert values[0] < 0.1 / 0.01 + math.log(10 / 1e-5)
+
+
+def test_quiet_changes_nothing_for_audible_targets() -> None:
+    student, target = 0.1 * torch.randn(2, 2, 4000)
+    out = Sounds(student_waveform=student, target_waveform=target)
+    assert torch.equal(MultiResolutionSTFTLoss(quiet=1e-2)(out), MultiResolutionSTFTLoss(quiet=1e-6)(out))
+
+
+def test_moves_pickles_and_is_not_saved() -> None:
+    loss = MultiResolutionSTFTLoss()
+    assert loss.state_dict() == {}
+    assert not loss.noise_weighted
+    out = Sounds(student_waveform=torch.zeros(1, 4000), target_waveform=torch.ones(1, 4000))
+    assert torch.equal(pickle.loads(pickle.dumps(loss))(out), loss(out))
+
+
+def test_wrong_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="got 2, 3 and 3"):
+        MultiResolutionSTFTLoss(n_ffts=(512, 1024))
+    with pytest.raises(ValueError, match="floor > 0 and quiet > 0, got 0"):
+        MultiResolutionSTFTLoss(floor=0)
