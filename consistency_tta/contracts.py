@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+
 @dataclass
 class TextEmbedding:
     """What a text encoder makes of captions.

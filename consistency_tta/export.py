@@ -15,7 +15,8 @@ def export(checkpoint: Path, output: Path, half: bool = False) -> Path:
     """Write the model of a checkpoint as a folder that ``generate`` and further trainings read.
 
     Args:
-        checkpoint: a ``.ckpt`` file of any training of this project; the folders it was trained from must still be there.
+        checkpoint: a ``.ckpt`` file of any training of this project; the folders it was trained from must still be
+            there.
         output: folder to write.
         half: whether to store weights in float16, at half the size.
     """
@@ -45,8 +46,8 @@ def training_class(checkpoint: Path) -> type[TrainingModule]:
     class_path = content.get("hyper_parameters", {}).get("_class_path")
     if class_path is None:
         raise ValueError(
-            f"{checkpoint} was not written by `consistency-tta fit` and does not name its class: in Python, load it with "
-            "that class's load_from_checkpoint and call .pipeline().save_pretrained(folder)"
+            f"{checkpoint} was not written by `consistency-tta fit` and does not name its class: in Python, load it "
+            "with that class's load_from_checkpoint and call .pipeline().save_pretrained(folder)"
         )
     module, _, name = class_path.rpartition(".")
     return getattr(import_module(module), name)

@@ -12,7 +12,9 @@ from typing import Any
 
 #: How jsonargparse names what it does not know.
 UNKNOWN = re.compile(
-    r"(?:[Oo]ption|[Kk]ey|attribute|class) '(?P<key>[\w.]+)'|unrecognized arguments: --(?P<argument>[\w.]+)|option: --(?P<option>[\w.]+)"
+    r"(?:[Oo]ption|[Kk]ey|attribute|class) '(?P<key>[\w.]+)'"
+    r"|unrecognized arguments: --(?P<argument>[\w.]+)"
+    r"|option: --(?P<option>[\w.]+)"
 )
 CLASS_PATH = re.compile(r"class_path '([\w.]+)'")
 

@@ -15,7 +15,7 @@ ORDER: list[set[str]] = [
     {"diffusion"},
     {"components"},
     {"pipeline"},
-    {"training", "generate", "metrics"},
+    {"training", "encode", "generate", "metrics"},
     {"export"},
     {"losses", "datamodules"},
     {"cli"},

@@ -21,6 +21,8 @@ class UNetDenoiser(Denoiser):
         guidance_embedding: features of w, for a network with ``class_embed_type="projection"``.
     """
 
+    schedule: VariancePreservingSchedule  # it also makes z_t, which the contract does not ask for
+
     def __init__(
         self,
         unet: UNet2DConditionModel,

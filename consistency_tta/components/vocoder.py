@@ -1,8 +1,8 @@
 """A vocoder that is quick on a CPU.
 
-Full-size models use ``transformers.SpeechT5HifiGan``, which works at the full sample rate: 15 s on two cores for 10 s of
-sound, four times what the one-query student takes. :class:`FourierVocoder` works at the frame rate and leaves the rest
-to an inverse STFT.
+Full-size models use ``transformers.SpeechT5HifiGan``, which works at the full sample rate: 15 s on two cores for 10 s
+of sound, four times what the one-query student takes. :class:`FourierVocoder` works at the frame rate and leaves the
+rest to an inverse STFT.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -67,7 +69,7 @@ class AutoencoderTraining(TrainingModule):
 
     def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
         """L1 of the mel + KL."""
-        vae = self.vae if self.trainer.training else self.average.module
+        vae = self.vae if self.trainer.training else cast(AutoencoderKL, self.average.module)
         codec = AudioCodec(self.mel, vae)
         mel = codec.waveform_to_mel(waveform_of(batch))
         # The codec's moments are float32 in every precision, as the differences in the KL divergence need them.
@@ -92,5 +94,6 @@ class AutoencoderTraining(TrainingModule):
 
     def pipeline(self) -> TextToAudioPipeline:
         """Front end and averaged autoencoder, scaled to latents of unit variance."""
-        self.average.module.register_to_config(scaling_factor=float(self.second_moment.rsqrt()))
-        return TextToAudioPipeline(mel=self.mel, vae=self.average.module)
+        averaged = cast(AutoencoderKL, self.average.module)
+        averaged.register_to_config(scaling_factor=float(self.second_moment.rsqrt()))
+        return TextToAudioPipeline(mel=self.mel, vae=averaged)

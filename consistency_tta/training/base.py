@@ -32,7 +32,8 @@ class Optimization:
         weight_decay: decoupled.
         betas: of AdamW.
         warmup_steps: steps of linear warm-up.
-        schedule: what comes after: ``constant_with_warmup``, ``cosine``, ``linear`` ... (see ``diffusers.optimization``).
+        schedule: what comes after: ``constant_with_warmup``, ``cosine``, ``linear`` ... (see
+            ``diffusers.optimization``).
         max_skipped_in_a_row: steps with gradients that are not finite before training stops.
     """
 
@@ -121,7 +122,7 @@ class TrainingModule(LightningModule, ABC):
         return self.pipeline()(batch.captions, generator=generator).waveform
 
     def log_losses(self, losses: dict[str, Tensor], batch_size: int) -> None:
-        """Log scalars as ``train/<name>`` or ``val/<name>``, averaged over processes; ``loss`` shows in the progress bar."""
+        """Log scalars as ``train/<name>`` or ``val/<name>``, averaged over processes; ``loss`` in the progress bar."""
         stage = "train" if self.trainer.training else "test" if self.trainer.testing else "val"
         for name, value in losses.items():
             self.log(f"{stage}/{name}", value, prog_bar=name == "loss", sync_dist=True, batch_size=batch_size)

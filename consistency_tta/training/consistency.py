@@ -36,19 +36,21 @@ from consistency_tta.training.weighted import WeightedLosses
 class ConsistencyDistillation(LatentTraining):
     """Trains a student f(z_t, t, w) to map every point of the guided teacher's trajectories to their end.
 
-    Sources: Bai et al., "ConsistencyTTA: Accelerating Diffusion-Based Text-to-Audio Generation with Consistency Distillation", 2024,
-    https://arxiv.org/abs/2309.10740, section 3; Song et al., "Consistency Models", 2023, https://arxiv.org/abs/2303.01469, algorithm 2.
+    Sources: Bai et al., "ConsistencyTTA: Accelerating Diffusion-Based Text-to-Audio Generation with Consistency
+    Distillation", 2024, https://arxiv.org/abs/2309.10740, section 3; Song et al., "Consistency Models", 2023,
+    https://arxiv.org/abs/2303.01469, algorithm 2.
 
-    With z_t a noisy latent and z_s the teacher's guided solver step from it, the student at (z_t, t) learns to equal its own moving
-    average at (z_s, s); at s = 0 the target is z_0 itself, and neither teacher nor average is queried.
+    With z_t a noisy latent and z_s the teacher's guided solver step from it, the student at (z_t, t) learns to equal
+    its own moving average at (z_s, s); at s = 0 the target is z_0 itself, and neither teacher nor average is queried.
 
     Args:
         teacher: folder or hub id of the guided teacher.
         losses: loss plugins by name.
         loss_weights: weights of the losses by name; 1 where none is given.
         student: folder to start the student from, such as an earlier stage's; the teacher's weights if not given.
-        prediction_type: what the student's network puts out. ``v_prediction`` starts the student at the teacher's own denoiser and
-            meets the boundary condition f(z, 0) = z by itself; ``sample`` is the released ConsistencyTTA's.
+        prediction_type: what the student's network puts out. ``v_prediction`` starts the student at the teacher's own
+            denoiser and meets the boundary condition f(z, 0) = z by itself; ``sample`` is the
+            released ConsistencyTTA's.
         guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
         solver: one step of the teacher.
         grid: where the times are taken from.

@@ -34,11 +34,13 @@ def stable_diffusion_scheduler() -> DDIMScheduler:
 class LatentDiffusion(LatentTraining):
     """Denoising in the latent space of an autoencoder, with captions dropped at random for classifier-free guidance.
 
-    Sources: Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022, https://arxiv.org/abs/2207.12598, algorithm 1; Ghosal et
-    al., "Text-to-Audio Generation using Instruction-Tuned LLM and Latent Diffusion Model" (TANGO), 2023, https://arxiv.org/abs/2304.13731.
+    Sources: Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022, https://arxiv.org/abs/2207.12598, algorithm 1;
+    Ghosal et al., "Text-to-Audio Generation using Instruction-Tuned LLM and Latent Diffusion Model" (TANGO), 2023,
+    https://arxiv.org/abs/2304.13731.
 
     Args:
-        model: folder or hub id with mel front end, autoencoder and vocoder; and, for fine-tuning, a U-Net and a text encoder.
+        model: folder or hub id with mel front end, autoencoder and vocoder; and, for fine-tuning, a U-Net and a text
+            encoder.
         unet: a new U-Net; the folder's if not given.
         text_encoder: another text encoder; the folder's if not given.
         train_text_encoder: whether the text encoder is trained along (for a small, new one).
@@ -95,7 +97,8 @@ class LatentDiffusion(LatentTraining):
 
     def text_encoder(self, networks: nn.ModuleDict) -> TextEncoder:
         """The one of the given networks, or the frozen one."""
-        return cast(TextEncoder, networks["text"] if "text" in networks else self.frozen.text)
+        # A ModuleDict has no `get`.
+        return cast(TextEncoder, networks["text"] if "text" in networks else self.frozen.text)  # noqa: SIM401
 
     def embed(self, batch: Batch, randomness: BatchRandomness) -> TextEmbedding:
         """Embeddings of the captions, some of them dropped in training."""

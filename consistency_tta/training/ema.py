@@ -35,6 +35,6 @@ class ExponentialMovingAverage(nn.Module):
         for average, buffer in zip(self.module.buffers(), source.buffers(), strict=True):
             average.copy_(buffer)
 
-    def train(self, mode: bool = True) -> ExponentialMovingAverage:  # noqa: ARG002
+    def train(self, mode: bool = True) -> ExponentialMovingAverage:
         """Do nothing: an average is never in training mode."""
         return self

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 
 class SkipNonFiniteSteps(Callback):
-    """Skips optimizer steps whose gradients have NaN or infinite entries, counts them, and stops after too many in a row.
+    """Skips optimizer steps whose gradients have NaN or infinite entries, counts them, stops after too many in a row.
 
     The gradients are looked at after they were summed over processes, so that all ranks agree. Dropped gradients
     leave weights, optimizer state and averages as they were.

@@ -11,8 +11,9 @@ from torch import nn
 class Frozen(nn.Module):
     """Holds modules that follow their owner to its device and do nothing else.
 
-    They have no gradients of their own (but let gradients through), stay in evaluation mode, and are invisible to the owner's
-    ``parameters()`` and ``state_dict()``: optimizers, gradient clipping, DDP, weight averages and checkpoints pass them by.
+    They have no gradients of their own (but let gradients through), stay in evaluation mode, and are invisible to the
+    owner's ``parameters()`` and ``state_dict()``: optimizers, gradient clipping, DDP, weight averages and checkpoints
+    pass them by.
 
     Example:
         >>> frozen = Frozen(teacher=nn.Linear(2, 2))

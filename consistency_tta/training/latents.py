@@ -65,7 +65,7 @@ def waveform_of(batch: Batch) -> Tensor:
 
 
 def text_rows(condition: Tensor, chosen: TextEmbedding, other: TextEmbedding) -> TextEmbedding:
-    """Row by row ``chosen`` where the condition (B,) holds, else the single row ``other``; padded to a common length."""
+    """Row by row ``chosen`` where the condition (B,) holds, else the one row ``other``; padded to a common length."""
     tokens = max(chosen.mask.shape[1], other.mask.shape[1])
 
     def pad(text: TextEmbedding) -> TextEmbedding:

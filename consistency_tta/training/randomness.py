@@ -1,9 +1,9 @@
 """Random numbers that depend on nothing but the seed and the position in training.
 
 The draws of a training batch are a function of (seed, epoch, batch index). A run that was stopped and resumed therefore
-continues bit for bit, with no generator state in checkpoints. All ranks draw for the global batch and keep their own rows,
-laid out as ``DistributedSampler`` lays out the data; W processes with batch B therefore train on the very noise that one
-process with batch W B would.
+continues bit for bit, with no generator state in checkpoints. All ranks draw for the global batch and keep their own
+rows, laid out as ``DistributedSampler`` lays out the data; W processes with batch B therefore train on the very noise
+that one process with batch W B would.
 """
 
 from __future__ import annotations

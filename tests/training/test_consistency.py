@@ -1,4 +1,4 @@
-"""The distillation step: what it queries, what it equals, and that it can be stopped, resumed and spread over processes."""
+"""The distillation step: what it queries, what it equals; it can be stopped, resumed and spread over processes."""
 
 from __future__ import annotations
 
