@@ -86,4 +86,4 @@ def _lines(caption: str) -> list[str]:
 
 
 def _slug(prompt: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:48] or "empty"
+    return re.sub(r"\W+", "-", prompt.lower()).strip("-")[:48] or "empty"

@@ -1,0 +1,80 @@
+"""Captions to wav files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from consistency_tta.generate import generate
+from tests.toys import NUM_SAMPLES
+
+
+def sounds(files: list[Path]) -> list[np.ndarray]:
+    return [soundfile.read(file)[0] for file in files]
+
+
+def test_files_are_16_bit_and_named_for_what_they_are(
+    teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = generate(
+        ["A dog, barking!", "rain"], str(teacher_folder), tmp_path, steps=2, num_samples=2, batch_size=3, device="cpu"
+    )
+    assert [file.name for file in files] == [
+        "000_a-dog-barking_w3_q4_seed0_0.wav",
+        "000_a-dog-barking_w3_q4_seed0_1.wav",
+        "001_rain_w3_q4_seed0_0.wav",
+        "001_rain_w3_q4_seed0_1.wav",
+    ]
+    for file in files:
+        info = soundfile.info(file)
+        assert (info.subtype, info.samplerate, info.channels, info.frames) == ("PCM_16", 16000, 1, NUM_SAMPLES)
+    assert len({sound.tobytes() for sound in sounds(files)}) == 4
+
+    line = capsys.readouterr().out.strip()
+    pattern = (
+        r"4 sounds in .*: 4 queries each, (\d+\.\d+) s in all \(U-Net (\d+\.\d+) s, decoders (\d+\.\d+) s\), "
+        r"real-time factor (\d+\.\d+)"
+    )
+    total, unet, decoders, factor = map(float, re.fullmatch(pattern, line).groups())
+    assert total == pytest.approx(unet + decoders, abs=0.02)
+    assert factor == pytest.approx(total / (4 * NUM_SAMPLES / 16000), abs=0.02)
+
+
+def test_sounds_depend_on_seed_and_position_only(teacher_folder: Path, tmp_path: Path) -> None:
+    def make(folder: str, **settings: int) -> list[np.ndarray]:
+        captions = ["a dog", "rain", "a dog"]
+        return sounds(generate(captions, str(teacher_folder), tmp_path / folder, steps=1, device="cpu", **settings))
+
+    first = make("first", batch_size=2)
+    for one, other in zip(first, make("other", batch_size=3), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)  # a few steps of 16 bits
+    assert not np.allclose(first[0], first[2], atol=1e-2)
+    assert not np.allclose(first[0], make("seed", seed=1)[0], atol=1e-2)
+
+
+def test_a_text_file_stands_for_its_lines(teacher_folder: Path, tmp_path: Path) -> None:
+    captions = tmp_path / "captions.txt"
+    captions.write_text("a dog\n\n  ein Hündchen \n", encoding="utf-8")
+    files = generate([str(captions), "雨"], str(teacher_folder), tmp_path / "out", 1.0, steps=1, device="cpu")
+    assert [file.name for file in files] == [
+        "000_a-dog_w1_q1_seed0_0.wav",
+        "001_ein-hündchen_w1_q1_seed0_0.wav",
+        "002_雨_w1_q1_seed0_0.wav",
+    ]
+
+
+def test_wrong_arguments_are_named(teacher_folder: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.txt"
+    empty.touch()
+    with pytest.raises(ValueError, match="captions of at least 1, got 0"):
+        generate([str(empty)], str(teacher_folder), tmp_path)
+    with pytest.raises(ValueError, match="num_samples of at least 1, got 0"):
+        generate(["a"], str(teacher_folder), tmp_path, num_samples=0)
+    with pytest.raises(FileNotFoundError, match=r"one caption a line, but there is no captoins\.txt"):
+        generate(["captoins.txt"], str(teacher_folder), tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no model_index\.json"):
+        generate(["a"], str(tmp_path), tmp_path)

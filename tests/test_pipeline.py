@@ -1,0 +1,177 @@
+"""A model is a folder: saved and loaded bit by bit, whole or in part, asked as often as it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from consistency_tta.components.guidance import GuidanceEmbedding
+from consistency_tta.components.networks import hifigan
+from consistency_tta.components.unet import student_unet
+from consistency_tta.diffusion.grid import KarrasGrid
+from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
+from consistency_tta.pipeline import TextToAudioPipeline
+from tests.toys import NUM_SAMPLES, toy_parts
+
+
+@pytest.fixture(scope="module")
+def teacher(teacher_folder: Path) -> TextToAudioPipeline:
+    pipeline = TextToAudioPipeline.from_pretrained(teacher_folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def student() -> TextToAudioPipeline:
+    parts, features = toy_parts(), GuidanceEmbedding()
+    unet = student_unet(parts["unet"], features)
+    torch.nn.init.normal_(unet.class_embedding.linear_2.weight)  # so that w matters
+    return TextToAudioPipeline(**(parts | {"unet": unet}), guidance_embedding=features, distilled=True)
+
+
+def asked(pipeline: TextToAudioPipeline) -> list[int]:
+    """Batch sizes of the U-Net's queries from now on."""
+    sizes: list[int] = []
+    pipeline.unet.register_forward_pre_hook(lambda _m, args: sizes.append(len(args[0])))
+    return sizes
+
+
+def test_a_folder_keeps_every_bit(tmp_path: Path) -> None:
+    pipeline = student()
+    noise = torch.randn(2, 4, 8, 4)
+    made = pipeline(["a dog", ""], latents=noise)
+    pipeline.save_pretrained(tmp_path)
+    loaded = TextToAudioPipeline.from_pretrained(tmp_path)
+    again = loaded(["a dog", ""], latents=noise)
+    assert torch.equal(again.waveform, made.waveform)
+    assert torch.equal(again.latent, made.latent)
+    assert loaded.config["distilled"] is True
+    assert not list(tmp_path.rglob("*.bin"))
+    assert made.waveform.shape == (2, NUM_SAMPLES)
+    assert made.waveform.dtype == torch.float32
+    assert made.waveform.abs().max() <= 1
+    assert made.sample_rate == 16000
+    assert set(made.seconds) == {"unet", "decoders"}
+
+
+def test_the_folder_has_diffusers_layout(teacher_folder: Path) -> None:
+    index = json.loads((teacher_folder / "model_index.json").read_text())
+    assert index["_class_name"] == "TextToAudioPipeline"
+    assert index["unet"] == ["diffusers", "UNet2DConditionModel"]
+    assert index["vae"] == ["diffusers", "AutoencoderKL"]
+    assert index["text_encoder"] == ["transformers", "T5EncoderModel"]
+    assert index["vocoder"] == ["consistency_tta.components.vocoder", "FourierVocoder"]
+    assert index["guidance_embedding"] == [None, None]
+    for part in ("mel", "vae", "vocoder", "unet"):
+        assert (teacher_folder / part / "diffusion_pytorch_model.safetensors").is_file()
+
+
+def test_hifigan_is_a_vocoder_of_a_folder_too(tmp_path: Path) -> None:
+    pipeline = student()
+    pipeline.register_modules(vocoder=hifigan(n_mels=16, channels=32).eval())
+    noise = torch.randn(1, 4, 8, 4)
+    made = pipeline("a dog", latents=noise).waveform
+    pipeline.save_pretrained(tmp_path)
+    assert made.shape == (1, NUM_SAMPLES)
+    assert torch.equal(TextToAudioPipeline.from_pretrained(tmp_path)("a dog", latents=noise).waveform, made)
+
+
+def test_a_part_of_a_model_is_a_folder_and_what_is_missing_is_named(tmp_path: Path) -> None:
+    parts = toy_parts()
+    TextToAudioPipeline(mel=parts["mel"], vae=parts["vae"]).save_pretrained(tmp_path)
+    half = TextToAudioPipeline.from_pretrained(tmp_path)
+    assert half.unet is None
+    moments = half.codec.mel_to_moments(half.codec.waveform_to_mel(torch.zeros(1, NUM_SAMPLES)))
+    assert moments.shape == (1, 8, 8, 4)
+    with pytest.raises(ValueError, match=rf"{tmp_path} lacks text_encoder, tokenizer"):
+        half("a dog")
+    with pytest.raises(ValueError, match=r"lacks unet, scheduler; train what is missing"):
+        _ = half.denoiser
+    with pytest.raises(ValueError, match=r"the model in memory lacks mel, vae"):
+        _ = TextToAudioPipeline().codec
+    del parts["vocoder"]
+    with pytest.raises(ValueError, match="lacks vocoder"):
+        TextToAudioPipeline(**parts)("a dog")
+
+
+def test_a_wrong_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"{tmp_path} is no model folder"):
+        TextToAudioPipeline.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("solver", [None, DDIM(), Heun(), DPMSolver2S()])
+@pytest.mark.parametrize(("guidance_scale", "twice"), [(3.0, 2), (1.0, 1)])
+def test_a_teacher_is_asked_as_often_as_reported(
+    teacher: TextToAudioPipeline, solver: DDIM | None, guidance_scale: float, twice: int
+) -> None:
+    sizes = asked(teacher)
+    made = teacher(["a dog", "rain"], guidance_scale, 5, solver=solver)
+    cost = 1 if solver is None else solver.queries_per_step
+    assert made.queries == 5 * cost * twice
+    assert sum(sizes) == 2 * made.queries  # two sounds
+    assert sizes == [2 * twice] * (5 * cost)  # guidance is one call of twice the batch
+
+
+def test_a_teachers_default_is_50_steps_and_other_grids_give_other_sounds(teacher: TextToAudioPipeline) -> None:
+    noise = torch.randn(1, 4, 8, 4)
+    assert teacher("a dog", latents=noise).queries == 100
+    uniform = teacher("a dog", num_inference_steps=5, latents=noise).latent
+    karras = teacher("a dog", num_inference_steps=5, latents=noise, grid=KarrasGrid()).latent
+    assert not torch.allclose(uniform, karras, atol=1e-3)
+    guided = teacher("a dog", 6.0, num_inference_steps=5, latents=noise).latent
+    assert not torch.allclose(uniform, guided, atol=1e-5)
+
+
+def test_a_student_is_asked_once_or_as_often_as_told() -> None:
+    pipeline = student()
+    sizes = asked(pipeline)
+    assert pipeline(["a dog", "rain"]).queries == 1
+    assert sizes == [2]
+    assert pipeline("a dog", num_inference_steps=3).queries == 3
+    assert sizes == [2, 1, 1, 1]
+    noise = torch.randn(1, 4, 8, 4)
+    weak, strong = (pipeline("a dog", scale, latents=noise).latent for scale in (1.0, 5.0))
+    assert not torch.allclose(weak, strong, atol=1e-4)
+    with pytest.raises(ValueError, match="num_steps"):
+        pipeline("a dog", num_inference_steps=0)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_sounds_with_their_own_generators_do_not_depend_on_the_batch(steps: int) -> None:
+    pipeline = student()
+
+    def generators(*seeds: int) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    prompts = ["a dog", "rain on a tin roof", "a dog"]
+    together = pipeline(prompts, 3.0, steps, generator=generators(1, 2, 3)).waveform
+    for row, prompt in enumerate(prompts):
+        alone = pipeline(prompt, 3.0, steps, generator=generators(row + 1)).waveform
+        torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(together[0], together[2], atol=1e-3)
+    shared = pipeline(prompts, 3.0, steps, generator=torch.Generator().manual_seed(0)).waveform
+    again = pipeline(prompts, 3.0, steps, generator=torch.Generator().manual_seed(0)).waveform
+    assert torch.equal(shared, again)
+
+
+def test_latents_and_generators_must_match_the_prompts(teacher: TextToAudioPipeline) -> None:
+    with pytest.raises(ValueError, match=r"latents for 2 prompts, got \(3, 4, 8, 4\)"):
+        teacher(["a", "b"], latents=torch.randn(3, 4, 8, 4))
+    with pytest.raises(ValueError, match="one generator for each of 2 prompts, got 3"):
+        teacher(["a", "b"], generator=[torch.Generator()] * 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_folders_run_in_float32_or_as_they_are(dtype: torch.dtype, tmp_path: Path) -> None:
+    pipeline, noise = student(), torch.randn(1, 4, 8, 4)
+    expected = pipeline("a dog", latents=noise).waveform
+    pipeline.to(dtype)
+    pipeline.save_pretrained(tmp_path)
+    for settings, loaded_as in (({}, torch.float32), ({"torch_dtype": dtype}, dtype)):
+        loaded = TextToAudioPipeline.from_pretrained(tmp_path, **settings)
+        assert {getattr(loaded, name).dtype for name in ("vae", "vocoder", "text_encoder", "unet")} == {loaded_as}
+        made = loaded("a dog", latents=noise)
+        assert made.waveform.dtype == torch.float32
+        torch.testing.assert_close(made.waveform, expected, atol=0.05 * float(expected.abs().max()), rtol=0)
