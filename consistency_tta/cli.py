@@ -22,7 +22,12 @@ from consistency_tta.suggest import suggest
 from consistency_tta.training.base import TrainingModule
 
 #: Subcommands beside Lightning's.
-COMMANDS: dict[str, Callable[..., Any]] = {"generate": generate, "export": export, "encode": encode, "data-check": data_check}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "generate": generate,
+    "export": export,
+    "encode": encode,
+    "data-check": data_check,
+}
 
 #: The argument that is given without its name.
 POSITIONAL: dict[str, tuple[str, dict[str, Any]]] = {
@@ -83,7 +88,8 @@ def load_plugins() -> None:
 
 def overview() -> str:
     """What ``--help`` says first."""
-    further = "; ".join(f"{name} ({(function.__doc__ or '').split(chr(10))[0].rstrip('.')})" for name, function in COMMANDS.items())
+    summaries = {name: (function.__doc__ or "").split("\n")[0].rstrip(".") for name, function in COMMANDS.items()}
+    further = "; ".join(f"{name} ({summary})" for name, summary in summaries.items())
     return f"Text to audio in one network query. Beside the subcommands below: {further}. Each has its own --help."
 
 
@@ -97,5 +103,6 @@ class Parser(LightningArgumentParser):
         """Exit with the message and a suggestion, without the hundred lines of usage."""
         if not self.exit_on_error:
             super().error(message, ex)
-        sys.stderr.write(f"error: {suggest(message, [Trainer])}\nSee consistency-tta SUBCOMMAND --help for what is accepted.\n")
+        sys.stderr.write(f"error: {suggest(message, [Trainer])}\n")
+        sys.stderr.write("See consistency-tta SUBCOMMAND --help for what is accepted.\n")
         self.exit(2)

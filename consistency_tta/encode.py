@@ -26,8 +26,9 @@ def encode(
 ) -> Path:
     """Write the latents of a datamodule's clips, for ``LatentsDataModule``.
 
-    The folder gets ``latents-<copy>.safetensors`` with ``moments`` (clips, 2 C, T, F) in float16, the mean and log-variance of the
-    autoencoder's posterior, and ``captions-<copy>.jsonl`` with a line ``{"id": ..., "caption": ...}`` per clip.
+    The folder gets ``latents-<copy>.safetensors`` with ``moments`` (clips, 2 C, T, F) in float16, the mean and
+    log-variance of the autoencoder's posterior, and ``captions-<copy>.jsonl`` with a line
+    ``{"id": ..., "caption": ...}`` per clip.
 
     Args:
         data: any datamodule that reads audio.
@@ -38,7 +39,9 @@ def encode(
         device: such as cuda or cpu; the best there is if not given.
     """
     if copies < 1 or (copies > 1 and split != "train"):
-        raise ValueError(f"expected copies of at least 1, and 1 but for split=train; got copies={copies}, split={split}")
+        raise ValueError(
+            f"expected copies of at least 1, and 1 but for split=train; got copies={copies}, split={split}"
+        )
     pipeline = TextToAudioPipeline.from_pretrained(model).to(best_device(device))
     codec = pipeline.codec
     data.setup({"train": "fit", "val": "validate", "test": "test"}[split])
@@ -51,7 +54,9 @@ def encode(
         for batch in tqdm(loader, desc=f"encoding {split}, copy {copy + 1} of {copies}", unit="batch"):
             assert isinstance(batch, Batch)
             if batch.waveform is None:
-                raise ValueError(f"{type(data).__name__} gives no waveforms to encode: use a datamodule that reads audio")
+                raise ValueError(
+                    f"{type(data).__name__} gives no waveforms to encode: use a datamodule that reads audio"
+                )
             mel = codec.waveform_to_mel(batch.waveform.to(pipeline.device))
             moments.append(codec.mel_to_moments(mel).half().cpu())
             pairs = zip(batch.ids, batch.captions, strict=True)

@@ -64,8 +64,8 @@ def generate(
             files.append(path)
     total = sum(seconds.values())
     print(
-        f"{len(files)} sounds in {output}: {queries} {'query' if queries == 1 else 'queries'} each, {total:.2f} s in all "
-        f"(U-Net {seconds['unet']:.2f} s, decoders {seconds['decoders']:.2f} s), "
+        f"{len(files)} sounds in {output}: {queries} {'query' if queries == 1 else 'queries'} each, "
+        f"{total:.2f} s in all (U-Net {seconds['unet']:.2f} s, decoders {seconds['decoders']:.2f} s), "
         f"real-time factor {total / audio_seconds:.3f}"
     )
     return files

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
@@ -32,7 +32,8 @@ def best_device(name: str | None = None) -> torch.device:
     """The named device, or else the accelerator, or else the CPU."""
     if name is not None:
         return torch.device(name)
-    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
 
 
 @dataclass
@@ -72,9 +73,16 @@ class TextToAudioPipeline(DiffusionPipeline):
         distilled: whether the U-Net is a consistency student, to be asked once.
     """
 
-    _optional_components = (  # type: ignore[assignment]  # diffusers wants a list, and mutates nothing
-        ["mel", "vae", "vocoder", "text_encoder", "tokenizer", "unet", "scheduler", "guidance_embedding"]
-    )
+    _optional_components: ClassVar[list[str]] = [
+        "mel",
+        "vae",
+        "vocoder",
+        "text_encoder",
+        "tokenizer",
+        "unet",
+        "scheduler",
+        "guidance_embedding",
+    ]
     model_cpu_offload_seq = "text_encoder->unet->vae->vocoder"
 
     def __init__(

@@ -35,7 +35,9 @@ class LatentsDataset(Dataset):
         self.shards = [safe_open(file, framework="pt").get_slice("moments") for file in files]
         for file, shard, captions in zip(files, self.shards, self.captions, strict=True):
             if shard.get_shape()[0] != len(captions):
-                raise ValueError(f"{file} has {shard.get_shape()[0]} latents for {len(captions)} captions: encode again")
+                raise ValueError(
+                    f"{file} has {shard.get_shape()[0]} latents for {len(captions)} captions: encode again"
+                )
         self.ends = list(accumulate(len(captions) for captions in self.captions))
 
     def __len__(self) -> int:

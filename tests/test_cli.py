@@ -114,7 +114,9 @@ def test_checkpoints_of_the_command_line_can_be_resumed_exported_and_heard(
     assert again.trainer.global_step == 4
     assert main(["validate", "--config", config, "--ckpt_path", checkpoint]).trainer.callback_metrics["val/loss"] > 0
     main(["export", checkpoint, "--output", str(tmp_path / "student")])
-    files = main(["generate", "a tone", "noise", "--model", str(tmp_path / "student"), "--output", str(tmp_path / "out")])
+    files = main(
+        ["generate", "a tone", "noise", "--model", str(tmp_path / "student"), "--output", str(tmp_path / "out")]
+    )
     assert len(files) == 2
     assert "1 query each" in capsys.readouterr().out
 

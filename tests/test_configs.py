@@ -32,7 +32,10 @@ SMALL_TRAINER = [
 
 @pytest.fixture
 def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Six noisy clips with captions, in the layout of ESC-50's and AudioCaps' folders; the recipes' relative paths start here."""
+    """Six noisy clips with captions, in the layout of ESC-50's and AudioCaps' folders.
+
+    The recipes' relative paths start here.
+    """
     folder = tmp_path / "clips"
     (folder / "audio").mkdir(parents=True)
     random = np.random.default_rng(0)

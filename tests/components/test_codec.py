@@ -86,9 +86,7 @@ def test_half_precision_networks_take_and_give_float32(dtype: torch.dtype) -> No
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(
-        ValueError, match=r"mel frames, got 30; set num_samples to a multiple of 640"
-    ):
+    with pytest.raises(ValueError, match=r"mel frames, got 30; set num_samples to a multiple of 640"):
         codec().mel_to_moments(torch.zeros(1, 30, 16))
     silent = AudioCodec(MelSpectrogram(**MEL), AutoencoderKL(**VAE))
     with pytest.raises(ValueError, match="no vocoder"):
