@@ -1,0 +1,138 @@
+"""Checkpoints of the command line to model folders, for every training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from consistency_tta.cli import main
+from consistency_tta.export import export
+from consistency_tta.generate import generate
+from consistency_tta.pipeline import TextToAudioPipeline
+from tests.toys import MEL, NUM_SAMPLES, TEXT, VOCODER
+
+NETWORKS = "consistency_tta.components.networks"
+LOSS = {"class_path": "consistency_tta.losses.MelL1Loss"}
+#: Class and arguments of each training; FOLDER stands for the toy teacher.
+TRAININGS: dict[str, dict[str, Any]] = {
+    "AutoencoderTraining": {
+        "vae": {
+            "class_path": f"{NETWORKS}.autoencoder",
+            "init_args": {"channels": [4, 8, 8], "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 4},
+        },
+        "mel": {"class_path": "consistency_tta.components.mel.MelSpectrogram", "init_args": MEL},
+    },
+    "VocoderTraining": {
+        "model": "FOLDER",
+        "vocoder": {"class_path": "consistency_tta.components.vocoder.FourierVocoder", "init_args": VOCODER},
+        "losses": {"mel": LOSS},
+        "crop_frames": 16,
+    },
+    "LatentDiffusion": {
+        "model": "FOLDER",
+        "unet": {
+            "class_path": f"{NETWORKS}.unet",
+            "init_args": {
+                "latent_size": [8, 4],
+                "latent_channels": 4,
+                "text_width": 16,
+                "channels": [8, 16],
+                "attention": [False, True],
+                "heads": [1, 2],
+                "layers_per_block": 1,
+                "norm_num_groups": 4,
+            },
+        },
+        "text_encoder": {"class_path": "consistency_tta.components.text.ByteTextEncoder", "init_args": TEXT},
+        "train_text_encoder": True,
+    },
+    "ConsistencyDistillation": {"teacher": "FOLDER", "losses": {"mel": LOSS}, "guidance_scale": [0.0, 6.0]},
+}
+
+
+def fit(name: str, teacher: Path, folder: Path) -> Any:
+    """Three steps under the command line; the module and its checkpoint."""
+    arguments = {key: str(teacher) if value == "FOLDER" else value for key, value in TRAININGS[name].items()}
+    arguments |= {"average_decay": 0.5, "optimization": {"learning_rate": 1e-3}}
+    config = {
+        "model": {"class_path": f"consistency_tta.training.{name}", "init_args": arguments},
+        "data": {
+            "class_path": "consistency_tta.datamodules.SyntheticDataModule",
+            "init_args": {"num_clips": 8, "num_val_clips": 2, "num_samples": NUM_SAMPLES, "batch_size": 2},
+        },
+        "trainer": {
+            "max_steps": 3,
+            "accelerator": "cpu",
+            "devices": 1,
+            "default_root_dir": str(folder),
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "limit_val_batches": 1,
+        },
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    cli = main(["fit", "--config", str(path)])
+    return cli.model, Path(cli.trainer.checkpoint_callback.best_model_path)
+
+
+@pytest.mark.parametrize("name", list(TRAININGS))
+def test_a_checkpoint_becomes_the_folder_of_its_averaged_model(
+    name: str, teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, checkpoint = fit(name, teacher_folder, tmp_path)
+    folder = export(checkpoint, tmp_path / "model")
+    assert f"{name} of {checkpoint} written to {folder}" in capsys.readouterr().out
+    module.pipeline().save_pretrained(tmp_path / "expected")
+    weights, others = (
+        sorted(path.relative_to(root) for path in root.rglob("*.safetensors"))
+        for root in (folder, tmp_path / "expected")
+    )
+    assert weights == others
+    for path in weights:
+        expected, got = load_file(tmp_path / "expected" / path), load_file(folder / path)
+        assert expected.keys() == got.keys()
+        assert all(torch.equal(value, got[key]) for key, value in expected.items()), path
+    scales = [
+        TextToAudioPipeline.from_pretrained(root).vae.config.scaling_factor for root in (folder, tmp_path / "expected")
+    ]
+    assert scales[0] == scales[1]
+    # The average is not the last step's.
+    trained = dict(module.trained().named_parameters())
+    averaged = dict(module.averages()[-1].module.named_parameters())
+    assert any(not torch.equal(value, averaged[key]) for key, value in trained.items())
+
+
+def test_an_exported_student_makes_sound_in_one_query_in_half_the_space(
+    teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, checkpoint = fit("ConsistencyDistillation", teacher_folder, tmp_path)
+    export(checkpoint, tmp_path / "model")
+    export(checkpoint, tmp_path / "half", half=True)
+    files = generate(["a tone"], str(tmp_path / "half"), tmp_path / "wav", device="cpu")
+    assert files[0].is_file()
+    assert "1 query each" in capsys.readouterr().out
+
+    half, full = (load_file(tmp_path / name / "unet/diffusion_pytorch_model.safetensors") for name in ("half", "model"))
+    assert all(half[key].dtype == torch.float16 and torch.equal(half[key], value.half()) for key, value in full.items())
+    mel, noise = load_file(tmp_path / "half/mel/diffusion_pytorch_model.safetensors"), torch.randn(1, 4, 8, 4)
+    assert mel["filters"].dtype == torch.float32
+    sound, expected = (
+        TextToAudioPipeline.from_pretrained(tmp_path / name)("a tone", latents=noise).waveform
+        for name in ("half", "model")
+    )
+    torch.testing.assert_close(sound, expected, atol=0.02 * float(expected.abs().max()), rtol=0)
+
+
+def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*it\.ckpt: look for"):
+        export(tmp_path / "it.ckpt", tmp_path / "model")
+    torch.save({"state_dict": {}, "hyper_parameters": {"seed": 0}}, tmp_path / "python.ckpt")
+    with pytest.raises(ValueError, match=r"does not name its class: in Python, load it with that class's"):
+        export(tmp_path / "python.ckpt", tmp_path / "model")

@@ -1,0 +1,128 @@
+"""Short runs of every training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+
+from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.vocoder import FourierVocoder
+from consistency_tta.contracts import Batch, DistillationOutput, Loss
+from consistency_tta.datamodules.synthetic import SyntheticDataModule
+from consistency_tta.losses import LatentL2Loss, MelL1Loss
+from consistency_tta.training import AutoencoderTraining, ConsistencyDistillation, LatentDiffusion, VocoderTraining
+from consistency_tta.training.base import Optimization, TrainingModule
+from tests.toys import MEL, NUM_SAMPLES, VAE, VOCODER
+
+FAST = Optimization(learning_rate=3e-3)
+
+
+def autoencoder(_: Path, **kwargs: Any) -> AutoencoderTraining:
+    settings: dict[str, Any] = {"vae": AutoencoderKL(**VAE), "mel": MelSpectrogram(**MEL), "optimization": FAST}
+    return AutoencoderTraining(**(settings | kwargs))
+
+
+def vocoder(folder: Path, **kwargs: Any) -> VocoderTraining:
+    settings: dict[str, Any] = {
+        "vocoder": FourierVocoder(**VOCODER),
+        "losses": {"mel": MelL1Loss()},
+        "crop_frames": 16,
+        "optimization": FAST,
+    }
+    return VocoderTraining(str(folder), **(settings | kwargs))
+
+
+def diffusion(folder: Path, **kwargs: Any) -> LatentDiffusion:
+    return LatentDiffusion(str(folder), **({"optimization": FAST} | kwargs))
+
+
+def distillation(folder: Path, **kwargs: Any) -> ConsistencyDistillation:
+    settings: dict[str, Any] = {"losses": {"latent": LatentL2Loss()}, "optimization": FAST}
+    return ConsistencyDistillation(str(folder), **(settings | kwargs))
+
+
+#: What makes each training, given a teacher's folder.
+MAKERS: dict[str, Callable[..., TrainingModule]] = {
+    "autoencoder": autoencoder,
+    "vocoder": vocoder,
+    "diffusion": diffusion,
+    "distillation": distillation,
+}
+
+
+def data(batch_size: int = 4, num_clips: int = 24) -> SyntheticDataModule:
+    return SyntheticDataModule(
+        num_clips=num_clips, num_val_clips=4, num_samples=NUM_SAMPLES, batch_size=batch_size, val_batch_size=4
+    )
+
+
+def batch(rows: int = 4) -> Batch:
+    """Clips of the four kinds in turn."""
+    datamodule = data(num_clips=max(rows, 4))
+    return datamodule.collate([datamodule.train_dataset[index] for index in range(rows)])
+
+
+def trainer(folder: Path, **kwargs: Any) -> Trainer:
+    settings: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "default_root_dir": folder,
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "limit_val_batches": 0,
+    }
+    return Trainer(**(settings | kwargs))
+
+
+class Losses(Callback):
+    """Notes the loss of each step."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.values.append(float(outputs["loss"]))
+
+
+class BrokenLoss(Loss):
+    """Not finite at some steps: in its value, or in its gradient alone.
+
+    Args:
+        steps: at which, counted from 0.
+        value: what is returned there; 0 for a finite value with a gradient of NaN.
+    """
+
+    def __init__(self, steps: set[int], value: float = float("nan")) -> None:
+        super().__init__()
+        self.steps = steps
+        self.value = value
+        self.calls = 0
+
+    def forward(self, out: DistillationOutput) -> Tensor:
+        plain = (out.student_latent - out.target_latent).square().flatten(1).mean(1)
+        broken = self.calls in self.steps
+        self.calls += 1
+        if not broken:
+            return plain
+        # The root's slope at 0 is infinite, and infinity times 0 is NaN.
+        return plain + self.value + (0 * out.student_latent).abs().sqrt().flatten(1).sum(1)
+
+
+def snapshot(module: TrainingModule, run: Trainer) -> dict[str, Tensor]:
+    """Copies of all that a step changes: weights, averages and the optimizer's state."""
+    state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    for index, parameter in enumerate(run.optimizers[0].state_dict()["state"].values()):
+        state |= {f"optimizer.{index}.{key}": torch.as_tensor(value).clone() for key, value in parameter.items()}
+    return state
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())

@@ -1,0 +1,70 @@
+"""Moving averages against their closed formula."""
+
+from __future__ import annotations
+
+import pickle
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from consistency_tta.training.ema import ExponentialMovingAverage
+
+
+def test_equals_the_closed_formula_over_five_updates() -> None:
+    source = nn.Linear(3, 2)
+    weights = [source.weight.detach().clone()]
+    average = ExponentialMovingAverage(source, 0.8)
+    for _ in range(5):
+        nn.init.normal_(source.weight)
+        weights.append(source.weight.detach().clone())
+        average.update(source)
+    expected = 0.8**5 * weights[0] + sum(0.2 * 0.8 ** (5 - k) * weights[k] for k in range(1, 6))
+    torch.testing.assert_close(average.module.weight, expected)
+    assert torch.equal(source.weight, weights[5])
+    assert torch.equal(average.module.bias, source.bias)
+
+
+def test_decay_0_is_a_copy() -> None:
+    source = nn.Linear(3, 2)
+    average = ExponentialMovingAverage(source, 0.0)
+    nn.init.normal_(source.weight)
+    average.update(source)
+    assert torch.equal(average.module.weight, source.weight)
+
+
+def test_buffers_are_copied_whatever_their_type() -> None:
+    source = nn.BatchNorm1d(2)
+    average = ExponentialMovingAverage(source, 0.9)
+    source(torch.randn(8, 2))
+    average.update(source)
+    assert average.module.num_batches_tracked == 1
+    assert torch.equal(average.module.running_mean, source.running_mean)
+
+
+def test_is_never_trained_nor_in_training_mode_but_saved() -> None:
+    owner = nn.Module()
+    owner.average = ExponentialMovingAverage(nn.Sequential(nn.Linear(3, 2), nn.Dropout()), 0.9)
+    owner.train()
+    assert not owner.average.module.training
+    assert not owner.average.module[1].training
+    assert not any(parameter.requires_grad for parameter in owner.parameters())
+    assert set(owner.state_dict()) == {"average.module.0.weight", "average.module.0.bias"}
+
+
+@pytest.mark.parametrize("copy", [deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_copies_and_pickles_go_on_averaging(copy: object) -> None:
+    source = nn.Linear(3, 2)
+    average = ExponentialMovingAverage(source, 0.5)
+    other = copy(average)
+    nn.init.ones_(source.weight)
+    average.update(source)
+    other.update(source)
+    assert torch.equal(other.module.weight, average.module.weight)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
+def test_wrong_decays_are_named(decay: float) -> None:
+    with pytest.raises(ValueError, match=r"decay in \[0, 1\)"):
+        ExponentialMovingAverage(nn.Linear(1, 1), decay)
