@@ -78,6 +78,7 @@ def trainer(folder: Path, **kwargs: Any) -> Trainer:
         "enable_model_summary": False,
         "enable_checkpointing": False,
         "limit_val_batches": 0,
+        "num_sanity_val_steps": 0,
     }
     return Trainer(**(settings | kwargs))
 

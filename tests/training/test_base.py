@@ -1,0 +1,152 @@
+"""What all four trainings have in common."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from consistency_tta.losses import LatentL2Loss, MelL1Loss
+from consistency_tta.training.base import Optimization
+from tests.toys import NUM_SAMPLES
+from tests.training.runs import MAKERS, Losses, batch, data, equal, snapshot, trainer
+
+#: What load_from_checkpoint is given again, because no checkpoint holds it.
+OBJECTS: dict[str, tuple[str, ...]] = {
+    "autoencoder": ("vae", "mel"),
+    "vocoder": ("vocoder",),
+    "diffusion": (),
+    "distillation": (),
+}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_every_weight_is_trained_in_every_precision(
+    name: str, precision: Any, teacher_folder: Path, tmp_path: Path
+) -> None:
+    """DistributedDataParallel stops at a weight that has no gradient."""
+    module = MAKERS[name](teacher_folder)
+    before = {key: value.clone() for key, value in module.trained().named_parameters()}
+    run = trainer(tmp_path, max_steps=3, precision=precision, limit_val_batches=1, gradient_clip_val=1.0)
+    run.fit(module, data())
+    assert run.callback_metrics["train/loss"].isfinite()
+    for key, parameter in module.trained().named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.dtype == torch.float32
+    run.validate(module, data(), verbose=False)
+    assert run.callback_metrics["val/loss"].isfinite()
+    unchanged = [key for key, value in module.trained().named_parameters() if torch.equal(value, before[key])]
+    assert unchanged == []
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_checkpoints_are_small_safe_and_load_into_the_class(name: str, teacher_folder: Path, tmp_path: Path) -> None:
+    module = MAKERS[name](teacher_folder)
+    run = trainer(tmp_path, max_steps=2)
+    run.fit(module, data())
+    run.save_checkpoint(tmp_path / "it.ckpt")
+    assert not [key for key, value in module.hparams.items() if isinstance(value, nn.Module)]
+    other = MAKERS[name](teacher_folder)
+    given = {key: getattr(other, key) for key in OBJECTS[name]}
+    if "losses" in dir(other):
+        given["losses"] = {"latent": LatentL2Loss()} if name == "distillation" else {"mel": MelL1Loss()}
+    loaded = type(module).load_from_checkpoint(tmp_path / "it.ckpt", weights_only=True, **given)
+    assert equal(dict(loaded.state_dict()), dict(module.state_dict()))
+    assert not any(key.startswith("frozen") for key in module.state_dict())
+
+
+def test_validation_is_repeatable_and_leaves_training_alone(teacher_folder: Path, tmp_path: Path) -> None:
+    def fit(**kwargs: Any) -> tuple[list[float], dict[str, torch.Tensor]]:
+        module, losses = MAKERS["diffusion"](teacher_folder), Losses()
+        run = trainer(tmp_path, max_steps=9, callbacks=[losses], **kwargs)
+        run.fit(module, data())
+        state = snapshot(module, run)
+        first = trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)
+        torch.manual_seed(99)
+        assert trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False) == first
+        assert first[0]["val/loss"] > 0
+        return losses.values, state
+
+    with_validation = fit(limit_val_batches=1, val_check_interval=2)
+    without = fit()
+    assert with_validation[0] == without[0]
+    assert equal(with_validation[1], without[1])
+
+
+def learning_rates(teacher: Path, folder: Path, **settings: Any) -> list[float]:
+    module = MAKERS["diffusion"](teacher, optimization=Optimization(learning_rate=1e-3, **settings))
+    run = trainer(folder, max_steps=8)
+    run.fit(module, data(num_clips=8))
+    scheduler = run.lr_scheduler_configs[0].scheduler
+    return [scheduler.lr_lambdas[0](step) for step in range(9)]
+
+
+def test_cosine_ends_at_zero_at_the_last_step(teacher_folder: Path, tmp_path: Path) -> None:
+    rates = learning_rates(teacher_folder, tmp_path, schedule="cosine", warmup_steps=2)
+    expected = [0, 0.5] + [0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(7)]
+    assert rates == pytest.approx(expected)
+
+
+def test_constant_after_warm_up(teacher_folder: Path, tmp_path: Path) -> None:
+    assert learning_rates(teacher_folder, tmp_path, warmup_steps=4) == pytest.approx(
+        [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    )
+    assert learning_rates(teacher_folder, tmp_path) == [1] * 9
+
+
+def test_the_optimizer_has_the_settings_and_the_trained_weights_alone(teacher_folder: Path, tmp_path: Path) -> None:
+    optimization = Optimization(learning_rate=2e-3, weight_decay=0.1, betas=(0.8, 0.9))
+    module = MAKERS["distillation"](teacher_folder, optimization=optimization)
+    run = trainer(tmp_path, max_steps=1)
+    run.fit(module, data())
+    (group,) = run.optimizers[0].param_groups
+    assert (group["lr"], group["weight_decay"], group["betas"]) == (2e-3, 0.1, (0.8, 0.9))
+    assert {id(p) for p in group["params"]} == {id(p) for p in module.student.parameters()}
+
+
+def test_prediction_makes_the_same_sounds_every_time(teacher_folder: Path, tmp_path: Path) -> None:
+    module = MAKERS["distillation"](teacher_folder)
+    first, again = (trainer(tmp_path).predict(module, data()) for _ in range(2))
+    assert first[0].shape == (4, NUM_SAMPLES)
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0][0], first[0][1])
+    incomplete = MAKERS["autoencoder"](teacher_folder)
+    with pytest.raises(ValueError, match="lacks text_encoder"):
+        trainer(tmp_path).predict(incomplete, data())
+
+
+def test_testing_logs_under_its_own_name(teacher_folder: Path, tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    run.test(MAKERS["vocoder"](teacher_folder), data(), verbose=False)
+    assert {"test/loss", "test/loss/mel"} <= run.callback_metrics.keys()
+
+
+def test_batches_without_sound_or_moments_are_named(teacher_folder: Path, tmp_path: Path) -> None:
+    class Silent(type(data())):  # type: ignore[misc]
+        def collate(self, examples: list[Any]) -> Any:
+            made = super().collate(examples)
+            made.waveform = None
+            return made
+
+    silent = Silent(num_clips=4, num_val_clips=4, num_samples=NUM_SAMPLES)
+    for name in MAKERS:
+        with pytest.raises(ValueError, match="got neither"):
+            trainer(tmp_path, max_steps=1).fit(MAKERS[name](teacher_folder), silent)
+
+
+def test_previews_show_each_clip(teacher_folder: Path, tmp_path: Path) -> None:
+    for name, make in MAKERS.items():
+        module = make(teacher_folder)
+        with torch.no_grad():
+            previews = module.previews(batch(2))
+        made_of_text = name in ("diffusion", "distillation")
+        assert [preview.name for preview in previews] == (batch(2).captions if made_of_text else batch(2).ids)
+        for preview in previews:
+            assert preview.mel.shape == (32, 16)
+            assert (preview.waveform is None) == (name == "autoencoder")
+            assert preview.waveform is None or preview.waveform.shape == (NUM_SAMPLES,)

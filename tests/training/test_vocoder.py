@@ -1,0 +1,100 @@
+"""Training a vocoder: crops that match, mels that went through the autoencoder, and what losses see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from consistency_tta.contracts import AudioOutput, Loss
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.randomness import BatchRandomness
+from tests.toys import NUM_SAMPLES
+from tests.training.runs import Losses, batch, data, trainer, vocoder
+
+
+def randomness(batch_idx: int = 0) -> BatchRandomness:
+    return BatchRandomness(0, 0, batch_idx, torch.device("cpu"))
+
+
+class Shapes(Loss):
+    """Notes what a loss is given."""
+
+    noise_weighted = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[AudioOutput] = []
+
+    def forward(self, out: AudioOutput) -> Tensor:
+        self.seen.append(out)
+        return (out.student_waveform - out.reference_waveform).square().mean(1)
+
+
+def test_crops_of_mel_and_waveform_are_the_same_span(teacher_folder: Path) -> None:
+    module = vocoder(teacher_folder)
+    # Each frame and each sample says where it is.
+    mel = torch.arange(32.0)[None, :, None].expand(8, 32, 16)
+    waveform = torch.arange(NUM_SAMPLES).float()[None].expand(8, -1)
+    starts = set()
+    for batch_idx in range(10):
+        mels, waves = module.crop(mel, waveform, randomness(batch_idx))
+        assert mels.shape == (8, 16, 16)
+        assert waves.shape == (8, 16 * 160)
+        assert torch.equal(waves[:, 0], 160 * mels[:, 0, 0])
+        assert torch.equal(waves[:, -1], 160 * mels[:, -1, 0] + 159)
+        starts |= set(mels[:, 0, 0].tolist())
+    assert {0.0, 16.0} <= starts <= set(map(float, range(17)))
+    short, _ = module.crop(mel[:, :5], waveform[:, : 5 * 160], randomness())
+    assert short.shape == (8, 5, 16)
+
+
+def test_a_share_of_mels_goes_through_the_autoencoder(teacher_folder: Path, tmp_path: Path) -> None:
+    sounds = batch(8)
+    for decoded, stage in ((0.0, "training"), (0.3, "training"), (1.0, "training"), (0.3, "validating")):
+        module = vocoder(teacher_folder, decoded=decoded)
+        module.trainer = trainer(tmp_path)
+        setattr(module.trainer, stage, True)
+        plain = module.frozen.codec.waveform_to_mel(sounds.waveform)
+        changed = [(module.mels(sounds.waveform, randomness(k)) != plain).flatten(1).any(1) for k in range(25)]
+        share = torch.stack(changed).float().mean().item()
+        assert share == pytest.approx(decoded if stage == "training" else 1.0, abs=0.1)
+
+
+def test_losses_see_the_crop_and_its_recording(teacher_folder: Path, tmp_path: Path) -> None:
+    loss = Shapes()
+    module = vocoder(teacher_folder, losses={"shapes": loss})
+    trainer(tmp_path, max_steps=1, limit_val_batches=1).fit(module, data())
+    cropped = loss.seen[0]
+    assert cropped.student_waveform.shape == cropped.target_waveform.shape == (4, 16 * 160)
+    assert torch.equal(cropped.reference_waveform, cropped.target_waveform)
+    assert cropped.student_mel.shape == cropped.target_mel.shape == (4, 16, 16)
+    assert cropped.sample_rate == 16000
+    trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)
+    assert loss.seen[-1].student_waveform.shape == (4, NUM_SAMPLES)  # whole clips
+
+
+def test_it_learns(teacher_folder: Path, tmp_path: Path) -> None:
+    losses = Losses()
+    trainer(tmp_path, max_steps=80, callbacks=[losses]).fit(vocoder(teacher_folder, decoded=0.0), data())
+    assert sum(losses.values[-10:]) < 0.9 * sum(losses.values[:10])
+
+
+def test_the_folder_keeps_its_other_parts(teacher_folder: Path, tmp_path: Path) -> None:
+    module = vocoder(teacher_folder, average_decay=0.0)
+    trainer(tmp_path, max_steps=2).fit(module, data())
+    module.pipeline().save_pretrained(tmp_path / "model")
+    before, after = map(TextToAudioPipeline.from_pretrained, (teacher_folder, tmp_path / "model"))
+    noise = torch.randn(1, 4, 8, 4)
+    made = [pipeline("a tone", num_inference_steps=1, latents=noise) for pipeline in (before, after)]
+    assert torch.equal(made[0].latent, made[1].latent)
+    assert not torch.equal(made[0].waveform, made[1].waveform)
+    for parameter, trained in zip(after.vocoder.parameters(), module.vocoder.parameters(), strict=True):
+        assert torch.equal(parameter, trained)
+
+
+def test_a_share_is_between_0_and_1(teacher_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"decoded, a share, in \[0, 1\], got 1.5"):
+        vocoder(teacher_folder, decoded=1.5)
