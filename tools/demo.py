@@ -1,4 +1,4 @@
-"""A small but complete distillation: a miniature teacher of tones and noise, its one-query student, and wav files of both.
+"""A small but complete distillation: a miniature teacher of tones, its one-query student, and wav files of both.
 
     python tools/demo.py [folder]
 
@@ -48,14 +48,14 @@ def demo(folder: Path) -> None:
     """Train the four models below ``folder`` and generate every caption with teacher and student."""
     started = time.perf_counter()
     previous = ""
-    for name, (steps, settings) in STEPS.items():
+    for name, (steps, changes) in STEPS.items():
         print(f"\n== {name}: {steps} steps ({time.perf_counter() - started:.0f} s so far)", flush=True)
-        source = {"autoencoder": "", "consistency": f"--model.teacher {previous}"}.get(
-            name, f"--model.model {previous}"
+        source = {"autoencoder": [], "consistency": ["--model.teacher", previous]}.get(
+            name, ["--model.model", previous]
         )
         trainer = f"--trainer.max_steps {steps} --trainer.val_check_interval {steps}"
-        folders = f"--trainer.default_root_dir {folder / name} {source}"
-        main(["fit", "--config", str(RECIPES / f"{name}.yaml"), *f"{COMMON} {settings} {trainer} {folders}".split()])
+        settings = [*f"{COMMON} {changes} {trainer}".split(), "--trainer.default_root_dir", str(folder / name), *source]
+        main(["fit", "--config", str(RECIPES / f"{name}.yaml"), *settings])
         previous = str(folder / name / "model")
     captions = [caption for caption, _ in KINDS]
     for name in ("teacher", "consistency"):

@@ -14,6 +14,7 @@ from consistency_tta.contracts import Batch, Conditioning
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
 from consistency_tta.diffusion.weighting import MinSNR
 from consistency_tta.losses import LatentL2Loss, LatentPseudoHuberLoss, MelL2Loss, MultiResolutionSTFTLoss
+from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import ConsistencyDistillation
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.randomness import BatchRandomness
@@ -186,6 +187,21 @@ def test_a_guidance_scale_may_be_fixed(teacher_folder: Path, tmp_path: Path) -> 
     assert torch.equal(seen[0], torch.full((4,), 3.0))
 
 
+@pytest.mark.parametrize("prediction_type", ["sample", "v_prediction", "epsilon"])
+def test_students_of_every_prediction_type_survive_export(
+    prediction_type: str, teacher_folder: Path, tmp_path: Path
+) -> None:
+    module = distillation(teacher_folder, prediction_type=prediction_type)
+    trainer(tmp_path, max_steps=2, enable_checkpointing=False).fit(module, data())
+    module.pipeline().save_pretrained(tmp_path / "student")
+    loaded = TextToAudioPipeline.from_pretrained(tmp_path / "student").denoiser
+    z_t, conditioning = step_inputs(module, 2)
+    t = torch.tensor([1000.0, 300.0])
+    torch.testing.assert_close(loaded(z_t, t, conditioning), module.average.module(z_t, t, conditioning))
+    raw = loaded.predict(z_t, t, conditioning)
+    assert torch.equal(raw, loaded(z_t, t, conditioning)) == (prediction_type == "sample")
+
+
 def test_wrong_settings_are_named(teacher_folder: Path) -> None:
     with pytest.raises(ValueError, match="did you mean 'latent'"):
         distillation(teacher_folder, loss_weights={"latnet": 1.0})
@@ -193,3 +209,5 @@ def test_wrong_settings_are_named(teacher_folder: Path) -> None:
         distillation(teacher_folder, losses={})
     with pytest.raises(ValueError, match="range"):
         distillation(teacher_folder, guidance_scale=(3.0, 1.0))
+    with pytest.raises(ValueError, match="num_steps of at least 2"):
+        distillation(teacher_folder, num_steps=1)
