@@ -97,9 +97,10 @@ class VocoderTraining(TrainingModule):
     def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
         """The weighted losses of the vocoder's sound."""
         waveform = waveform_of(batch)
-        mel = self.mels(waveform, randomness)
+        mel = self.frozen.codec.waveform_to_mel(waveform)
         if self.trainer.training and self.crop_frames:
             mel, waveform = self.crop(mel, waveform, randomness)
+        mel = self.decode_some(mel, randomness)
         vocoder = self.vocoder if self.trainer.training else self.average.module
         waveform = waveform[:, : mel.shape[1] * self.hop_length]
         sound = vocoder(mel)[:, : waveform.shape[1]].float()
@@ -110,14 +111,13 @@ class VocoderTraining(TrainingModule):
         return losses["loss"]
 
     @torch.no_grad()
-    def mels(self, waveform: Tensor, randomness: BatchRandomness) -> Tensor:
+    def decode_some(self, mel: Tensor, randomness: BatchRandomness) -> Tensor:
         """Mels (B, frames, bins), some of them through the autoencoder (all of them outside training)."""
         codec = self.frozen.codec
-        mel = codec.waveform_to_mel(waveform)
         rows = randomness.uniform(len(mel)) < (self.decoded if self.trainer.training else 1.0)
         rows = rows.nonzero()[:, 0].to(mel.device)
         if len(rows):
-            mel[rows] = codec.latent_to_mel(codec.moments_to_latent(codec.mel_to_moments(mel[rows])))
+            mel = mel.index_copy(0, rows, codec.latent_to_mel(codec.moments_to_latent(codec.mel_to_moments(mel[rows]))))
         return mel
 
     def crop(self, mel: Tensor, waveform: Tensor, randomness: BatchRandomness) -> tuple[Tensor, Tensor]:

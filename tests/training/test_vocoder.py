@@ -58,7 +58,7 @@ def test_a_share_of_mels_goes_through_the_autoencoder(teacher_folder: Path, tmp_
         module.trainer = trainer(tmp_path)
         setattr(module.trainer, stage, True)
         plain = module.frozen.codec.waveform_to_mel(sounds.waveform)
-        changed = [(module.mels(sounds.waveform, randomness(k)) != plain).flatten(1).any(1) for k in range(25)]
+        changed = [(module.decode_some(plain, randomness(k)) != plain).flatten(1).any(1) for k in range(25)]
         share = torch.stack(changed).float().mean().item()
         assert share == pytest.approx(decoded if stage == "training" else 1.0, abs=0.1)
 
