@@ -17,6 +17,7 @@ A loss, weighting, solver, time grid or datamodule of a third party needs nothin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -178,6 +179,14 @@ class Weighting(nn.Module, ABC):
     @abstractmethod
     def forward(self, t: Tensor, schedule: NoiseSchedule) -> Tensor:
         """Weights (B,), >= 0 and finite, for times t (B,) > 0."""
+
+
+class LatentSource(ABC):
+    """Makes latents for captions where there are no recordings."""
+
+    @abstractmethod
+    def __call__(self, captions: Sequence[str], seed: int) -> Tensor:
+        """Posterior moments (captions, 2 C, T, F), unscaled, on the CPU; another seed makes others."""
 
 
 class Decoder(Protocol):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from consistency_tta.contracts import Batch
 from consistency_tta.pipeline import TextToAudioPipeline, best_device
+from consistency_tta.shards import write_shard
 
 
 @torch.no_grad()
@@ -26,9 +25,7 @@ def encode(
 ) -> Path:
     """Write the latents of a datamodule's clips, for ``LatentsDataModule``.
 
-    The folder gets ``latents-<copy>.safetensors`` with ``moments`` (clips, 2 C, T, F) in float16, the mean and
-    log-variance of the autoencoder's posterior, and ``captions-<copy>.jsonl`` with a line
-    ``{"id": ..., "caption": ...}`` per clip.
+    The folder's form is described in ``shards.py``.
 
     Args:
         data: any datamodule that reads audio.
@@ -46,11 +43,10 @@ def encode(
     codec = pipeline.codec
     data.setup({"train": "fit", "val": "validate", "test": "test"}[split])
     loader = getattr(data, f"{split}_dataloader")()
-    output.mkdir(parents=True, exist_ok=True)
     for copy in range(copies):
         if hasattr(loader.sampler, "set_epoch"):
             loader.sampler.set_epoch(copy)
-        moments, lines = [], []
+        moments, captions, ids = [], [], []
         for batch in tqdm(loader, desc=f"encoding {split}, copy {copy + 1} of {copies}", unit="batch"):
             assert isinstance(batch, Batch)
             if batch.waveform is None:
@@ -59,9 +55,8 @@ def encode(
                 )
             mel = codec.waveform_to_mel(batch.waveform.to(pipeline.device))
             moments.append(codec.mel_to_moments(mel).half().cpu())
-            pairs = zip(batch.ids, batch.captions, strict=True)
-            lines += [json.dumps({"id": name, "caption": caption}, ensure_ascii=False) for name, caption in pairs]
-        save_file({"moments": torch.cat(moments)}, output / f"latents-{copy:04d}.safetensors")
-        (output / f"captions-{copy:04d}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{copies} x {len(lines)} clips encoded to {output}")
+            captions += batch.captions
+            ids += batch.ids
+        write_shard(output, copy, torch.cat(moments), captions, ids)
+    print(f"{copies} x {len(ids)} clips encoded to {output}")
     return output

@@ -177,36 +177,54 @@ class TextToAudioPipeline(DiffusionPipeline):
             latents: starting noise (B, C, T, F), drawn from a unit normal; fix it to compare models.
             generator: draws the noise; a list has one for each prompt, which makes sounds independent of the batch.
         """
+        codec = self.codec
+        self.require("vocoder")
+        started = time.perf_counter()
+        latent, queries = self.sample(
+            prompt, guidance_scale, num_inference_steps, solver, grid, latents=latents, generator=generator
+        )
+        self._wait()
+        sampled = time.perf_counter()
+        waveform = codec.mel_to_waveform(codec.latent_to_mel(latent)).clamp(-1, 1).cpu()
+        seconds = {"unet": sampled - started, "decoders": time.perf_counter() - sampled}
+        return TextToAudioOutput(waveform, codec.sample_rate, latent, queries, seconds)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompt: str | Sequence[str],
+        guidance_scale: float = 3.0,
+        num_inference_steps: int | None = None,
+        solver: Solver | None = None,
+        grid: TimeGrid | None = None,
+        latents: Tensor | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+    ) -> tuple[Tensor, int]:
+        """The latents (B, C, T, F) of :meth:`__call__`, which has the same arguments, and the queries they took."""
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if isinstance(generator, list) and len(generator) != len(prompts):
             raise ValueError(f"expected one generator for each of {len(prompts)} prompts, got {len(generator)}")
-        codec, text, denoiser = self.codec, self.text, self.denoiser
-        self.require("vocoder")
+        text, denoiser = self.text, self.denoiser
         if latents is None:
             shape = (len(prompts), self.unet.config.in_channels, *self.unet.config.sample_size)
             latents = randn_tensor(shape, generator=generator, device=self._execution_device)
         elif latents.shape[0] != len(prompts):
             raise ValueError(f"expected latents for {len(prompts)} prompts, got {tuple(latents.shape)}")
         noise = latents.to(self._execution_device, torch.float32)
-        scale = noise.new_full((len(prompts),), guidance_scale)
-
-        started = time.perf_counter()
-        conditioning = Conditioning(text(prompts), scale)
+        conditioning = Conditioning(text(prompts), noise.new_full((len(prompts),), guidance_scale))
         if self.config["distilled"]:
             times = consistency_times(denoiser.schedule, 1 if num_inference_steps is None else num_inference_steps)
-            latent = sample_consistency(denoiser, noise, conditioning, times, generator=generator)
-            queries = len(times)
-        else:
-            solver = solver or DDIM()
-            steps = 50 if num_inference_steps is None else num_inference_steps
-            times = (grid or UniformGrid())(denoiser.schedule, steps)
-            guided = CFGDenoiser(denoiser, text([""])) if guidance_scale != 1 else denoiser
-            latent = sample_diffusion(guided, solver, times, noise, conditioning, progress=not self.quiet)
-            queries = (len(times) - 1) * solver.queries_per_step * (2 if guidance_scale != 1 else 1)
-        sampled = time.perf_counter()
-        waveform = codec.mel_to_waveform(codec.latent_to_mel(latent)).clamp(-1, 1).cpu()
-        seconds = {"unet": sampled - started, "decoders": time.perf_counter() - sampled}
-        return TextToAudioOutput(waveform, codec.sample_rate, latent, queries, seconds)
+            return sample_consistency(denoiser, noise, conditioning, times, generator=generator), len(times)
+        solver = solver or DDIM()
+        times = (grid or UniformGrid())(denoiser.schedule, 50 if num_inference_steps is None else num_inference_steps)
+        guided = CFGDenoiser(denoiser, text([""])) if guidance_scale != 1 else denoiser
+        latent = sample_diffusion(guided, solver, times, noise, conditioning, progress=not self.quiet)
+        return latent, (len(times) - 1) * solver.queries_per_step * (2 if guidance_scale != 1 else 1)
+
+    def _wait(self) -> None:
+        """Let the accelerator finish, so that a clock tells the truth."""
+        if self._execution_device.type != "cpu":
+            torch.accelerator.synchronize(self._execution_device)
 
     @property
     def quiet(self) -> bool:

@@ -1,4 +1,4 @@
-"""Latents that were encoded beforehand, by ``consistency-tta encode``."""
+"""Latents that were encoded beforehand, by ``consistency-tta encode``, or that a teacher makes itself."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from consistency_tta.contracts import Batch
+from consistency_tta.contracts import Batch, LatentSource
 from consistency_tta.datamodules.base import ResumableDataModule
+from consistency_tta.shards import captions_file, latents_file, write_shard
 
 
 class LatentsDataset(Dataset):
@@ -55,8 +56,7 @@ class LatentsDataset(Dataset):
 
 def _captions(latents: Path) -> list[tuple[str, str]]:
     """(caption, id) of each clip."""
-    file = latents.with_name(latents.name.replace("latents-", "captions-")).with_suffix(".jsonl")
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in captions_file(latents).read_text(encoding="utf-8").splitlines()]
     return [(row["caption"], row["id"]) for row in rows]
 
 
@@ -87,7 +87,7 @@ class LatentsDataModule(ResumableDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Open the folders."""
-        if stage == "fit":
+        if stage in ("fit", None):
             self.train_dataset = LatentsDataset(self.train_folder)
         if self.val_folder is not None:
             self.val_dataset = self.test_dataset = LatentsDataset(self.val_folder)
@@ -96,3 +96,52 @@ class LatentsDataModule(ResumableDataModule):
         """A batch with moments and without waveforms."""
         moments, captions, ids = zip(*examples, strict=True)
         return Batch(list(captions), list(ids), moments=torch.stack(moments))
+
+
+class GeneratedLatentsDataModule(LatentsDataModule):
+    """Training without recordings: latents that a source, such as the teacher, makes for a list of captions.
+
+    They are made once, before training, and kept; what is there already is not made again.
+
+    Args:
+        source: makes latents for captions.
+        captions: text file with a caption per line.
+        train_folder: where the latents are kept.
+        copies: latents per caption, each from its own noise.
+        val_folder: latents of held-out recordings, written by ``consistency-tta encode``; null for none.
+        batch_size: examples a step in each process.
+        val_batch_size: the same for validation; ``batch_size`` if null.
+        num_workers: processes that load data beside each training process.
+        seed: of the order and of the source's noise.
+    """
+
+    def __init__(
+        self,
+        source: LatentSource,
+        captions: str,
+        train_folder: str,
+        copies: int = 8,
+        val_folder: str | None = None,
+        batch_size: int = 8,
+        val_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(train_folder, val_folder, batch_size, val_batch_size, num_workers, seed)
+        self.source = source
+        lines = Path(captions).read_text(encoding="utf-8").splitlines()
+        self.list_of_captions = [line.strip() for line in lines if line.strip()]
+        if not self.list_of_captions or copies < 1:
+            raise ValueError(
+                f"expected captions and copies, got {len(self.list_of_captions)} lines in {captions} x {copies}"
+            )
+        self.copies = copies
+
+    def prepare_data(self) -> None:
+        """Make what is missing; Lightning calls this in one process."""
+        folder = Path(self.train_folder)
+        for copy in range(self.copies):
+            if not latents_file(folder, copy).exists():
+                moments = self.source(self.list_of_captions, self.seed * self.copies + copy)
+                ids = [f"{index:05d}_{copy}" for index in range(len(self.list_of_captions))]
+                write_shard(folder, copy, moments, self.list_of_captions, ids)

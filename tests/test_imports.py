@@ -11,11 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 #: Rooms from the bottom to the top; a room imports itself and what is further down.
 ORDER: list[set[str]] = [
-    {"", "contracts", "resample", "suggest"},
+    {"", "contracts", "resample", "shards", "suggest"},
     {"diffusion"},
     {"components"},
     {"pipeline"},
-    {"training", "encode", "generate", "metrics"},
+    {"training", "encode", "generate", "metrics", "teacher_samples"},
     {"export"},
     {"losses", "datamodules"},
     {"cli"},
@@ -23,7 +23,7 @@ ORDER: list[set[str]] = [
 ]
 #: Built-in plugins have a third party's standing.
 PLUGIN_ROOMS = {"losses", "datamodules"}
-PLUGINS_MAY_IMPORT = {"contracts", "resample"}
+PLUGINS_MAY_IMPORT = {"contracts", "resample", "shards"}
 #: Heavy, hard to install beside each other, or both: users would need them for training alone.
 BANNED = {"torchvision", "torchaudio", "librosa", "scipy"}
 

@@ -49,6 +49,40 @@ def test_training_on_latents_needs_no_waveform(encoded: Path) -> None:
     assert batch.moments.shape == (4, 8, 8, 4)
 
 
+def test_a_student_is_distilled_from_the_teacher_alone(teacher_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a tone\n\nnoise\na low tone\n")
+    source = [
+        "--data.source",
+        "consistency_tta.teacher_samples.TeacherSamples",
+        "--data.source.model",
+        str(teacher_folder),
+    ]
+    arguments = [
+        *("fit", "--model", "ConsistencyDistillation", "--model.teacher", str(teacher_folder)),
+        *(
+            "--model.losses",
+            "{latent: {class_path: LatentL2Loss}}",
+            "--trainer.default_root_dir",
+            str(tmp_path / "run"),
+        ),
+        *("--data", "GeneratedLatentsDataModule", *source, "--data.source.num_inference_steps", "4"),
+        *("--data.captions", str(tmp_path / "captions.txt"), "--data.train_folder", str(tmp_path / "samples")),
+        *("--data.copies", "2", "--data.batch_size", "3", "--trainer.max_steps", "2", "--trainer.accelerator", "cpu"),
+    ]
+    main(arguments)
+    dataset = LatentsDataset(tmp_path / "samples")
+    assert [dataset[index][1] for index in range(6)] == ["a tone", "noise", "a low tone"] * 2
+    assert not torch.equal(dataset[0][0], dataset[3][0])  # another copy, another noise
+    codec = TextToAudioPipeline.from_pretrained(teacher_folder)
+    generator = torch.Generator().manual_seed(0)
+    expected, _ = codec.sample(["a tone", "noise", "a low tone"], 3.0, 4, generator=generator)
+    got = codec.codec.moments_to_latent(torch.stack([dataset[index][0] for index in range(3)]), torch.randn(3, 4, 8, 4))
+    torch.testing.assert_close(got, expected, atol=2e-2, rtol=2e-3)  # stored in float16, and a point
+    made = {file: file.stat().st_mtime_ns for file in (tmp_path / "samples").iterdir()}
+    main(arguments)
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "samples").iterdir()} == made
+
+
 def test_what_does_not_fit_is_named(encoded: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="consistency-tta encode"):
         LatentsDataset(tmp_path)

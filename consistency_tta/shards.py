@@ -1,0 +1,46 @@
+"""Latents and captions on disk: what ``encode`` and the teacher's own samples write, and ``LatentsDataModule`` reads.
+
+A folder has ``latents-<number>.safetensors`` with ``moments`` (clips, 2 C, T, F) in float16, the mean and log-variance
+of the autoencoder's posterior, unscaled, and ``captions-<number>.jsonl`` with a line ``{"id": ..., "caption": ...}`` per
+clip.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def captions_file(latents: Path) -> Path:
+    """The captions of a file of latents."""
+    return latents.with_name(latents.name.replace("latents-", "captions-")).with_suffix(".jsonl")
+
+
+def latents_file(folder: Path, number: int) -> Path:
+    """The latents of a shard."""
+    return folder / f"latents-{number:04d}.safetensors"
+
+
+def write_shard(folder: Path, number: int, moments: Tensor, captions: Sequence[str], ids: Sequence[str]) -> None:
+    """Write one shard; its latents last and by renaming, so that a shard that is there is whole.
+
+    Args:
+        folder: made if need be.
+        number: of the shard.
+        moments: (clips, 2 C, T, F).
+        captions, ids: one per clip.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    latents = latents_file(folder, number)
+    pairs = zip(captions, ids, strict=True)
+    lines = [json.dumps({"id": name, "caption": caption}, ensure_ascii=False) for caption, name in pairs]
+    if len(lines) != len(moments):
+        raise ValueError(f"expected one caption per latent, got {len(lines)} captions for {len(moments)} latents")
+    captions_file(latents).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    unfinished = latents.with_suffix(".part")
+    save_file({"moments": moments.half().cpu().contiguous()}, unfinished)
+    unfinished.rename(latents)
