@@ -1,8 +1,8 @@
 """Latents and captions on disk: what ``encode`` and the teacher's own samples write, and ``LatentsDataModule`` reads.
 
-A folder has ``latents-<number>.safetensors`` with ``moments`` (clips, 2 C, T, F) in float16, the mean and log-variance
-of the autoencoder's posterior, unscaled, and ``captions-<number>.jsonl`` with a line ``{"id": ..., "caption": ...}`` per
-clip.
+A folder has ``latents-<number>.safetensors`` with ``moments`` (clips, 2 C, T, F) in float16, the mean and
+log-variance of the autoencoder's posterior, unscaled, and ``captions-<number>.jsonl`` with a line
+``{"id": ..., "caption": ...}`` per clip.
 """
 
 from __future__ import annotations
