@@ -177,8 +177,8 @@ class TextToAudioPipeline(DiffusionPipeline):
             latents: starting noise (B, C, T, F), drawn from a unit normal; fix it to compare models.
             generator: draws the noise; a list has one for each prompt, which makes sounds independent of the batch.
         """
+        self.require("mel", "vae", "vocoder", "text_encoder", "tokenizer", "unet", "scheduler")
         codec = self.codec
-        self.require("vocoder")
         started = time.perf_counter()
         latent, queries = self.sample(
             prompt, guidance_scale, num_inference_steps, solver, grid, latents=latents, generator=generator

@@ -85,7 +85,9 @@ def test_a_part_of_a_model_is_a_folder_and_what_is_missing_is_named(tmp_path: Pa
     assert half.unet is None
     moments = half.codec.mel_to_moments(half.codec.waveform_to_mel(torch.zeros(1, NUM_SAMPLES)))
     assert moments.shape == (1, 8, 8, 4)
-    with pytest.raises(ValueError, match=rf"{tmp_path} lacks text_encoder, tokenizer"):
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path} lacks vocoder, text_encoder, tokenizer, unet, scheduler; train what"
+    ):
         half("a dog")
     with pytest.raises(ValueError, match=r"lacks unet, scheduler; train what is missing"):
         _ = half.denoiser
@@ -154,6 +156,15 @@ def test_sounds_with_their_own_generators_do_not_depend_on_the_batch(steps: int)
     shared = pipeline(prompts, 3.0, steps, generator=torch.Generator().manual_seed(0)).waveform
     again = pipeline(prompts, 3.0, steps, generator=torch.Generator().manual_seed(0)).waveform
     assert torch.equal(shared, again)
+
+
+def test_latents_may_be_had_without_decoding(teacher: TextToAudioPipeline) -> None:
+    prompts, noise = ["a dog", "rain"], torch.randn(2, 4, 8, 4)
+    made = teacher(prompts, 3.0, 5, latents=noise)
+    parts = {name: part for name, part in teacher.components.items() if name not in ("mel", "vae", "vocoder")}
+    latent, queries = TextToAudioPipeline(**parts).sample(prompts, 3.0, 5, latents=noise)
+    assert torch.equal(latent, made.latent)
+    assert queries == made.queries
 
 
 def test_latents_and_generators_must_match_the_prompts(teacher: TextToAudioPipeline) -> None:

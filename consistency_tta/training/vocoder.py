@@ -74,6 +74,11 @@ class VocoderTraining(TrainingModule):
             raise ValueError(f"expected decoded, a share, in [0, 1], got {decoded}")
         self.parts = TextToAudioPipeline.from_pretrained(model)
         self.frozen = Frozen(codec=self.parts.codec)
+        if crop_frames % self.frozen.codec.downsampling:
+            raise ValueError(
+                f"expected crop_frames to be a multiple of {self.frozen.codec.downsampling}, by which the autoencoder "
+                f"shrinks time, got {crop_frames}"
+            )
         self.vocoder = vocoder.train()
         self.average = ExponentialMovingAverage(self.vocoder, average_decay)
         self.losses = WeightedLosses(losses, loss_weights)

@@ -94,7 +94,7 @@ class Losses(Callback):
 
 
 class BrokenLoss(Loss):
-    """Not finite at some steps: in its value, or in its gradient alone.
+    """Not finite at some steps, either in its value alone or in its gradient alone.
 
     Args:
         steps: at which, counted from 0.
@@ -113,8 +113,10 @@ class BrokenLoss(Loss):
         self.calls += 1
         if not broken:
             return plain
+        if self.value:
+            return plain + self.value
         # The root's slope at 0 is infinite, and infinity times 0 is NaN.
-        return plain + self.value + (0 * out.student_latent).abs().sqrt().flatten(1).sum(1)
+        return plain + (0 * out.student_latent).abs().sqrt().flatten(1).sum(1)
 
 
 def snapshot(module: TrainingModule, run: Trainer) -> dict[str, Tensor]:

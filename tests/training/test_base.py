@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from consistency_tta.losses import LatentL2Loss, MelL1Loss
@@ -78,6 +79,22 @@ def test_validation_is_repeatable_and_leaves_training_alone(teacher_folder: Path
     assert equal(with_validation[1], without[1])
 
 
+def test_all_validations_of_all_runs_draw_the_same(teacher_folder: Path, tmp_path: Path) -> None:
+    """Nothing is learnt here: whatever differs between the epochs of a run, or between seeds, would be the draws."""
+
+    class Validations(Callback):
+        losses: ClassVar[list[float]] = []
+
+        def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            self.losses.append(float(trainer.callback_metrics["val/loss"]))
+
+    for seed in (0, 1):
+        module = MAKERS["diffusion"](teacher_folder, optimization=Optimization(learning_rate=0.0), seed=seed)
+        trainer(tmp_path, max_epochs=2, limit_val_batches=1, callbacks=[Validations()]).fit(module, data(num_clips=4))
+    assert len(Validations.losses) == 4
+    assert len(set(Validations.losses)) == 1
+
+
 def learning_rates(teacher: Path, folder: Path, **settings: Any) -> list[float]:
     module = MAKERS["diffusion"](teacher, optimization=Optimization(learning_rate=1e-3, **settings))
     run = trainer(folder, max_steps=8)
@@ -116,7 +133,7 @@ def test_prediction_makes_the_same_sounds_every_time(teacher_folder: Path, tmp_p
     assert torch.equal(first[0], again[0])
     assert not torch.equal(first[0][0], first[0][1])
     incomplete = MAKERS["autoencoder"](teacher_folder)
-    with pytest.raises(ValueError, match="lacks text_encoder"):
+    with pytest.raises(ValueError, match="lacks vocoder, text_encoder, tokenizer, unet"):
         trainer(tmp_path).predict(incomplete, data())
 
 

@@ -95,6 +95,8 @@ def test_the_folder_keeps_its_other_parts(teacher_folder: Path, tmp_path: Path) 
         assert torch.equal(parameter, trained)
 
 
-def test_a_share_is_between_0_and_1(teacher_folder: Path) -> None:
+def test_wrong_settings_are_named(teacher_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"crop_frames to be a multiple of 4, .* got 10"):
+        vocoder(teacher_folder, crop_frames=10)
     with pytest.raises(ValueError, match=r"decoded, a share, in \[0, 1\], got 1.5"):
         vocoder(teacher_folder, decoded=1.5)
