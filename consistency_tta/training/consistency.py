@@ -105,7 +105,7 @@ class ConsistencyDistillation(LatentTraining):
         unet = start.unet if start.guidance_embedding else student_unet(start.unet, features)
         self.student = UNetDenoiser(unet.requires_grad_(True), self.schedule, prediction_type, features)
         self.target = ExponentialMovingAverage(self.student, target_decay)
-        self.average = ExponentialMovingAverage(self.student, average_decay)
+        self.average = ExponentialMovingAverage(self.student, average_decay, warm_up=True)
         scheduler = DDIMScheduler.from_config(parts.scheduler.config, prediction_type=prediction_type)
         # Not registered: the networks among them are in `frozen`.
         self.parts = {name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")}

@@ -79,7 +79,7 @@ class LatentDiffusion(LatentTraining):
         denoiser = UNetDenoiser(unet or parts.unet, self.schedule, scheduler.config.prediction_type)
         networks: dict[str, nn.Module] = {"denoiser": denoiser} | ({"text": text} if train_text_encoder else {})
         self.networks = nn.ModuleDict(networks).requires_grad_(True).train()
-        self.average = ExponentialMovingAverage(self.networks, average_decay)
+        self.average = ExponentialMovingAverage(self.networks, average_decay, warm_up=True)
         # Not registered: what was loaded is in `frozen`, and what is new is saved by `pipeline`.
         self.parts = {"mel": parts.mel, "vae": parts.vae, "vocoder": parts.vocoder, "scheduler": scheduler}
 

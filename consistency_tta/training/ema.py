@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -17,13 +17,18 @@ class ExponentialMovingAverage(nn.Module):
     Args:
         source: the module in training.
         decay: in [0, 1).
+        warm_up: whether update n uses min(decay, n / (n + 9)) instead, so that an average over a thousand steps is not
+            still the untrained network after five hundred. As in TensorFlow's ``ExponentialMovingAverage(num_updates)``
+            and the weights of diffusers' ``EMAModel``.
     """
 
-    def __init__(self, source: nn.Module, decay: float) -> None:
+    def __init__(self, source: nn.Module, decay: float, warm_up: bool = False) -> None:
         super().__init__()
         if not 0 <= decay < 1:
             raise ValueError(f"expected a decay in [0, 1), got {decay}")
         self.decay = decay
+        self.warm_up = warm_up
+        self.updates = 0
         self.module = deepcopy(source).eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -34,6 +39,14 @@ class ExponentialMovingAverage(nn.Module):
             get_ema_multi_avg_fn(self.decay)(averages, current, 0)
         for average, buffer in zip(self.module.buffers(), source.buffers(), strict=True):
             average.copy_(buffer)
+
+    def get_extra_state(self) -> Tensor:
+        """The number of updates, for checkpoints."""
+        return torch.tensor(self.updates)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Continue counting."""
+        self.updates = int(state)
 
     def train(self, mode: bool = True) -> ExponentialMovingAverage:
         """Do nothing: an average is never in training mode."""

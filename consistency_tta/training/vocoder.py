@@ -80,7 +80,7 @@ class VocoderTraining(TrainingModule):
                 f"shrinks time, got {crop_frames}"
             )
         self.vocoder = vocoder.train()
-        self.average = ExponentialMovingAverage(self.vocoder, average_decay)
+        self.average = ExponentialMovingAverage(self.vocoder, average_decay, warm_up=True)
         self.losses = WeightedLosses(losses, loss_weights)
         self.crop_frames = crop_frames
         self.decoded = decoded

@@ -26,6 +26,22 @@ def test_equals_the_closed_formula_over_five_updates() -> None:
     assert torch.equal(average.module.bias, source.bias)
 
 
+def test_warm_up_forgets_the_untrained_network_and_survives_a_checkpoint() -> None:
+    source = nn.Linear(1, 1, bias=False)
+    average = ExponentialMovingAverage(source, 0.3, warm_up=True)
+    value = source.weight.item()
+    for update in range(1, 9):
+        nn.init.normal_(source.weight)
+        if update == 4:  # a new process goes on where the old one stopped
+            state = average.state_dict()
+            average = ExponentialMovingAverage(source, 0.3, warm_up=True)
+            average.load_state_dict(state)
+        average.update(source)
+        decay = min(0.3, update / (update + 9))  # 0.3 from the fourth update on
+        value = decay * value + (1 - decay) * source.weight.item()
+        assert average.module.weight.item() == pytest.approx(value, rel=1e-5)
+
+
 def test_decay_0_is_a_copy() -> None:
     source = nn.Linear(3, 2)
     average = ExponentialMovingAverage(source, 0.0)
@@ -50,7 +66,11 @@ def test_is_never_trained_nor_in_training_mode_but_saved() -> None:
     assert not owner.average.module.training
     assert not owner.average.module[1].training
     assert not any(parameter.requires_grad for parameter in owner.parameters())
-    assert set(owner.state_dict()) == {"average.module.0.weight", "average.module.0.bias"}
+    assert set(owner.state_dict()) == {
+        "average.module.0.weight",
+        "average.module.0.bias",
+        "average._extra_state",
+    }
 
 
 @pytest.mark.parametrize("copy", [deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
