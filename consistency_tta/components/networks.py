@@ -7,6 +7,7 @@ them; these functions can be checked, and need a third of the lines.
 from __future__ import annotations
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 
@@ -26,7 +27,7 @@ def autoencoder(
         norm_num_groups: groups of the normalisations; each width must be a multiple.
         attention: whether there is self-attention at the lowest level.
     """
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         in_channels=1,
         out_channels=1,
         down_block_types=("DownEncoderBlock2D",) * len(channels),
@@ -37,6 +38,9 @@ def autoencoder(
         norm_num_groups=norm_num_groups,
         mid_block_add_attention=attention,
     )
+    # Start in the middle of the log-mel's range, [-11.5, 2]: the first hundreds of steps would only get there.
+    nn.init.constant_(vae.decoder.conv_out.bias, -5.0)
+    return vae
 
 
 def unet(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
@@ -50,8 +49,6 @@ class AutoencoderTraining(TrainingModule):
         super().__init__(optimization, seed)
         self.mel = mel or MelSpectrogram()
         self.vae = vae.train()
-        # Start in the middle of the log-mel's range: the first hundreds of steps would do nothing but get there.
-        nn.init.constant_(self.vae.decoder.conv_out.bias, math.log(self.mel.config["floor"]) / 2)
         self.average = ExponentialMovingAverage(self.vae, average_decay, warm_up=True)
         self.kl_weight = kl_weight
         # E[z^2] of the unscaled latents; its square root's inverse becomes the model's scaling_factor.

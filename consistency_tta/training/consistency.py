@@ -48,9 +48,9 @@ class ConsistencyDistillation(LatentTraining):
         losses: loss plugins by name.
         loss_weights: weights of the losses by name; 1 where none is given.
         student: folder to start the student from, such as an earlier stage's; the teacher's weights if not given.
-        prediction_type: what the student's network puts out. ``v_prediction`` starts the student at the teacher's own
-            denoiser and meets the boundary condition f(z, 0) = z by itself; ``sample`` is the
-            released ConsistencyTTA's.
+        prediction_type: what the student's network puts out. ``v_prediction`` starts the student of a v-predicting
+            teacher (TANGO) at the teacher's own denoiser and meets the boundary condition f(z, 0) = z by itself;
+            ``sample`` is the released ConsistencyTTA's.
         guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
         solver: one step of the teacher.
         grid: where the times are taken from.

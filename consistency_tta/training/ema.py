@@ -34,9 +34,11 @@ class ExponentialMovingAverage(nn.Module):
     @torch.no_grad()
     def update(self, source: nn.Module) -> None:
         """Take in the source's weights; its buffers are copied."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 9)) if self.warm_up else self.decay
         averages, current = list(self.module.parameters()), list(source.parameters())
         if averages:
-            get_ema_multi_avg_fn(self.decay)(averages, current, 0)
+            get_ema_multi_avg_fn(decay)(averages, current, 0)
         for average, buffer in zip(self.module.buffers(), source.buffers(), strict=True):
             average.copy_(buffer)
 
