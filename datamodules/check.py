@@ -130,9 +130,15 @@ def _check(
         return [finding for finding in looked if finding is not None]
 
 
+def _info(clip: Clip, min_seconds: float) -> None:
+    if clip.ambiguous:
+        raise BadClip(Fault.MISSING, f"ambiguous: {clip.ambiguous}")
+    audio_info(clip.path, min_seconds)
+
+
 def _header(clip: Clip, min_seconds: float) -> Finding | None:
     try:
-        audio_info(clip.path, min_seconds)
+        _info(clip, min_seconds)
     except BadClip as bad:
         return Finding(clip.id, str(clip.path), bad.fault, bad.detail)
     return None
@@ -140,7 +146,7 @@ def _header(clip: Clip, min_seconds: float) -> Finding | None:
 
 def _samples(clip: Clip, min_seconds: float) -> Finding | None:
     try:
-        audio_info(clip.path, min_seconds)
+        _info(clip, min_seconds)
         waveform, rate = decode(clip.path)
         if len(waveform) < min_seconds * rate:
             raise BadClip(Fault.TOO_SHORT, f"{len(waveform) / rate:.3f} s decoded, expected at least {min_seconds} s")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,14 +25,20 @@ class Clip:
     """A recording and what it is said to contain.
 
     Attributes:
-        id: its name, unique in a caption file.
+        id: its name, unique in a caption file, and fit for a file's name.
         path: of the audio file; one that does not exist if the folder has none for it.
         captions: at least one.
+        ambiguous: the files that it could be, where the caption file does not tell which; empty for all other clips.
     """
 
     id: str
     path: Path
     captions: list[str] = field(default_factory=list)
+    ambiguous: str = ""
+
+
+class AmbiguousName(LookupError):  # noqa: N818 - a finding, listed with the clip, before it is an error
+    """Several files in different folders bear a name."""
 
 
 class AudioFolder:
@@ -55,18 +63,47 @@ class AudioFolder:
         ]
         if not files:
             raise FileNotFoundError(f"no {', '.join(EXTENSIONS)} file below the audio folder {self.folder}")
-        self._paths: dict[str, Path] = {}
+        self._num_files = len(files)
+        self._paths: dict[str, Path] = {}  # by the path below the folder
         for path in sorted(files, key=lambda path: (EXTENSIONS.index(path.suffix.lower()), path)):
-            self._paths.setdefault(path.stem, path)
-            # The path below the folder tells files of the same name in two folders apart.
             self._paths.setdefault(path.relative_to(self.folder).with_suffix("").as_posix(), path)
+        self._bearers: defaultdict[str, list[str]] = defaultdict(list)  # by the last parts of that path
+        for below in sorted(self._paths):
+            for name in _endings(below):
+                self._bearers[name].append(below)
 
     def __len__(self) -> int:
-        return len(set(self._paths.values()))
+        return self._num_files
 
     def find(self, *names: str) -> Path | None:
-        """The first file that bears one of the names (without extension), in the order of the names."""
-        return next((self._paths[name] for name in names if name in self._paths), None)
+        """The file that bears one of the names, in the order of the names.
+
+        Args:
+            *names: without extension; a path below the folder, or the last parts of one (``x`` and ``b/x`` for
+                ``a/b/x.wav``); ``/x`` is only ``x.wav`` in the folder itself.
+
+        Raises:
+            AmbiguousName: if files in several folders bear the name, and none is exactly it.
+        """
+        for name in names:
+            if name.lstrip("/") in self._paths:
+                return self._paths[name.lstrip("/")]
+            bearers = self._bearers.get(name, [])
+            if len(bearers) > 1:
+                files = [self._paths[below].relative_to(self.folder).as_posix() for below in bearers]
+                more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+                raise AmbiguousName(
+                    f"{name} could be {', '.join(files[:3])}{more}: name the folder in the caption file"
+                )
+            if bearers:
+                return self._paths[bearers[0]]
+        return None
+
+
+def _endings(path: str) -> list[str]:
+    """``a/b/x``, ``b/x`` and ``x`` for ``a/b/x``."""
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
 def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) -> list[Clip]:
@@ -74,7 +111,8 @@ def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) 
 
     Rows that name the same clip become several captions of one clip. Audio is looked up as
     ``<youtube_id>_<start_time>``, ``Y<youtube_id>_<start_time>``, ``<youtube_id>``, ``Y<youtube_id>`` and
-    ``<audiocap_id>``; a JSON ``location`` as a path below the folder, or by its last part.
+    ``<audiocap_id>``; a JSON ``location`` as a path below the folder, or by as many of its last parts as fit and are no
+    other location's. A name that files in several folders bear finds none of them.
 
     Args:
         captions: a CSV file with a header (``youtube_id`` and ``caption``; ``audiocap_id`` and ``start_time`` may be
@@ -82,7 +120,8 @@ def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) 
         audio_folder: where the audio is.
 
     Returns:
-        Clips in the order of their first row. The path of a clip without audio does not exist.
+        Clips in the order of their first row. The path of a clip without audio, or without one file that is certainly
+        its, does not exist.
 
     Raises:
         FileNotFoundError: if the file or folder is missing.
@@ -95,19 +134,37 @@ def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) 
     text = captions.read_text(encoding="utf-8-sig")
     reader = _read_json if text.lstrip()[:1] in ("{", "[") else _read_csv
     clips: dict[str, Clip] = {}
+    ids: set[str] = set()
     for line, name, candidates, caption in reader(text, captions):
         if not caption.strip():
             raise ValueError(f"{captions}, entry {line}: the caption of {name!r} is empty; remove or complete it")
-        found = folder.find(*candidates)
-        clip = clips.setdefault(name, Clip(name, folder.folder / name))
-        clip.path = found or clip.path
+        if name not in clips:
+            clips[name] = Clip(_new_id(name, ids), folder.folder / name)
+        clip = clips[name]
+        try:
+            if found := folder.find(*candidates):
+                clip.path, clip.ambiguous = found, ""
+        except AmbiguousName as error:
+            if not clip.path.is_file():  # by the audiocap_id of another row
+                clip.ambiguous = str(error)
         clip.captions.append(caption.strip())
     if not clips:
         raise ValueError(f"{captions} has no captions: expected a CSV file with a header, or JSON lines")
     return list(clips.values())
 
 
-_Row = tuple[int, str, list[str], str]  # line or entry, the clip's id, its possible file names, one caption
+def _new_id(name: str, ids: set[str]) -> str:
+    """A name for files, not among ``ids``, to which it is added: ``dog_1`` for ``dog/1``, ``dog_1-2`` for ``dog_1``."""
+    stem = re.sub(r"[^\w.-]+", "_", name)
+    number, new = 1, stem
+    while new in ids:
+        number += 1
+        new = f"{stem}-{number}"
+    ids.add(new)
+    return new
+
+
+_Row = tuple[int, str, list[str], str]  # line or entry, the clip's name, its possible file names, one caption
 
 
 def _read_csv(text: str, source: Path) -> list[_Row]:
@@ -140,7 +197,7 @@ def _read_csv(text: str, source: Path) -> list[_Row]:
 
 
 def _read_json(text: str, source: Path) -> list[_Row]:
-    rows: list[_Row] = []
+    rows: list[tuple[int, str, str]] = []
     for line, entry in _json_entries(text, source):
         if not isinstance(entry, dict) or not {"location", "captions"} <= entry.keys():
             raise ValueError(
@@ -152,8 +209,14 @@ def _read_json(text: str, source: Path) -> list[_Row]:
         captions = [entry["captions"]] if isinstance(entry["captions"], str) else entry["captions"]
         if not isinstance(captions, list) or not captions or not all(isinstance(caption, str) for caption in captions):
             raise ValueError(f"{source}, entry {line}: expected a caption or a list of captions, got {captions!s:.60}")
-        rows += [(line, location.name, [location.as_posix(), location.name], caption) for caption in captions]
-    return rows
+        rows += [(line, location.as_posix().lstrip("/"), caption) for caption in captions]
+    # An ending that two locations share tells nothing: with dog/1 missing, it must not get the sound of cat/1.
+    endings = {location: _endings(location) for _, location, _ in rows}
+    uses = Counter(ending for several in endings.values() for ending in several)
+    return [
+        (line, location, ["/" + location, *(ending for ending in endings[location] if uses[ending] == 1)], caption)
+        for line, location, caption in rows
+    ]
 
 
 def _json_entries(text: str, source: Path) -> list[tuple[int, Any]]:

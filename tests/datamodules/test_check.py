@@ -43,6 +43,17 @@ def test_headers_finds_what_headers_tell(corpus: tuple[Path, Path]) -> None:
     assert {finding.id for finding in findings} == {"short", "broken", "gone"}
 
 
+def test_ambiguous_clips_are_missing_and_why(write_tone, tmp_path: Path) -> None:
+    write_tone("cat/1.wav")
+    write_tone("dog/1.wav")
+    (tmp_path / "captions.json").write_text('{"location": "1.wav", "captions": "A tone"}')
+    clips = read_captions(tmp_path / "captions.json", tmp_path / "audio")
+    for check in (check_headers, check_samples):
+        (finding,) = check(clips, min_seconds=0.5)
+        assert (finding.id, finding.fault.value) == ("1", "missing")
+        assert finding.detail.startswith("ambiguous: 1 could be cat/1.wav, dog/1.wav: name the folder")
+
+
 def test_data_check_prints_and_writes(corpus: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     captions, audio = corpus
     output = tmp_path / "new" / "report.json"

@@ -53,12 +53,20 @@ def test_a_file_of_the_whole_video_is_no_part(make) -> None:
     assert [clip.path.exists() for clip in clips] == [False, False]
 
 
-@pytest.mark.parametrize("location", ["/data/set/x_10.wav", "x_10.wav", "C:\\data\\x_10.flac", "other/x_10"])
-def test_json_lines_by_base_name(make, location: str) -> None:
+@pytest.mark.parametrize(
+    ("location", "name"),
+    [
+        ("/data/set/x_10.wav", "data_set_x_10"),
+        ("x_10.wav", "x_10"),
+        ("C:\\data\\x_10.flac", "C_data_x_10"),
+        ("other/x_10", "other_x_10"),
+    ],
+)
+def test_json_lines_by_base_name(make, location: str, name: str) -> None:
     lines = json.dumps({"location": location, "captions": "Rain"}) + "\n\n"
     lines += json.dumps({"location": location, "captions": "Water", "dataset": "audiocaps"}) + "\n"
     (clip,) = make(lines, "deep/x_10.ogg")
-    assert (clip.id, clip.path.name, clip.captions) == ("x_10", "x_10.ogg", ["Rain", "Water"])
+    assert (clip.id, clip.path.name, clip.captions) == (name, "x_10.ogg", ["Rain", "Water"])
 
 
 def test_json_list_with_several_captions(make) -> None:
@@ -69,6 +77,44 @@ def test_json_list_with_several_captions(make) -> None:
 def test_json_location_below_the_folder_comes_first(make) -> None:
     (clip,) = make(json.dumps({"location": "b/x.wav", "captions": "Rain"}), "a/x.wav", "b/x.wav")
     assert clip.path.parent.name == "b"
+
+
+def of_locations(*locations: str) -> str:
+    return "\n".join(json.dumps({"location": location, "captions": f"At {location}"}) for location in locations)
+
+
+@pytest.mark.parametrize("root", ["", "/data/set/", "D:\\set\\"])
+def test_json_locations_of_one_name_are_two_clips(make, root: str) -> None:
+    clips = make(of_locations(f"{root}dog/1.wav", f"{root}cat/1.wav"), "cat/1.wav", "dog/1.wav")
+    assert [clip.path.parent.name for clip in clips] == ["dog", "cat"]
+    assert [clip.captions for clip in clips] == [[f"At {root}dog/1.wav"], [f"At {root}cat/1.wav"]]
+    assert len({clip.id for clip in clips}) == 2
+
+
+def test_ids_are_unique_and_fit_for_files(make) -> None:
+    clips = make(of_locations("dog/1.wav", "dog_1.wav", "dog 1", "../größe/x"), "dog/1.wav", "dog_1.wav")
+    assert [clip.id for clip in clips] == ["dog_1", "dog_1-2", "dog_1-3", ".._größe_x"]
+    assert [clip.path.exists() for clip in clips] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("content", [of_locations("bird/1.wav"), HEADER + "7,1,0,A bird\n"])
+def test_a_name_in_several_folders_is_ambiguous(make, content: str) -> None:
+    (clip,) = make(content, "cat/1.wav", "dog/1.flac")
+    assert not clip.path.exists()
+    assert clip.ambiguous.startswith("1 could be cat/1.wav, dog/1.flac: ")
+
+
+def test_the_missing_clip_does_not_get_its_namesakes_sound(make) -> None:
+    clips = make(of_locations("set/dog/1.wav", "set/cat/1.wav", "1.wav"), "cat/1.wav")
+    assert [clip.path.exists() for clip in clips] == [False, True, False]
+    clips = make(of_locations("cat/1.wav", "1.wav"), "cat/1.wav", "1.wav")
+    assert [clip.path.parent.name for clip in clips] == ["cat", "audio"]
+
+
+def test_one_row_may_tell_what_another_does_not(make) -> None:
+    for rows in ("7,v,0,A\n8,v,0,B\n", "8,v,0,B\n7,v,0,A\n"):
+        (clip,) = make(HEADER + rows, "a/7.wav", "b/7.wav", "8.wav")
+        assert (clip.path.name, clip.ambiguous) == ("8.wav", "")
 
 
 def test_missing_audio_is_kept_for_the_report(make) -> None:
