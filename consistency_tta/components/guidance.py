@@ -21,10 +21,14 @@ class GuidanceEmbedding(ModelMixin, ConfigMixin):
         num_frequencies: half the number of features.
         scale: standard deviation of the frequencies f. At 0.25 the features of neighbouring w differ smoothly
             over the usual range 0 to 6.
-        log: whether the features are of log w, as in the released ConsistencyTTA (w must then be positive).
+        log: whether the features are of log w, as in the released ConsistencyTTA, whose features are NaN at w = 0. Here
+            any w below :attr:`smallest_scale` is read as that; above it the two agree.
     """
 
     frequencies: Tensor
+    #: For ``log`` only. Not an error, which would have to wait for the device at every query. Guidance being linear in
+    #: w, 0.001 asks for what 0 does, and students trained on 0 <= w <= 6 have met it, unlike the least float above 0.
+    smallest_scale = 1e-3
 
     @register_to_config
     def __init__(self, num_frequencies: int = 64, scale: float = 0.25, log: bool = False) -> None:
@@ -40,6 +44,8 @@ class GuidanceEmbedding(ModelMixin, ConfigMixin):
 
     def forward(self, guidance_scale: Tensor) -> Tensor:
         """Features (B, 2 num_frequencies) of guidance scales (B,)."""
-        value = guidance_scale.float().log() if self.config["log"] else guidance_scale.float()
+        value = guidance_scale.float()
+        if self.config["log"]:
+            value = value.clamp_min(self.smallest_scale).log()
         phase = 2 * math.pi * value[:, None] * self.frequencies[None].float()
         return torch.cat([phase.sin(), phase.cos()], dim=-1)

@@ -70,7 +70,7 @@ class MelSpectrogram(ModelMixin, ConfigMixin):
             spectrum = torch.stft(
                 waveform.float(), n_fft, hop_length, window=self.window.float(), center=True, return_complex=True
             )
-            # sqrt(re^2 + im^2 + eps) rather than abs(): the gradient of abs() at silence is not finite in all backends.
+            # Clamped before the root rather than abs(): the gradient of abs() at silence is not finite in all backends.
             magnitude = (spectrum.real.square() + spectrum.imag.square()).clamp_min(1e-20).sqrt()
             mel = magnitude.transpose(1, 2) @ self.filters.float()
             frames = waveform.shape[1] // hop_length

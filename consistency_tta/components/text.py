@@ -14,6 +14,7 @@ from transformers import (
     T5Config,
     T5EncoderModel,
 )
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from consistency_tta.contracts import TextEmbedding
 
@@ -24,10 +25,13 @@ class TextEncoder(nn.Module):
     Args:
         tokenizer: of the encoder.
         encoder: any model that maps ``input_ids`` and ``attention_mask`` to ``last_hidden_state``.
-        max_length: tokens after which captions are cut.
+        max_length: tokens after which captions are cut, never more than the tokenizer's own limit, which it becomes: so
+            a model folder keeps it. None for the tokenizer's own limit, or 512 where it has none.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel, max_length: int = 512) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel, max_length: int | None = None
+    ) -> None:
         super().__init__()
         letters = tokenizer("a", add_special_tokens=False).input_ids
         if not letters or tokenizer.unk_token_id in letters:
@@ -37,7 +41,10 @@ class TextEncoder(nn.Module):
             )
         self.tokenizer = tokenizer
         self.encoder = encoder
-        self.max_length = min(max_length, tokenizer.model_max_length)
+        if max_length is None:
+            # Tokenizers of relative positions, such as T5's, often have no limit, which is then written as 1e30.
+            max_length = tokenizer.model_max_length if tokenizer.model_max_length < VERY_LARGE_INTEGER else 512
+        self.max_length = tokenizer.model_max_length = min(max_length, tokenizer.model_max_length)
 
     def forward(self, captions: Sequence[str]) -> TextEmbedding:
         """Embed captions; padded to the longest.
@@ -60,7 +67,7 @@ class PretrainedTextEncoder(TextEncoder):
 
     Args:
         name: hub id or folder, such as ``google/flan-t5-large``.
-        max_length: tokens after which captions are cut.
+        max_length: tokens after which captions are cut; kept in the model folder.
     """
 
     def __init__(self, name: str, max_length: int = 512) -> None:
@@ -87,8 +94,7 @@ class ByteTextEncoder(TextEncoder):
         if width % num_heads:
             raise ValueError(f"expected a width that num_heads={num_heads} divides, got {width}")
         # No sentinel tokens: 256 bytes and 3 special tokens.
-        # max_length is the tokenizer's own, so that a model folder keeps it.
-        tokenizer = ByT5Tokenizer(extra_ids=0, model_max_length=max_length)
+        tokenizer = ByT5Tokenizer(extra_ids=0)
         config = T5Config(
             vocab_size=len(tokenizer),
             d_model=width,

@@ -28,6 +28,14 @@ def test_features_of_log_w() -> None:
     assert torch.equal(logarithmic(w), plain(w.log()))
 
 
+def test_features_of_log_w_are_finite_without_guidance() -> None:
+    logarithmic = GuidanceEmbedding(log=True)
+    zero, smallest, small = logarithmic(torch.tensor([0.0, 0.001, 0.002]))
+    assert torch.equal(zero, smallest)
+    assert zero.isfinite().all()
+    assert not torch.allclose(smallest, small)
+
+
 def test_all_embeddings_of_one_width_agree_whatever_the_global_seed(tmp_path: Path) -> None:
     first = GuidanceEmbedding()
     torch.manual_seed(1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast, T5Tokenizer
+from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizerFast, T5Tokenizer
 
 from consistency_tta.components.text import ByteTextEncoder, PretrainedTextEncoder, TextEncoder
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -52,17 +52,41 @@ def test_a_model_folder_keeps_encoder_and_length(tmp_path: Path) -> None:
     assert loaded.max_length == 8
 
 
-def test_any_hugging_face_encoder_loads_by_folder(tmp_path: Path) -> None:
-    vocabulary = tmp_path / "vocab.txt"
+def bert(folder: Path, **limit: int) -> str:
+    """A folder of a small BERT, as a hub has them."""
+    vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "barks"]))
-    BertTokenizerFast(vocab=str(vocabulary), model_max_length=16).save_pretrained(tmp_path)
+    BertTokenizerFast(vocab=str(vocabulary), **limit).save_pretrained(folder)
     config = BertConfig(vocab_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    BertModel(config).save_pretrained(tmp_path)
-    text = PretrainedTextEncoder(str(tmp_path)).eval()
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_any_hugging_face_encoder_loads_by_folder(tmp_path: Path) -> None:
+    text = PretrainedTextEncoder(bert(tmp_path, model_max_length=16)).eval()
     out = text(["a dog barks", "a"])
     assert out.embedding.shape == (2, 5, 16)
     assert out.mask.sum(1).tolist() == [5, 3]
     assert text.max_length == 16
+
+
+@pytest.mark.parametrize(
+    ("limit", "max_length", "expected"), [({"model_max_length": 16}, 8, 8), ({}, 8, 8), ({}, 600, 600)]
+)
+def test_a_model_folder_cuts_captions_where_training_did(
+    limit: dict[str, int], max_length: int, expected: int, tmp_path: Path
+) -> None:
+    text = PretrainedTextEncoder(bert(tmp_path, **limit), max_length=max_length)
+    TextToAudioPipeline(text_encoder=text.encoder, tokenizer=text.tokenizer).save_pretrained(tmp_path / "model")
+    loaded = TextToAudioPipeline.from_pretrained(tmp_path / "model").text
+    captions = ["a dog barks " * 50]  # 152 tokens with the two at the ends
+    assert text(captions).mask.shape == loaded(captions).mask.shape == (1, min(expected, 152))
+    assert loaded.max_length == text.max_length == expected
+
+
+def test_a_tokenizer_without_limit_cuts_at_512(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(bert(tmp_path))
+    assert TextEncoder(tokenizer, encoder().encoder).max_length == 512
 
 
 def test_a_tokenizer_without_vocabulary_is_refused() -> None:
