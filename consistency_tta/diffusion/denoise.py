@@ -30,17 +30,13 @@ from consistency_tta.diffusion.noise import expand
 class Parametrisation(ABC):
     """The meaning of a network's output; stateless.
 
-    In both methods tensors are (B, C, T, F), and alpha and sigma are alpha_t in (0, 1] and sigma_t in (0, 1), shaped
+    Tensors are (B, C, T, F), and alpha and sigma are alpha_t in (0, 1] and sigma_t in (0, 1), shaped
     (B, 1, 1, 1). Compute in float32 or better: at t = T 1 / alpha_t is about 15 for SD-2.1's schedule.
     """
 
     @abstractmethod
     def to_clean(self, output: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The z_0 that ``output`` stands for."""
-
-    @abstractmethod
-    def from_clean(self, z_0: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """What the network should put out for z_0; the inverse of :meth:`to_clean`."""
 
 
 class Epsilon(Parametrisation):
@@ -50,10 +46,6 @@ class Epsilon(Parametrisation):
         """(z_t - sigma output) / alpha."""
         return (z_t - sigma * output) / alpha
 
-    def from_clean(self, z_0: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """(z_t - alpha z_0) / sigma."""
-        return (z_t - alpha * z_0) / sigma
-
 
 class VPrediction(Parametrisation):
     """The network predicts v = alpha epsilon - sigma z_0."""
@@ -62,10 +54,6 @@ class VPrediction(Parametrisation):
         """Alpha z_t - sigma output."""
         return alpha * z_t - sigma * output
 
-    def from_clean(self, z_0: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """(alpha z_t - z_0) / sigma."""
-        return (alpha * z_t - z_0) / sigma
-
 
 class Sample(Parametrisation):
     """The network predicts z_0 itself."""
@@ -73,10 +61,6 @@ class Sample(Parametrisation):
     def to_clean(self, output: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The output."""
         return output
-
-    def from_clean(self, z_0: Tensor, z_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """z_0."""
-        return z_0
 
 
 #: By the names that diffusers schedulers call ``prediction_type``.

@@ -115,6 +115,6 @@ def _fill(time: float, like: Tensor) -> Tensor:
 
 
 def _prior(schedule: NoiseSchedule, noise: Tensor) -> Tensor:
-    # Through alpha and sigma alone, which any NoiseSchedule has.
+    # VariancePreservingSchedule.prior for any NoiseSchedule: those of third parties have alpha and sigma, but no prior.
     start = _fill(float(schedule.num_train_timesteps), noise)
     return add_noise(schedule, torch.zeros_like(noise), noise, start)

@@ -5,6 +5,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from consistency_tta.contracts import Conditioning, TextEmbedding
 from consistency_tta.diffusion.denoise import PARAMETRISATIONS, CFGDenoiser, parametrisation
 from consistency_tta.diffusion.noise import expand
+from tests.diffusion.outputs import output_for
 
 
 def empty_prompt(mean, tokens=1, width=2):
@@ -13,13 +14,13 @@ def empty_prompt(mean, tokens=1, width=2):
 
 
 @pytest.mark.parametrize("prediction_type", PARAMETRISATIONS)
-def test_from_clean_inverts_to_clean_and_agrees_with_diffusers(config, schedule, noise, prediction_type):
+def test_to_clean_inverts_the_definition_and_agrees_with_diffusers(config, schedule, noise, prediction_type):
     z_0, epsilon = noise, noise.flip(0)
     t = torch.tensor([1, 500, 1000])
     z_t = schedule.add_noise(z_0, epsilon, t)
     alpha, sigma = expand(schedule.alpha(t), z_t), expand(schedule.sigma(t), z_t)
     form = parametrisation(prediction_type)
-    output = form.from_clean(z_0, z_t, alpha, sigma)
+    output = output_for(prediction_type, z_0, z_t, alpha, sigma)
     torch.testing.assert_close(form.to_clean(output, z_t, alpha, sigma), z_0, rtol=1e-5, atol=1e-5)
 
     velocity = DDPMScheduler.from_config(config).get_velocity(z_0, epsilon, t - 1)
@@ -38,8 +39,8 @@ def test_guidance_means_the_same_in_every_parametrisation(schedule, noise):
     alpha, sigma = expand(schedule.alpha(t), noise), expand(schedule.sigma(t), noise)
     clean = noise + 3 * noise.flip(1) - 0.2
     guided = clean + 4 * (noise.flip(2) - clean)
-    for form in PARAMETRISATIONS.values():
-        a, b = (form.from_clean(z_0, noise, alpha, sigma) for z_0 in (clean, noise.flip(2)))
+    for prediction_type, form in PARAMETRISATIONS.items():
+        a, b = (output_for(prediction_type, z_0, noise, alpha, sigma) for z_0 in (clean, noise.flip(2)))
         torch.testing.assert_close(form.to_clean(a + 4 * (b - a), noise, alpha, sigma), guided, rtol=1e-5, atol=1e-5)
 
 

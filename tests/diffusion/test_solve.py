@@ -11,6 +11,7 @@ from consistency_tta.diffusion.grid import LinspaceGrid, UniformGrid
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.sample import sample_diffusion
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun, transfer
+from tests.diffusion.outputs import output_for
 
 SOLVERS = [DDIM(), Heun(), DPMSolver2S()]
 
@@ -118,7 +119,7 @@ def network_output(teacher, prediction_type, z_t, timestep, conditioning):
     """What a network of this prediction type puts out, given a diffusers timestep."""
     t = torch.full((len(z_t),), float(timestep), dtype=torch.float64) + 1
     alpha, sigma = expand(teacher.schedule.alpha(t), z_t), expand(teacher.schedule.sigma(t), z_t)
-    return PARAMETRISATIONS[prediction_type].from_clean(teacher(z_t, t, conditioning), z_t, alpha, sigma)
+    return output_for(prediction_type, teacher(z_t, t, conditioning), z_t, alpha, sigma)
 
 
 def assert_same(ours, reference):

@@ -3,10 +3,10 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
-from consistency_tta.diffusion.denoise import Epsilon, VPrediction
 from consistency_tta.diffusion.grid import LinspaceGrid
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.weighting import FlooredMinSNR, MinSNR, SNRPlusOne, Uniform
+from tests.diffusion.outputs import output_for
 
 WEIGHTINGS = [Uniform(), MinSNR(), SNRPlusOne(), FlooredMinSNR()]
 
@@ -21,23 +21,23 @@ def test_weights_are_finite_and_not_negative(schedule, weighting):
     assert (weights >= 0).all()
 
 
-def errors(schedule, form, noise, t):
+def errors(schedule, prediction_type, noise, t):
     """Squared error (B,) of what the network puts out, and of z_0, for two guesses of z_0."""
     alpha, sigma = expand(schedule.alpha(t), noise), expand(schedule.sigma(t), noise)
     guess, other = noise.flip(1), noise.flip(2)
-    outputs = [form.from_clean(z_0, noise, alpha, sigma) for z_0 in (guess, other)]
+    outputs = [output_for(prediction_type, z_0, noise, alpha, sigma) for z_0 in (guess, other)]
     return (outputs[0] - outputs[1]).square().mean((1, 2, 3)), (guess - other).square().mean((1, 2, 3))
 
 
 def test_snr_plus_one_is_the_plain_v_loss(schedule, noise):
     t = torch.tensor([5.0, 400.0, 1000.0])
-    v_loss, z_0_loss = errors(schedule.double(), VPrediction(), noise, t)
+    v_loss, z_0_loss = errors(schedule.double(), "v_prediction", noise, t)
     torch.testing.assert_close(SNRPlusOne()(t, schedule) * z_0_loss, v_loss)
 
 
 def test_min_snr_is_tango_s_weight_on_v(config, schedule, noise):
     t = torch.tensor([5, 400, 1000])
-    v_loss, z_0_loss = errors(schedule.double(), VPrediction(), noise, t)
+    v_loss, z_0_loss = errors(schedule.double(), "v_prediction", noise, t)
     snr = compute_snr(DDPMScheduler.from_config(config), t - 1)
     tango = torch.minimum(snr, torch.tensor(5.0)) / (snr + 1)
     torch.testing.assert_close(MinSNR()(t, schedule) * z_0_loss, tango * v_loss, rtol=1e-5, atol=0)
@@ -45,7 +45,7 @@ def test_min_snr_is_tango_s_weight_on_v(config, schedule, noise):
 
 def test_min_snr_without_a_maximum_is_the_plain_epsilon_loss(schedule, noise):
     t = torch.tensor([5.0, 400.0, 1000.0])
-    epsilon_loss, z_0_loss = errors(schedule.double(), Epsilon(), noise, t)
+    epsilon_loss, z_0_loss = errors(schedule.double(), "epsilon", noise, t)
     torch.testing.assert_close(MinSNR(gamma=float("inf"))(t, schedule) * z_0_loss, epsilon_loss)
 
 
