@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,7 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from consistency_tta import __version__
 from consistency_tta.datamodules.check import data_check
 from consistency_tta.encode import encode
-from consistency_tta.export import export
+from consistency_tta.export import class_of_checkpoint, export
 from consistency_tta.generate import generate
 from consistency_tta.suggest import suggest
 from consistency_tta.training.base import TrainingModule
@@ -51,7 +53,7 @@ def main(args: list[str] | None = None) -> Any:
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     if args and args[0] in COMMANDS:
         return run(args[0], args[1:])
-    return LightningCLI(
+    return TrainingCLI(
         TrainingModule,
         LightningDataModule,
         subclass_mode_model=True,
@@ -65,6 +67,30 @@ def main(args: list[str] | None = None) -> Any:
     )
 
 
+class TrainingCLI(LightningCLI):
+    """Lightning's, in which a checkpoint brings weights and progress, and the configuration everything else."""
+
+    def instantiate_classes(self) -> None:
+        """Make model, data and trainer, or say in one line why not."""
+        with one_line_errors():
+            super().instantiate_classes()
+
+    def _parse_ckpt_path(self) -> None:
+        """Refuse another class's checkpoint.
+
+        Lightning's own method would put the checkpoint's hyperparameters in the place of what the YAML and the command
+        line say: a new learning rate, or the new place of a moved teacher, would be ignored without a word.
+        """
+        settings = self.config.get(self.config.get("subcommand"), {})
+        path = settings.get("ckpt_path")
+        if path and Path(path).is_file():
+            written, configured = class_of_checkpoint(Path(path)), settings["model"]["class_path"]
+            if written is not None and written.rpartition(".")[2] != configured.rpartition(".")[2]:
+                self.parser.error(
+                    f"the checkpoint {path} is of {written}, but the configuration's model is {configured}"
+                )
+
+
 def run(name: str, args: list[str]) -> Any:
     """Run one of this project's own subcommands."""
     function = COMMANDS[name]
@@ -74,8 +100,27 @@ def run(name: str, args: list[str]) -> Any:
         parser.add_argument(positional, **options)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="a YAML file with the options below")
     parser.add_function_arguments(function, skip={positional} if positional else None)
-    settings = parser.instantiate(parser.parse_args(args))
-    return function(**{key: value for key, value in settings.items() if key != "config"})
+    with one_line_errors():
+        settings = parser.instantiate(parser.parse_args(args))
+        return function(**{key: value for key, value in settings.items() if key != "config"})
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Exit with the first cause of an error in what the user gave, instead of a traceback.
+
+    Not around training, where it may be of the user's own code. CONSISTENCY_TTA_TRACEBACK=1 shows all tracebacks.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if os.environ.get("CONSISTENCY_TTA_TRACEBACK"):
+            raise
+        cause: BaseException = error
+        while deeper := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__):
+            cause = deeper
+        message = str(cause if isinstance(cause, ValueError | OSError) else error)
+        raise SystemExit(f"error: {message}\n(CONSISTENCY_TTA_TRACEBACK=1 shows where)") from error
 
 
 def load_plugins() -> None:

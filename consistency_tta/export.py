@@ -36,14 +36,19 @@ def export(checkpoint: Path, output: Path, half: bool = False) -> Path:
     return output
 
 
+def class_of_checkpoint(checkpoint: Path) -> str | None:
+    """Full path of the class that wrote a checkpoint under the command line; None if it was written from Python."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    return content.get("hyper_parameters", {}).get("_class_path")
+
+
 def training_class(checkpoint: Path) -> type[TrainingModule]:
     """The class that wrote a checkpoint under the command line.
 
     Raises:
         ValueError: if the checkpoint does not name it.
     """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    class_path = content.get("hyper_parameters", {}).get("_class_path")
+    class_path = class_of_checkpoint(checkpoint)
     if class_path is None:
         raise ValueError(
             f"{checkpoint} was not written by `consistency-tta fit` and does not name its class: in Python, load it "

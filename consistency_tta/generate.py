@@ -41,14 +41,19 @@ def generate(
         The files written.
     """
     prompts = [line for caption in captions for line in _lines(caption)]
-    for name, value in {"num_samples": num_samples, "batch_size": batch_size, "captions": len(prompts)}.items():
-        if value < 1:
-            raise ValueError(f"expected {name} of at least 1, got {value}")
+    least = {
+        "num_samples": (num_samples, 1),
+        "batch_size": (batch_size, 1),
+        "steps": (1 if steps is None else steps, 1),
+    }
+    for name, (value, lowest) in (least | {"seed": (seed, 0), "captions": (len(prompts), 1)}).items():
+        if value < lowest:
+            raise ValueError(f"expected {name} of at least {lowest}, got {value}")
     pipeline = TextToAudioPipeline.from_pretrained(model).to(best_device(device))
     jobs = [(index, prompt, sample) for index, prompt in enumerate(prompts) for sample in range(num_samples)]
     output.mkdir(parents=True, exist_ok=True)
 
-    files, queries, seconds, audio_seconds = [], 0, {"unet": 0.0, "decoders": 0.0}, 0.0
+    files, queries, seconds, audio_seconds = [], 0, {"latents": 0.0, "decoders": 0.0}, 0.0
     for start in tqdm(
         range(0, len(jobs), batch_size), desc="generating", unit="batch", disable=len(jobs) <= batch_size
     ):
@@ -65,7 +70,7 @@ def generate(
     total = sum(seconds.values())
     print(
         f"{len(files)} sounds in {output}: {queries} {'query' if queries == 1 else 'queries'} each, "
-        f"{total:.2f} s in all (U-Net {seconds['unet']:.2f} s, decoders {seconds['decoders']:.2f} s), "
+        f"{total:.2f} s in all (latents {seconds['latents']:.2f} s, decoders {seconds['decoders']:.2f} s), "
         f"real-time factor {total / audio_seconds:.3f}"
     )
     return files

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
 from consistency_tta.diffusion.solve import DDIM
 
+logger = logging.getLogger(__name__)
+
 
 def best_device(name: str | None = None) -> torch.device:
     """The named device, or else the accelerator, or else the CPU."""
@@ -45,7 +49,7 @@ class TextToAudioOutput:
         sample_rate: in Hz.
         latent: (B, C, T, F).
         queries: how many times the U-Net was evaluated on each sound (guidance counts twice).
-        seconds: time in the U-Net, and in the autoencoder and vocoder.
+        seconds: time to the latents (text encoder and U-Net), and from them in the decoders (autoencoder and vocoder).
     """
 
     waveform: Tensor
@@ -71,6 +75,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         scheduler: noise schedule and ``prediction_type``; only its configuration is used.
         guidance_embedding: for a student that reads the guidance scale.
         distilled: whether the U-Net is a consistency student, to be asked once.
+        guidance_range: the guidance scales a student was trained for, lowest and highest.
     """
 
     _optional_components: ClassVar[list[str]] = [
@@ -96,6 +101,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         scheduler: DDIMScheduler | None = None,
         guidance_embedding: GuidanceEmbedding | None = None,
         distilled: bool = False,
+        guidance_range: list[float] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -108,7 +114,7 @@ class TextToAudioPipeline(DiffusionPipeline):
             scheduler=scheduler,
             guidance_embedding=guidance_embedding,
         )
-        self.register_to_config(distilled=distilled)
+        self.register_to_config(distilled=distilled, guidance_range=guidance_range)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> TextToAudioPipeline:
@@ -118,8 +124,15 @@ class TextToAudioPipeline(DiffusionPipeline):
             raise FileNotFoundError(
                 f"{name} is no model folder: it has no model_index.json. Make one with `consistency-tta export`."
             )
-        # Low-memory loading needs accelerate, which nothing else here does.
-        pipeline = super().from_pretrained(name, **({"low_cpu_mem_usage": False} | kwargs))
+        try:
+            # Low-memory loading needs accelerate, which nothing else here does.
+            pipeline = super().from_pretrained(name, **({"low_cpu_mem_usage": False} | kwargs))
+        except OSError:
+            if Path(name).exists():
+                raise
+            raise FileNotFoundError(
+                f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached"
+            ) from None
         if not {"dtype", "torch_dtype"} & kwargs.keys():
             # diffusers loads in float32; transformers would train and run a float16 folder's text encoder in float16.
             for part in pipeline.components.values():
@@ -186,7 +199,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         self._wait()
         sampled = time.perf_counter()
         waveform = codec.mel_to_waveform(codec.latent_to_mel(latent)).clamp(-1, 1).cpu()
-        seconds = {"unet": sampled - started, "decoders": time.perf_counter() - sampled}
+        seconds = {"latents": sampled - started, "decoders": time.perf_counter() - sampled}
         return TextToAudioOutput(waveform, codec.sample_rate, latent, queries, seconds)
 
     @torch.no_grad()
@@ -204,6 +217,11 @@ class TextToAudioPipeline(DiffusionPipeline):
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if isinstance(generator, list) and len(generator) != len(prompts):
             raise ValueError(f"expected one generator for each of {len(prompts)} prompts, got {len(generator)}")
+        low, high = self.config.get("guidance_range") or (-math.inf, math.inf)
+        if not low <= guidance_scale <= high:
+            logger.warning(
+                f"guidance_scale {guidance_scale:g} is outside what the student was trained for, {low:g} to {high:g}"
+            )
         text, denoiser = self.text, self.denoiser
         if latents is None:
             shape = (len(prompts), self.unet.config.in_channels, *self.unet.config.sample_size)

@@ -110,8 +110,12 @@ def test_checkpoints_of_the_command_line_can_be_resumed_exported_and_heard(
     )
     cli = main(["fit", "--config", config])
     checkpoint = cli.trainer.checkpoint_callback.best_model_path
-    again = main(["fit", "--config", config, "--trainer.max_steps", "4", "--ckpt_path", checkpoint])
+    changed = ["--trainer.max_steps", "4", "--model.optimization.learning_rate", "0.5"]
+    again = main(["fit", "--config", config, *changed, "--ckpt_path", checkpoint])
     assert again.trainer.global_step == 4
+    assert again.model.optimization.learning_rate == 0.5  # the checkpoint does not overrule the command line
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", config, "--model", "VocoderTraining", "--ckpt_path", checkpoint])
     assert main(["validate", "--config", config, "--ckpt_path", checkpoint]).trainer.callback_metrics["val/loss"] > 0
     main(["export", checkpoint, "--output", str(tmp_path / "student")])
     files = main(
@@ -119,6 +123,34 @@ def test_checkpoints_of_the_command_line_can_be_resumed_exported_and_heard(
     )
     assert len(files) == 2
     assert "1 query each" in capsys.readouterr().out
+
+
+def test_what_a_user_got_wrong_is_one_line(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(distillation_config(teacher_folder, tmp_path), tmp_path / "config.yaml")
+    with pytest.raises(SystemExit, match=r"^error: .*did you mean 'latent'\?"):
+        main(["fit", "--config", config, "--model.loss_weights", "{latnt: 1}"])
+    with pytest.raises(SystemExit, match=r"^error: nowhere is neither a model folder"):
+        main(["generate", "a tone", "--model", "nowhere"])
+    monkeypatch.setenv("CONSISTENCY_TTA_TRACEBACK", "1")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        main(["generate", "a tone", "--model", "nowhere"])
+
+
+def test_the_global_seed_moves_the_draws_of_training(teacher_folder: Path, tmp_path: Path) -> None:
+    config = write(distillation_config(teacher_folder, tmp_path, max_steps=1), tmp_path / "config.yaml")
+    seeds = {}
+    for seed in ("3", "4"):
+        cli = main(["fit", "--config", config, "--seed_everything", seed])
+        seeds[seed] = (cli.model.seed, cli.datamodule.seed)
+    assert seeds == {"3": (3, 3), "4": (4, 4)}
+
+
+def test_predict_writes_wav_files(teacher_folder: Path, tmp_path: Path) -> None:
+    config = write(distillation_config(teacher_folder, tmp_path), tmp_path / "config.yaml")
+    main(["predict", "--config", config])
+    assert sorted(path.name for path in tmp_path.rglob("predictions/*.wav")) == ["test_0.wav", "test_1.wav"]
 
 
 def test_two_processes_equal_one_with_twice_the_batch(teacher_folder: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_files_are_16_bit_and_named_for_what_they_are(
 
     line = capsys.readouterr().out.strip()
     pattern = (
-        r"4 sounds in .*: 4 queries each, (\d+\.\d+) s in all \(U-Net (\d+\.\d+) s, decoders (\d+\.\d+) s\), "
+        r"4 sounds in .*: 4 queries each, (\d+\.\d+) s in all \(latents (\d+\.\d+) s, decoders (\d+\.\d+) s\), "
         r"real-time factor (\d+\.\d+)"
     )
     total, unet, decoders, factor = map(float, re.fullmatch(pattern, line).groups())

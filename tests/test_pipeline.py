@@ -53,7 +53,7 @@ def test_a_folder_keeps_every_bit(tmp_path: Path) -> None:
     assert made.waveform.dtype == torch.float32
     assert made.waveform.abs().max() <= 1
     assert made.sample_rate == 16000
-    assert set(made.seconds) == {"unet", "decoders"}
+    assert set(made.seconds) == {"latents", "decoders"}
 
 
 def test_the_folder_has_diffusers_layout(teacher_folder: Path) -> None:

@@ -32,7 +32,7 @@ class AutoencoderTraining(TrainingModule):
         kl_weight: weight of the KL divergence per latent number, against the mean absolute error per mel value.
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
-        seed: of all random draws.
+        seed: of all random draws; that of ``seed_everything`` if not given.
     """
 
     second_moment: Tensor
@@ -44,7 +44,7 @@ class AutoencoderTraining(TrainingModule):
         kl_weight: float = 1e-3,
         average_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(optimization, seed)
         self.mel = mel or MelSpectrogram()
@@ -75,7 +75,7 @@ class AutoencoderTraining(TrainingModule):
         # The codec's moments are float32 in every precision, as the differences in the KL divergence need them.
         posterior = DiagonalGaussianDistribution(codec.mel_to_moments(mel))
         latent = posterior.mean + posterior.std * randomness.normal_like(posterior.mean)
-        reconstruction = vae.decode(latent).sample[:, 0]
+        reconstruction = vae.decode(latent.to(vae.dtype)).sample[:, 0].float()
         if self.trainer.training:
             moment = latent.detach().square().mean()
             # One clip that is not finite must not spoil the scale for good.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from consistency_tta.contracts import Batch
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.finite import SkipNonFiniteSteps
+from consistency_tta.training.predictions import WriteSounds
 from consistency_tta.training.preview import Preview
 from consistency_tta.training.randomness import VALIDATION_SEED, BatchRandomness
 
@@ -44,6 +46,11 @@ class Optimization:
     schedule: str = "constant_with_warmup"
     max_skipped_in_a_row: int = 20
 
+    def __post_init__(self) -> None:
+        names = [scheduler.value for scheduler in SchedulerType]
+        if self.schedule not in names:
+            raise ValueError(f"expected a schedule among {', '.join(names)}, got {self.schedule!r}")
+
 
 class TrainingModule(LightningModule, ABC):
     """Base of all trainings.
@@ -53,14 +60,15 @@ class TrainingModule(LightningModule, ABC):
 
     Args:
         optimization: optimizer and schedule.
-        seed: of all random draws in training.
+        seed: of all random draws in training; that of ``seed_everything`` if None.
     """
 
-    def __init__(self, optimization: Optimization, seed: int) -> None:
+    def __init__(self, optimization: Optimization, seed: int | None) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.optimization = optimization
-        self.seed = seed
+        # Where Lightning's seed_everything leaves its seed, for the processes it starts as well.
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
 
     @abstractmethod
     def trained(self) -> nn.Module:
@@ -99,6 +107,12 @@ class TrainingModule(LightningModule, ABC):
             self.trainer.world_size,
         )
 
+    def setup(self, stage: str) -> None:
+        """Compare sample rates before any sound is read."""
+        rate = getattr(getattr(self.trainer, "datamodule", None), "sample_rate", self.sample_rate)
+        if rate != self.sample_rate:
+            raise ValueError(f"the model works at {self.sample_rate} Hz, the datamodule at {rate}: set its sample_rate")
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the global generators as well: dropout and other people's losses draw from them."""
         torch.manual_seed(self.randomness(batch_idx).entropy + self.global_rank)
@@ -117,7 +131,7 @@ class TrainingModule(LightningModule, ABC):
         self.validation_step(batch, batch_idx)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Waveforms (B, samples) for a batch's captions."""
+        """Waveforms (B, samples) for a batch's captions; :class:`WriteSounds` writes them."""
         generator = torch.Generator().manual_seed(self.randomness(batch_idx).entropy + self.global_rank)
         return self.pipeline()(batch.captions, generator=generator).waveform
 
@@ -153,8 +167,8 @@ class TrainingModule(LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_callbacks(self) -> list[Callback]:
-        """Steps that are not finite are skipped in every training."""
-        return [SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row)]
+        """Steps that are not finite are skipped in every training, and ``predict`` leaves wav files."""
+        return [SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row), WriteSounds()]
 
     def _set_hparams(self, hp: Any) -> None:
         """Keep only plain hyperparameters.

@@ -55,8 +55,9 @@ class LogSounds(Callback):
         step, rate = trainer.global_step, pl_module.sample_rate
         for index, preview in enumerate(previews):
             label = re.sub(r"[^\w-]+", "_", preview.name)[:60]
-            if isinstance(trainer.logger, TensorBoardLogger):
-                writer = trainer.logger.experiment
+            boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+            if boards:
+                writer = boards[0].experiment
                 writer.add_image(f"spectrogram/{index}_{label}", picture(preview.mel), step)
                 if preview.waveform is not None:
                     writer.add_audio(f"sound/{index}_{label}", preview.waveform[None].cpu(), step, sample_rate=rate)

@@ -59,7 +59,7 @@ class ConsistencyDistillation(LatentTraining):
         target_decay: of the target network's moving average.
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
-        seed: of all random draws.
+        seed: of all random draws; that of ``seed_everything`` if not given.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ConsistencyDistillation(LatentTraining):
         target_decay: float = 0.95,
         average_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         if num_steps < 2:
             raise ValueError(
@@ -85,6 +85,10 @@ class ConsistencyDistillation(LatentTraining):
                 "unrelated recording, and the student would learn the mean of all"
             )
         parts = TextToAudioPipeline.from_pretrained(teacher)
+        if parts.config["distilled"]:
+            raise ValueError(
+                f"expected a diffusion teacher, but {teacher} is a one-query student: give it as `student`"
+            )
         guided = CFGDenoiser(parts.denoiser, _empty_prompt(parts))
         super().__init__(parts, optimization, seed, text=parts.text, teacher=guided)
         self.guidance_range = guidance_range(guidance_scale)
@@ -101,6 +105,12 @@ class ConsistencyDistillation(LatentTraining):
                 f"the student in {student} puts out {start.scheduler.config.prediction_type}, but prediction_type is "
                 f"{prediction_type}: set prediction_type to {start.scheduler.config.prediction_type}"
             )
+        if student is None and prediction_type not in (start.scheduler.config.prediction_type, "sample"):
+            own = start.scheduler.config.prediction_type
+            raise ValueError(
+                f"the teacher puts out {own}, so its weights are no start for a student of {prediction_type}: set "
+                f"prediction_type to {own}, or to sample, as the released ConsistencyTTA"
+            )
         features = start.guidance_embedding or GuidanceEmbedding()
         unet = start.unet if start.guidance_embedding else student_unet(start.unet, features)
         self.student = UNetDenoiser(unet.requires_grad_(True), self.schedule, prediction_type, features)
@@ -110,6 +120,11 @@ class ConsistencyDistillation(LatentTraining):
         # Not registered: the networks among them are in `frozen`.
         self.parts = {name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")}
         self.parts |= {"scheduler": scheduler}
+
+    @property
+    def latent_size(self) -> torch.Size:
+        """(T, F) of the latents that the student generates."""
+        return torch.Size(self.student.unet.config.sample_size)
 
     def trained(self) -> nn.Module:
         """The student."""
@@ -123,17 +138,18 @@ class ConsistencyDistillation(LatentTraining):
         """One step of consistency distillation."""
         z_0 = self.latents(batch, randomness)
         index = randomness.integers(len(self.times) - 1, len(batch))
-        t, s = self.times[index], self.times[index + 1]
+        t, s = randomness.send(self.times[index]), randomness.send(self.times[index + 1])
+        noisy_rows = randomness.send(self.times[index + 1].nonzero()[:, 0])
         low, high = self.guidance_range
-        w = (low + (high - low) * randomness.uniform(len(batch))).to(z_0)
+        w = randomness.send(low + (high - low) * randomness.uniform(len(batch)))
         conditioning = Conditioning(self.embed(batch), w)
 
-        z_t = self.noisy(z_0, randomness.normal_like(z_0), t.to(z_0))
+        z_t = self.noisy(z_0, randomness.normal_like(z_0), t)
+        target_latent = self.target_latent(z_0, z_t, t, s, conditioning, noisy_rows)
         student = self.student if self.trainer.training else cast(UNetDenoiser, self.average.module)
-        student_latent = student(z_t, t.to(z_0), conditioning)
-        target_latent = self.target_latent(z_0, z_t, t, s, conditioning)
+        student_latent = student(z_t, t, conditioning)
 
-        out = DistillationOutput(student_latent, target_latent, z_0, t.to(z_0), s.to(z_0), w, batch, self.frozen.codec)
+        out = DistillationOutput(student_latent, target_latent, z_0, t, s, w, batch, self.frozen.codec)
         losses = self.losses(out, self.weighting(out.t, self.schedule))
         self.log_losses(losses, len(batch))
         return losses["loss"]
@@ -144,22 +160,22 @@ class ConsistencyDistillation(LatentTraining):
         return torch.where(top, self.schedule.prior(epsilon), self.schedule.add_noise(z_0, epsilon, t))
 
     @torch.no_grad()
-    def target_latent(self, z_0: Tensor, z_t: Tensor, t: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
+    def target_latent(
+        self, z_0: Tensor, z_t: Tensor, t: Tensor, s: Tensor, conditioning: Conditioning, noisy_rows: Tensor
+    ) -> Tensor:
         """What the student should put out (B, C, T, F).
 
         Args:
             z_0, z_t: (B, C, T, F).
-            t, s: (B,) on the CPU, so that picking rows does not wait for the device.
+            t, s: (B,).
             conditioning: for B examples.
+            noisy_rows: int64 positions of the examples with s > 0; looking for them here would wait for the device.
         """
-        target = z_0.clone()
-        rows = s.nonzero()[:, 0]
-        if len(rows):
-            t, s, rows = t[rows].to(z_0), s[rows].to(z_0), rows.to(z_0.device)
-            some = conditioning.rows(rows)
-            z_s = self.solver(self.frozen.teacher, z_t[rows], t, s, some)
-            target[rows] = self.target.module(z_s, s, some)
-        return target
+        if len(noisy_rows) == 0:
+            return z_0
+        some, s = conditioning.rows(noisy_rows), s[noisy_rows]
+        z_s = self.solver(self.frozen.teacher, z_t[noisy_rows], t[noisy_rows], s, some)
+        return z_0.index_copy(0, noisy_rows, self.target.module(z_s, s, some))
 
     @torch.no_grad()
     def embed(self, batch: Batch) -> TextEmbedding:
@@ -170,7 +186,11 @@ class ConsistencyDistillation(LatentTraining):
         """The student with averaged weights."""
         student = cast(UNetDenoiser, self.average.module)
         return TextToAudioPipeline(
-            unet=student.unet, guidance_embedding=student.guidance_embedding, distilled=True, **self.parts
+            unet=student.unet,
+            guidance_embedding=student.guidance_embedding,
+            distilled=True,
+            guidance_range=list(self.guidance_range),
+            **self.parts,
         )
 
 

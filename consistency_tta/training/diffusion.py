@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
-from consistency_tta.components.text import TextEncoder
+from consistency_tta.components.text import ByteTextEncoder, TextEncoder
 from consistency_tta.components.unet import UNetDenoiser
 from consistency_tta.contracts import Batch, Conditioning, TextEmbedding, Weighting
 from consistency_tta.diffusion.noise import VariancePreservingSchedule
@@ -44,12 +45,13 @@ class LatentDiffusion(LatentTraining):
         unet: a new U-Net; the folder's if not given.
         text_encoder: another text encoder; the folder's if not given.
         train_text_encoder: whether the text encoder is trained along (for a small, new one).
-        scheduler: noise schedule and prediction type; the folder's, or Stable Diffusion 2.1's, if not given.
+        scheduler: noise schedule and prediction type; if not given, the folder's for the folder's U-Net and Stable
+            Diffusion 2.1's for a new one.
         caption_dropout: share of examples trained without their caption, in [0, 1).
         weighting: of the squared error of z_0; ``SNRPlusOne`` is the plain error of v, ``MinSNR`` is TANGO's.
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
-        seed: of all random draws.
+        seed: of all random draws; that of ``seed_everything`` if not given.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class LatentDiffusion(LatentTraining):
         weighting: Weighting | None = None,
         average_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         if not 0 <= caption_dropout < 1:
             raise ValueError(f"expected a caption_dropout in [0, 1), got {caption_dropout}")
@@ -71,7 +73,10 @@ class LatentDiffusion(LatentTraining):
         text = text_encoder or parts.text
         if unet is None:
             parts.require("unet")
-        scheduler = scheduler or parts.scheduler or stable_diffusion_scheduler()
+        if isinstance(text, ByteTextEncoder) and not train_text_encoder:
+            raise ValueError("a new ByteTextEncoder knows no language: set train_text_encoder to true")
+        # A folder's scheduler belongs to its U-Net.
+        scheduler = scheduler or (parts.scheduler if unet is None else None) or stable_diffusion_scheduler()
         super().__init__(parts, optimization, seed, **({} if train_text_encoder else {"text": text}))
         self.caption_dropout = caption_dropout
         self.weighting = weighting or SNRPlusOne()
@@ -82,6 +87,11 @@ class LatentDiffusion(LatentTraining):
         self.average = ExponentialMovingAverage(self.networks, average_decay, warm_up=True)
         # Not registered: what was loaded is in `frozen`, and what is new is saved by `pipeline`.
         self.parts = {"mel": parts.mel, "vae": parts.vae, "vocoder": parts.vocoder, "scheduler": scheduler}
+
+    @property
+    def latent_size(self) -> torch.Size:
+        """(T, F) of the latents that the teacher generates."""
+        return torch.Size(cast(UNetDenoiser, self.networks["denoiser"]).unet.config.sample_size)
 
     def trained(self) -> nn.Module:
         """U-Net, and the text encoder if it is trained."""
@@ -107,13 +117,13 @@ class LatentDiffusion(LatentTraining):
         kept = randomness.uniform(len(batch)) >= dropout
         if batch.text is None:
             return encoder([c if keep else "" for c, keep in zip(batch.captions, kept.tolist(), strict=True)])
-        return text_rows(kept.to(self.device), batch.text, encoder([""]))
+        return text_rows(randomness.send(kept), batch.text, encoder([""]))
 
     def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
         """Weighted squared error of z_0 at uniformly drawn noise levels."""
         z_0 = self.latents(batch, randomness)
         conditioning = Conditioning(self.embed(batch, randomness))
-        t = 1 + randomness.integers(self.schedule.num_train_timesteps, len(batch)).to(z_0)
+        t = randomness.send(1.0 + randomness.integers(self.schedule.num_train_timesteps, len(batch)))
         z_t = self.schedule.add_noise(z_0, randomness.normal_like(z_0), t)
         error = (self.current()["denoiser"](z_t, t, conditioning) - z_0).square().flatten(1).mean(1)
         loss = (error * self.weighting(t, self.schedule)).mean()

@@ -29,7 +29,7 @@ class SkipNonFiniteSteps(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Drop the gradients if one is not finite."""
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        # One number for all gradients; the only wait for the device in a step.
+        # One number per gradient, read once: the only wait for the device in a step.
         finite = all(torch.isfinite(torch.stack(torch._foreach_norm(gradients, ord=1))).tolist()) if gradients else True
         self.in_a_row = 0 if finite else self.in_a_row + 1
         if not finite:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -21,11 +22,13 @@ class LatentTraining(TrainingModule):
     Args:
         model: the folder, loaded.
         optimization: optimizer and schedule.
-        seed: of all random draws.
+        seed: of all random draws; that of ``seed_everything`` if not given.
         frozen: further networks that are used but not trained.
     """
 
-    def __init__(self, model: TextToAudioPipeline, optimization: Optimization, seed: int, **frozen: nn.Module) -> None:
+    def __init__(
+        self, model: TextToAudioPipeline, optimization: Optimization, seed: int | None, **frozen: nn.Module
+    ) -> None:
         super().__init__(optimization, seed)
         self.frozen = Frozen(codec=model.codec, **frozen)
 
@@ -40,7 +43,18 @@ class LatentTraining(TrainingModule):
             moments = batch.moments
             if moments is None:
                 moments = self.frozen.codec.mel_to_moments(self.frozen.codec.waveform_to_mel(waveform_of(batch)))
-            return self.frozen.codec.moments_to_latent(moments, randomness.normal_like(moments.chunk(2, dim=1)[0]))
+            z_0 = self.frozen.codec.moments_to_latent(moments, randomness.normal_like(moments.chunk(2, dim=1)[0]))
+        if z_0.shape[2:] != self.latent_size:
+            raise ValueError(
+                f"the U-Net generates latents of (T, F) = {tuple(self.latent_size)}, but the data's are "
+                f"{tuple(z_0.shape[2:])}: set the datamodule's num_samples, or the U-Net's latent_size, to agree"
+            )
+        return z_0
+
+    @property
+    @abstractmethod
+    def latent_size(self) -> torch.Size:
+        """(T, F) of the latents that the U-Net generates."""
 
     def previews(self, batch: Batch) -> list[Preview]:
         """Sounds for the batch's captions, from the same noise in every epoch."""

@@ -52,6 +52,12 @@ class BatchRandomness:
         """Generator on the device, for large draws."""
         return torch.Generator(self.device).manual_seed(self.entropy ^ 1)
 
+    def send(self, drawn: Tensor) -> Tensor:
+        """A small tensor from the CPU to the device, without waiting for what the device is doing."""
+        # Only a copy from pinned memory can be left to run by itself.
+        pinned = drawn.pin_memory() if self.device.type == "cuda" else drawn
+        return pinned.to(self.device, non_blocking=True)
+
     def normal_like(self, example: Tensor) -> Tensor:
         """Unit normal numbers on the device, one row per row of ``example`` (B, ...)."""
         shape = (example.shape[0] * self.world_size, *example.shape[1:])

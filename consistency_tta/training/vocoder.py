@@ -54,7 +54,7 @@ class VocoderTraining(TrainingModule):
         decoded: share of training examples in [0, 1] whose mel went through the autoencoder, as it will in generation.
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
-        seed: of all random draws.
+        seed: of all random draws; that of ``seed_everything`` if not given.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class VocoderTraining(TrainingModule):
         decoded: float = 0.5,
         average_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(optimization, seed)
         if not 0 <= decoded <= 1:
@@ -108,7 +108,12 @@ class VocoderTraining(TrainingModule):
         mel = self.decode_some(mel, randomness)
         vocoder = self.vocoder if self.trainer.training else self.average.module
         waveform = waveform[:, : mel.shape[1] * self.hop_length]
-        sound = vocoder(mel)[:, : waveform.shape[1]].float()
+        sound = vocoder(mel.to(self.dtype))[:, : waveform.shape[1]].float()
+        if sound.shape != waveform.shape:
+            raise ValueError(
+                f"expected {mel.shape[1]} mel frames to become {waveform.shape[1]} samples, {self.hop_length} a frame, "
+                f"but the vocoder makes {sound.shape[1]}: set its hop length, or upsampling rates, to the front end's"
+            )
         # The recording that losses see is the crop.
         batch = replace(batch, waveform=waveform)
         losses = self.losses(VocoderOutput(sound, waveform, batch, self.sample_rate, self.frozen.codec))
@@ -120,7 +125,7 @@ class VocoderTraining(TrainingModule):
         """Mels (B, frames, bins), some of them through the autoencoder (all of them outside training)."""
         codec = self.frozen.codec
         rows = randomness.uniform(len(mel)) < (self.decoded if self.trainer.training else 1.0)
-        rows = rows.nonzero()[:, 0].to(mel.device)
+        rows = randomness.send(rows.nonzero()[:, 0])
         if len(rows):
             mel = mel.index_copy(0, rows, codec.latent_to_mel(codec.moments_to_latent(codec.mel_to_moments(mel[rows]))))
         return mel

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from consistency_tta.contracts import Loss
+from consistency_tta.contracts import AudioOutput, Loss
 from consistency_tta.training.frozen import Frozen
 
 
@@ -36,7 +36,7 @@ class WeightedLosses(nn.Module):
         self.losses = Frozen(**losses)
         self.weights = {name: float(weights.get(name, 1.0)) for name in losses}
 
-    def forward(self, out: object, noise_weight: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, out: AudioOutput, noise_weight: Tensor | None = None) -> dict[str, Tensor]:
         """Scalars: ``loss``, the weighted sum, and the unweighted mean ``loss/<name>`` of each plugin.
 
         Args:
@@ -47,9 +47,9 @@ class WeightedLosses(nn.Module):
         for name, weight in self.weights.items():
             loss = cast(Loss, self.losses[name])
             values = loss(out)
-            if values.ndim != 1:
+            if values.shape != (len(out.batch),):
                 raise ValueError(
-                    f"loss {name!r} must return one value per example (B,), got shape {tuple(values.shape)}"
+                    f"loss {name!r} must return one value per example, ({len(out.batch)},), got {tuple(values.shape)}"
                 )
             weighted = values * noise_weight if noise_weight is not None and loss.noise_weighted else values
             parts[f"loss/{name}"] = values.detach().mean()

@@ -69,11 +69,12 @@ def test_at_s_0_the_target_is_z_0_and_nothing_is_queried(teacher_folder: Path) -
         network.register_forward_hook(lambda _m, inputs, _out: asked.append(len(inputs[0])))
     z_0, conditioning = step_inputs(module, 3)
     z_t = torch.randn_like(z_0)
-    target = module.target_latent(z_0, z_t, torch.full((3,), 60.0), torch.zeros(3), conditioning)
+    none = torch.empty(0, dtype=torch.long)
+    target = module.target_latent(z_0, z_t, torch.full((3,), 60.0), torch.zeros(3), conditioning, none)
     assert torch.equal(target, z_0)
     assert asked == []
     s = torch.tensor([0.0, 500.0, 0.0])
-    target = module.target_latent(z_0, z_t, s + 60, s, conditioning)
+    target = module.target_latent(z_0, z_t, s + 60, s, conditioning, torch.tensor([1]))
     assert torch.equal(target[[0, 2]], z_0[[0, 2]])
     assert not torch.equal(target[1], z_0[1])
     assert set(asked) == {1}  # only the one row
@@ -187,7 +188,7 @@ def test_a_guidance_scale_may_be_fixed(teacher_folder: Path, tmp_path: Path) -> 
     assert torch.equal(seen[0], torch.full((4,), 3.0))
 
 
-@pytest.mark.parametrize("prediction_type", ["sample", "v_prediction", "epsilon"])
+@pytest.mark.parametrize("prediction_type", ["sample", "v_prediction"])
 def test_students_of_every_prediction_type_survive_export(
     prediction_type: str, teacher_folder: Path, tmp_path: Path
 ) -> None:
@@ -209,5 +210,7 @@ def test_wrong_settings_are_named(teacher_folder: Path) -> None:
         distillation(teacher_folder, losses={})
     with pytest.raises(ValueError, match="range"):
         distillation(teacher_folder, guidance_scale=(3.0, 1.0))
+    with pytest.raises(ValueError, match="puts out v_prediction"):
+        distillation(teacher_folder, prediction_type="epsilon")
     with pytest.raises(ValueError, match="num_steps of at least 2"):
         distillation(teacher_folder, num_steps=1)
