@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import consistency_tta
+from consistency_tta.pipeline import TextToAudioPipeline
+
 ROOT = Path(__file__).parents[1]
 #: Rooms from the bottom to the top; a room imports itself and what is further down.
 ORDER: list[set[str]] = [
-    {"", "contracts", "resample", "shards", "suggest"},
+    {"contracts", "resample", "shards", "suggest"},
     {"diffusion"},
     {"components"},
     {"pipeline"},
+    # The package itself offers the pipeline under its own name, and imports it when that is asked for, not before.
+    {""},
     {"training", "encode", "generate", "metrics", "teacher_samples"},
     {"export"},
     {"losses", "datamodules"},
@@ -37,9 +44,9 @@ def sources() -> dict[str, str]:
 
 
 def room(module: str) -> str:
-    """Of ``consistency_tta.training.ema``: ``training``; of the package itself: the empty string."""
+    """Of ``consistency_tta.training.ema``: ``training``; of the package itself and its classes: the empty string."""
     name = module.removeprefix("consistency_tta").removeprefix(".").split(".")[0]
-    return "" if name == "__init__" else name
+    return "" if name == "__init__" or name[:1].isupper() else name
 
 
 def rank(module: str) -> int:
@@ -96,6 +103,8 @@ def test_imports_point_one_way() -> None:
         ("contracts", "from consistency_tta.resample import Resample"),
         ("diffusion.noise", "import consistency_tta.components.mel"),
         ("components.mel", "from consistency_tta import pipeline"),
+        ("components.mel", "from consistency_tta import TextToAudioPipeline"),
+        ("losses.mel", "from consistency_tta import TextToAudioPipeline"),
         ("pipeline", "def late():\n    from consistency_tta.training.ema import ExponentialMovingAverage"),
         ("training.base", "from consistency_tta.losses import LatentL2Loss"),
         ("generate", "from consistency_tta.cli import main"),
@@ -118,8 +127,22 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
         ("cli", "from consistency_tta.datamodules.check import data_check"),
         ("losses.mel", "from consistency_tta.contracts import Loss\nfrom consistency_tta.losses.stft import x"),
         ("datamodules.audio", "from consistency_tta.resample import Resample"),
+        ("generate", "from consistency_tta import TextToAudioPipeline"),
         ("training.base", "from consistency_tta.training.ema import x\nfrom consistency_tta.pipeline import y"),
     ],
 )
 def test_a_right_import_is_allowed(module: str, source: str) -> None:
     assert list(violations({f"consistency_tta.{module}": source})) == []
+
+
+def test_the_package_offers_the_pipeline() -> None:
+    assert consistency_tta.TextToAudioPipeline is TextToAudioPipeline
+    with pytest.raises(AttributeError, match="has no attribute 'TextToAudioPipelin'"):
+        consistency_tta.TextToAudioPipelin  # noqa: B018
+
+
+def test_importing_the_package_waits_for_nothing_heavy() -> None:
+    loaded = "import sys, consistency_tta; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout.split()
+    assert "consistency_tta" in modules
+    assert not {"torch", "diffusers", "transformers", "lightning", "numpy"} & set(modules)
