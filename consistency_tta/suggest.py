@@ -10,9 +10,9 @@ from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any
 
-#: How jsonargparse names what it does not know.
+#: How jsonargparse names what it does not know. Not `class '...'`, which is how it names the types it would accept.
 UNKNOWN = re.compile(
-    r"(?:[Oo]ption|[Kk]ey|attribute|class) '(?P<key>[\w.]+)'"
+    r"(?:[Oo]ption|[Kk]ey|attribute) '(?P<key>[\w.]+)'"
     r"|unrecognized arguments: --(?P<argument>[\w.]+)"
     r"|option: --(?P<option>[\w.]+)"
 )
@@ -37,7 +37,8 @@ def suggest(message: str, known: Iterable[type]) -> str:
     for class_type in known:
         candidates |= _arguments(class_type)
     for wrong in dict.fromkeys(found):
-        near = difflib.get_close_matches(wrong, candidates - {wrong}, 1, cutoff=0.7)
+        # One wrong letter, or two exchanged, is much of a short key: "roh" and "rho" are alike by 0.67.
+        near = difflib.get_close_matches(wrong, candidates, 1, cutoff=0.65 if len(wrong) < 5 else 0.7)
         if near and wrong not in candidates:
             return f"{message}\n'{wrong}' is not known: did you mean '{near[0]}'?"
     return message
