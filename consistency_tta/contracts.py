@@ -85,14 +85,10 @@ class Batch:
 
     def first(self, number: int) -> Batch:
         """The first ``number`` examples."""
-        rows = torch.arange(min(number, len(self)))
-        return Batch(
-            self.captions[:number],
-            self.ids[:number],
-            None if self.waveform is None else self.waveform[rows],
-            None if self.moments is None else self.moments[rows],
-            self.text and self.text.rows(rows),
-        )
+        waveform = None if self.waveform is None else self.waveform[:number]
+        moments = None if self.moments is None else self.moments[:number]
+        text = self.text and self.text.rows(torch.arange(min(number, len(self))))
+        return Batch(self.captions[:number], self.ids[:number], waveform, moments, text)
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (called by ``DataLoader(pin_memory=True)``)."""
