@@ -73,7 +73,8 @@ class AudioDataset(Dataset):
         self.bad_clips = bad_clips
         self.min_seconds = min_seconds
         self.seed = seed
-        # Shared by the workers, so that each bad clip is read, counted and logged once.
+        # Shared by the workers, so that each bad clip is counted and logged once. It decides nothing else: a clip of
+        # which one part is bad stays in use, or an example would depend on what was read before it.
         self._bad = torch.zeros(len(clips), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
@@ -81,7 +82,7 @@ class AudioDataset(Dataset):
 
     @property
     def num_bad(self) -> int:
-        """Clips that turned out to be bad while they were read, so far."""
+        """Clips that turned out to be bad, in part or whole, while they were read, so far."""
         return int(self._bad.sum())
 
     def __getitem__(self, key: int | tuple[int, int]) -> Example:
@@ -109,39 +110,41 @@ class AudioDataset(Dataset):
     def _read(self, index: int, random: np.random.Generator) -> tuple[int, Example]:
         for _ in range(MAX_SUBSTITUTES):
             clip = self.clips[index]
-            # Drawn even for a clip known to be bad: what follows must not depend on what has been found out so far.
             position, choice = random.random(), int(random.integers(len(clip.captions)))
             substitute = int(random.integers(len(self)))
-            if not self._bad[index]:
-                try:
-                    waveform = read_audio(
-                        clip.path,
-                        self.sample_rate,
-                        self.num_samples,
-                        self.peak,
-                        position if self.training else 0.0,
-                        self.min_seconds,
-                    )
-                    return index, Example(waveform, clip.captions[choice if self.training else 0], clip.id)
-                except BadClip as bad:
-                    if self.bad_clips == "fail":
-                        raise BadClip(
-                            bad.fault,
-                            f"{bad.detail} (clip {clip.id}, {clip.path}); remove its captions, or set bad_clips: skip",
-                        ) from bad
-                    self._bad[index] = True
-                    log.warning(
-                        "clip %s cannot be used (%s); others take its place. %d of %d clips so far",
-                        clip.id,
-                        bad,
-                        self.num_bad,
-                        len(self),
-                    )
+            try:
+                waveform = read_audio(
+                    clip.path,
+                    self.sample_rate,
+                    self.num_samples,
+                    self.peak,
+                    position if self.training else 0.0,
+                    self.min_seconds,
+                )
+                return index, Example(waveform, clip.captions[choice if self.training else 0], clip.id)
+            except BadClip as bad:
+                if self.bad_clips == "fail":
+                    raise BadClip(
+                        bad.fault,
+                        f"{bad.detail} (clip {clip.id}, {clip.path}); remove its captions, or set bad_clips: skip",
+                    ) from bad
+                self._tell_once(index, bad)
             index = substitute
         raise RuntimeError(
             f"{MAX_SUBSTITUTES} clips in a row cannot be used ({self.num_bad} of {len(self)} are known to be bad): run "
             "`consistency-tta data-check`"
         )
+
+    def _tell_once(self, index: int, bad: BadClip) -> None:
+        if not self._bad[index]:
+            self._bad[index] = True
+            log.warning(
+                "clip %s cannot be used (%s); others take its place. %d of %d clips so far",
+                self.clips[index].id,
+                bad,
+                self.num_bad,
+                len(self),
+            )
 
 
 class AudioCapsDataModule(ResumableDataModule):
@@ -222,7 +225,8 @@ class AudioCapsDataModule(ResumableDataModule):
                 clips = [clip for file in files for clip in read_captions(file, folder)][: self.limit]
                 setattr(self, f"{split}_dataset", self._dataset(split, self._usable(split, clips)))
 
-    def collate(self, examples: list[Example]) -> Batch:
+    @staticmethod
+    def collate(examples: list[Example]) -> Batch:
         """Stack examples into waveform (B, num_samples)."""
         waveforms, captions, ids = zip(*examples, strict=True)
         return Batch(captions=list(captions), ids=list(ids), waveform=torch.stack(waveforms))

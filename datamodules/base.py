@@ -50,9 +50,12 @@ class ResumableDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
 
-    def collate(self, examples: list[Any]) -> Batch:
-        """One batch of what the datasets give. To be overridden."""
-        raise NotImplementedError(f"{type(self).__name__} must define collate(examples) -> Batch")
+    # Static, because workers that are not forked (macOS, Windows, Python 3.14) are sent it by pickle: a bound method
+    # would take the datamodule along, and with it the trainer and the model.
+    @staticmethod
+    def collate(examples: list[Any]) -> Batch:
+        """One batch of what the datasets give. To be overridden by a static method."""
+        raise NotImplementedError("a datamodule must define the static method collate(examples) -> Batch")
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled, in whole batches, entered where the checkpoint left the epoch."""
@@ -74,18 +77,21 @@ class ResumableDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list:
         """In order, complete; no loader if there is no validation data."""
-        return self._in_order(self.val_dataset)
+        return [] if self.val_dataset is None else self._in_order(self.val_dataset)
 
-    def test_dataloader(self) -> DataLoader | list:
-        """In order, complete; no loader if there is no test data."""
+    def test_dataloader(self) -> DataLoader:
+        """In order, complete."""
+        if self.test_dataset is None:
+            # Lightning would run over no loader, do nothing and call it a success.
+            raise ValueError(f"{type(self).__name__} has no data to test or predict on: configure it, or only fit")
         return self._in_order(self.test_dataset)
 
-    def predict_dataloader(self) -> DataLoader | list:
+    def predict_dataloader(self) -> DataLoader:
         """The test data."""
-        return self._in_order(self.test_dataset)
+        return self.test_dataloader()
 
-    def _in_order(self, dataset: Dataset | None) -> DataLoader | list:
-        return [] if dataset is None else DataLoader(dataset, batch_size=self.val_batch_size, **self._loader_options())
+    def _in_order(self, dataset: Dataset) -> DataLoader:
+        return DataLoader(dataset, batch_size=self.val_batch_size, **self._loader_options())
 
     def _loader_options(self) -> dict[str, Any]:
         return {

@@ -95,7 +95,8 @@ class SyntheticDataModule(ResumableDataModule):
         self.val_dataset = SyntheticDataset(num_val_clips, sample_rate, num_samples, 3 * seed + 1, "val")
         self.test_dataset = SyntheticDataset(num_val_clips, sample_rate, num_samples, 3 * seed + 2, "test")
 
-    def collate(self, examples: list[tuple[Tensor, str, str]]) -> Batch:
+    @staticmethod
+    def collate(examples: list[tuple[Tensor, str, str]]) -> Batch:
         """Stack examples into waveform (B, num_samples)."""
         waveforms, captions, ids = zip(*examples, strict=True)
         return Batch(captions=list(captions), ids=list(ids), waveform=torch.stack(waveforms))

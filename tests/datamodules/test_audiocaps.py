@@ -1,8 +1,11 @@
 import logging
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from consistency_tta.contracts import Batch
@@ -118,6 +121,19 @@ def test_replacement_does_not_depend_on_what_is_known(clips: list[Clip], write_t
         assert torch.equal(example.waveform, expected.waveform)
 
 
+def test_a_clip_with_a_bad_part_stays_in_use(clips: list[Clip]) -> None:
+    # Half of what could be cut from clip 3 has a NaN: which half must not decide what comes after.
+    samples = 0.3 * np.sin(2 * np.pi * 400 * np.arange(64000) / 16000)
+    samples[50000] = np.nan
+    soundfile.write(clips[3].path, samples, 16000, subtype="FLOAT")
+    used = dataset(clips)
+    forwards = [used[epoch, 3].id for epoch in range(20)]
+    assert 3 < forwards.count("c3") < 17
+    assert used.num_bad == 1
+    assert [dataset(clips)[epoch, 3].id for epoch in range(20)] == forwards
+    assert [used[epoch, 3].id for epoch in range(20)] == forwards
+
+
 def test_bad_clips_can_fail(clips: list[Clip], write_tone) -> None:
     write_tone("c3.wav", level=0)
     with pytest.raises(BadClip, match=r"silent: .*clip c3, .*c3\.wav.*set bad_clips: skip"):
@@ -152,7 +168,8 @@ def test_batches(tmp_path: Path, clips: list[Clip], num_workers: int) -> None:
     assert {batch.waveform.shape for batch in batches} == {(2, 16000)}
     assert sorted(name for batch in batches for name in batch.ids) == [f"c{i}" for i in range(8)]
     assert [batch.ids for batch in data.val_dataloader()] == [["c0", "c1"], ["c2"]]
-    assert data.test_dataloader() == []
+    with pytest.raises(ValueError, match="no data to test or predict on"):
+        data.test_dataloader()
     data.setup("test")
     assert [batch.ids for batch in data.test_dataloader()] == [["c3", "c4"]]
 
@@ -175,6 +192,36 @@ def test_workers_share_what_is_bad(tmp_path: Path, clips: list[Clip], write_tone
     data.setup("fit")
     assert len(list(data.train_dataloader())) == 4
     assert data.train_dataset.num_bad == 1
+
+
+def test_workers_need_not_be_forked(tmp_path: Path, clips: list[Clip], write_tone) -> None:
+    write_tone("c3.wav", level=0)
+    data = module(tmp_path, clips, num_workers=1)
+    data.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    data.trainer.cannot_be_pickled = lambda: None
+    data.setup("fit")
+    loader = data.train_dataloader()
+    loader.multiprocessing_context = "spawn"
+    ids = [name for batch in loader for name in batch.ids]
+    assert data.train_dataset.num_bad == 1, "found out by the worker"
+    assert ids == [loader.dataset[key].id for key in loader.sampler]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_captions": "none.csv"}, r"caption file none\.csv does not exist"),
+        ({"val_captions": ["none.csv"]}, r"caption file none\.csv does not exist"),
+        ({"audio_folder": "nowhere"}, r"audio folder nowhere does not exist"),
+    ],
+)
+def test_paths_that_do_not_exist_are_named(
+    tmp_path: Path, clips: list[Clip], options: dict[str, Any], message: str
+) -> None:
+    data = module(tmp_path, clips, **{name: value for name, value in options.items() if name != "audio_folder"})
+    data.audio_folder = options.get("audio_folder", data.audio_folder)
+    with pytest.raises(FileNotFoundError, match=message):
+        data.setup("fit")
 
 
 def test_bad_headers_are_left_out(tmp_path: Path, clips: list[Clip], caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """That a resumed run sees what the straight run would have seen."""
 
+import pickle
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -136,6 +137,47 @@ def test_iterating_by_hand_after_training_starts_at_the_beginning(tmp_path: Path
 def test_too_little_data_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"3 usable examples, but one step takes 4"):
         SyntheticDataModule(num_clips=3, batch_size=4).train_dataloader()
+
+
+class Unpicklable(Callback):
+    def __reduce__(self) -> str:
+        raise AssertionError("what a worker is sent must not have the trainer")
+
+
+def test_workers_are_sent_neither_datamodule_nor_trainer(tmp_path: Path) -> None:
+    data = SyntheticDataModule(num_clips=8, num_val_clips=4, num_samples=8)
+    data.trainer = pl.Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[Unpicklable()])
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        dataset, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))
+        assert collate([dataset[0], dataset[1]]).ids == [dataset[0][2], dataset[1][2]]
+
+
+class NothingToTest(SyntheticDataModule):
+    def __init__(self) -> None:
+        super().__init__(num_clips=8, num_samples=8)
+        self.val_dataset = self.test_dataset = None
+
+
+def test_no_test_data_is_an_error(tmp_path: Path) -> None:
+    class Tester(Recorder):
+        def test_step(self, batch: Batch, batch_idx: int) -> None: ...
+
+        def predict_step(self, batch: Batch, batch_idx: int) -> None: ...
+
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        default_root_dir=tmp_path,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+    )
+    for run_without_data in (trainer.test, trainer.predict):
+        with pytest.raises(ValueError, match="NothingToTest has no data to test or predict on"):
+            run_without_data(Tester(), NothingToTest())
+
+
+def test_validation_may_have_no_data() -> None:
+    assert NothingToTest().val_dataloader() == []
 
 
 def test_no_training_data_is_an_error() -> None:
