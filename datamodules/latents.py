@@ -6,6 +6,7 @@ import json
 from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -24,22 +25,29 @@ class LatentsDataset(Dataset):
         folder: with ``latents-*.safetensors`` and ``captions-*.jsonl``.
 
     Raises:
-        FileNotFoundError: if there are no such files.
+        FileNotFoundError: if there is no such folder, or a file is missing in it.
         ValueError: if a file of latents and its captions differ in number.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        files = sorted(Path(folder).glob("latents-*.safetensors"))
-        if not files:
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(
+                f"the folder of latents {folder} does not exist or is no folder: make it with `consistency-tta encode`"
+            )
+        self.files = sorted(Path(folder).glob("latents-*.safetensors"))
+        if not self.files:
             raise FileNotFoundError(f"no latents-*.safetensors in {folder}: make them with `consistency-tta encode`")
-        self.captions = [_captions(file) for file in files]
-        self.shards = [safe_open(file, framework="pt").get_slice("moments") for file in files]
-        for file, shard, captions in zip(files, self.shards, self.captions, strict=True):
-            if shard.get_shape()[0] != len(captions):
-                raise ValueError(
-                    f"{file} has {shard.get_shape()[0]} latents for {len(captions)} captions: encode again"
-                )
+        self.captions = [_captions(file) for file in self.files]
+        for file, captions in zip(self.files, self.captions, strict=True):
+            num_latents = _moments(file).get_shape()[0]
+            if num_latents != len(captions):
+                raise ValueError(f"{file} has {num_latents} latents for {len(captions)} captions: encode again")
+        self._shards: dict[int, Any] = {}
         self.ends = list(accumulate(len(captions) for captions in self.captions))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Open files cannot be sent to a worker that is not forked: it opens its own.
+        return self.__dict__ | {"_shards": {}}
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -51,12 +59,22 @@ class LatentsDataset(Dataset):
             raise IndexError(f"clip {index} of {len(self)}")
         shard = bisect_right(self.ends, index)
         row = index - (self.ends[shard - 1] if shard else 0)
-        return self.shards[shard][row].float(), *self.captions[shard][row]
+        if shard not in self._shards:
+            self._shards[shard] = _moments(self.files[shard])
+        return self._shards[shard][row].float(), *self.captions[shard][row]
+
+
+def _moments(latents: Path) -> Any:
+    """(clips, 2 C, T, F) in the file, read where it is indexed."""
+    return safe_open(latents, framework="pt").get_slice("moments")
 
 
 def _captions(latents: Path) -> list[tuple[str, str]]:
     """(caption, id) of each clip."""
-    rows = [json.loads(line) for line in captions_file(latents).read_text(encoding="utf-8").splitlines()]
+    file = captions_file(latents)
+    if not file.is_file():
+        raise FileNotFoundError(f"{latents} has no captions beside it, expected {file}: encode again")
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return [(row["caption"], row["id"]) for row in rows]
 
 
@@ -92,7 +110,8 @@ class LatentsDataModule(ResumableDataModule):
         if self.val_folder is not None:
             self.val_dataset = self.test_dataset = LatentsDataset(self.val_folder)
 
-    def collate(self, examples: list[tuple[Tensor, str, str]]) -> Batch:
+    @staticmethod
+    def collate(examples: list[tuple[Tensor, str, str]]) -> Batch:
         """A batch with moments and without waveforms."""
         moments, captions, ids = zip(*examples, strict=True)
         return Batch(list(captions), list(ids), moments=torch.stack(moments))
@@ -101,7 +120,8 @@ class LatentsDataModule(ResumableDataModule):
 class GeneratedLatentsDataModule(LatentsDataModule):
     """Training without recordings: latents that a source, such as the teacher, makes for a list of captions.
 
-    They are made once, before training, and kept; what is there already is not made again.
+    They are made once, before training, and kept; what is there already is not made again. On several nodes the folder
+    must be on a file system that all of them see.
 
     Args:
         source: makes latents for captions.
@@ -113,6 +133,10 @@ class GeneratedLatentsDataModule(LatentsDataModule):
         val_batch_size: the same for validation; ``batch_size`` if null.
         num_workers: processes that load data beside each training process.
         seed: of the order and of the source's noise.
+
+    Raises:
+        FileNotFoundError: if there is no file of captions.
+        ValueError: if it is empty, or for fewer copies than 1.
     """
 
     def __init__(
@@ -128,7 +152,14 @@ class GeneratedLatentsDataModule(LatentsDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(train_folder, val_folder, batch_size, val_batch_size, num_workers, seed)
+        # Nodes usually share a file system: one process in all makes the latents, or every node's would write the same
+        # files. Set here, as Lightning's own constructor hides what the class says.
+        self.prepare_data_per_node = False
         self.source = source
+        if not Path(captions).is_file():
+            raise FileNotFoundError(
+                f"the file of captions {captions} does not exist: expected text, a caption per line"
+            )
         lines = Path(captions).read_text(encoding="utf-8").splitlines()
         self.list_of_captions = [line.strip() for line in lines if line.strip()]
         if not self.list_of_captions or copies < 1:
@@ -138,7 +169,7 @@ class GeneratedLatentsDataModule(LatentsDataModule):
         self.copies = copies
 
     def prepare_data(self) -> None:
-        """Make what is missing; Lightning calls this in one process."""
+        """Make what is missing; Lightning calls this in one process of all nodes."""
         folder = Path(self.train_folder)
         for copy in range(self.copies):
             if not latents_file(folder, copy).exists():

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from consistency_tta.cli import main
-from consistency_tta.datamodules import LatentsDataModule, SyntheticDataModule
+from consistency_tta.contracts import LatentSource
+from consistency_tta.datamodules import GeneratedLatentsDataModule, LatentsDataModule, SyntheticDataModule
 from consistency_tta.datamodules.latents import LatentsDataset
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.toys import NUM_SAMPLES
@@ -83,10 +88,60 @@ def test_a_student_is_distilled_from_the_teacher_alone(teacher_folder: Path, tmp
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "samples").iterdir()} == made
 
 
+def test_workers_open_the_files_themselves(encoded: Path) -> None:
+    dataset = LatentsDataset(encoded)
+    before = dataset[3], dataset[12]
+    sent = pickle.loads(pickle.dumps(dataset))
+    for (moments, *names), index in zip(before, (3, 12), strict=True):
+        assert torch.equal(sent[index][0], moments)
+        assert list(sent[index][1:]) == names
+
+
+class CountsCalls(LatentSource):
+    calls = 0
+
+    def __call__(self, captions: Sequence[str], seed: int) -> torch.Tensor:
+        self.calls += 1
+        return torch.zeros(len(captions), 8, 8, 4)
+
+
+@pytest.mark.parametrize(("node_rank", "calls"), [(0, 2), (1, 0)])
+def test_one_node_makes_the_latents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node_rank: int, calls: int
+) -> None:
+    monkeypatch.setattr(pl.Trainer, "node_rank", node_rank)
+    (tmp_path / "captions.txt").write_text("a tone\n")
+    source = CountsCalls()
+    data = GeneratedLatentsDataModule(source, str(tmp_path / "captions.txt"), str(tmp_path / "made"), copies=2)
+
+    class Stop(Exception):  # noqa: N818 - the end of the test
+        pass
+
+    def setup(stage: str | None = None) -> None:
+        raise Stop
+
+    monkeypatch.setattr(data, "setup", setup)
+    with pytest.raises(Stop):
+        pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False).fit(BoringModel(), data)
+    assert source.calls == calls
+
+
+def test_paths_that_do_not_exist_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"folder of latents .*nowhere does not exist .*consistency-tta encode"):
+        LatentsDataModule(str(tmp_path / "nowhere")).setup("fit")
+    with pytest.raises(FileNotFoundError, match=r"file of captions .*none\.txt does not exist"):
+        GeneratedLatentsDataModule(CountsCalls(), str(tmp_path / "none.txt"), str(tmp_path))
+
+
 def test_what_does_not_fit_is_named(encoded: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="consistency-tta encode"):
         LatentsDataset(tmp_path)
     captions = encoded / "captions-0001.jsonl"
     captions.write_text(json.dumps({"id": "a", "caption": "b"}) + "\n")
     with pytest.raises(ValueError, match="8 latents for 1 captions"):
+        LatentsDataset(encoded)
+    captions.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"latents-0001.* no captions beside it, expected .*captions-0001\.jsonl"
+    ):
         LatentsDataset(encoded)
