@@ -169,7 +169,7 @@ class AudioCapsDataModule(ResumableDataModule):
         peak: the largest magnitude of every waveform.
         bad_clips: "skip" or "fail".
         min_seconds: the shortest clip that can be used.
-        seed: of the order and of all draws.
+        seed: of the order and of all draws; that of ``seed_everything`` if null.
         limit: use only the first so many clips of each split; null for all.
 
     Raises:
@@ -191,7 +191,7 @@ class AudioCapsDataModule(ResumableDataModule):
         peak: float = 0.5,
         bad_clips: Literal["skip", "fail"] = "skip",
         min_seconds: float = 0.5,
-        seed: int = 0,
+        seed: int | None = None,
         limit: int | None = None,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class ResumableDataModule(LightningDataModule):
         batch_size: examples a step in each process.
         val_batch_size: the same for validation, test and prediction; ``batch_size`` if null.
         num_workers: processes that load data beside each training process; 0 loads in the training process.
-        seed: of the order and of all augmentation.
+        seed: of the order and of all augmentation; that of ``seed_everything`` if null.
 
     Attributes:
         train_dataset, val_dataset, test_dataset: assigned by ``setup``; None where there is no such data.
@@ -38,7 +39,7 @@ class ResumableDataModule(LightningDataModule):
     test_dataset: Dataset | None = None
 
     def __init__(
-        self, batch_size: int = 8, val_batch_size: int | None = None, num_workers: int = 0, seed: int = 0
+        self, batch_size: int = 8, val_batch_size: int | None = None, num_workers: int = 0, seed: int | None = None
     ) -> None:
         super().__init__()
         if batch_size < 1 or (val_batch_size is not None and val_batch_size < 1):
@@ -48,7 +49,8 @@ class ResumableDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size or batch_size
         self.num_workers = num_workers
-        self.seed = seed
+        # Where Lightning's seed_everything leaves its seed, for the processes it starts as well.
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
 
     # Static, because workers that are not forked (macOS, Windows, Python 3.14) are sent it by pickle: a bound method
     # would take the datamodule along, and with it the trainer and the model.

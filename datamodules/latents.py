@@ -87,7 +87,7 @@ class LatentsDataModule(ResumableDataModule):
         batch_size: examples a step in each process.
         val_batch_size: the same for validation; ``batch_size`` if null.
         num_workers: processes that load data beside each training process.
-        seed: of the order.
+        seed: of the order; that of ``seed_everything`` if null.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class LatentsDataModule(ResumableDataModule):
         batch_size: int = 8,
         val_batch_size: int | None = None,
         num_workers: int = 0,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
         self.train_folder = train_folder
@@ -149,7 +149,7 @@ class GeneratedLatentsDataModule(LatentsDataModule):
         batch_size: int = 8,
         val_batch_size: int | None = None,
         num_workers: int = 0,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(train_folder, val_folder, batch_size, val_batch_size, num_workers, seed)
         # Nodes usually share a file system: one process in all makes the latents, or every node's would write the same

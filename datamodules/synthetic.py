@@ -71,7 +71,7 @@ class SyntheticDataModule(ResumableDataModule):
         batch_size: examples a step in each process.
         val_batch_size: the same for validation, test and prediction; ``batch_size`` if null.
         num_workers: processes that load data beside each training process.
-        seed: of the clips and their order.
+        seed: of the clips and their order; that of ``seed_everything`` if null.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class SyntheticDataModule(ResumableDataModule):
         batch_size: int = 4,
         val_batch_size: int | None = None,
         num_workers: int = 0,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
         if min(num_clips, num_val_clips, sample_rate, num_samples) < 1:
@@ -91,9 +91,9 @@ class SyntheticDataModule(ResumableDataModule):
                 "num_clips, num_val_clips, sample_rate and num_samples must be at least 1, got "
                 f"{num_clips}, {num_val_clips}, {sample_rate} and {num_samples}"
             )
-        self.train_dataset = SyntheticDataset(num_clips, sample_rate, num_samples, 3 * seed, "train")
-        self.val_dataset = SyntheticDataset(num_val_clips, sample_rate, num_samples, 3 * seed + 1, "val")
-        self.test_dataset = SyntheticDataset(num_val_clips, sample_rate, num_samples, 3 * seed + 2, "test")
+        self.train_dataset = SyntheticDataset(num_clips, sample_rate, num_samples, 3 * self.seed, "train")
+        self.val_dataset = SyntheticDataset(num_val_clips, sample_rate, num_samples, 3 * self.seed + 1, "val")
+        self.test_dataset = SyntheticDataset(num_val_clips, sample_rate, num_samples, 3 * self.seed + 2, "test")
 
     @staticmethod
     def collate(examples: list[tuple[Tensor, str, str]]) -> Batch:
