@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -47,6 +48,10 @@ def main(args: list[str] | None = None) -> Any:
     Returns:
         What the command returns: the :class:`LightningCLI` of Lightning's subcommands.
     """
+    # Frozen networks are meant to be in evaluation mode.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
+    # Lightning's use of torch's pytree, for its maintainers to mend.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     args = sys.argv[1:] if args is None else args
     load_plugins()
     # ${...} in the YAML files is resolved after the command line's overrides.
