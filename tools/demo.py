@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# The networks are so small that a second thread only gets in the first one's way. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from consistency_tta.cli import main
 from consistency_tta.datamodules.synthetic import KINDS
