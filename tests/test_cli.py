@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from consistency_tta.__main__ import console
 from consistency_tta.cli import main
 from tests.toys import NUM_SAMPLES
 
@@ -145,6 +146,16 @@ def test_the_global_seed_moves_the_draws_of_training(teacher_folder: Path, tmp_p
         cli = main(["fit", "--config", config, "--seed_everything", seed])
         seeds[seed] = (cli.model.seed, cli.datamodule.seed)
     assert seeds == {"3": (3, 3), "4": (4, 4)}
+
+
+def test_the_program_finds_losses_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["consistency-tta", "--version"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit, match="0"):
+        console()
+    assert sys.path[-1] == str(tmp_path)
+    assert sys.path.index(str(tmp_path)) == len(sys.path) - 1  # what is installed comes first
 
 
 def test_predict_writes_wav_files(teacher_folder: Path, tmp_path: Path) -> None:
