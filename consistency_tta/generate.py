@@ -68,9 +68,10 @@ def generate(
             soundfile.write(path, waveform.numpy(), made.sample_rate, subtype="PCM_16")
             files.append(path)
     total = sum(seconds.values())
+    sounds, asked = "sound" if len(files) == 1 else "sounds", "query" if queries == 1 else "queries"
     print(
-        f"{len(files)} sounds in {output}: {queries} {'query' if queries == 1 else 'queries'} each, "
-        f"{total:.2f} s in all (latents {seconds['latents']:.2f} s, decoders {seconds['decoders']:.2f} s), "
+        f"{len(files)} {sounds} in {output}: {queries} {asked} each, {total:.2f} s in all "
+        f"(latents {seconds['latents']:.2f} s, decoders {seconds['decoders']:.2f} s), "
         f"real-time factor {total / audio_seconds:.3f}"
     )
     return files
