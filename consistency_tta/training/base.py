@@ -170,6 +170,17 @@ class TrainingModule(LightningModule, ABC):
         """Steps that are not finite are skipped in every training, and ``predict`` leaves wav files."""
         return [SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row), WriteSounds()]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep an unfinished epoch unfinished.
+
+        Lightning counts the epoch in which ``max_steps`` was reached as done; a checkpoint of the end of training would
+        be resumed with the next epoch's data and noise.
+        """
+        loop = checkpoint["loops"]["fit_loop"]
+        if not loop["epoch_loop.batch_progress"]["is_last_batch"]:
+            epoch = loop["epoch_progress"]["current"]
+            epoch["processed"] = epoch["completed"] = max(0, epoch["ready"] - 1)
+
     def _set_hparams(self, hp: Any) -> None:
         """Keep only plain hyperparameters.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,20 @@ def test_audio_losses_reach_the_student_and_are_exempt_from_noise_weighting(
     # A weighting of next to nothing and latent weights of 0 leave the STFT loss alone, unweighted.
     torch.testing.assert_close(run.callback_metrics["train/loss"], run.callback_metrics["train/loss/stft"])
     assert not torch.equal(module.student.unet.conv_in.weight, before)
+
+
+def test_a_run_that_had_ended_can_be_made_longer(teacher_folder: Path, tmp_path: Path) -> None:
+    """Nine steps straight equal four (inside the first epoch), the checkpoint that is left at the end, and five more."""
+    straight, resumed = Recorder(), Recorder()
+    module = distillation(teacher_folder)
+    again = deepcopy(module)
+    trainer(tmp_path, max_steps=9, callbacks=[straight], enable_checkpointing=False).fit(module, data())
+    saver = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=100)
+    trainer(tmp_path, max_steps=4, callbacks=[saver]).fit(again, data())
+    rerun = trainer(tmp_path, max_steps=9, callbacks=[resumed], enable_checkpointing=False)
+    rerun.fit(distillation(teacher_folder), data(), ckpt_path=str(tmp_path / "last.ckpt"), weights_only=True)
+    assert resumed.ids == straight.ids[4:]
+    assert resumed.losses == straight.losses[4:]
 
 
 def test_resume_is_bit_identical(teacher_folder: Path, tmp_path: Path) -> None:
