@@ -123,7 +123,7 @@ def test_audio_losses_reach_the_student_and_are_exempt_from_noise_weighting(
 
 
 def test_a_run_that_had_ended_can_be_made_longer(teacher_folder: Path, tmp_path: Path) -> None:
-    """Nine steps straight equal four (inside the first epoch), the checkpoint that is left at the end, and five more."""
+    """Nine steps straight equal four (inside the first epoch), the checkpoint left at the end, and five more."""
     straight, resumed = Recorder(), Recorder()
     module = distillation(teacher_folder)
     again = deepcopy(module)
