@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
@@ -16,6 +17,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, SpeechT5HifiGan
 
+from consistency_tta.bundled import offer, resolve
 from consistency_tta.components.codec import AudioCodec
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.mel import MelSpectrogram
@@ -118,20 +120,26 @@ class TextToAudioPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> TextToAudioPipeline:
-        """Load a model folder, or a hub id; see ``diffusers.DiffusionPipeline.from_pretrained``."""
-        name = str(pretrained_model_name_or_path)
+        """Load a model folder, a bundled model by its name, or a hub id; see ``diffusers.DiffusionPipeline``.
+
+        A folder may rest on another: where ``model_index.json`` has ``"_base": "../teacher"``, a part that it lists but
+        for which there is no subfolder is that folder's. What ``save_pretrained`` writes is whole again.
+        """
+        name = resolve(pretrained_model_name_or_path)
         if Path(name).exists() and not (Path(name) / "model_index.json").exists():
             raise FileNotFoundError(
                 f"{name} is no model folder: it has no model_index.json. Make one with `consistency-tta export`."
             )
+        parts = cls._parts_of_base(Path(name), kwargs) if Path(name).exists() else {}
         try:
             # Low-memory loading needs accelerate, which nothing else here does.
-            pipeline = super().from_pretrained(name, **({"low_cpu_mem_usage": False} | kwargs))
+            pipeline = super().from_pretrained(name, **({"low_cpu_mem_usage": False} | parts | kwargs))
         except OSError:
             if Path(name).exists():
                 raise
             raise FileNotFoundError(
-                f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached"
+                f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "
+                f"({offer()})"
             ) from None
         if not {"dtype", "torch_dtype"} & kwargs.keys():
             # diffusers loads in float32; transformers would train and run a float16 folder's text encoder in float16.
@@ -139,6 +147,21 @@ class TextToAudioPipeline(DiffusionPipeline):
                 if isinstance(part, PreTrainedModel):
                     part.float()
         return pipeline
+
+    @classmethod
+    def _parts_of_base(cls, folder: Path, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The parts that a folder leaves to the one it rests on."""
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        if "_base" not in index:
+            return {}
+        base = folder / index["_base"]
+        if not (base / "model_index.json").exists():
+            raise FileNotFoundError(f"{folder} rests on {base}, which is no model folder: put it back there")
+        listed = [name for name in cls._optional_components if index.get(name, [None])[0]]
+        wanted = [name for name in listed if name not in kwargs and not (folder / name).is_dir()]
+        unwanted = dict.fromkeys(set(cls._optional_components) - set(wanted))  # None: diffusers does not load it
+        loaded = cls.from_pretrained(base, **(kwargs | unwanted))
+        return {name: getattr(loaded, name) for name in wanted}
 
     def require(self, *names: str) -> None:
         """Raise if one of the named components is missing."""
