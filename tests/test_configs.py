@@ -49,6 +49,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 soundfile.write(folder / "audio" / f"{split}{index}.wav", sound, 16000)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ESC50", str(folder))
+    monkeypatch.setenv("ESC10", str(folder))
     monkeypatch.setenv("AUDIOCAPS", str(folder))
     return folder
 

@@ -45,6 +45,8 @@ class FourierVocoder(ModelMixin, ConfigMixin):
         n_fft: length of the inverse transform; four hops give 75 % overlap.
         channels: width of the backbone.
         num_layers: ConvNeXt blocks.
+        noise_channels: white noise given beside the mel, out of which textures such as rain can be made where the mel
+            is too smooth to say how; in evaluation it is the same noise every time.
     """
 
     window: Tensor
@@ -58,9 +60,10 @@ class FourierVocoder(ModelMixin, ConfigMixin):
         n_fft: int = 640,
         channels: int = 256,
         num_layers: int = 8,
+        noise_channels: int = 0,
     ) -> None:
         super().__init__()
-        self.embed = nn.Conv1d(model_in_dim, channels, kernel_size=7, padding=3)
+        self.embed = nn.Conv1d(model_in_dim + noise_channels, channels, kernel_size=7, padding=3)
         self.embed_norm = nn.LayerNorm(channels, eps=1e-6)
         self.blocks = nn.ModuleList(ConvNeXtBlock(channels, 3 * channels, 1 / num_layers) for _ in range(num_layers))
         self.norm = nn.LayerNorm(channels, eps=1e-6)
@@ -73,7 +76,8 @@ class FourierVocoder(ModelMixin, ConfigMixin):
         """Mel (B, frames, bins) -> waveform (B, frames * hop_length)."""
         # One frame more than asked for: a centred inverse STFT of n + 1 frames has n hops.
         mel = F.pad(spectrogram.transpose(1, 2), (0, 1), mode="replicate")
-        features = self.embed_norm(self.embed(mel).transpose(1, 2)).transpose(1, 2)
+        features = torch.cat([mel, self.noise(mel)], dim=1)
+        features = self.embed_norm(self.embed(features).transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             features = block(features)
         log_magnitude, phase = self.head(self.norm(features.transpose(1, 2))).transpose(1, 2).float().chunk(2, dim=1)
@@ -83,3 +87,13 @@ class FourierVocoder(ModelMixin, ConfigMixin):
             return torch.istft(
                 spectrum, self.config["n_fft"], self.config["hop_length"], window=self.window.float(), center=True
             )
+
+    def noise(self, mel: Tensor) -> Tensor:
+        """White noise (B, noise_channels, frames) for a mel (B, bins, frames)."""
+        shape = (len(mel), self.config["noise_channels"], mel.shape[2])
+        if self.training:
+            return torch.randn(shape, dtype=mel.dtype, device=mel.device)
+        # Drawn frame after frame, on the CPU, by sixteen frames (torch draws normal numbers by sixteens): a longer sound
+        # begins as a shorter one, on every device.
+        generator, frames = torch.Generator().manual_seed(0), -(-shape[2] // 16) * 16
+        return torch.randn(frames, shape[1], generator=generator)[: shape[2]].T.to(mel).expand(shape)

@@ -91,6 +91,10 @@ class TrainingModule(LightningModule, ABC):
     def sample_rate(self) -> int:
         """Of all sounds, in Hz."""
 
+    def averaged(self) -> nn.Module:
+        """The module that the averages follow: all that is trained."""
+        return self.trained()
+
     def averages(self) -> Iterable[ExponentialMovingAverage]:
         """Averages to update after each step."""
         return ()
@@ -146,7 +150,7 @@ class TrainingModule(LightningModule, ABC):
         super().optimizer_step(*args, **kwargs)
         if any(parameter.grad is not None for parameter in self.trained().parameters()):
             for average in self.averages():
-                average.update(self.trained())
+                average.update(self.averaged())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up, stepped per optimizer step."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from consistency_tta.components.codec import AudioCodec
 from consistency_tta.contracts import AudioOutput, Batch, Loss
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.adversary import Adversary
 from consistency_tta.training.base import Optimization, TrainingModule
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.frozen import Frozen
@@ -50,6 +51,7 @@ class VocoderTraining(TrainingModule):
         vocoder: network from mel (B, frames, bins) to waveform (B, samples), such as ``transformers.SpeechT5HifiGan``.
         losses: loss plugins by name.
         loss_weights: weights of the losses by name.
+        adversary: a discriminator that learns along, for textures that no distance to a recording can teach.
         crop_frames: mel frames of a training example, cut at a random place; 0 for whole clips.
         decoded: share of training examples in [0, 1] whose mel went through the autoencoder, as it will in generation.
         average_decay: of the averaged weights, which validation and ``export`` use.
@@ -63,6 +65,7 @@ class VocoderTraining(TrainingModule):
         vocoder: nn.Module,
         losses: dict[str, Loss],
         loss_weights: dict[str, float] | None = None,
+        adversary: Adversary | None = None,
         crop_frames: int = 128,
         decoded: float = 0.5,
         average_decay: float = 0.999,
@@ -80,6 +83,7 @@ class VocoderTraining(TrainingModule):
                 f"shrinks time, got {crop_frames}"
             )
         self.vocoder = vocoder.train()
+        self.adversary = adversary
         self.average = ExponentialMovingAverage(self.vocoder, average_decay, warm_up=True)
         self.losses = WeightedLosses(losses, loss_weights)
         self.crop_frames = crop_frames
@@ -92,6 +96,10 @@ class VocoderTraining(TrainingModule):
         return self.frozen.codec.sample_rate
 
     def trained(self) -> nn.Module:
+        """The vocoder, and the adversary if there is one."""
+        return self.vocoder if self.adversary is None else nn.ModuleList([self.vocoder, self.adversary])
+
+    def averaged(self) -> nn.Module:
         """The vocoder."""
         return self.vocoder
 
@@ -117,6 +125,10 @@ class VocoderTraining(TrainingModule):
         # The recording that losses see is the crop.
         batch = replace(batch, waveform=waveform)
         losses = self.losses(VocoderOutput(sound, waveform, batch, self.sample_rate, self.frozen.codec))
+        if self.adversary is not None and self.trainer.training:
+            judged = self.adversary(sound, waveform)
+            losses["loss"] = losses["loss"] + judged.pop("loss")
+            losses |= judged
         self.log_losses(losses, len(batch))
         return losses["loss"]
 

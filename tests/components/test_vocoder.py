@@ -54,3 +54,13 @@ def test_it_learns_a_tone() -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.01 * tone.square().mean().item()
+
+
+def test_noise_is_new_in_training_and_the_same_in_evaluation() -> None:
+    vocoder, mel = FourierVocoder(**VOCODER, noise_channels=4), torch.randn(2, 20, 16)
+    assert not torch.equal(vocoder(mel), vocoder(mel))
+    vocoder.eval()
+    assert torch.equal(vocoder(mel), vocoder(mel))
+    features = mel.transpose(1, 2)
+    assert torch.equal(vocoder.noise(features)[:, :, :9], vocoder.noise(features[..., :9]))
+    assert vocoder.noise(features).std().item() == pytest.approx(1, abs=0.25)

@@ -1,0 +1,77 @@
+"""A judge of waveforms for adversarial training, light enough for a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.nn.utils.parametrizations import weight_norm
+
+
+class SpectrogramDiscriminator(nn.Module):
+    """Looks at log-magnitude spectrograms of several resolutions, each with a small stack of 2-D convolutions.
+
+    Source: Jang et al., "UnivNet: A Neural Vocoder with Multi-Resolution Spectrogram Discriminators for High-Fidelity
+    Waveform Generation", 2021, https://arxiv.org/abs/2106.07889, section 2.3. Magnitudes are logarithmic here, for
+    field recordings span 80 dB, and frequency is halved by the first layer already, which halves the cost.
+
+    Args:
+        n_ffts: transform lengths in samples; windows are as long and overlap by ``overlap``.
+        overlap: share of a window that the next one covers, in [0, 1).
+        channels: width of the convolutions.
+        floor: smallest magnitude before the logarithm.
+    """
+
+    def __init__(
+        self, n_ffts: Sequence[int] = (512, 1024, 2048), overlap: float = 0.5, channels: int = 16, floor: float = 1e-3
+    ) -> None:
+        super().__init__()
+        if not n_ffts or min(n_ffts) < 32 or not 0 <= overlap < 1 or floor <= 0:
+            raise ValueError(
+                f"expected n_ffts of at least 32, an overlap in [0, 1) and a floor above 0, "
+                f"got {list(n_ffts)}, {overlap} and {floor}"
+            )
+        self.hop_lengths = {n_fft: max(1, round(n_fft * (1 - overlap))) for n_fft in n_ffts}
+        self.floor = floor
+        self.stacks = nn.ModuleList(self._stack(channels) for _ in n_ffts)
+
+    @staticmethod
+    def _stack(channels: int) -> nn.ModuleList:
+        """Frequency shrinks by 16, time stays."""
+        down = [
+            weight_norm(nn.Conv2d(width, channels, kernel_size=(9, 3), stride=(2, 1), padding=(4, 1)))
+            for width in (1, channels, channels, channels)
+        ]
+        last = [weight_norm(nn.Conv2d(channels, width, kernel_size=3, padding=1)) for width in (channels, 1)]
+        return nn.ModuleList([*down, *last])
+
+    def spectrogram(self, waveform: Tensor, n_fft: int) -> Tensor:
+        """Waveform (B, samples) -> log magnitudes (B, 1, frequencies, frames)."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            window = torch.hann_window(n_fft, device=waveform.device)
+            spectrum = torch.stft(
+                waveform.float(), n_fft, self.hop_lengths[n_fft], window=window, normalized=True, return_complex=True
+            )
+            return (spectrum.real.square() + spectrum.imag.square()).clamp_min(self.floor**2).log()[:, None] / 2
+
+    def forward(self, waveform: Tensor) -> list[list[Tensor]]:
+        """Judge.
+
+        Args:
+            waveform: (B, samples), more samples than half the longest window.
+
+        Returns:
+            Per resolution the activations of each layer (B, channels, frequencies, frames); the last ones, with one
+            channel, are the verdicts: high for a recording.
+        """
+        judgements = []
+        for n_fft, stack in zip(self.hop_lengths, self.stacks, strict=True):
+            features = self.spectrogram(waveform, n_fft)
+            activations = []
+            for layer in stack[:-1]:
+                features = F.leaky_relu(layer(features), 0.1)
+                activations.append(features)
+            judgements.append([*activations, stack[-1](features)])
+        return judgements

@@ -1,0 +1,39 @@
+"""The discriminator of waveforms: shapes, independence of examples, and what it can hear."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from consistency_tta.components.discriminator import SpectrogramDiscriminator
+
+
+def test_one_stack_of_activations_for_each_resolution() -> None:
+    judged = SpectrogramDiscriminator(n_ffts=[256, 512], overlap=0.75, channels=4)(torch.randn(2, 4096))
+    assert [len(activations) for activations in judged] == [6, 6]
+    # 129 and 257 frequencies, halved four times; hops of 64 and 128 samples.
+    assert [tuple(activations[-1].shape) for activations in judged] == [(2, 1, 9, 65), (2, 1, 17, 33)]
+
+
+def test_the_spectrogram_is_in_nepers_and_does_not_grow_with_the_window() -> None:
+    discriminator = SpectrogramDiscriminator(n_ffts=[256, 2048], floor=1e-6)
+    torch.manual_seed(0)
+    noise = torch.randn(1, 200_000)
+    short, long = (discriminator.spectrogram(noise, n_fft) for n_fft in (256, 2048))
+    # Ten times the amplitude is log(10) more, and white noise looks alike at every resolution.
+    torch.testing.assert_close(
+        discriminator.spectrogram(10 * noise, 256) - torch.tensor(10.0).log(), short, atol=1e-3, rtol=0
+    )
+    assert short.mean().item() == pytest.approx(long.mean().item(), abs=0.02)
+    assert discriminator.spectrogram(torch.zeros(1, 4096), 256).unique().item() == pytest.approx(-13.8155, abs=1e-3)
+
+
+def test_examples_are_judged_one_by_one() -> None:
+    discriminator, waveform = SpectrogramDiscriminator(n_ffts=[256], channels=4), torch.randn(2, 4096)
+    torch.testing.assert_close(discriminator(waveform)[0][-1][1:], discriminator(waveform[1:])[0][-1])
+
+
+@pytest.mark.parametrize("wrong", [{"n_ffts": []}, {"n_ffts": [16]}, {"overlap": 1.0}, {"floor": 0.0}])
+def test_wrong_settings_are_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected n_ffts of at least 32"):
+        SpectrogramDiscriminator(**wrong)
