@@ -93,7 +93,7 @@ class FourierVocoder(ModelMixin, ConfigMixin):
         shape = (len(mel), self.config["noise_channels"], mel.shape[2])
         if self.training:
             return torch.randn(shape, dtype=mel.dtype, device=mel.device)
-        # Drawn frame after frame, on the CPU, by sixteen frames (torch draws normal numbers by sixteens): a longer sound
-        # begins as a shorter one, on every device.
+        # Drawn frame after frame, on the CPU, by sixteen frames (torch draws normal numbers by sixteens): a longer
+        # sound begins as a shorter one, on every device.
         generator, frames = torch.Generator().manual_seed(0), -(-shape[2] // 16) * 16
         return torch.randn(frames, shape[1], generator=generator)[: shape[2]].T.to(mel).expand(shape)

@@ -18,8 +18,8 @@ class Adversary(nn.Module):
     both.
 
     Sources: Lim and Ye, "Geometric GAN", 2017, https://arxiv.org/abs/1705.02894, eqs. 11 and 12; Kumar et al.,
-    "MelGAN", 2019, https://arxiv.org/abs/1910.06711, eq. 4; Défossez et al., "High Fidelity Neural Audio Compression" (EnCodec),
-    2022, https://arxiv.org/abs/2210.13438, eq. 2 (features relative to their size).
+    "MelGAN", 2019, https://arxiv.org/abs/1910.06711, eq. 4; Défossez et al., "High Fidelity Neural Audio Compression"
+    (EnCodec), 2022, https://arxiv.org/abs/2210.13438, eq. 2 (features relative to their size).
 
     Args:
         discriminator: waveform (B, samples) to activations, as
