@@ -50,7 +50,7 @@ class TextToAudioOutput:
         waveform: (B, samples) float32 on the CPU, in [-1, 1].
         sample_rate: in Hz.
         latent: (B, C, T, F).
-        queries: how many times the U-Net was evaluated on each sound (guidance counts twice).
+        queries: how many times the U-Net was evaluated on each sound (classifier-free guidance counts twice).
         seconds: time to the latents (text encoder and U-Net), and from them in the decoders (autoencoder and vocoder).
     """
 
@@ -75,9 +75,10 @@ class TextToAudioPipeline(DiffusionPipeline):
         tokenizer: of the text encoder.
         unet: teacher or student.
         scheduler: noise schedule and ``prediction_type``; only its configuration is used.
-        guidance_embedding: for a student that reads the guidance scale.
+        guidance_embedding: for a U-Net that reads the guidance scale: a student, or a diffusion model that was
+            distilled to be guided in one query.
         distilled: whether the U-Net is a consistency student, to be asked once.
-        guidance_range: the guidance scales a student was trained for, lowest and highest.
+        guidance_range: the guidance scales that a U-Net which reads them was trained for, lowest and highest.
     """
 
     _optional_components: ClassVar[list[str]] = [
@@ -201,6 +202,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         grid: TimeGrid | None = None,
         latents: Tensor | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
+        external_guidance_scale: float = 1.0,
     ) -> TextToAudioOutput:
         """Generate one sound per prompt.
 
@@ -212,12 +214,16 @@ class TextToAudioPipeline(DiffusionPipeline):
             grid: times of a teacher's solver; uniform by default.
             latents: starting noise (B, C, T, F), drawn from a unit normal; fix it to compare models.
             generator: draws the noise; a list has one for each prompt, which makes sounds independent of the batch.
+            external_guidance_scale: w of classifier-free guidance on top of what the U-Net has learnt of guidance, at
+                twice the queries; 1 for none. For a student of an unguided teacher (``guidance_scale`` 1) this is the
+                direct guidance of the paper. Train with ``caption_dropout``, or the student does not know the empty
+                prompt.
         """
         self.require("mel", "vae", "vocoder", "text_encoder", "tokenizer", "unet", "scheduler")
         codec = self.codec
         started = time.perf_counter()
         latent, queries = self.sample(
-            prompt, guidance_scale, num_inference_steps, solver, grid, latents=latents, generator=generator
+            prompt, guidance_scale, num_inference_steps, solver, grid, latents, generator, external_guidance_scale
         )
         self._wait()
         sampled = time.perf_counter()
@@ -235,6 +241,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         grid: TimeGrid | None = None,
         latents: Tensor | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
+        external_guidance_scale: float = 1.0,
     ) -> tuple[Tensor, int]:
         """The latents (B, C, T, F) of :meth:`__call__`, which has the same arguments, and the queries they took."""
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
@@ -243,9 +250,19 @@ class TextToAudioPipeline(DiffusionPipeline):
         low, high = self.config.get("guidance_range") or (-math.inf, math.inf)
         if not low <= guidance_scale <= high:
             logger.warning(
-                f"guidance_scale {guidance_scale:g} is outside what the student was trained for, {low:g} to {high:g}"
+                f"guidance_scale {guidance_scale:g} is outside what the U-Net was trained for, {low:g} to {high:g}"
             )
         text, denoiser = self.text, self.denoiser
+        # A diffusion model that has learnt nothing of guidance is guided from outside.
+        plain = self.guidance_embedding is None and not self.config["distilled"]
+        if plain and external_guidance_scale != 1:
+            raise ValueError(
+                "the U-Net has learnt nothing of guidance, all of which is external: give "
+                f"guidance_scale={external_guidance_scale:g} and leave external_guidance_scale at 1"
+            )
+        external = guidance_scale if plain else external_guidance_scale
+        guided = denoiser if external == 1 else CFGDenoiser(denoiser, text([""]), external)
+        cost = 1 if external == 1 else 2
         if latents is None:
             shape = (len(prompts), self.unet.config.in_channels, *self.unet.config.sample_size)
             latents = randn_tensor(shape, generator=generator, device=self._execution_device)
@@ -255,12 +272,12 @@ class TextToAudioPipeline(DiffusionPipeline):
         conditioning = Conditioning(text(prompts), noise.new_full((len(prompts),), guidance_scale))
         if self.config["distilled"]:
             times = consistency_times(denoiser.schedule, 1 if num_inference_steps is None else num_inference_steps)
-            return sample_consistency(denoiser, noise, conditioning, times, generator=generator), len(times)
+            latent = sample_consistency(guided, noise, conditioning, times, generator=generator)
+            return latent, len(times) * cost
         solver = solver or DDIM()
         times = (grid or UniformGrid())(denoiser.schedule, 50 if num_inference_steps is None else num_inference_steps)
-        guided = CFGDenoiser(denoiser, text([""])) if guidance_scale != 1 else denoiser
         latent = sample_diffusion(guided, solver, times, noise, conditioning, progress=not self.quiet)
-        return latent, (len(times) - 1) * solver.queries_per_step * (2 if guidance_scale != 1 else 1)
+        return latent, (len(times) - 1) * solver.queries_per_step * cost
 
     def _wait(self) -> None:
         """Let the accelerator finish, so that a clock tells the truth."""

@@ -86,13 +86,12 @@ def parametrisation(prediction_type: str) -> Parametrisation:
 class CFGDenoiser(Denoiser):
     """Classifier-free guidance: z_0 = unconditional + w (conditional - unconditional), one query of twice the batch.
 
-    The inner denoiser is not told w.
-
     Args:
         denoiser: answers both with and without a caption.
         unconditional: embedding (1, tokens, width) and mask (1, tokens) of the empty prompt. It moves with the module
             but is not part of its state_dict.
-        guidance_scale: w for every example; None to read ``Conditioning.guidance_scale``.
+        guidance_scale: w for every example; then ``Conditioning.guidance_scale`` is handed on to a ``denoiser`` that
+            has learnt guidance, which is so guided on top. None to read w there, and not to hand it on.
 
     Raises:
         ValueError: if ``unconditional`` is not one example; on a query, if no w is known or widths differ.
@@ -117,8 +116,11 @@ class CFGDenoiser(Denoiser):
 
     def forward(self, z_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """Guided z_0 (B, C, T, F), see :class:`~consistency_tta.contracts.Denoiser`; at least float32."""
+        handed_on = None
         if self.guidance_scale is not None:
             scale: Tensor | float = self.guidance_scale
+            if conditioning.guidance_scale is not None:
+                handed_on = conditioning.guidance_scale.repeat(2)
         elif conditioning.guidance_scale is not None:
             scale = expand(conditioning.guidance_scale, z_t)
         else:
@@ -126,25 +128,36 @@ class CFGDenoiser(Denoiser):
                 "guidance needs a scale w, but Conditioning.guidance_scale is None: "
                 "give it there (B,), or a fixed guidance_scale to CFGDenoiser"
             )
-        both = Conditioning(self._both(conditioning.text))
+        both = Conditioning(self._both(conditioning.text), handed_on)
         z_0 = self.denoiser(torch.cat([z_t, z_t]), torch.cat([t, t]), both)
         # A difference scaled by w loses w times the rounding error: not in half precision.
         unconditional, conditional = z_0.to(torch.promote_types(z_0.dtype, torch.float32)).chunk(2)
         return unconditional + scale * (conditional - unconditional)
 
     def _both(self, text: TextEmbedding) -> TextEmbedding:
-        batch_size, tokens, width = text.embedding.shape
+        batch_size, _, width = text.embedding.shape
         embedding, mask = self.unconditional_embedding.to(text.embedding.dtype), self.unconditional_mask
         if embedding.shape[2] != width:
             raise ValueError(
                 f"the captions' embeddings are {width} wide, but the unconditional one is {embedding.shape[2]}: "
                 "make both with the same text encoder"
             )
-        # Text encoders may pad to the longest caption of the batch only; masked tokens are not attended to.
-        longest = max(tokens, embedding.shape[1])
-        embeddings = [embedding.expand(batch_size, -1, -1), text.embedding]
-        masks = [mask.expand(batch_size, -1), text.mask]
+        empty, captions = same_length(TextEmbedding(embedding, mask), text)
         return TextEmbedding(
-            torch.cat([pad(one, (0, 0, 0, longest - one.shape[1])) for one in embeddings]),
-            torch.cat([pad(one, (0, longest - one.shape[1]), value=False) for one in masks]),
+            torch.cat([empty.embedding.expand(batch_size, -1, -1), captions.embedding]),
+            torch.cat([empty.mask.expand(batch_size, -1), captions.mask]),
         )
+
+
+def same_length(*texts: TextEmbedding) -> tuple[TextEmbedding, ...]:
+    """Embeddings (B, tokens, width), B and tokens of each its own, padded to the most tokens; padding is masked.
+
+    Text encoders may pad to the longest caption of the batch only; masked tokens are not attended to.
+    """
+    longest = max(text.mask.shape[1] for text in texts)
+
+    def padded(text: TextEmbedding) -> TextEmbedding:
+        missing = longest - text.mask.shape[1]
+        return TextEmbedding(pad(text.embedding, (0, 0, 0, missing)), pad(text.mask, (0, missing), value=False))
+
+    return tuple(padded(text) for text in texts)

@@ -4,12 +4,16 @@ from consistency_tta.training.autoencoder import AutoencoderTraining
 from consistency_tta.training.callbacks import ExportFolder, LogSounds
 from consistency_tta.training.consistency import ConsistencyDistillation
 from consistency_tta.training.diffusion import LatentDiffusion
+from consistency_tta.training.guidance import GuidanceDistillation
+from consistency_tta.training.num_steps import DoublingSteps
 from consistency_tta.training.vocoder import VocoderTraining
 
 __all__ = [
     "AutoencoderTraining",
     "ConsistencyDistillation",
+    "DoublingSteps",
     "ExportFolder",
+    "GuidanceDistillation",
     "LatentDiffusion",
     "LogSounds",
     "VocoderTraining",

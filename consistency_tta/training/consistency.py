@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-from diffusers import DDIMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
-from consistency_tta.components.guidance import GuidanceEmbedding
-from consistency_tta.components.unet import UNetDenoiser, student_unet
-from consistency_tta.contracts import (
-    Batch,
-    Conditioning,
-    DistillationOutput,
-    Loss,
-    Solver,
-    TextEmbedding,
-    TimeGrid,
-    Weighting,
-)
-from consistency_tta.diffusion.denoise import CFGDenoiser
+from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss, Solver, TimeGrid, Weighting
 from consistency_tta.diffusion.grid import UniformGrid
-from consistency_tta.diffusion.noise import expand
+from consistency_tta.diffusion.sample import sample_diffusion
 from consistency_tta.diffusion.solve import Heun
 from consistency_tta.diffusion.weighting import Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
+from consistency_tta.training.by_time import LossesByTime
 from consistency_tta.training.ema import ExponentialMovingAverage
-from consistency_tta.training.latents import LatentTraining
+from consistency_tta.training.num_steps import DoublingSteps
 from consistency_tta.training.randomness import BatchRandomness
+from consistency_tta.training.student import StudentTraining, load_teacher
 from consistency_tta.training.weighted import WeightedLosses
 
 
-class ConsistencyDistillation(LatentTraining):
+class ConsistencyDistillation(StudentTraining):
     """Trains a student f(z_t, t, w) to map every point of the guided teacher's trajectories to their end.
 
     Sources: Bai et al., "ConsistencyTTA: Accelerating Diffusion-Based Text-to-Audio Generation with Consistency
@@ -44,7 +31,8 @@ class ConsistencyDistillation(LatentTraining):
     its own moving average at (z_s, s); at s = 0 the target is z_0 itself, and neither teacher nor average is queried.
 
     Args:
-        teacher: folder or hub id of the guided teacher.
+        teacher: folder or hub id of the guided teacher. One that was distilled to be guided in one query (see
+            :class:`~consistency_tta.training.GuidanceDistillation`) is asked once a time, and costs half.
         losses: loss plugins by name.
         loss_weights: weights of the losses by name; 1 where none is given.
         student: folder to start the student from, such as an earlier stage's; the teacher's weights if not given.
@@ -52,9 +40,16 @@ class ConsistencyDistillation(LatentTraining):
             teacher (TANGO) at the teacher's own denoiser and meets the boundary condition f(z, 0) = z by itself;
             ``sample`` is the released ConsistencyTTA's.
         guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
+        caption_dropout: share of examples trained without their caption, in [0, 1). For guidance on top of the
+            student's: with a ``guidance_scale`` fixed at 1, the paper's direct guidance.
         solver: one step of the teacher.
         grid: where the times are taken from.
-        num_steps: steps of the grid, N.
+        num_steps: steps of the grid, N; or how N changes with the optimizer steps.
+        top_share: share of the training examples at the top step t = T, the only one a one-query generation uses,
+            beside those that fall there anyway.
+        trajectory_share: share of the training examples at the top step whose target is the end of the teacher's whole
+            trajectory from the same noise. Each costs ``teacher_steps`` steps of the solver.
+        teacher_steps: steps of the teacher's whole trajectory, in training and for ``val/teacher_gap``; 0 for none.
         weighting: of losses with ``noise_weighted``.
         target_decay: of the target network's moving average.
         average_decay: of the averaged weights, which validation and ``export`` use.
@@ -70,94 +65,114 @@ class ConsistencyDistillation(LatentTraining):
         student: str | None = None,
         prediction_type: str = "v_prediction",
         guidance_scale: float | tuple[float, float] = (0.0, 6.0),
+        caption_dropout: float = 0.0,
         solver: Solver | None = None,
         grid: TimeGrid | None = None,
-        num_steps: int = 18,
+        num_steps: int | DoublingSteps = 18,
+        top_share: float = 0.0,
+        trajectory_share: float = 0.0,
+        teacher_steps: int = 18,
         weighting: Weighting | None = None,
         target_decay: float = 0.95,
         average_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
     ) -> None:
-        if num_steps < 2:
+        steps = DoublingSteps(num_steps, num_steps, 1) if isinstance(num_steps, int) else num_steps
+        if min(top_share, trajectory_share) < 0 or top_share + trajectory_share > 1:
             raise ValueError(
-                f"expected num_steps of at least 2, got {num_steps}: with a single step the target of pure noise is an "
-                "unrelated recording, and the student would learn the mean of all"
+                f"expected top_share and trajectory_share in [0, 1], together at most 1, got {top_share} and "
+                f"{trajectory_share}"
             )
-        parts = TextToAudioPipeline.from_pretrained(teacher)
-        if parts.config["distilled"]:
+        if teacher_steps < 1 and (trajectory_share or teacher_steps < 0):
             raise ValueError(
-                f"expected a diffusion teacher, but {teacher} is a one-query student: give it as `student`"
+                f"expected teacher_steps of at least {1 if trajectory_share else 0}, got {teacher_steps}: it is the "
+                "number of solver steps to the end of the teacher's trajectory"
             )
-        guided = CFGDenoiser(parts.denoiser, _empty_prompt(parts))
-        super().__init__(parts, optimization, seed, text=parts.text, teacher=guided)
-        self.guidance_range = guidance_range(guidance_scale)
-        self.losses = WeightedLosses(losses, loss_weights)
-        self.solver = solver or Heun()
-        self.weighting = weighting or Uniform()
-        self.schedule = parts.denoiser.schedule
-        self.times = (grid or UniformGrid())(self.schedule, num_steps).float()
-
+        parts = load_teacher(teacher, guidance_scale)
         start = parts if student is None else TextToAudioPipeline.from_pretrained(student)
         start.require("unet", "scheduler")
-        if student is not None and start.scheduler.config.prediction_type != prediction_type:
-            raise ValueError(
-                f"the student in {student} puts out {start.scheduler.config.prediction_type}, but prediction_type is "
-                f"{prediction_type}: set prediction_type to {start.scheduler.config.prediction_type}"
-            )
-        if student is None and prediction_type not in (start.scheduler.config.prediction_type, "sample"):
-            own = start.scheduler.config.prediction_type
-            raise ValueError(
-                f"the teacher puts out {own}, so its weights are no start for a student of {prediction_type}: set "
-                f"prediction_type to {own}, or to sample, as the released ConsistencyTTA"
-            )
-        features = start.guidance_embedding or GuidanceEmbedding()
-        unet = start.unet if start.guidance_embedding else student_unet(start.unet, features)
-        self.student = UNetDenoiser(unet.requires_grad_(True), self.schedule, prediction_type, features)
+        _check_prediction_type(prediction_type, start, student)
+        super().__init__(
+            parts, start, prediction_type, guidance_scale, caption_dropout, average_decay, optimization, seed
+        )
+        self.losses = WeightedLosses(losses, loss_weights)
+        self.by_time = LossesByTime([f"loss/{name}" for name in losses], self.schedule.num_train_timesteps)
+        self.solver = solver or Heun()
+        self.weighting = weighting or Uniform()
+        self.grid = grid or UniformGrid()
+        self.num_steps = steps
+        # All of them now: on a device the schedule would have to be waited for.
+        self.times = {number: self.grid(self.schedule, number).float() for number in steps.all()}
+        self.top_share, self.trajectory_share, self.teacher_steps = top_share, trajectory_share, teacher_steps
+        self.trajectory = self.grid(self.schedule, teacher_steps) if teacher_steps else None
         self.target = ExponentialMovingAverage(self.student, target_decay)
-        self.average = ExponentialMovingAverage(self.student, average_decay, warm_up=True)
-        scheduler = DDIMScheduler.from_config(parts.scheduler.config, prediction_type=prediction_type)
-        # Not registered: the networks among them are in `frozen`.
-        self.parts = {name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")}
-        self.parts |= {"scheduler": scheduler}
 
-    @property
-    def latent_size(self) -> torch.Size:
-        """(T, F) of the latents that the student generates."""
-        return torch.Size(self.student.unet.config.sample_size)
-
-    def trained(self) -> nn.Module:
-        """The student."""
-        return self.student
-
-    def averages(self) -> tuple[ExponentialMovingAverage, ExponentialMovingAverage]:
+    def averages(self) -> tuple[ExponentialMovingAverage, ...]:
         """The target network and the evaluation average."""
         return self.target, self.average
 
     def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
         """One step of consistency distillation."""
         z_0 = self.latents(batch, randomness)
-        index = randomness.integers(len(self.times) - 1, len(batch))
-        t, s = randomness.send(self.times[index]), randomness.send(self.times[index + 1])
-        noisy_rows = randomness.send(self.times[index + 1].nonzero()[:, 0])
-        low, high = self.guidance_range
-        w = randomness.send(low + (high - low) * randomness.uniform(len(batch)))
-        conditioning = Conditioning(self.embed(batch), w)
+        t, s, trajectory_rows = self.draw_times(len(batch), randomness)
+        noisy_rows = randomness.send(s.nonzero()[:, 0])
+        t, s = randomness.send(t), randomness.send(s)
+        w = self.guidance_scales(len(batch), randomness)
+        conditioning = Conditioning(self.embed(batch, randomness), w)
 
-        z_t = self.noisy(z_0, randomness.normal_like(z_0), t)
+        epsilon = randomness.normal_like(z_0)
+        if len(trajectory_rows):
+            rows = randomness.send(trajectory_rows)
+            z_0 = z_0.index_copy(0, rows, self.teacher_latent(epsilon[rows], conditioning.rows(rows)))
+        z_t = self.noisy(z_0, epsilon, t)
         target_latent = self.target_latent(z_0, z_t, t, s, conditioning, noisy_rows)
-        student = self.student if self.trainer.training else cast(UNetDenoiser, self.average.module)
-        student_latent = student(z_t, t, conditioning)
+        student_latent = self.current()(z_t, t, conditioning)
 
         out = DistillationOutput(student_latent, target_latent, z_0, t, s, w, batch, self.frozen.codec)
-        losses = self.losses(out, self.weighting(out.t, self.schedule))
+        values = self.losses.values(out)
+        losses = self.losses.combine(values, self.weighting(out.t, self.schedule))
         self.log_losses(losses, len(batch))
+        self.note_by_time({f"loss/{name}": value.detach() for name, value in values.items()}, t)
         return losses["loss"]
 
-    def noisy(self, z_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
-        """z_t (B, C, T, F); at the top step pure noise, since that is what generation starts from."""
-        top = expand(t == self.schedule.num_train_timesteps, z_0)
-        return torch.where(top, self.schedule.prior(epsilon), self.schedule.add_noise(z_0, epsilon, t))
+    def draw_times(self, batch_size: int, randomness: BatchRandomness) -> tuple[Tensor, Tensor, Tensor]:
+        """Times t and s (B,), and the positions (int64) of examples that get a whole trajectory; all on the CPU.
+
+        The latter have t = T and s = 0: z_0, which is the target there, is the end of the teacher's trajectory.
+        """
+        training = self.trainer.training
+        # The last N outside training, so that all validations can be compared.
+        times = self.times[self.num_steps(self.trainer.global_step) if training else self.num_steps.end]
+        index = randomness.integers(len(times) - 1, batch_size)
+        if not training or not (self.top_share or self.trajectory_share):
+            return times[index], times[index + 1], torch.empty(0, dtype=torch.long)
+        share = randomness.uniform(batch_size)
+        index = torch.where(share < self.trajectory_share + self.top_share, 0, index)
+        whole = share < self.trajectory_share
+        return times[index], torch.where(whole, 0.0, times[index + 1]), whole.nonzero()[:, 0]
+
+    @torch.no_grad()
+    def teacher_latent(self, epsilon: Tensor, conditioning: Conditioning) -> Tensor:
+        """The end (B, C, T, F) of the guided teacher's trajectories from noise epsilon (B, C, T, F)."""
+        assert self.trajectory is not None  # __init__ asks for teacher_steps where they are needed
+        return sample_diffusion(self.frozen.teacher, self.solver, self.trajectory, epsilon, conditioning)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The losses, and for the first batch how far the student's one query ends from the teacher's trajectory."""
+        super().validation_step(batch, batch_idx)
+        if batch_idx == 0 and self.teacher_steps:
+            self.log_losses({"teacher_gap": self.teacher_gap(batch, self.randomness(batch_idx))}, len(batch))
+
+    def teacher_gap(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+        """Mean of |f(z_T, T, w) - teacher| / |teacher|, both from the same noise; 0 for a student without error."""
+        shape = (len(batch), self.student.unet.config.in_channels, *self.latent_size)
+        epsilon = randomness.normal_like(torch.empty(shape, device=self.device))
+        conditioning = Conditioning(self.embed(batch), self.guidance_scales(len(batch), randomness))
+        target = self.teacher_latent(epsilon, conditioning).flatten(1)
+        top = torch.full((len(batch),), float(self.schedule.num_train_timesteps), device=self.device)
+        student = self.current()(self.schedule.prior(epsilon), top, conditioning).flatten(1)
+        return ((student - target).norm(dim=1) / target.norm(dim=1)).mean()
 
     @torch.no_grad()
     def target_latent(
@@ -177,32 +192,21 @@ class ConsistencyDistillation(LatentTraining):
         z_s = self.solver(self.frozen.teacher, z_t[noisy_rows], t[noisy_rows], s, some)
         return z_0.index_copy(0, noisy_rows, self.target.module(z_s, s, some))
 
-    @torch.no_grad()
-    def embed(self, batch: Batch) -> TextEmbedding:
-        """Embeddings of the batch's captions."""
-        return batch.text or self.frozen.text(batch.captions)
-
     def pipeline(self) -> TextToAudioPipeline:
-        """The student with averaged weights."""
-        student = cast(UNetDenoiser, self.average.module)
-        return TextToAudioPipeline(
-            unet=student.unet,
-            guidance_embedding=student.guidance_embedding,
-            distilled=True,
-            guidance_range=list(self.guidance_range),
-            **self.parts,
+        """The student with averaged weights, to be asked once."""
+        return self.exported(distilled=True)
+
+
+def _check_prediction_type(prediction_type: str, start: TextToAudioPipeline, student: str | None) -> None:
+    """A diffusion model is a start for its own prediction type and for ``sample``, a student for its own alone."""
+    own = start.scheduler.config.prediction_type
+    if start.config["distilled"] and prediction_type != own:
+        raise ValueError(
+            f"the student in {student} puts out {own}, but prediction_type is {prediction_type}: set prediction_type "
+            f"to {own}"
         )
-
-
-def guidance_range(guidance_scale: float | tuple[float, float]) -> tuple[float, float]:
-    """The two ends of the guidance scale; equal ones if it is fixed."""
-    low, high = guidance_scale if isinstance(guidance_scale, tuple | list) else (guidance_scale, guidance_scale)
-    if not 0 <= low <= high:
-        raise ValueError(f"expected a guidance_scale of at least 0, or a range [low, high], got {guidance_scale}")
-    return float(low), float(high)
-
-
-def _empty_prompt(parts: TextToAudioPipeline) -> TextEmbedding:
-    """The embedding of no caption, computed once."""
-    with torch.no_grad():
-        return parts.text.eval()([""])
+    if prediction_type not in (own, "sample"):
+        raise ValueError(
+            f"{'the teacher' if student is None else student} puts out {own}, so its weights are no start for a "
+            f"student of {prediction_type}: set prediction_type to {own}, or to sample, as the released ConsistencyTTA"
+        )

@@ -15,8 +15,9 @@ from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.diffusion.weighting import SNRPlusOne
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
+from consistency_tta.training.by_time import LossesByTime
 from consistency_tta.training.ema import ExponentialMovingAverage
-from consistency_tta.training.latents import LatentTraining, text_rows
+from consistency_tta.training.latents import LatentTraining, embed_with_dropout
 from consistency_tta.training.randomness import BatchRandomness
 
 
@@ -81,6 +82,7 @@ class LatentDiffusion(LatentTraining):
         self.caption_dropout = caption_dropout
         self.weighting = weighting or SNRPlusOne()
         self.schedule = VariancePreservingSchedule.from_scheduler_config(scheduler.config)
+        self.by_time = LossesByTime(["loss"], self.schedule.num_train_timesteps)
         denoiser = UNetDenoiser(unet or parts.unet, self.schedule, scheduler.config.prediction_type)
         networks: dict[str, nn.Module] = {"denoiser": denoiser} | ({"text": text} if train_text_encoder else {})
         self.networks = nn.ModuleDict(networks).requires_grad_(True).train()
@@ -114,10 +116,7 @@ class LatentDiffusion(LatentTraining):
         """Embeddings of the captions, some of them dropped in training."""
         encoder = self.text_encoder(self.current())
         dropout = self.caption_dropout if self.trainer.training else 0.0
-        kept = randomness.uniform(len(batch)) >= dropout
-        if batch.text is None:
-            return encoder([c if keep else "" for c, keep in zip(batch.captions, kept.tolist(), strict=True)])
-        return text_rows(randomness.send(kept), batch.text, encoder([""]))
+        return embed_with_dropout(batch, encoder, dropout, randomness)
 
     def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
         """Weighted squared error of z_0 at uniformly drawn noise levels."""
@@ -128,6 +127,7 @@ class LatentDiffusion(LatentTraining):
         error = (self.current()["denoiser"](z_t, t, conditioning) - z_0).square().flatten(1).mean(1)
         loss = (error * self.weighting(t, self.schedule)).mean()
         self.log_losses({"loss": loss}, len(batch))
+        self.note_by_time({"loss": error.detach()}, t)
         return loss
 
     def pipeline(self) -> TextToAudioPipeline:

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from consistency_tta.components.text import TextEncoder
 from consistency_tta.contracts import Batch, TextEmbedding
+from consistency_tta.diffusion.denoise import same_length
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.by_time import LossesByTime
 from consistency_tta.training.frozen import Frozen
 from consistency_tta.training.preview import Preview
 from consistency_tta.training.randomness import VALIDATION_SEED, BatchRandomness
@@ -25,6 +28,9 @@ class LatentTraining(TrainingModule):
         seed: of all random draws; that of ``seed_everything`` if not given.
         frozen: further networks that are used but not trained.
     """
+
+    #: Set by the subclass, which knows its losses and its schedule.
+    by_time: LossesByTime
 
     def __init__(
         self, model: TextToAudioPipeline, optimization: Optimization, seed: int | None, **frozen: nn.Module
@@ -50,6 +56,22 @@ class LatentTraining(TrainingModule):
                 f"{tuple(z_0.shape[2:])}: set the datamodule's num_samples, or the U-Net's latent_size, to agree"
             )
         return z_0
+
+    def note_by_time(self, values: dict[str, Tensor], t: Tensor) -> None:
+        """Outside training, gather the values (B,) of losses at times t (B,)."""
+        if not self.trainer.training:
+            self.by_time.update(values, t)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log each loss per range of noise levels, ``val/<name>_t/<range>``; its mean over all tells little."""
+        # Already summed over processes.
+        stage = "test" if self.trainer.testing else "val"
+        self.log_dict({f"{stage}/{name}": value for name, value in self.by_time.compute().items()})
+        self.by_time.reset()
+
+    def on_test_epoch_end(self) -> None:
+        """As :meth:`on_validation_epoch_end`."""
+        self.on_validation_epoch_end()
 
     @property
     @abstractmethod
@@ -80,17 +102,16 @@ def waveform_of(batch: Batch) -> Tensor:
 
 def text_rows(condition: Tensor, chosen: TextEmbedding, other: TextEmbedding) -> TextEmbedding:
     """Row by row ``chosen`` where the condition (B,) holds, else the one row ``other``; padded to a common length."""
-    tokens = max(chosen.mask.shape[1], other.mask.shape[1])
-
-    def pad(text: TextEmbedding) -> TextEmbedding:
-        missing = tokens - text.mask.shape[1]
-        return TextEmbedding(
-            torch.nn.functional.pad(text.embedding, (0, 0, 0, missing)),
-            torch.nn.functional.pad(text.mask, (0, missing)),
-        )
-
-    chosen, other = pad(chosen), pad(other)
+    chosen, other = same_length(chosen, other)
     return TextEmbedding(
         torch.where(condition[:, None, None], chosen.embedding, other.embedding),
         torch.where(condition[:, None], chosen.mask, other.mask),
     )
+
+
+def embed_with_dropout(batch: Batch, text: TextEncoder, dropout: float, randomness: BatchRandomness) -> TextEmbedding:
+    """Embeddings of the batch's captions, each replaced by the empty one with the probability ``dropout``."""
+    kept = randomness.uniform(len(batch)) >= dropout
+    if batch.text is None:
+        return text([c if keep else "" for c, keep in zip(batch.captions, kept.tolist(), strict=True)])
+    return text_rows(randomness.send(kept), batch.text, text([""]))

@@ -43,16 +43,27 @@ class WeightedLosses(nn.Module):
             out: what the losses are given.
             noise_weight: (B,), applied to losses with ``noise_weighted``.
         """
+        return self.combine(self.values(out), noise_weight)
+
+    def values(self, out: AudioOutput) -> dict[str, Tensor]:
+        """The plugins' values (B,) by name, neither weighted nor averaged."""
+        values = {}
+        for name in self.weights:
+            values[name] = cast(Loss, self.losses[name])(out)
+            if values[name].shape != (len(out.batch),):
+                raise ValueError(
+                    f"loss {name!r} must return one value per example, ({len(out.batch)},), "
+                    f"got {tuple(values[name].shape)}"
+                )
+        return values
+
+    def combine(self, values: dict[str, Tensor], noise_weight: Tensor | None = None) -> dict[str, Tensor]:
+        """The scalars of :meth:`forward` from the plugins' values (B,)."""
         parts, total = {}, None
         for name, weight in self.weights.items():
-            loss = cast(Loss, self.losses[name])
-            values = loss(out)
-            if values.shape != (len(out.batch),):
-                raise ValueError(
-                    f"loss {name!r} must return one value per example, ({len(out.batch)},), got {tuple(values.shape)}"
-                )
-            weighted = values * noise_weight if noise_weight is not None and loss.noise_weighted else values
-            parts[f"loss/{name}"] = values.detach().mean()
+            weighs = noise_weight is not None and cast(Loss, self.losses[name]).noise_weighted
+            weighted = values[name] * noise_weight if weighs else values[name]
+            parts[f"loss/{name}"] = values[name].detach().mean()
             total = weight * weighted.mean() + (0 if total is None else total)
         assert total is not None  # __init__ asks for at least one loss
         return {"loss": total, **parts}

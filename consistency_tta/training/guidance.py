@@ -1,0 +1,75 @@
+"""Guidance distillation: two queries of a teacher become one of a student that reads the guidance scale (stage 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from consistency_tta.contracts import Batch, Conditioning, Weighting
+from consistency_tta.diffusion.weighting import MinSNR
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.base import Optimization
+from consistency_tta.training.by_time import LossesByTime
+from consistency_tta.training.randomness import BatchRandomness
+from consistency_tta.training.student import StudentTraining, load_teacher
+
+
+class GuidanceDistillation(StudentTraining):
+    """Trains a diffusion student that answers in one query what the teacher's classifier-free guidance does in two.
+
+    What it leaves is a diffusion model, to be sampled in many steps at half the teacher's queries. As the `teacher` of
+    consistency distillation it halves the teacher's cost, and as its `student` it is the start of the paper's.
+
+    Sources: Bai et al., "ConsistencyTTA: Accelerating Diffusion-Based Text-to-Audio Generation with Consistency
+    Distillation", 2024, https://arxiv.org/abs/2309.10740, section 3; Meng et al., "On Distillation of Guided Diffusion
+    Models", 2023, https://arxiv.org/abs/2210.03142, section 3.1.
+
+    Args:
+        teacher: folder or hub id of the guided teacher. The student starts at its conditional answers, and puts out
+            what it puts out (such as v).
+        guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
+        caption_dropout: share of examples trained without their caption, in [0, 1). Only needed for guidance on top of
+            the student's.
+        weighting: of the squared error of z_0. ``MinSNR`` if not given, which is the paper's weight
+            min(SNR, 5) / (SNR + 1) of the squared error of v.
+        average_decay: of the averaged weights, which validation and ``export`` use.
+        optimization: optimizer and schedule.
+        seed: of all random draws; that of ``seed_everything`` if not given.
+    """
+
+    def __init__(
+        self,
+        teacher: str,
+        guidance_scale: float | tuple[float, float] = (0.0, 6.0),
+        caption_dropout: float = 0.0,
+        weighting: Weighting | None = None,
+        average_decay: float = 0.999,
+        optimization: Optimization = Optimization(),  # noqa: B008  # frozen
+        seed: int | None = None,
+    ) -> None:
+        parts = load_teacher(teacher, guidance_scale)
+        parts.require("unet", "scheduler")
+        if parts.guidance_embedding is not None:
+            raise ValueError(f"expected a teacher that is guided in two queries, but {teacher} already needs only one")
+        own = parts.scheduler.config.prediction_type
+        super().__init__(parts, parts, own, guidance_scale, caption_dropout, average_decay, optimization, seed)
+        self.weighting = weighting or MinSNR()
+        self.by_time = LossesByTime(["loss"], self.schedule.num_train_timesteps)
+
+    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+        """Weighted squared difference to the guided teacher's z_0, at uniformly drawn noise levels."""
+        z_0 = self.latents(batch, randomness)
+        t = randomness.send(1.0 + randomness.integers(self.schedule.num_train_timesteps, len(batch)))
+        conditioning = Conditioning(self.embed(batch, randomness), self.guidance_scales(len(batch), randomness))
+        z_t = self.noisy(z_0, randomness.normal_like(z_0), t)
+        with torch.no_grad():
+            target = self.frozen.teacher(z_t, t, conditioning)
+        error = (self.current()(z_t, t, conditioning) - target).square().flatten(1).mean(1)
+        loss = (error * self.weighting(t, self.schedule)).mean()
+        self.log_losses({"loss": loss}, len(batch))
+        self.note_by_time({"loss": error.detach()}, t)
+        return loss
+
+    def pipeline(self) -> TextToAudioPipeline:
+        """The student with averaged weights: a diffusion model."""
+        return self.exported(distilled=False)

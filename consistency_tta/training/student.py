@@ -1,0 +1,141 @@
+"""What the distillations of a guided teacher share: teacher, student, and the draws of a step."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any, cast
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor, nn
+
+from consistency_tta.components.guidance import GuidanceEmbedding
+from consistency_tta.components.unet import UNetDenoiser, student_unet
+from consistency_tta.contracts import Batch, Denoiser, TextEmbedding
+from consistency_tta.diffusion.denoise import CFGDenoiser
+from consistency_tta.diffusion.noise import expand
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.base import Optimization
+from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.latents import LatentTraining, embed_with_dropout
+from consistency_tta.training.randomness import BatchRandomness
+
+
+class StudentTraining(LatentTraining):
+    """Distillation of a guided teacher into a student that reads the guidance scale.
+
+    Args:
+        teacher: the teacher's folder, loaded.
+        start: the folder, loaded, from whose U-Net the student starts.
+        prediction_type: what the student's network puts out.
+        guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
+        caption_dropout: share of examples trained without their caption, in [0, 1).
+        average_decay: of the averaged weights, which validation and ``export`` use.
+        optimization: optimizer and schedule.
+        seed: of all random draws; that of ``seed_everything`` if not given.
+    """
+
+    def __init__(
+        self,
+        teacher: TextToAudioPipeline,
+        start: TextToAudioPipeline,
+        prediction_type: str,
+        guidance_scale: float | tuple[float, float],
+        caption_dropout: float,
+        average_decay: float,
+        optimization: Optimization,
+        seed: int | None,
+    ) -> None:
+        if not 0 <= caption_dropout < 1:
+            raise ValueError(f"expected a caption_dropout in [0, 1), got {caption_dropout}")
+        super().__init__(teacher, optimization, seed, text=teacher.text, teacher=guided(teacher))
+        self.guidance_range = guidance_range(guidance_scale)
+        self.caption_dropout = caption_dropout
+        self.schedule = teacher.denoiser.schedule
+        features = deepcopy(start.guidance_embedding) or GuidanceEmbedding()
+        # A copy: the folder's own network may be the teacher's.
+        unet = deepcopy(start.unet) if start.guidance_embedding else student_unet(start.unet, features)
+        self.student = UNetDenoiser(unet.requires_grad_(True), self.schedule, prediction_type, features)
+        self.average = ExponentialMovingAverage(self.student, average_decay, warm_up=True)
+        scheduler = DDIMScheduler.from_config(teacher.scheduler.config, prediction_type=prediction_type)
+        # Not registered: the networks among them are in `frozen`.
+        self.parts: dict[str, Any] = {
+            name: getattr(teacher, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")
+        }
+        self.parts |= {"scheduler": scheduler}
+
+    @property
+    def latent_size(self) -> torch.Size:
+        """(T, F) of the latents that the student generates."""
+        return torch.Size(self.student.unet.config.sample_size)
+
+    def trained(self) -> nn.Module:
+        """The student."""
+        return self.student
+
+    def averages(self) -> tuple[ExponentialMovingAverage, ...]:
+        """The evaluation average."""
+        return (self.average,)
+
+    def current(self) -> UNetDenoiser:
+        """The student in training, or its average outside of it."""
+        return self.student if self.trainer.training else cast(UNetDenoiser, self.average.module)
+
+    def guidance_scales(self, batch_size: int, randomness: BatchRandomness) -> Tensor:
+        """Guidance scales (B,), on the device."""
+        low, high = self.guidance_range
+        return randomness.send(low + (high - low) * randomness.uniform(batch_size))
+
+    def noisy(self, z_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+        """z_t (B, C, T, F); at the top step pure noise, since that is what generation starts from."""
+        top = expand(t == self.schedule.num_train_timesteps, z_0)
+        return torch.where(top, self.schedule.prior(epsilon), self.schedule.add_noise(z_0, epsilon, t))
+
+    @torch.no_grad()
+    def embed(self, batch: Batch, randomness: BatchRandomness | None = None) -> TextEmbedding:
+        """Embeddings of the batch's captions; in training, given randomness, some of them dropped."""
+        if randomness is None or not self.caption_dropout or not self.trainer.training:
+            return batch.text or self.frozen.text(batch.captions)
+        return embed_with_dropout(batch, self.frozen.text, self.caption_dropout, randomness)
+
+    def exported(self, distilled: bool) -> TextToAudioPipeline:
+        """The student with averaged weights."""
+        student = cast(UNetDenoiser, self.average.module)
+        return TextToAudioPipeline(
+            unet=student.unet,
+            guidance_embedding=student.guidance_embedding,
+            distilled=distilled,
+            guidance_range=list(self.guidance_range),
+            **self.parts,
+        )
+
+
+def load_teacher(folder: str, guidance_scale: float | tuple[float, float]) -> TextToAudioPipeline:
+    """Load a diffusion teacher, guided in two queries or, if it has learnt the guidance scales asked for, in one."""
+    parts = TextToAudioPipeline.from_pretrained(folder)
+    if parts.config["distilled"]:
+        raise ValueError(f"expected a diffusion teacher, but {folder} is a one-query student: give it as `student`")
+    low, high = guidance_range(guidance_scale)
+    learnt = parts.config.get("guidance_range") or [low, high]
+    if not learnt[0] <= low <= high <= learnt[1]:
+        raise ValueError(
+            f"the teacher in {folder} has learnt guidance scales from {learnt[0]:g} to {learnt[1]:g}, but "
+            f"guidance_scale asks for {low:g} to {high:g}: stay within, or distil from the teacher it was made of"
+        )
+    return parts
+
+
+def guided(parts: TextToAudioPipeline) -> Denoiser:
+    """Guided by ``Conditioning.guidance_scale``: in one query if the U-Net has learnt to read it, else in two."""
+    if parts.guidance_embedding is not None:
+        return parts.denoiser
+    with torch.no_grad():
+        return CFGDenoiser(parts.denoiser, parts.text.eval()([""]))
+
+
+def guidance_range(guidance_scale: float | tuple[float, float]) -> tuple[float, float]:
+    """The two ends of the guidance scale; equal ones if it is fixed."""
+    low, high = guidance_scale if isinstance(guidance_scale, tuple | list) else (guidance_scale, guidance_scale)
+    if not 0 <= low <= high:
+        raise ValueError(f"expected a guidance_scale of at least 0, or a range [low, high], got {guidance_scale}")
+    return float(low), float(high)
