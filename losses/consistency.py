@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from torch import Tensor
+from torch.nn.functional import huber_loss
 
 from consistency_tta.contracts import DistillationOutput, Loss
 
@@ -18,6 +19,27 @@ class LatentL2Loss(Loss):
     def forward(self, out: DistillationOutput) -> Tensor:
         """Values (B,), >= 0."""
         return (out.student_latent - out.target_latent).square().flatten(1).mean(1)
+
+
+class LatentHuberLoss(Loss):
+    """Mean Huber loss of latents, number by number: L2 up to ``delta``, L1 beyond.
+
+    Source: Huber, "Robust Estimation of a Location Parameter", 1964, https://doi.org/10.1214/aoms/1177703732.
+
+    Args:
+        delta: where L2 ends. Latents have about unit variance.
+    """
+
+    def __init__(self, delta: float = 1.0) -> None:
+        super().__init__()
+        if delta <= 0:
+            raise ValueError(f"expected delta > 0, got {delta}")
+        self.delta = delta
+
+    def forward(self, out: DistillationOutput) -> Tensor:
+        """Values (B,), >= 0."""
+        values = huber_loss(out.student_latent, out.target_latent, reduction="none", delta=self.delta)
+        return values.flatten(1).mean(1)
 
 
 class LatentPseudoHuberLoss(Loss):

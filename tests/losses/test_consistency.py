@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.special import huber
 
 from consistency_tta.contracts import Loss
-from consistency_tta.losses import LatentL2Loss, LatentPseudoHuberLoss
+from consistency_tta.losses import LatentHuberLoss, LatentL2Loss, LatentPseudoHuberLoss
 from tests.losses.outputs import latents
 
 
@@ -21,6 +22,14 @@ def test_l2_is_the_mean_square_per_example() -> None:
     values = LatentL2Loss()(latents(student, target))
     difference = (student - target).detach().numpy()
     np.testing.assert_allclose(values.detach().numpy(), np.mean(difference**2, axis=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("delta", [1.0, 0.3])
+def test_huber_is_quadratic_up_to_delta_and_linear_beyond(delta: float) -> None:
+    student, target = pair()
+    values = LatentHuberLoss(delta)(latents(student, target))
+    expected = [huber(delta, row).mean() for row in (student - target).detach().numpy()]  # scipy's
+    np.testing.assert_allclose(values.detach().numpy(), expected)
 
 
 @pytest.mark.parametrize("c", [None, 0.3])
@@ -43,7 +52,7 @@ def test_pseudo_huber_is_quadratic_when_close_and_linear_when_far() -> None:
     assert value(2e4) / value(1e4) == pytest.approx(2, rel=1e-3)
 
 
-@pytest.mark.parametrize("loss", [LatentL2Loss(), LatentPseudoHuberLoss()])
+@pytest.mark.parametrize("loss", [LatentL2Loss(), LatentHuberLoss(), LatentPseudoHuberLoss()])
 def test_equal_latents_cost_nothing_and_have_finite_gradients(loss: Loss) -> None:
     student = torch.randn(3, 4, 8, 2, requires_grad=True)
     values = loss(latents(student, student.detach()))
@@ -55,6 +64,8 @@ def test_equal_latents_cost_nothing_and_have_finite_gradients(loss: Loss) -> Non
     assert loss.state_dict() == {}
 
 
-def test_c_must_be_positive() -> None:
+def test_c_and_delta_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="delta > 0, got 0"):
+        LatentHuberLoss(delta=0)
     with pytest.raises(ValueError, match="c > 0, got 0"):
         LatentPseudoHuberLoss(c=0)

@@ -13,11 +13,18 @@ from torch import Tensor
 
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.vocoder import FourierVocoder
-from consistency_tta.contracts import Batch, DistillationOutput, Loss
+from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
 from consistency_tta.losses import LatentL2Loss, MelL1Loss
-from consistency_tta.training import AutoencoderTraining, ConsistencyDistillation, LatentDiffusion, VocoderTraining
+from consistency_tta.training import (
+    AutoencoderTraining,
+    ConsistencyDistillation,
+    GuidanceDistillation,
+    LatentDiffusion,
+    VocoderTraining,
+)
 from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.randomness import BatchRandomness
 from tests.toys import MEL, NUM_SAMPLES, VAE, VOCODER
 
 FAST = Optimization(learning_rate=3e-3)
@@ -42,6 +49,10 @@ def diffusion(folder: Path, **kwargs: Any) -> LatentDiffusion:
     return LatentDiffusion(str(folder), **({"optimization": FAST} | kwargs))
 
 
+def guidance(folder: Path, **kwargs: Any) -> GuidanceDistillation:
+    return GuidanceDistillation(str(folder), **({"optimization": FAST} | kwargs))
+
+
 def distillation(folder: Path, **kwargs: Any) -> ConsistencyDistillation:
     settings: dict[str, Any] = {"losses": {"latent": LatentL2Loss()}, "optimization": FAST}
     return ConsistencyDistillation(str(folder), **(settings | kwargs))
@@ -52,6 +63,7 @@ MAKERS: dict[str, Callable[..., TrainingModule]] = {
     "autoencoder": autoencoder,
     "vocoder": vocoder,
     "diffusion": diffusion,
+    "guidance": guidance,
     "distillation": distillation,
 }
 
@@ -84,13 +96,15 @@ def trainer(folder: Path, **kwargs: Any) -> Trainer:
 
 
 class Losses(Callback):
-    """Notes the loss of each step."""
+    """Notes the loss of each step, and which clips it saw."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
+        self.ids: list[list[str]] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self.values.append(float(outputs["loss"]))
+        self.ids.append(batch.ids)
 
 
 class BrokenLoss(Loss):
@@ -117,6 +131,32 @@ class BrokenLoss(Loss):
             return plain + self.value
         # The root's slope at 0 is infinite, and infinity times 0 is NaN.
         return plain + (0 * out.student_latent).abs().sqrt().flatten(1).sum(1)
+
+
+def in_training(module: TrainingModule, folder: Path) -> Any:
+    """The module as it is inside a training step, without one."""
+    module.trainer = trainer(folder)
+    module.trainer.training = True
+    module.log_losses = lambda losses, batch_size: None  # type: ignore[method-assign]
+    return module
+
+
+def randomness(batch_idx: int = 0) -> BatchRandomness:
+    return BatchRandomness(0, 0, batch_idx, torch.device("cpu"))
+
+
+def inputs(module: Any, rows: int = 2, guidance_scale: float = 3.0) -> tuple[Tensor, Tensor, Conditioning]:
+    """z_t, t and conditioning for a student."""
+    text = module.embed(Batch(["a tone"] * rows, [""] * rows))
+    times = torch.tensor([1000.0, 300.0]).repeat(rows)[:rows]
+    return torch.randn(rows, 4, 8, 4), times, Conditioning(text, torch.full((rows,), guidance_scale))
+
+
+def asked(network: torch.nn.Module) -> list[int]:
+    """Batch sizes of a network's queries from now on."""
+    sizes: list[int] = []
+    network.register_forward_pre_hook(lambda _module, args: sizes.append(len(args[0])))
+    return sizes
 
 
 def snapshot(module: TrainingModule, run: Trainer) -> dict[str, Tensor]:

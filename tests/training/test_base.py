@@ -1,4 +1,4 @@
-"""What all four trainings have in common."""
+"""What all trainings have in common."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("vae", "mel"),
     "vocoder": ("vocoder",),
     "diffusion": (),
+    "guidance": (),
     "distillation": (),
 }
 
@@ -161,7 +162,7 @@ def test_previews_show_each_clip(teacher_folder: Path, tmp_path: Path) -> None:
         module = make(teacher_folder)
         with torch.no_grad():
             previews = module.previews(batch(2))
-        made_of_text = name in ("diffusion", "distillation")
+        made_of_text = name in ("diffusion", "guidance", "distillation")
         assert [preview.name for preview in previews] == (batch(2).captions if made_of_text else batch(2).ids)
         for preview in previews:
             assert preview.mel.shape == (32, 16)

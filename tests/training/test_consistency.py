@@ -8,59 +8,38 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 
-from consistency_tta.contracts import Batch, Conditioning
-from consistency_tta.datamodules.synthetic import SyntheticDataModule
+from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss
+from consistency_tta.diffusion.grid import KarrasGrid
+from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.diffusion.weighting import MinSNR
 from consistency_tta.losses import LatentL2Loss, LatentPseudoHuberLoss, MelL2Loss, MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import ConsistencyDistillation
-from consistency_tta.training.base import Optimization
+from consistency_tta.training import ConsistencyDistillation, DoublingSteps
 from consistency_tta.training.randomness import BatchRandomness
-from tests.toys import NUM_SAMPLES
+from tests.training.runs import Losses, asked, batch, data, distillation, in_training, inputs, randomness, trainer
+
+#: Everything that draws, or that changes with the step.
+OPTIONS: dict[str, Any] = {
+    "num_steps": DoublingSteps(2, 16, every=3),
+    "top_share": 0.3,
+    "trajectory_share": 0.3,
+    "teacher_steps": 2,
+    "caption_dropout": 0.3,
+}
 
 
-def distillation(teacher: Path, **kwargs: Any) -> ConsistencyDistillation:
-    settings: dict[str, Any] = {
-        "losses": {"latent": LatentL2Loss()},
-        "optimization": Optimization(learning_rate=1e-3, warmup_steps=5),
-    }
-    return ConsistencyDistillation(str(teacher), **(settings | kwargs))
-
-
-def data(batch_size: int = 4) -> SyntheticDataModule:
-    return SyntheticDataModule(num_clips=24, num_val_clips=4, num_samples=NUM_SAMPLES, batch_size=batch_size)
-
-
-def trainer(folder: Path, **kwargs: Any) -> Trainer:
-    settings: dict[str, Any] = {
-        "accelerator": "cpu",
-        "default_root_dir": folder,
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "limit_val_batches": 0,
-    }
-    return Trainer(**(settings | kwargs))
-
-
-class Recorder(Callback):
-    """Notes which clips each step saw and what the loss was."""
+class Outputs(Loss):
+    """Keeps what losses are given."""
 
     def __init__(self) -> None:
-        self.ids: list[list[str]] = []
-        self.losses: list[float] = []
+        super().__init__()
+        self.seen: list[DistillationOutput] = []
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        self.ids.append(batch.ids)
-        self.losses.append(float(outputs["loss"]))
-
-
-def step_inputs(module: ConsistencyDistillation, rows: int) -> tuple[torch.Tensor, Conditioning]:
-    z = torch.randn(rows, 4, 8, 4)
-    return z, Conditioning(module.embed(Batch(["a tone"] * rows, [""] * rows)), torch.full((rows,), 3.0))
+    def forward(self, out: DistillationOutput) -> torch.Tensor:
+        self.seen.append(out)
+        return out.student_latent.flatten(1).sum(1)
 
 
 def test_at_s_0_the_target_is_z_0_and_nothing_is_queried(teacher_folder: Path) -> None:
@@ -68,7 +47,7 @@ def test_at_s_0_the_target_is_z_0_and_nothing_is_queried(teacher_folder: Path) -
     asked: list[int] = []
     for network in (module.frozen.teacher, module.target.module):
         network.register_forward_hook(lambda _m, inputs, _out: asked.append(len(inputs[0])))
-    z_0, conditioning = step_inputs(module, 3)
+    z_0, _, conditioning = inputs(module, 3)
     z_t = torch.randn_like(z_0)
     none = torch.empty(0, dtype=torch.long)
     target = module.target_latent(z_0, z_t, torch.full((3,), 60.0), torch.zeros(3), conditioning, none)
@@ -83,17 +62,15 @@ def test_at_s_0_the_target_is_z_0_and_nothing_is_queried(teacher_folder: Path) -
 
 def test_the_student_starts_at_the_teachers_conditional_denoiser(teacher_folder: Path) -> None:
     module = distillation(teacher_folder)
-    z_t, conditioning = step_inputs(module, 2)
-    t = torch.tensor([1000.0, 300.0])
+    z_t, t, conditioning = inputs(module)
     expected = module.frozen.teacher.denoiser(z_t, t, Conditioning(conditioning.text))
     torch.testing.assert_close(module.student(z_t, t, conditioning), expected)
 
 
 def test_the_student_reads_the_guidance_scale_after_a_step(teacher_folder: Path, tmp_path: Path) -> None:
     module = distillation(teacher_folder)
-    trainer(tmp_path, max_steps=2, enable_checkpointing=False).fit(module, data())
-    z_t, conditioning = step_inputs(module, 2)
-    t = torch.tensor([1000.0, 300.0])
+    trainer(tmp_path, max_steps=2).fit(module, data())
+    z_t, t, conditioning = inputs(module)
     other = Conditioning(conditioning.text, torch.full((2,), 0.5))
     assert not torch.allclose(module.student(z_t, t, conditioning), module.student(z_t, t, other), atol=1e-6)
 
@@ -114,7 +91,7 @@ def test_audio_losses_reach_the_student_and_are_exempt_from_noise_weighting(
     module = distillation(
         teacher_folder, losses=losses, loss_weights={"latent": 0.0, "mel": 0.0}, weighting=MinSNR(gamma=1e-9)
     )
-    run = trainer(tmp_path, max_steps=2, enable_checkpointing=False)  # warm-up begins at a learning rate of 0
+    run = trainer(tmp_path, max_steps=2)  # warm-up begins at a learning rate of 0
     before = module.student.unet.conv_in.weight.detach().clone()
     run.fit(module, data())
     # A weighting of next to nothing and latent weights of 0 leave the STFT loss alone, unweighted.
@@ -122,35 +99,36 @@ def test_audio_losses_reach_the_student_and_are_exempt_from_noise_weighting(
     assert not torch.equal(module.student.unet.conv_in.weight, before)
 
 
-def test_a_run_that_had_ended_can_be_made_longer(teacher_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["plain", "options"])
+def test_a_run_that_had_ended_can_be_made_longer(options: dict[str, Any], teacher_folder: Path, tmp_path: Path) -> None:
     """Nine steps straight equal four (inside the first epoch), the checkpoint left at the end, and five more."""
-    straight, resumed = Recorder(), Recorder()
-    module = distillation(teacher_folder)
+    straight, resumed = Losses(), Losses()
+    module = distillation(teacher_folder, **options)
     again = deepcopy(module)
-    trainer(tmp_path, max_steps=9, callbacks=[straight], enable_checkpointing=False).fit(module, data())
+    trainer(tmp_path, max_steps=9, callbacks=[straight]).fit(module, data())
     saver = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=100)
-    trainer(tmp_path, max_steps=4, callbacks=[saver]).fit(again, data())
-    rerun = trainer(tmp_path, max_steps=9, callbacks=[resumed], enable_checkpointing=False)
-    rerun.fit(distillation(teacher_folder), data(), ckpt_path=str(tmp_path / "last.ckpt"), weights_only=True)
+    trainer(tmp_path, max_steps=4, callbacks=[saver], enable_checkpointing=True).fit(again, data())
+    rerun = trainer(tmp_path, max_steps=9, callbacks=[resumed])
+    rerun.fit(distillation(teacher_folder, **options), data(), ckpt_path=str(tmp_path / "last.ckpt"), weights_only=True)
     assert resumed.ids == straight.ids[4:]
-    assert resumed.losses == straight.losses[4:]
+    assert resumed.values == straight.values[4:]
 
 
 def test_resume_is_bit_identical(teacher_folder: Path, tmp_path: Path) -> None:
     """40 steps straight equal 20, and 20 more from a checkpoint inside the fourth epoch (6 steps each)."""
-    straight, resumed = Recorder(), Recorder()
+    straight, resumed = Losses(), Losses()
     module = distillation(teacher_folder)
     saver = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=20, save_top_k=-1)
-    run = trainer(tmp_path, max_steps=40, callbacks=[straight, saver])
+    run = trainer(tmp_path, max_steps=40, callbacks=[straight, saver], enable_checkpointing=True)
     run.fit(module, data())
 
     torch.manual_seed(1234)  # another process would start with another global state
     again = distillation(teacher_folder)
-    rerun = trainer(tmp_path, max_steps=40, callbacks=[resumed], enable_checkpointing=False)
+    rerun = trainer(tmp_path, max_steps=40, callbacks=[resumed])
     rerun.fit(again, data(), ckpt_path=str(tmp_path / "step=20.ckpt"), weights_only=True)
 
     assert resumed.ids == straight.ids[20:]
-    assert resumed.losses == straight.losses[20:]
+    assert resumed.values == straight.values[20:]
     assert len({tuple(ids) for ids in straight.ids}) > 30
     expected, got = module.state_dict(), again.state_dict()
     assert expected.keys() == got.keys()
@@ -199,7 +177,7 @@ def test_a_guidance_scale_may_be_fixed(teacher_folder: Path, tmp_path: Path) -> 
     module = distillation(teacher_folder, guidance_scale=3.0)
     seen = []
     module.student.register_forward_hook(lambda _m, inputs, _out: seen.append(inputs[2].guidance_scale))
-    trainer(tmp_path, max_steps=1, enable_checkpointing=False).fit(module, data())
+    trainer(tmp_path, max_steps=1).fit(module, data())
     assert torch.equal(seen[0], torch.full((4,), 3.0))
 
 
@@ -208,11 +186,10 @@ def test_students_of_every_prediction_type_survive_export(
     prediction_type: str, teacher_folder: Path, tmp_path: Path
 ) -> None:
     module = distillation(teacher_folder, prediction_type=prediction_type)
-    trainer(tmp_path, max_steps=2, enable_checkpointing=False).fit(module, data())
+    trainer(tmp_path, max_steps=2).fit(module, data())
     module.pipeline().save_pretrained(tmp_path / "student")
     loaded = TextToAudioPipeline.from_pretrained(tmp_path / "student").denoiser
-    z_t, conditioning = step_inputs(module, 2)
-    t = torch.tensor([1000.0, 300.0])
+    z_t, t, conditioning = inputs(module)
     torch.testing.assert_close(loaded(z_t, t, conditioning), module.average.module(z_t, t, conditioning))
     raw = loaded.predict(z_t, t, conditioning)
     assert torch.equal(raw, loaded(z_t, t, conditioning)) == (prediction_type == "sample")
@@ -229,3 +206,156 @@ def test_wrong_settings_are_named(teacher_folder: Path) -> None:
         distillation(teacher_folder, prediction_type="epsilon")
     with pytest.raises(ValueError, match="num_steps of at least 2"):
         distillation(teacher_folder, num_steps=1)
+    with pytest.raises(ValueError, match=r"together at most 1, got 0\.6 and 0\.5"):
+        distillation(teacher_folder, top_share=0.6, trajectory_share=0.5)
+    with pytest.raises(ValueError, match="teacher_steps of at least 1, got 0"):
+        distillation(teacher_folder, trajectory_share=0.1, teacher_steps=0)
+    with pytest.raises(ValueError, match="caption_dropout"):
+        distillation(teacher_folder, caption_dropout=1.0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [((2, 9, 2), [2, 2, 4, 4, 8, 8, 9, 9]), ((9, 2, 3), [9, 9, 9, 4, 4, 4, 2, 2])]
+)
+def test_the_number_of_steps_follows_the_optimizer_step(
+    steps: tuple[int, int, int], expected: list[int], teacher_folder: Path, tmp_path: Path
+) -> None:
+    outputs = Outputs()
+    module = distillation(
+        teacher_folder, losses={"latent": outputs}, num_steps=DoublingSteps(*steps), teacher_steps=0, grid=KarrasGrid()
+    )
+    trainer(tmp_path, max_steps=8, limit_val_batches=1, val_check_interval=2).fit(module, data())
+    training = [out for out in outputs.seen if out.student_latent.requires_grad]
+    validation = [out for out in outputs.seen if not out.student_latent.requires_grad]
+    assert [module.num_steps(step) for step in range(8)] == expected
+    for out, number in zip(training, expected, strict=True):
+        times = KarrasGrid()(module.schedule, number).float()
+        index = (out.t[:, None] == times).nonzero()[:, 1]
+        assert len(index) == 4  # all of them are times of the grid
+        assert torch.equal(out.s, times[index + 1])
+    assert len(validation) == 4
+    assert all(torch.equal(out.t, validation[0].t) for out in validation)  # curves that can be compared
+    assert torch.isin(validation[0].t, KarrasGrid()(module.schedule, steps[1]).float()).all()
+
+
+def test_a_share_of_the_examples_is_at_the_top(teacher_folder: Path, tmp_path: Path) -> None:
+    module = in_training(distillation(teacher_folder, num_steps=100, top_share=0.3, trajectory_share=0.2), tmp_path)
+
+    def share() -> tuple[float, float]:
+        t, s, whole = zip(*(module.draw_times(100, randomness(k)) for k in range(20)), strict=True)
+        assert all(
+            torch.equal(rows, (times == 0).nonzero()[:, 0]) or (times == 0).sum() > len(rows)
+            for rows, times in zip(whole, s, strict=True)
+        )
+        return float((torch.cat(t) == 1000).float().mean()), sum(map(len, whole)) / 2000
+
+    assert share() == pytest.approx((0.5 + 0.5 / 100, 0.2), abs=0.03)
+    module.trainer.training = False
+    assert share() == pytest.approx((0.01, 0), abs=0.01)
+
+
+@pytest.mark.parametrize("solver", [DDIM(), Heun()])
+def test_the_target_of_a_trajectory_is_where_the_teacher_ends(
+    solver: Any, teacher_folder: Path, tmp_path: Path
+) -> None:
+    outputs = Outputs()
+    module = distillation(
+        teacher_folder,
+        losses={"latent": outputs},
+        trajectory_share=1.0,
+        teacher_steps=3,
+        solver=solver,
+        guidance_scale=3.0,
+    )
+    queries = asked(module.frozen.teacher)
+    target = asked(module.target.module)
+    in_training(module, tmp_path).loss(batch(4), randomness())
+    assert queries == [4] * 3 * solver.queries_per_step
+    assert target == []
+    [out] = outputs.seen
+    assert torch.equal(out.t, torch.full((4,), 1000.0))
+    assert torch.equal(out.s, torch.zeros(4))
+
+    again = randomness()  # the same draws, in the same order
+    module.latents(batch(4), again)
+    epsilon = again.normal_like(out.target_latent)
+    teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
+    teacher.set_progress_bar_config(disable=True)
+    expected, _ = teacher.sample(batch(4).captions, 3.0, 3, solver, latents=epsilon)
+    torch.testing.assert_close(out.target_latent, expected)
+    # The student is asked at the noise that this trajectory starts from.
+    asked_at = module.student(
+        module.schedule.prior(epsilon), out.t, Conditioning(module.embed(batch(4)), out.guidance_scale)
+    )
+    torch.testing.assert_close(out.student_latent, asked_at)
+
+
+def test_only_some_examples_follow_a_whole_trajectory(teacher_folder: Path, tmp_path: Path) -> None:
+    outputs = Outputs()
+    module = distillation(
+        teacher_folder, losses={"latent": outputs}, trajectory_share=0.5, teacher_steps=3, num_steps=50
+    )
+    queries, target = asked(module.frozen.teacher), asked(module.target.module)
+    in_training(module, tmp_path).loss(batch(16), randomness())
+    [out] = outputs.seen
+    whole = int((out.t - out.s == 1000).sum())
+    assert 0 < whole < 16
+    noisy = int((out.s > 0).sum())
+    assert queries == [whole] * 6 + [noisy] * 2  # Heun's three steps, and one
+    assert target == [noisy]
+    ended = out.s == 0
+    assert torch.equal(out.target_latent[ended], out.clean_latent[ended])
+
+
+def test_the_gap_to_the_teacher(teacher_folder: Path, tmp_path: Path) -> None:
+    module = distillation(teacher_folder, teacher_steps=4, solver=DDIM())
+    figures = [trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)[0] for _ in range(2)]
+    assert figures[0] == figures[1]
+    assert 0 < figures[0]["val/teacher_gap"] < 10
+    queries = asked(module.frozen.teacher)
+    for error, gap in ((0.0, 0.0), (-1.0, 1.0), (0.5, 0.5)):
+
+        def student(
+            z_t: torch.Tensor, t: torch.Tensor, conditioning: Conditioning, error: float = error
+        ) -> torch.Tensor:
+            assert torch.equal(t, torch.full((4,), 1000.0))
+            epsilon = z_t / module.schedule.sigma(t)[:, None, None, None]
+            return (1 + error) * module.teacher_latent(epsilon, conditioning)
+
+        module.average.module.forward = student
+        in_training(module, tmp_path).trainer.training = False
+        with torch.no_grad():
+            measured = module.teacher_gap(batch(4), randomness())
+        assert float(measured) == pytest.approx(gap, abs=1e-4)
+    assert queries == [4] * 4 * 2 * 3
+
+
+def test_no_teacher_steps_no_gap(teacher_folder: Path, tmp_path: Path) -> None:
+    module = distillation(teacher_folder, teacher_steps=0)
+    [figures] = trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)
+    assert "val/teacher_gap" not in figures
+    assert "val/loss" in figures
+
+
+def test_validation_shows_losses_by_time(teacher_folder: Path, tmp_path: Path) -> None:
+    module = distillation(teacher_folder, num_steps=2)
+    [figures] = trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)
+    by_time = {name: value for name, value in figures.items() if "_t/" in name}
+    assert by_time.keys() == {"val/loss/latent_t/1000", "val/loss/latent_t/0250-0500"}
+    # The mean of all lies between those of the two times there are.
+    assert min(by_time.values()) < figures["val/loss/latent"] < max(by_time.values())
+
+
+def test_dropped_captions_teach_the_unguided_answer_to_no_caption(teacher_folder: Path, tmp_path: Path) -> None:
+    module = in_training(distillation(teacher_folder, caption_dropout=0.25), tmp_path)
+    rain = Batch(["rain on a roof"] * 50, [""] * 50)
+    masks = [module.embed(rain, randomness(k)).mask for k in range(20)]
+    dropped = torch.cat([mask.sum(1) == 1 for mask in masks])  # only the end is left
+    assert float(dropped.float().mean()) == pytest.approx(0.25, abs=0.05)
+    # Whatever w, guidance from no caption to no caption is no guidance.
+    z_t, t, _ = inputs(module)
+    empty = module.embed(Batch([""] * 2, [""] * 2))
+    guided = module.frozen.teacher(z_t, t, Conditioning(empty, torch.tensor([0.0, 5.0])))
+    torch.testing.assert_close(guided, module.frozen.teacher.denoiser(z_t, t, Conditioning(empty)))
+    module.trainer.training = False
+    assert (module.embed(rain, randomness()).mask.sum(1) > 1).all()

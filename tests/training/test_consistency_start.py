@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from consistency_tta.contracts import Batch, Conditioning
+from consistency_tta.contracts import Conditioning
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.toys import toy_parts
-from tests.training.runs import data, distillation, trainer
+from tests.training.runs import asked, batch, data, distillation, guidance, in_training, inputs, randomness, trainer
+
+
+def stage_1(teacher_folder: Path, folder: Path, guidance_range: tuple[float, float], w_matters: float = 0.0) -> Path:
+    """The folder of a teacher that needs one query, and answers conditionally at every w, or differently at each."""
+    parts = guidance(teacher_folder, guidance_scale=guidance_range).pipeline()
+    torch.nn.init.normal_(parts.unet.class_embedding.linear_2.weight, std=w_matters)
+    parts.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture
@@ -21,12 +28,6 @@ def stage_2(teacher_folder: Path, tmp_path: Path) -> Path:
     trainer(tmp_path, max_steps=3).fit(module, data())
     module.pipeline().save_pretrained(tmp_path / "stage_2")
     return tmp_path / "stage_2"
-
-
-def inputs(module: Any) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
-    torch.manual_seed(1)
-    text = module.embed(Batch(["a tone"] * 2, [""] * 2))
-    return torch.randn(2, 4, 8, 4), torch.tensor([1000.0, 300.0]), Conditioning(text, torch.tensor([1.0, 5.0]))
 
 
 def test_a_later_stage_starts_at_the_earlier_student(stage_2: Path, teacher_folder: Path) -> None:
@@ -68,3 +69,62 @@ def test_a_folder_without_a_network_is_refused(teacher_folder: Path, tmp_path: P
     TextToAudioPipeline(mel=parts["mel"], vae=parts["vae"]).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="lacks unet, scheduler"):
         distillation(teacher_folder, student=str(tmp_path))
+
+
+@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
+def test_a_stage_1_folder_is_a_start(prediction_type: str, teacher_folder: Path, tmp_path: Path) -> None:
+    """Of its own prediction type, or of the paper's student, which reads the very weights as an output of z_0."""
+    folder = stage_1(teacher_folder, tmp_path, (0.0, 6.0), w_matters=1.0)
+    module = distillation(teacher_folder, student=str(folder), prediction_type=prediction_type)
+    z_t, t, conditioning = inputs(module)
+    started = TextToAudioPipeline.from_pretrained(folder).denoiser
+    raw = module.student.predict(z_t, t, conditioning)
+    assert torch.equal(raw, started.predict(z_t, t, conditioning))
+    assert torch.equal(module.student(z_t, t, conditioning), raw) == (prediction_type == "sample")
+    other = Conditioning(conditioning.text, conditioning.guidance_scale - 2)
+    assert not torch.allclose(module.student(z_t, t, other), module.student(z_t, t, conditioning), atol=1e-3)
+    assert module.pipeline().config["distilled"]
+    with pytest.raises(ValueError, match="puts out v_prediction, so its weights are no start for a student of epsilon"):
+        distillation(teacher_folder, student=str(folder), prediction_type="epsilon")
+
+
+def test_a_stage_1_teacher_gives_what_guidance_gives_at_half_the_queries(teacher_folder: Path, tmp_path: Path) -> None:
+    """An untrained one is exact at w = 1, where the guided answer is the conditional one."""
+    one_query = stage_1(teacher_folder, tmp_path, (0.0, 6.0))
+    made = {}
+    for folder in (teacher_folder, one_query):
+        module = distillation(folder, guidance_scale=1.0, trajectory_share=0.3, teacher_steps=3)
+        rows = asked(module.frozen.teacher.unet if folder == one_query else module.frozen.teacher.denoiser.unet)
+        loss = in_training(module, tmp_path).loss(batch(16), randomness())
+        gap = module.teacher_gap(batch(4), randomness())
+        made[folder] = float(loss), float(gap), sum(rows)
+    assert made[one_query][:2] == pytest.approx(made[teacher_folder][:2], rel=1e-3)
+    assert 2 * made[one_query][2] == made[teacher_folder][2]
+
+
+def test_a_stage_1_teacher_is_told_the_guidance_scale_and_stays_what_it_is(
+    teacher_folder: Path, tmp_path: Path
+) -> None:
+    folder = stage_1(teacher_folder, tmp_path, (1.0, 5.0), w_matters=1.0)
+    module = distillation(folder, guidance_scale=(1.0, 5.0))
+    told: list[torch.Tensor] = []
+    module.frozen.teacher.guidance_embedding.register_forward_pre_hook(lambda _module, args: told.append(args[0]))
+    trainer(tmp_path, max_steps=3).fit(module, data())
+    w = torch.cat(told)
+    assert w.min() >= 1
+    assert w.max() <= 5
+    assert len(w.unique()) > 4
+    # Its student started as a copy, and has moved away from it.
+    z_t, t, conditioning = inputs(module)
+    expected = TextToAudioPipeline.from_pretrained(folder).denoiser(z_t, t, conditioning)
+    assert torch.equal(module.frozen.teacher(z_t, t, conditioning), expected)
+    assert not torch.allclose(module.student(z_t, t, conditioning), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="has learnt guidance scales from 1 to 5, but guidance_scale asks for 0 to 6"):
+        distillation(folder)
+
+
+def test_a_student_is_no_teacher(stage_2: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected a diffusion teacher, but .* is a one-query student"):
+        distillation(stage_2)
+    with pytest.raises(ValueError, match=r"expected a diffusion teacher, but .* is a one-query student"):
+        guidance(stage_2)

@@ -8,30 +8,15 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from lightning.pytorch import Trainer
 
 from consistency_tta.components.text import ByteTextEncoder
 from consistency_tta.contracts import Batch, Conditioning
 from consistency_tta.datamodules.synthetic import KINDS
 from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import LatentDiffusion
 from consistency_tta.training.diffusion import stable_diffusion_scheduler
-from consistency_tta.training.randomness import BatchRandomness
 from tests.toys import TEXT, UNET, toy_parts
-from tests.training.runs import Losses, batch, data, diffusion, trainer
-
-
-def randomness(batch_idx: int = 0) -> BatchRandomness:
-    return BatchRandomness(0, 0, batch_idx, torch.device("cpu"))
-
-
-def in_training(module: LatentDiffusion, folder: Path) -> LatentDiffusion:
-    """The module as it is inside a training step, without one."""
-    module.trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=folder)
-    module.trainer.training = True
-    module.log_losses = lambda losses, batch_size: None  # type: ignore[method-assign]
-    return module
+from tests.training.runs import Losses, batch, data, diffusion, in_training, randomness, trainer
 
 
 @pytest.mark.parametrize("prediction_type", ["v_prediction", "epsilon"])

@@ -8,12 +8,7 @@ import torch
 
 from consistency_tta.contracts import Batch, TextEmbedding
 from consistency_tta.training.latents import text_rows
-from consistency_tta.training.randomness import BatchRandomness
-from tests.training.runs import batch, distillation
-
-
-def randomness() -> BatchRandomness:
-    return BatchRandomness(0, 0, 0, torch.device("cpu"))
+from tests.training.runs import batch, distillation, randomness
 
 
 def test_moments_stand_for_the_waveform_they_were_made_of(teacher_folder: Path) -> None:
