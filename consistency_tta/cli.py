@@ -17,6 +17,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from consistency_tta import __version__
+from consistency_tta.convert import convert
 from consistency_tta.datamodules.check import data_check
 from consistency_tta.encode import encode
 from consistency_tta.export import class_of_checkpoint, export
@@ -28,14 +29,19 @@ from consistency_tta.training.base import TrainingModule
 COMMANDS: dict[str, Callable[..., Any]] = {
     "generate": generate,
     "export": export,
+    "convert": convert,
     "encode": encode,
     "data-check": data_check,
 }
 
-#: The argument that is given without its name.
-POSITIONAL: dict[str, tuple[str, dict[str, Any]]] = {
-    "generate": ("captions", {"nargs": "+", "help": "texts; a path that ends in .txt stands for its lines"}),
-    "export": ("checkpoint", {"type": Path, "help": "a .ckpt file that `consistency-tta fit` wrote"}),
+#: The arguments that are given without their names.
+POSITIONAL: dict[str, dict[str, dict[str, Any]]] = {
+    "generate": {"captions": {"nargs": "+", "help": "texts; a path that ends in .txt stands for its lines"}},
+    "export": {"checkpoint": {"type": Path, "help": "a .ckpt file that `consistency-tta fit` wrote"}},
+    "convert": {
+        "source": {"choices": ["tango", "audioldm", "consistencytta"], "help": "whose checkpoint it is"},
+        "checkpoints": {"nargs": "+", "type": Path, "help": "its files, or folders of them; see docs/convert.md"},
+    },
 }
 
 
@@ -100,11 +106,11 @@ def run(name: str, args: list[str]) -> Any:
     """Run one of this project's own subcommands."""
     function = COMMANDS[name]
     parser = Parser(prog=f"consistency-tta {name}", description=(function.__doc__ or "").split("\n")[0])
-    positional, options = POSITIONAL.get(name, (None, {}))
-    if positional:
-        parser.add_argument(positional, **options)
+    positional = POSITIONAL.get(name, {})
+    for argument, options in positional.items():
+        parser.add_argument(argument, **options)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="a YAML file with the options below")
-    parser.add_function_arguments(function, skip={positional} if positional else None)
+    parser.add_function_arguments(function, skip=set(positional) or None)
     with one_line_errors():
         settings = parser.instantiate(parser.parse_args(args))
         return function(**{key: value for key, value in settings.items() if key != "config"})

@@ -23,7 +23,7 @@ ORDER: list[set[str]] = [
     # The package itself offers the pipeline under its own name, and imports it when that is asked for, not before.
     {""},
     {"training", "encode", "generate", "metrics", "teacher_samples"},
-    {"export"},
+    {"export", "convert"},
     {"losses", "datamodules"},
     {"cli"},
     {"__main__"},

@@ -1,0 +1,5 @@
+"""Published checkpoints to model folders."""
+
+from consistency_tta.convert.command import convert
+
+__all__ = ["convert"]
