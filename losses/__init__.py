@@ -1,7 +1,14 @@
 """Loss plugins, imported as ``consistency_tta.losses``."""
 
-from consistency_tta.losses.consistency import LatentL2Loss, LatentPseudoHuberLoss
+from consistency_tta.losses.consistency import LatentHuberLoss, LatentL2Loss, LatentPseudoHuberLoss
 from consistency_tta.losses.mel import MelL1Loss, MelL2Loss
 from consistency_tta.losses.stft import MultiResolutionSTFTLoss
 
-__all__ = ["LatentL2Loss", "LatentPseudoHuberLoss", "MelL1Loss", "MelL2Loss", "MultiResolutionSTFTLoss"]
+__all__ = [
+    "LatentHuberLoss",
+    "LatentL2Loss",
+    "LatentPseudoHuberLoss",
+    "MelL1Loss",
+    "MelL2Loss",
+    "MultiResolutionSTFTLoss",
+]

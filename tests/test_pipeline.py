@@ -140,6 +140,31 @@ def test_a_student_is_asked_once_or_as_often_as_told() -> None:
         pipeline("a dog", num_inference_steps=0)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_student_may_be_guided_from_outside_at_twice_the_queries(steps: int) -> None:
+    pipeline, noise = student(), torch.randn(1, 4, 8, 4)
+
+    def latent(prompt: str, external: float) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return pipeline.sample(
+            prompt, 1.5, steps, latents=noise, generator=generator, external_guidance_scale=external
+        )[0]
+
+    sizes = asked(pipeline)
+    made = pipeline("a dog", 1.5, steps, latents=noise, external_guidance_scale=2.0)
+    assert made.queries == 2 * steps
+    assert sizes == [2] * steps
+    torch.testing.assert_close(latent("", 2.0), latent("", 1.0))  # from no caption to no caption
+    if steps == 1:
+        conditional, nothing = latent("a dog", 1.0), latent("", 1.0)
+        torch.testing.assert_close(latent("a dog", 2.0), nothing + 2 * (conditional - nothing), rtol=1e-4, atol=1e-5)
+
+
+def test_all_guidance_of_a_plain_teacher_is_from_outside(teacher: TextToAudioPipeline) -> None:
+    with pytest.raises(ValueError, match="give guidance_scale=2 and leave external_guidance_scale at 1"):
+        teacher("a dog", 1.0, 2, external_guidance_scale=2.0)
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 def test_sounds_with_their_own_generators_do_not_depend_on_the_batch(steps: int) -> None:
     pipeline = student()

@@ -3,7 +3,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from consistency_tta.contracts import Conditioning, TextEmbedding
-from consistency_tta.diffusion.denoise import PARAMETRISATIONS, CFGDenoiser, parametrisation
+from consistency_tta.diffusion.denoise import PARAMETRISATIONS, CFGDenoiser, parametrisation, same_length
 from consistency_tta.diffusion.noise import expand
 from tests.diffusion.outputs import output_for
 
@@ -82,6 +82,23 @@ def test_a_fixed_scale_replaces_the_conditioning(teacher, noise, conditioning):
     expected = free(noise, t, Conditioning(conditioning.text, torch.full((3,), 2.5)))
     assert torch.equal(fixed(noise, t, Conditioning(conditioning.text, torch.zeros(3))), expected)
     assert torch.equal(fixed(noise, t, conditioning), expected)
+
+
+def test_guidance_on_top_of_learnt_guidance_hands_its_scale_on(teacher, noise, conditioning):
+    t, learnt = torch.tensor([10, 300, 1000]), torch.tensor([0.5, 2.0, 4.0])
+    CFGDenoiser(teacher, empty_prompt(0.0), guidance_scale=2.5)(noise, t, Conditioning(conditioning.text, learnt))
+    [(_, _, asked)] = teacher.queries
+    assert torch.equal(asked.guidance_scale, torch.cat([learnt, learnt]))
+
+
+def test_texts_of_several_lengths_are_padded_to_the_longest():
+    texts = [TextEmbedding(torch.randn(rows, n, 2), torch.ones(rows, n).bool()) for rows, n in ((1, 2), (3, 5), (2, 1))]
+    for text, padded in zip(texts, same_length(*texts), strict=True):
+        tokens = text.mask.shape[1]
+        assert padded.embedding.shape == (len(text.mask), 5, 2)
+        assert torch.equal(padded.embedding[:, :tokens], text.embedding)
+        assert padded.mask.dtype == torch.bool
+        assert padded.mask.sum(1).tolist() == [tokens] * len(text.mask)
 
 
 def test_guidance_of_equal_variances_moves_the_mean_exactly(teacher, noise, conditioning):

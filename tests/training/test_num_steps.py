@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from consistency_tta.cli import main
+from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import DoublingSteps
+from tests.toys import NUM_SAMPLES
 
 
 @pytest.mark.parametrize(
@@ -29,3 +34,18 @@ def test_impossible_numbers_are_named() -> None:
         DoublingSteps(8, 1, 10)
     with pytest.raises(ValueError, match="every 1 optimizer step or more, got every=0"):
         DoublingSteps(2, 8, 0)
+
+
+def test_it_is_three_numbers_of_a_configuration(teacher_folder: Path, tmp_path: Path) -> None:
+    arguments = ["fit", "--model", "ConsistencyDistillation", "--model.teacher", str(teacher_folder)]
+    arguments += ["--model.losses", "{latent: {class_path: LatentHuberLoss}}"]
+    arguments += ["--model.num_steps", "{start: 2, end: 8, every: 1}", "--model.top_share", "0.5"]
+    arguments += ["--data", "SyntheticDataModule", "--data.num_samples", str(NUM_SAMPLES), "--data.num_clips", "4"]
+    arguments += ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "0", "--trainer.accelerator", "cpu"]
+    arguments += ["--trainer.default_root_dir", str(tmp_path), "--trainer.logger", "false"]
+    module = main(arguments).model
+    assert module.num_steps == DoublingSteps(2, 8, 1)
+    assert set(module.times) == {2, 4, 8}
+    [checkpoint] = tmp_path.rglob("*.ckpt")
+    main(["export", str(checkpoint), "--output", str(tmp_path / "exported")])
+    assert TextToAudioPipeline.from_pretrained(tmp_path / "exported").config["distilled"]
