@@ -128,16 +128,7 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """Estimate z_0.
-
-        Args:
-            z_t: (B, C, T, F).
-            t: (B,), each in (0, num_train_timesteps].
-            conditioning: for B examples.
-
-        Returns:
-            (B, C, T, F).
-        """
+        """Estimate z_0 (B, C, T, F) from z_t (B, C, T, F), t (B,) in (0, num_train_timesteps], and B conditions."""
 
 
 class Solver(nn.Module, ABC):
@@ -148,16 +139,9 @@ class Solver(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, denoiser: Denoiser, z_t: Tensor, t: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
-        """Step from t to s.
+        """Step from z_t to z_s, both (B, C, T, F), for t > s >= 0 (B,) and B conditions.
 
-        Args:
-            denoiser: its ``schedule`` gives alpha and sigma.
-            z_t: (B, C, T, F).
-            t, s: (B,), t > s >= 0.
-            conditioning: for B examples.
-
-        Returns:
-            z_s (B, C, T, F).
+        The denoiser's ``schedule`` gives alpha and sigma.
         """
 
 
@@ -198,6 +182,24 @@ class Decoder(Protocol):
 
     def waveform_to_mel(self, waveform: Tensor) -> Tensor:
         """Waveform (B, samples) -> mel (B, frames, bins)."""
+
+
+class AudioTextEncoder(nn.Module, ABC):
+    """Sounds and captions as unit vectors of one space, near where they belong together, such as CLAP; frozen.
+
+    Attributes:
+        sample_rate: of the waveforms it is given, in Hz.
+    """
+
+    sample_rate: int
+
+    @abstractmethod
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        """Waveform (B, samples) at ``sample_rate`` -> unit vectors (B, D), differentiable in the waveform."""
+
+    @abstractmethod
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        """B captions -> unit vectors (B, D)."""
 
 
 class AudioOutput(ABC):

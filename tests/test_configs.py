@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from consistency_tta.cli import main
+from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.networks import hifigan, unet
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.toys import TEXT, toy_parts
@@ -50,6 +51,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ESC50", str(folder))
     monkeypatch.setenv("ESC10", str(folder))
+    monkeypatch.setenv("ESC10", str(folder))
     monkeypatch.setenv("AUDIOCAPS", str(folder))
     return folder
 
@@ -68,6 +70,16 @@ def test_the_tiny_recipes_run_one_after_another_and_the_student_speaks(clips: Pa
     files = main(["generate", "a dog barks", "--model", student, "--num_samples", "2", "--output", "out"])
     assert [soundfile.info(file).frames for file in files] == [32 * 160] * 2
     assert list((tmp_path / "runs/tiny/consistency").rglob("sounds/*.wav"))
+
+
+def test_the_tiny_clap_recipe_runs_and_its_folder_loads(clips: Path, tmp_path: Path) -> None:
+    small = ["--model.clap.init_args.channels", "8", "--model.clap.init_args.text_width", "16"]
+    fit("tiny/clap.yaml", *small, "--data.batch_size", "2", "--trainer.val_check_interval", "2")
+    encoder = TransformersClap(tmp_path / "runs/tiny/clap/model")
+    similarity = encoder.embed_audio(torch.randn(2, 16000)) @ encoder.embed_text(["noise", "a dog"]).T
+    assert similarity.shape == (2, 2)
+    assert similarity.abs().max() <= 1.001
+    assert list((tmp_path / "runs/tiny/clap").rglob("last.ckpt"))
 
 
 @pytest.fixture

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
-from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+from transformers import (
+    ByT5Tokenizer,
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapModel,
+    SpeechT5HifiGan,
+    SpeechT5HifiGanConfig,
+)
+
+from consistency_tta.components.clap import Clap
 
 
 def autoencoder(
@@ -115,3 +124,94 @@ def hifigan(
             normalize_before=False,
         )
     )
+
+
+def clap(
+    sample_rate: int = 16000,
+    max_seconds: int = 5,
+    n_mels: int = 64,
+    n_fft: int = 1024,
+    hop_length: int = 320,
+    f_min: float = 50.0,
+    f_max: float = 8000.0,
+    channels: int = 32,
+    depths: list[int] = [2, 2, 2],  # noqa: B006  # read only
+    heads: list[int] = [2, 4, 8],  # noqa: B006  # read only
+    text_width: int = 128,
+    text_layers: int = 3,
+    text_heads: int = 4,
+    max_length: int = 256,
+    embedding_width: int = 128,
+    dropout: float = 0.1,
+) -> Clap:
+    """A CLAP of 1.1 million parameters for a few hundred recordings: a Swin transformer, and a BERT over bytes.
+
+    Unlike the other functions' defaults these are not the full-size model's, which nobody here would train.
+
+    Args:
+        sample_rate: in Hz.
+        max_seconds: of sound that is heard; longer clips are cut.
+        n_mels: mel bins; the network sees a square of 2 n_mels, and so up to 4 n_mels frames.
+        n_fft: window length in samples.
+        hop_length: samples between frames.
+        f_min: lowest frequency in Hz.
+        f_max: highest frequency in Hz.
+        channels: width of the first level; each level doubles it and halves the picture.
+        depths: layers of each level.
+        heads: attention heads of each level.
+        text_width: of the text network.
+        text_layers: of the text network.
+        text_heads: of the text network.
+        max_length: bytes after which captions are cut.
+        embedding_width: D.
+        dropout: in both networks, and of whole layers in the audio network.
+
+    Raises:
+        ValueError: if the sound has more frames than the picture, or ``depths`` and ``heads`` differ in length.
+    """
+    frames = 1 + max_seconds * sample_rate // hop_length
+    if frames > 4 * n_mels:
+        raise ValueError(
+            f"expected at most 4 n_mels = {4 * n_mels} frames, got {frames} of {max_seconds} s at {sample_rate} Hz: "
+            "set a longer hop_length or fewer max_seconds"
+        )
+    if len(depths) != len(heads):
+        raise ValueError(f"expected one entry of heads for each of the {len(depths)} depths, got {len(heads)}")
+    # No sentinel tokens: 256 bytes and 3 special tokens.
+    tokenizer = ByT5Tokenizer(extra_ids=0, model_max_length=max_length)
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": text_width,
+        "intermediate_size": 2 * text_width,
+        "num_hidden_layers": text_layers,
+        "num_attention_heads": text_heads,
+        "max_position_embeddings": max_length + tokenizer.pad_token_id + 1,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+    }
+    audio = {
+        "num_mel_bins": n_mels,
+        "spec_size": 2 * n_mels,
+        "patch_embeds_hidden_size": channels,
+        "hidden_size": channels * 2 ** (len(depths) - 1),
+        "depths": depths,
+        "num_attention_heads": heads,
+        "hidden_dropout_prob": dropout,
+        "drop_path_rate": dropout,
+    }
+    model = ClapModel(ClapConfig(text_config=text, audio_config=audio, projection_dim=embedding_width))
+    extractor = ClapFeatureExtractor(
+        feature_size=n_mels,
+        sampling_rate=sample_rate,
+        hop_length=hop_length,
+        max_length_s=max_seconds,
+        fft_window_size=n_fft,
+        frequency_min=f_min,
+        frequency_max=f_max,
+        truncation="rand_trunc",
+        padding="repeatpad",
+    )
+    return Clap(model, tokenizer, extractor)

@@ -3,6 +3,7 @@
 from consistency_tta.training.autoencoder import AutoencoderTraining
 from consistency_tta.training.callbacks import ExportFolder, LogSounds
 from consistency_tta.training.consistency import ConsistencyDistillation
+from consistency_tta.training.contrastive import ContrastiveTraining
 from consistency_tta.training.diffusion import LatentDiffusion
 from consistency_tta.training.guidance import GuidanceDistillation
 from consistency_tta.training.num_steps import DoublingSteps
@@ -11,6 +12,7 @@ from consistency_tta.training.vocoder import VocoderTraining
 __all__ = [
     "AutoencoderTraining",
     "ConsistencyDistillation",
+    "ContrastiveTraining",
     "DoublingSteps",
     "ExportFolder",
     "GuidanceDistillation",

@@ -1,0 +1,190 @@
+"""CLAP: sounds and captions as vectors of one space.
+
+Source: Wu et al., "Large-Scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption
+Augmentation", 2023, https://arxiv.org/abs/2211.06687. The networks are those of ``transformers.ClapModel``; its feature
+extractor works in numpy, crops at random and has no gradient, hence :class:`ClapFrontEnd`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
+
+from consistency_tta.contracts import AudioTextEncoder
+
+
+class ClapFrontEnd(nn.Module):
+    """``transformers.ClapFeatureExtractor`` in torch: differentiable, on any device, and with nothing random.
+
+    A waveform that is too long is cut at its end, where datamodules put the silence behind a short recording; the
+    extractor would take a random part. A short one is lengthened as the extractor does.
+
+    Args:
+        extractor: whose settings to follow.
+
+    Raises:
+        ValueError: if the extractor stacks four spectrograms (``truncation="fusion"``).
+    """
+
+    filters: Tensor
+
+    def __init__(self, extractor: ClapFeatureExtractor) -> None:
+        super().__init__()
+        if extractor.truncation != "rand_trunc":
+            raise ValueError(
+                f"expected a CLAP with truncation 'rand_trunc', got {extractor.truncation!r}: take one without feature "
+                "fusion, such as laion/clap-htsat-unfused"
+            )
+        self.sample_rate: int = extractor.sampling_rate
+        self.n_fft: int = extractor.fft_window_size
+        self.hop_length: int = extractor.hop_length
+        self.max_samples = int(extractor.nb_max_samples)
+        self.padding: str = extractor.padding
+        filters = torch.as_tensor(extractor.mel_filters_slaney, dtype=torch.float32)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def fit_length(self, waveform: Tensor) -> Tensor:
+        """(B, samples) -> (B, max_samples), cut or lengthened by repetition, silence or both."""
+        whole = self.max_samples // waveform.shape[1]
+        repeats = {"repeatpad": whole, "repeat": whole + 1, "pad": 1}[self.padding]
+        waveform = waveform.repeat(1, max(1, repeats))[:, : self.max_samples]
+        return F.pad(waveform, (0, self.max_samples - waveform.shape[1]))
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Log-mel spectrograms.
+
+        Args:
+            waveform: (B, samples) at ``sample_rate``, in [-1, 1].
+
+        Returns:
+            (B, 1, frames, bins) in dB, at least -100; frames = 1 + max_samples // hop_length.
+        """
+        if waveform.ndim != 2 or not waveform.shape[1]:
+            raise ValueError(f"expected a waveform (B, samples), got {tuple(waveform.shape)}")
+        # Beside a loud tone, float32's rounding errors would fill the silent bands up. Apple's GPUs have no float64.
+        exact = torch.float32 if waveform.device.type == "mps" else torch.float64
+        with torch.autocast(waveform.device.type, enabled=False):
+            window = torch.hann_window(self.n_fft, dtype=exact, device=waveform.device)
+            spectrum = torch.stft(
+                self.fit_length(waveform).to(exact), self.n_fft, self.hop_length, window=window, return_complex=True
+            )
+            power = spectrum.real.square() + spectrum.imag.square()
+            mel = power.transpose(1, 2) @ self.filters.to(exact)
+            return 10 * mel.clamp_min(1e-10).log10()[:, None].float()
+
+
+class Clap(nn.Module):
+    """A ``transformers.ClapModel`` with its tokenizer and front end; trainable.
+
+    Args:
+        model: the networks.
+        tokenizer: of the text network.
+        extractor: settings of the front end.
+    """
+
+    def __init__(self, model: ClapModel, tokenizer: PreTrainedTokenizerBase, extractor: ClapFeatureExtractor) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.extractor = extractor
+        self.front_end = ClapFrontEnd(extractor)
+        text = model.config.text_config
+        # Positions are counted from behind the padding's index.
+        self.max_length = min(tokenizer.model_max_length, text.max_position_embeddings - text.pad_token_id - 1)
+
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Log-mel spectrograms (B, 1, frames, bins) -> unit vectors (B, D) in float32."""
+        # Not get_audio_features, whose result has changed between versions of transformers.
+        hidden = self.model.audio_model(input_features=features).pooler_output
+        return F.normalize(self.model.audio_projection(hidden).float(), dim=-1)
+
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        """Waveform (B, samples) at the front end's rate -> unit vectors (B, D) in float32."""
+        return self.embed_features(self.front_end(waveform))
+
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        """B captions -> unit vectors (B, D) in float32."""
+        tokens = self.tokenizer(
+            list(captions), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+        ).to(self.model.device)
+        hidden = self.model.text_model(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+        return F.normalize(self.model.text_projection(hidden).float(), dim=-1)
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """The parts by name, as a ``diffusers.DiffusionPipeline`` has them; ``export --half`` asks for them."""
+        return {"model": self.model, "tokenizer": self.tokenizer, "feature_extractor": self.extractor}
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the folder that :class:`TransformersClap`, ``ClapModel`` and ``ClapProcessor`` load."""
+        for part in self.components.values():
+            part.save_pretrained(folder)
+
+
+def clap_folder(name: str) -> Path:
+    """The folder itself, or where a hub id's files were put when they were fetched; see :class:`TransformersClap`."""
+    folder = Path(name)
+    if not folder.exists() and name.count("/") == 1:
+        cached = try_to_load_from_cache(name, "config.json")
+        folder = Path(cached).parent if isinstance(cached, str) else folder
+    if not (folder / "config.json").exists():
+        fault = "has no config.json" if folder.exists() else "is neither a folder here nor a fetched model of the hub"
+        raise FileNotFoundError(
+            f"expected a CLAP, but {name} {fault}: train one with lightning_configs/tiny/clap.yaml, or fetch one with "
+            "`hf download laion/clap-htsat-unfused`"
+        )
+    kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    if kind != "clap":  # transformers would go on with random weights
+        raise ValueError(f"expected a model of type 'clap' in {name}, got {kind!r}")
+    return folder
+
+
+class TransformersClap(AudioTextEncoder):
+    """A frozen CLAP from a folder, or from a model of the Hugging Face hub that has been fetched.
+
+    It never waits for the hub: compute nodes often cannot reach it, and would find out after half a minute.
+
+    Its weights follow the owner to its device and are otherwise invisible: in no ``parameters()``, no ``state_dict()``,
+    and always in evaluation mode.
+
+    Args:
+        model: folder that ``ContrastiveTraining`` exported, or hub id such as ``laion/clap-htsat-unfused``.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it is not a CLAP, or one with feature fusion.
+    """
+
+    clap: Clap
+
+    def __init__(self, model: str | Path) -> None:
+        super().__init__()
+        folder = clap_folder(str(model))
+        clap = Clap(
+            ClapModel.from_pretrained(folder, dtype=torch.float32),
+            AutoTokenizer.from_pretrained(folder),
+            ClapFeatureExtractor.from_pretrained(folder),
+        )
+        # Not by attribute: that would register it.
+        self.__dict__["clap"] = clap.eval().requires_grad_(False)
+        self.sample_rate = clap.front_end.sample_rate
+
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        """See :class:`consistency_tta.contracts.AudioTextEncoder`."""
+        return self.clap.embed_audio(waveform)
+
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        """See :class:`consistency_tta.contracts.AudioTextEncoder`."""
+        return self.clap.embed_text(captions)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> TransformersClap:
+        self.clap._apply(fn, recurse)
+        return super()._apply(fn, recurse)

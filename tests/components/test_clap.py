@@ -1,0 +1,161 @@
+"""CLAP: the front end equals the library's, and a folder comes back as it was written, frozen and out of sight."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, ClapProcessor
+
+from consistency_tta.components.clap import Clap, ClapFrontEnd, TransformersClap
+from consistency_tta.components.networks import clap
+
+#: A CLAP of a few thousand parameters, which hears 1 s.
+SMALL: dict[str, Any] = {
+    "max_seconds": 1,
+    "n_mels": 32,
+    "hop_length": 160,
+    "channels": 8,
+    "depths": [1, 1],
+    "heads": [1, 2],
+    "text_width": 16,
+    "text_layers": 1,
+    "text_heads": 2,
+    "embedding_width": 16,
+}
+LAION: dict[str, Any] = {}
+TINY = {"sampling_rate": 16000, "hop_length": 320, "max_length_s": 5, "frequency_min": 50, "frequency_max": 8000}
+ODD = {"feature_size": 24, "sampling_rate": 22050, "hop_length": 300, "max_length_s": 2, "fft_window_size": 800}
+
+
+def extractor(**settings: Any) -> ClapFeatureExtractor:
+    return ClapFeatureExtractor(**({"truncation": "rand_trunc"} | settings))
+
+
+def waveform(samples: int, rate: int) -> np.ndarray:
+    """A loud tone that leaves most bins silent, and then noise."""
+    seconds = np.arange(samples) / rate
+    sound = 0.9 * np.sin(2 * np.pi * 440 * seconds)
+    sound[samples // 2 :] = 0.01 * np.random.default_rng(0).standard_normal(samples - samples // 2)
+    return sound.astype(np.float32)
+
+
+@pytest.mark.parametrize("settings", [LAION, TINY, ODD], ids=["laion", "tiny", "odd"])
+@pytest.mark.parametrize("share", [1.0, 0.43, 0.02])
+def test_the_front_end_is_that_of_transformers(settings: dict[str, Any], share: float) -> None:
+    reference = extractor(**settings)
+    sound = waveform(int(share * reference.nb_max_samples), reference.sampling_rate)
+    expected = reference(sound, sampling_rate=reference.sampling_rate, return_tensors="pt").input_features
+    torch.testing.assert_close(ClapFrontEnd(reference)(torch.from_numpy(sound)[None]), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("padding", ["repeat", "pad", "repeatpad"])
+def test_short_clips_are_lengthened_as_in_transformers(padding: str) -> None:
+    reference = extractor(**ODD, padding=padding)
+    sound = waveform(int(0.4 * reference.nb_max_samples), reference.sampling_rate)
+    expected = reference(sound, sampling_rate=reference.sampling_rate, return_tensors="pt").input_features
+    torch.testing.assert_close(ClapFrontEnd(reference)(torch.from_numpy(sound)[None]), expected, atol=1e-4, rtol=0)
+
+
+def test_a_long_clip_is_cut_at_its_end() -> None:
+    front_end = ClapFrontEnd(extractor(**ODD))
+    sound = 0.1 * torch.randn(2, front_end.max_samples + 999)
+    assert torch.equal(front_end(sound), front_end(sound[:, : front_end.max_samples]))
+
+
+def test_gradients_reach_the_waveform_and_are_right() -> None:
+    front_end = ClapFrontEnd(extractor(**ODD))
+    sound = (0.1 * torch.randn(1, 3000)).requires_grad_()
+    front_end(sound).mean().backward()
+    direction = torch.randn(1, 3000)
+    with torch.no_grad():
+        ahead, behind = (front_end(sound + sign * 1e-3 * direction).double().mean() for sign in (1, -1))
+    slope = float((ahead - behind) / 2e-3)
+    assert float((sound.grad * direction).sum()) == pytest.approx(slope, rel=2e-2)
+    silent = torch.zeros(1, 3000, requires_grad=True)
+    front_end(silent).mean().backward()
+    assert silent.grad.isfinite().all()
+
+
+def test_feature_fusion_and_wrong_shapes_are_named() -> None:
+    with pytest.raises(ValueError, match="'rand_trunc', got 'fusion': take one without"):
+        ClapFrontEnd(extractor(truncation="fusion"))
+    with pytest.raises(ValueError, match=r"waveform \(B, samples\), got \(5,\)"):
+        ClapFrontEnd(extractor())(torch.zeros(5))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = clap(**SMALL).eval()
+    made.save_pretrained(tmp_path / "clap")
+    return tmp_path / "clap"
+
+
+def test_embeddings_are_those_of_transformers(folder: Path) -> None:
+    encoder, model = TransformersClap(folder), ClapModel.from_pretrained(folder).eval()
+    captions, sounds = ["a dog barks", "rain"], 0.1 * torch.randn(2, 12000)
+    inputs = ClapProcessor.from_pretrained(folder)(
+        text=captions, audio=list(sounds.numpy()), sampling_rate=16000, return_tensors="pt", padding=True
+    )
+    inputs = {key: inputs[key] for key in ("input_ids", "attention_mask", "input_features")}
+    with torch.no_grad():
+        expected = model(**inputs)
+    torch.testing.assert_close(encoder.embed_text(captions), expected.text_embeds, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.embed_audio(sounds), expected.audio_embeds, atol=1e-5, rtol=0)
+    assert encoder.sample_rate == 16000
+    torch.testing.assert_close(encoder.embed_text(captions).norm(dim=1), torch.ones(2))
+
+
+def test_it_is_frozen_and_out_of_sight_but_lets_gradients_through(folder: Path) -> None:
+    owner = nn.Module()
+    owner.encoder = TransformersClap(folder)
+    owner.train()
+    assert not owner.state_dict()
+    assert not list(owner.parameters())
+    assert not any(module.training for module in owner.encoder.clap.modules())
+    sound = (0.1 * torch.randn(2, 12000)).requires_grad_()
+    owner.encoder.embed_audio(sound)[:, 0].sum().backward()
+    assert sound.grad.abs().max() > 0
+    assert all(p.grad is None and not p.requires_grad for p in owner.encoder.clap.parameters())
+    owner.to("meta")
+    assert owner.encoder.clap.model.device.type == "meta"
+    assert owner.encoder.clap.front_end.filters.is_meta
+
+
+def test_long_captions_are_cut_where_the_positions_end() -> None:
+    made = clap(**SMALL, max_length=8).eval()
+    whole = made.embed_text(["a dog barks and barks"])
+    assert torch.equal(whole, made.embed_text(["a dog barks"]))
+    assert not torch.allclose(whole, made.embed_text(["a cat meows"]))
+    assert made.max_length == 8
+
+
+def test_what_is_missing_is_said_at_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The hub is not switched off, and yet nobody asks where it is.
+    asked: list[Any] = []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *address, **_: asked.append(address) or [])
+    for name in ("runs/tiny/clap/model", "laion/clap-that-nobody-made"):
+        with pytest.raises(FileNotFoundError, match=f"expected a CLAP, but {name} is neither .* `hf download laion"):
+            TransformersClap(name)
+    with pytest.raises(FileNotFoundError, match=r"has no config\.json: train one"):
+        TransformersClap(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
+    with pytest.raises(ValueError, match=r"model of type 'clap' in .*, got 'bert'"):
+        TransformersClap(folder)
+    assert asked == []
+
+
+def test_a_folder_in_half_precision_is_computed_in_float32(folder: Path, tmp_path: Path) -> None:
+    made = TransformersClap(folder)
+    half = Clap(*made.clap.components.values())
+    half.components["model"].half()
+    half.save_pretrained(tmp_path / "half")
+    assert TransformersClap(tmp_path / "half").clap.model.dtype == torch.float32
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "half")) == 259

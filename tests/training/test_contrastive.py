@@ -1,0 +1,189 @@
+"""Training a CLAP: the loss, the augmentation, several processes, and what is exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+from transformers import ClapModel
+from transformers.models.clap.modeling_clap import contrastive_loss as transformers_loss
+
+from consistency_tta.components.clap import TransformersClap
+from consistency_tta.components.networks import clap
+from consistency_tta.contracts import Batch
+from consistency_tta.datamodules.synthetic import SyntheticDataModule
+from consistency_tta.training import ContrastiveTraining, ExportFolder, LogSounds
+from consistency_tta.training.base import Optimization
+from consistency_tta.training.contrastive import caption_keys, contrastive_loss
+from consistency_tta.training.randomness import BatchRandomness
+from tests.components.test_clap import SMALL
+from tests.training.runs import trainer
+
+ONE = torch.ones(())
+
+
+def module(**kwargs: Any) -> ContrastiveTraining:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"clap": clap(**SMALL), "optimization": Optimization(learning_rate=3e-3), "seed": 0}
+    return ContrastiveTraining(**(settings | kwargs))
+
+
+def sounds(batch_size: int = 8, num_clips: int = 48) -> SyntheticDataModule:
+    return SyntheticDataModule(
+        num_clips=num_clips, num_val_clips=8, num_samples=8000, batch_size=batch_size, val_batch_size=8
+    )
+
+
+def vectors(rows: int) -> tuple[Tensor, Tensor]:
+    return F.normalize(torch.randn(rows, 5), dim=1), F.normalize(torch.randn(rows, 5), dim=1)
+
+
+def test_with_different_captions_it_is_the_loss_of_transformers() -> None:
+    audio, text = vectors(6)
+    expected = (transformers_loss(3 * audio @ text.T) + transformers_loss(2 * text @ audio.T)) / 2
+    torch.testing.assert_close(contrastive_loss(audio, text, torch.arange(6), 3 * ONE, 2 * ONE), expected)
+
+
+def test_equal_captions_are_no_negatives_of_each_other() -> None:
+    keys = caption_keys(["rain", "a dog", "rain"])
+    assert keys.dtype == torch.int64
+    assert keys[0] == keys[2] != keys[1]
+    basis = torch.eye(2)
+    vector = basis[[0, 1, 0]]
+    # Found alike, the two clips of rain share their probability: log 2 is the best that can be.
+    torch.testing.assert_close(
+        contrastive_loss(vector, vector, keys, 50 * ONE, 50 * ONE), torch.tensor(2 * 2).log() / 3, atol=1e-6, rtol=0
+    )
+    apart = contrastive_loss(vector, basis[[0, 1, 1]], keys, 50 * ONE, 50 * ONE)
+    assert apart > 5
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    made = module(average_decay=0.9)
+    run = trainer(tmp_path, max_steps=40, limit_val_batches=1)
+    first = run.validate(made, sounds(), verbose=False)[0]
+    run.fit(made, sounds())
+    last = run.validate(made, sounds(), verbose=False)[0]
+    assert last["val/loss"] < 0.75 * first["val/loss"]
+    assert first["val/retrieval"] == 0.25  # one of four captions, by chance
+    assert last["val/retrieval"] >= 0.5
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_every_weight_is_trained_in_every_precision(precision: Any, tmp_path: Path) -> None:
+    """DistributedDataParallel stops at a weight that has no gradient."""
+    made = module()
+    before = {name: value.clone() for name, value in made.trained().named_parameters()}
+    run = trainer(tmp_path, max_steps=3, precision=precision, gradient_clip_val=1.0)
+    run.fit(made, sounds())
+    assert run.callback_metrics["train/loss"].isfinite()
+    for name, value in made.trained().named_parameters():
+        assert value.grad is not None, name
+        assert not torch.equal(value, before[name]), name
+
+
+def test_the_temperature_is_bounded(tmp_path: Path) -> None:
+    made = module()
+    with torch.no_grad():
+        made.average.module.model.logit_scale_a.fill_(20.0)
+    logged = trainer(tmp_path, limit_val_batches=1).validate(made, sounds(), verbose=False)[0]
+    assert logged["val/scale"] == pytest.approx(100)
+
+
+def test_recordings_are_turned_round_and_change_their_level() -> None:
+    made, draws = module(max_gain=6.0), BatchRandomness(0, 0, 0, torch.device("cpu"))
+    waveform = torch.randn(16, 1000)
+    varied = made.vary(waveform, draws)
+    spectrum, original = (torch.fft.rfft(x).abs() for x in (varied, waveform))  # which a rotation does not change
+    gain = (spectrum / original).mean(1)
+    torch.testing.assert_close(spectrum, gain[:, None] * original, rtol=1e-3, atol=1e-3)
+    assert gain.max() <= 10**0.3
+    assert gain.min() >= 10**-0.3
+    assert gain.std() > 0.1
+    assert len(set(torch.fft.irfft(torch.fft.rfft(varied) * torch.fft.rfft(waveform).conj()).argmax(1).tolist())) > 12
+
+
+def test_one_span_of_time_and_one_band_are_hidden() -> None:
+    made, draws = module(max_mask=0.5), BatchRandomness(0, 0, 0, torch.device("cpu"))
+    features = torch.randn(32, 1, 100, 64)
+    masked = made.mask(features, draws)
+    hidden = (masked != features)[:, 0]
+    torch.testing.assert_close(
+        masked[:, 0][hidden], features.mean((1, 2, 3))[:, None, None].expand(32, 100, 64)[hidden]
+    )
+    frames, bins = hidden.all(2), hidden.all(1)
+    assert torch.equal(hidden, frames[:, :, None] | bins[:, None])
+    for share in (frames.float().mean(1), bins.float().mean(1)):
+        assert share.max() <= 0.52
+        assert share.mean() == pytest.approx(0.25, abs=0.1)
+    assert ((frames[:, 1:] != frames[:, :-1]).sum(1) <= 2).all()
+
+
+def test_validation_varies_nothing(tmp_path: Path) -> None:
+    made = module()
+    first, again = (trainer(tmp_path, limit_val_batches=1).validate(made, sounds(), verbose=False) for _ in range(2))
+    assert first == again
+
+
+class Steady(ContrastiveTraining):
+    """With the recordings that each process sees normalised by the running statistics."""
+
+    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+        self.clap.model.audio_model.audio_encoder.batch_norm.eval()
+        return super().loss(batch, randomness)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        # Adam would make of a gradient's rounding errors steps as large as any.
+        return torch.optim.SGD(self.clap.parameters(), lr=0.1)
+
+
+def weights(folder: Path, devices: int) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    made = Steady(clap(**SMALL, dropout=0.0), seed=0)
+    strategy = "ddp_spawn" if devices > 1 else "auto"
+    run = trainer(folder, max_steps=3, devices=devices, strategy=strategy)
+    run.fit(made, sounds(batch_size=8 // devices))
+    return {name: value.detach() for name, value in made.clap.named_parameters()}
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """The negatives are those of all processes, and so are the gradients."""
+    one, two = weights(tmp_path / "one", 1), weights(tmp_path / "two", 2)
+    start = dict(module(clap=clap(**SMALL, dropout=0.0)).clap.named_parameters())
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-4)
+    assert max(float((value - start[name]).abs().max()) for name, value in one.items()) > 1e-2
+
+
+def test_the_exported_folder_holds_the_average(tmp_path: Path) -> None:
+    made = module()
+    callbacks = [ExportFolder(str(tmp_path / "model")), LogSounds()]
+    trainer(tmp_path, max_steps=3, limit_val_batches=1, callbacks=callbacks).fit(made, sounds())
+    exported = ClapModel.from_pretrained(tmp_path / "model")
+    averaged = made.average.module.model.state_dict()
+    assert all(torch.equal(value, averaged[name]) for name, value in exported.state_dict().items())
+    captions, waveform = ["a tone", "noise"], 0.1 * torch.randn(2, 8000)
+    encoder = TransformersClap(tmp_path / "model")
+    torch.testing.assert_close(encoder.embed_text(captions), made.pipeline().embed_text(captions))
+    torch.testing.assert_close(encoder.embed_audio(waveform), made.pipeline().embed_audio(waveform))
+    assert not list(tmp_path.rglob("sounds"))
+
+
+def test_checkpoints_are_safe_and_load(tmp_path: Path) -> None:
+    made, run = module(), trainer(tmp_path, max_steps=2)
+    run.fit(made, sounds())
+    run.save_checkpoint(tmp_path / "it.ckpt")
+    loaded = ContrastiveTraining.load_from_checkpoint(tmp_path / "it.ckpt", weights_only=True, clap=clap(**SMALL))
+    expected = made.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
+
+
+def test_wrong_numbers_and_predictions_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"max_mask, a share, in \[0, 1\).* got 1.0, 6.0 and 100.0"):
+        module(max_mask=1.0)
+    with pytest.raises(ValueError, match="judges sounds and makes none"):
+        trainer(tmp_path).predict(module(), sounds())
