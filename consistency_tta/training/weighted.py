@@ -61,8 +61,8 @@ class WeightedLosses(nn.Module):
         """The scalars of :meth:`forward` from the plugins' values (B,)."""
         parts, total = {}, None
         for name, weight in self.weights.items():
-            weighs = noise_weight is not None and cast(Loss, self.losses[name]).noise_weighted
-            weighted = values[name] * noise_weight if weighs else values[name]
+            noise_weighted = cast(Loss, self.losses[name]).noise_weighted
+            weighted = values[name] * noise_weight if noise_weight is not None and noise_weighted else values[name]
             parts[f"loss/{name}"] = values[name].detach().mean()
             total = weight * weighted.mean() + (0 if total is None else total)
         assert total is not None  # __init__ asks for at least one loss

@@ -242,12 +242,11 @@ def test_a_share_of_the_examples_is_at_the_top(teacher_folder: Path, tmp_path: P
     module = in_training(distillation(teacher_folder, num_steps=100, top_share=0.3, trajectory_share=0.2), tmp_path)
 
     def share() -> tuple[float, float]:
-        t, s, whole = zip(*(module.draw_times(100, randomness(k)) for k in range(20)), strict=True)
-        assert all(
-            torch.equal(rows, (times == 0).nonzero()[:, 0]) or (times == 0).sum() > len(rows)
-            for rows, times in zip(whole, s, strict=True)
-        )
-        return float((torch.cat(t) == 1000).float().mean()), sum(map(len, whole)) / 2000
+        drawn = [module.draw_times(100, randomness(k)) for k in range(20)]
+        for t, s, whole in drawn:
+            assert torch.equal(whole, (t - s == 1000).nonzero()[:, 0])
+            assert (s < t).all()
+        return float(torch.cat([t for t, _, _ in drawn]).eq(1000).float().mean()), sum(len(w) for *_, w in drawn) / 2000
 
     assert share() == pytest.approx((0.5 + 0.5 / 100, 0.2), abs=0.03)
     module.trainer.training = False
