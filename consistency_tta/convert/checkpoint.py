@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,15 +114,15 @@ def _load(path: Path) -> Any:
             raise ValueError(f"{path} is an archive of other files ({', '.join(members[:3])}): unpack it first")
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
+        foreign = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if foreign:
             raise ValueError(
-                f"{path} pickles more than tensors, which could run code of its author and is not loaded: "
-                f"{str(error).splitlines()[-1].strip()}"
+                f"{path} pickles more than tensors, {foreign[1]} among others, which could run code of its author, and "
+                "is not loaded: in Python, save its state_dict alone, if you trust its origin"
             ) from None
-        raise ValueError(f"{path} is truncated, or no checkpoint: {str(error).splitlines()[0]}") from None
-    except (RuntimeError, EOFError, KeyError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{path} is truncated, or no checkpoint: {str(error).splitlines()[:1]}") from None
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is truncated, or no checkpoint: {first}") from None
 
 
 def _plain(name: str) -> str:

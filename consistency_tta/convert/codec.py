@@ -110,5 +110,6 @@ def without_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             if module + direction_suffix in tensors:
                 length, direction = folded.pop(name).float(), folded.pop(module + direction_suffix).float()
                 normed = [axis for axis, size in enumerate(length.shape) if size == 1]
-                folded[module + "weight"] = length * direction / direction.norm(dim=normed, keepdim=True)
+                norm = torch.linalg.vector_norm(direction, dim=normed, keepdim=True)
+                folded[module + "weight"] = length * direction / norm
     return folded

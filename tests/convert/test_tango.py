@@ -1,0 +1,146 @@
+"""TANGO's folder, at reduced width, through the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from scipy.signal import get_window
+from torch import Tensor
+
+from consistency_tta.cli import main
+from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.pipeline import TextToAudioPipeline
+from tests.convert import published
+
+SCALE = 0.75
+
+
+def tango_main() -> dict[str, Tensor]:
+    text = published.filled(published.t5(**published.SMALL_T5))
+    text["encoder.embed_tokens.weight"] = text["shared.weight"]
+    network = published.filled(published.unet(**published.SMALL_UNET))
+    return published.prefixed("unet.", network) | published.prefixed("text_encoder.", text)
+
+
+def tango_folder(folder: Path, main_weights: Mapping[str, Tensor]) -> Path:
+    """As ``tango.py`` reads it: names of files and keys of the JSON files are from there."""
+    folder.mkdir()
+    torch.save(dict(main_weights), folder / "pytorch_model_main.bin")
+    torch.save(published.small_autoencoder().state_dict(), folder / "pytorch_model_vae.bin")
+    transform = torch.fft.fft(torch.eye(1024))[:513] * torch.tensor(get_window("hann", 1024)).float()
+    stft = {
+        "mel_basis": MelSpectrogram(n_mels=published.N_MELS).filters.T.contiguous(),
+        "stft_fn.forward_basis": torch.cat([transform.real, transform.imag])[:, None],
+        "stft_fn.inverse_basis": torch.zeros(1026, 1, 1024),
+    }
+    torch.save(stft, folder / "pytorch_model_stft.bin")
+    settings = {
+        "main_config.json": {
+            "text_encoder_name": "google/flan-t5-large",
+            "scheduler_name": "stabilityai/stable-diffusion-2-1",
+            "unet_model_config_path": "configs/diffusion_model_config.json",
+        },
+        "vae_config.json": {"embed_dim": 4, "scale_factor": SCALE},
+        "stft_config.json": {
+            "filter_length": 1024,
+            "hop_length": 160,
+            "win_length": 1024,
+            "n_mel_channels": published.N_MELS,
+            "sampling_rate": 16000,
+            "mel_fmin": 0,
+            "mel_fmax": 8000,
+        },
+    }
+    for name, content in settings.items():
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def test_a_converted_tango_is_a_teacher_that_makes_sound(
+    text_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tango_main()
+    source, output = tango_folder(tmp_path / "tango", weights), tmp_path / "teacher"
+    main(["convert", "tango", str(source), "--output", str(output), "--text_encoder", str(text_folder)])
+    assert f"written to {output}" in capsys.readouterr().out
+    assert {path.suffix for path in output.rglob("*model*") if path.suffix != ".json"} == {".safetensors"}
+
+    pipeline = TextToAudioPipeline.from_pretrained(output)
+    for name, tensor in pipeline.unet.state_dict().items():
+        assert torch.equal(tensor, weights[f"unet.{name}"]), name
+    for name, tensor in pipeline.text_encoder.state_dict().items():
+        assert torch.equal(tensor, weights[f"text_encoder.{name}"]), name
+    assert pipeline.unet.config.sample_size == [256, 4]
+    assert pipeline.vae.config.scaling_factor == SCALE
+    assert pipeline.guidance_embedding is None
+    assert not pipeline.config["distilled"]
+    scheduler = pipeline.scheduler.config
+    assert (scheduler.beta_schedule, scheduler.prediction_type) == ("scaled_linear", "v_prediction")
+    assert (scheduler.beta_start, scheduler.beta_end, scheduler.num_train_timesteps) == (0.00085, 0.012, 1000)
+
+    arguments = ["--model", str(output), "--steps", "1", "--output", str(tmp_path / "wav"), "--device", "cpu"]
+    (file,) = main(["generate", "a dog barks", *arguments])
+    sound, rate = soundfile.read(file)
+    assert (len(sound), rate) == (163840, 16000)
+    assert sound.std() > 0
+
+
+def test_without_text_the_folder_is_still_written(tmp_path: Path) -> None:
+    source, output = tango_folder(tmp_path / "tango", tango_main()), tmp_path / "teacher"
+    with pytest.raises(SystemExit, match=r"tokenizer of google/flan-t5-large, .* --without_text true"):
+        main(["convert", "tango", str(source), "--output", str(output)])
+    assert not output.exists()
+    # The files by name and in another order, of which the mel's buffers are left out.
+    files = [str(source / f"pytorch_model_{name}.bin") for name in ("vae", "main")]
+    main(["convert", "tango", *files, "--output", str(output), "--without_text", "true"])
+    pipeline = TextToAudioPipeline.from_pretrained(output)
+    assert pipeline.text_encoder is None
+    assert pipeline.denoiser.unet is pipeline.unet
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"unet.conv_out.weight": None}, r"pytorch_model_main\.bin does not hold .*1 missing \(conv_out\.weight\)"),
+        ({"group_in.0.weight": torch.ones(1)}, r"1 tensors that are neither .*\(group_in\.0\.weight\)"),
+        ({"unet.conv_in.weight": torch.ones(32, 8, 3, 3)}, r"conv_out\.bias is \(4,\) instead of \(8,\)"),
+        ({"text_encoder.encoder.final_layer_norm.weight": None}, r"T5 text encoder.*1 missing"),
+    ],
+)
+def test_a_wrong_checkpoint_writes_nothing(
+    damage: dict[str, Tensor | None], message: str, text_folder: Path, tmp_path: Path
+) -> None:
+    weights = {name: tensor for name, tensor in (tango_main() | damage).items() if tensor is not None}
+    source, output = tango_folder(tmp_path / "tango", weights), tmp_path / "out" / "teacher"
+    with pytest.raises(SystemExit, match=message):
+        main(["convert", "tango", str(source), "--output", str(output), "--text_encoder", str(text_folder)])
+    assert not output.parent.exists()
+
+
+def test_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    source = tango_folder(tmp_path / "tango", tango_main())
+    arguments = ["--output", str(tmp_path / "out"), "--without_text", "true"]
+    settings = json.loads((source / "stft_config.json").read_text())
+    (source / "stft_config.json").write_text(json.dumps(settings | {"mel_fmax": 7000}))
+    with pytest.raises(SystemExit, match=r"mel filters in .*stft\.bin .* are not those that its settings describe"):
+        main(["convert", "tango", str(source), *arguments])
+    (source / "stft_config.json").write_text(json.dumps(settings | {"n_mel_channels": 64}))
+    with pytest.raises(SystemExit, match=r"win_length, hop_length and n_mel_channels \(1024, 160, 16\), got .*64"):
+        main(["convert", "tango", str(source), *arguments])
+    (source / "stft_config.json").write_text(json.dumps(settings))
+    (source / "vae_config.json").unlink()
+    with pytest.raises(SystemExit, match=r"scale_factor of the latents: give it with --scale_factor \(0\.92279"):
+        main(["convert", "tango", str(source), *arguments])
+    torch.save(published.small_autoencoder().state_dict(), source / "other.bin")
+    with pytest.raises(SystemExit, match=r"both .*other\.bin and .*pytorch_model_vae\.bin hold codec"):
+        main(["convert", "tango", str(source), *arguments])
+    with pytest.raises(SystemExit, match=r"no file among .* holds TANGO's U-Net: expected pytorch_model_main\.bin"):
+        main(["convert", "tango", str(source / "other.bin"), *arguments])
+    with pytest.raises(SystemExit, match="no file holds the autoencoder and vocoder: add AudioLDM's checkpoint"):
+        main(["convert", "tango", str(source / "pytorch_model_main.bin"), *arguments])
+    assert not (tmp_path / "out").exists()
