@@ -1,10 +1,12 @@
 """Loss plugins, imported as ``consistency_tta.losses``."""
 
+from consistency_tta.losses.clap import CLAPLoss
 from consistency_tta.losses.consistency import LatentHuberLoss, LatentL2Loss, LatentPseudoHuberLoss
 from consistency_tta.losses.mel import MelL1Loss, MelL2Loss
 from consistency_tta.losses.stft import MultiResolutionSTFTLoss
 
 __all__ = [
+    "CLAPLoss",
     "LatentHuberLoss",
     "LatentL2Loss",
     "LatentPseudoHuberLoss",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from consistency_tta.components.mel import MelSpectrogram
 
@@ -26,6 +27,15 @@ class AudioCodec(nn.Module):
         self.vocoder = vocoder
         self.sample_rate: int = mel.config["sample_rate"]
         self.downsampling = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.checkpointing = False
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Compute the decoders' inner values again on the way back instead of keeping them, for losses of sound.
+
+        Block by block in the autoencoder, all at once in the vocoder. Costs about one more decode, and changes nothing.
+        """
+        self.vae.enable_gradient_checkpointing()
+        self.checkpointing = True
 
     def waveform_to_mel(self, waveform: Tensor) -> Tensor:
         """Waveform (B, samples) -> mel (B, frames, bins)."""
@@ -58,7 +68,9 @@ class AudioCodec(nn.Module):
         """Mel (B, frames, bins) -> waveform (B, frames * hop_length)."""
         if self.vocoder is None:
             raise ValueError("a waveform was asked for, but the model folder has no vocoder: train or add one")
-        waveform = self.vocoder(mel.to(next(self.vocoder.parameters()).dtype))
+        mel = mel.to(next(self.vocoder.parameters()).dtype)
+        again = self.checkpointing and torch.is_grad_enabled()
+        waveform = checkpoint(self.vocoder, mel, use_reentrant=False) if again else self.vocoder(mel)
         # HiFi-GAN's transposed convolutions return up to a frame more.
         return waveform[:, : mel.shape[1] * self.mel.config["hop_length"]].float()
 

@@ -91,3 +91,31 @@ def test_errors_say_what_to_do() -> None:
     silent = AudioCodec(MelSpectrogram(**MEL), AutoencoderKL(**VAE))
     with pytest.raises(ValueError, match="no vocoder"):
         silent.mel_to_waveform(torch.zeros(1, 32, 16))
+
+
+@pytest.mark.parametrize("vocoder", ["fourier", "hifigan"])
+def test_checkpointing_changes_nothing_but_the_memory(vocoder: str) -> None:
+    def decode(parts: AudioCodec) -> tuple[torch.Tensor, torch.Tensor, int]:
+        kept: list[int] = []
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            if not isinstance(tensor, torch.nn.Parameter):
+                kept.append(tensor.nbytes)
+            return tensor
+
+        latent = start.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            sound = parts.mel_to_waveform(parts.latent_to_mel(latent))
+        sound.square().sum().backward()
+        return sound.detach(), latent.grad, sum(kept)
+
+    start = torch.randn(1, 4, 8, 4)
+    parts = codec(hifigan(n_mels=16, channels=32) if vocoder == "hifigan" else None).requires_grad_(False)
+    sound, gradient, memory = decode(parts)
+    parts.enable_gradient_checkpointing()
+    again, gradient_again, memory_again = decode(parts)
+    assert torch.equal(sound, again)
+    assert torch.equal(gradient, gradient_again)
+    assert memory_again < memory / 4
+    with torch.no_grad():
+        assert torch.equal(parts.mel_to_waveform(parts.latent_to_mel(start)), sound)

@@ -1,0 +1,92 @@
+"""How little a sound fits its caption and its recording, in the space of an audio-text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from consistency_tta.contracts import AudioOutput, AudioTextEncoder, Loss
+from consistency_tta.resample import Resample
+
+#: Captions whose vectors are kept; where pairs of clips are mixed, there is no end to them.
+MAX_CAPTIONS = 10_000
+
+
+class CLAPLoss(Loss):
+    """text_weight (1 - cos(sound, caption)) + audio_weight (1 - cos(sound, reference)).
+
+    Source: Bai et al., "ConsistencyTTA", 2024, https://arxiv.org/abs/2309.10740, section 3.4, where both weights are 1;
+    the published training adds a tenth of it to the latent loss.
+
+    Args:
+        encoder: such as :class:`consistency_tta.components.clap.TransformersClap`.
+        text_weight: of the distance to the caption, >= 0.
+        audio_weight: of the distance to the reference, >= 0.
+        reference: ``recording`` is the batch's waveform, or the target's sound where the data are latents; ``target``
+            is always the latter.
+    """
+
+    noise_weighted = False
+    encoder: AudioTextEncoder
+
+    def __init__(
+        self,
+        encoder: AudioTextEncoder,
+        text_weight: float = 1.0,
+        audio_weight: float = 1.0,
+        reference: Literal["recording", "target"] = "recording",
+    ) -> None:
+        super().__init__()
+        if min(text_weight, audio_weight) < 0 or text_weight == audio_weight == 0:
+            raise ValueError(f"expected weights >= 0, not both 0, got {text_weight} and {audio_weight}")
+        if reference not in ("recording", "target"):
+            raise ValueError(f"expected reference 'recording' or 'target', got {reference!r}")
+        # Not by attribute: that would register its weights.
+        self.__dict__["encoder"] = encoder.eval().requires_grad_(False)
+        self.text_weight = text_weight
+        self.audio_weight = audio_weight
+        self.reference = reference
+        self._texts: dict[str, Tensor] = {}
+        self._resamplers: dict[int, Resample] = {}
+
+    def forward(self, out: AudioOutput) -> Tensor:
+        """Values (B,) in [0, 2 (text_weight + audio_weight)]."""
+        student = self.embed_audio(out.student_waveform, out.sample_rate)
+        loss = student.new_zeros(len(student))
+        if self.text_weight:
+            loss = loss + self.text_weight * (1 - (student * self.embed_text(out.batch.captions)).sum(1))
+        if self.audio_weight:
+            recorded = self.reference == "recording" and out.batch.waveform is not None
+            with torch.no_grad():
+                waveform = out.reference_waveform if recorded else out.target_waveform
+                reference = self.embed_audio(waveform, out.sample_rate)
+            loss = loss + self.audio_weight * (1 - (student * reference).sum(1))
+        return loss
+
+    def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """Waveform (B, samples) at any rate -> unit vectors (B, D)."""
+        if sample_rate not in self._resamplers:
+            self._resamplers[sample_rate] = Resample(sample_rate, self.encoder.sample_rate)
+        # In half precision, resampling would add noise.
+        with torch.autocast(waveform.device.type, enabled=False):
+            waveform = self._resamplers[sample_rate].to(waveform.device)(waveform.float())
+        return self.encoder.embed_audio(waveform).float()
+
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        """B captions -> unit vectors (B, D), computed once for each."""
+        if len(self._texts) > MAX_CAPTIONS:
+            self._texts.clear()
+        missing = [caption for caption in dict.fromkeys(captions) if caption not in self._texts]
+        if missing:
+            # Vectors made in validation's inference mode could not be used in training.
+            with torch.inference_mode(False), torch.no_grad():
+                self._texts.update(zip(missing, self.encoder.embed_text(missing).float(), strict=True))
+        return torch.stack([self._texts[caption] for caption in captions])
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> CLAPLoss:
+        self._texts.clear()
+        self.encoder._apply(fn, recurse)
+        return super()._apply(fn, recurse)

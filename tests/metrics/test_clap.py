@@ -1,0 +1,53 @@
+"""The CLAP score: its value, and that neither batches nor processes change it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from consistency_tta.metrics.clap import CLAPScore
+from tests.toy_encoder import ToyEncoder, halves
+
+SOUNDS = halves((1.0, 0.0), (0.0, 2.0), (-1.0, 0.0))
+CAPTIONS = ["60", "90", "0"]
+SCORE = (0.5 + 1 - 1) / 3
+
+
+def test_it_is_the_mean_cosine_whatever_the_batches() -> None:
+    metric = CLAPScore(ToyEncoder())
+    metric.update(SOUNDS, CAPTIONS, 16000)
+    assert metric.compute() == pytest.approx(SCORE)
+    metric.reset()
+    metric.update(SOUNDS[:1], CAPTIONS[:1], 16000)
+    metric.update(SOUNDS[1:], CAPTIONS[1:], 16000)
+    assert metric.compute() == pytest.approx(SCORE)
+    assert metric.total.dtype == torch.float64
+
+
+def test_sounds_reach_the_encoder_at_its_rate() -> None:
+    encoder = ToyEncoder(48000)
+    metric = CLAPScore(encoder)
+    metric.update(SOUNDS, CAPTIONS, 16000)
+    assert encoder.lengths == [3000]
+    assert metric.compute() == pytest.approx(SCORE, abs=1e-2)
+
+
+def test_processes_do_not_matter() -> None:
+    parts = [CLAPScore(ToyEncoder()), CLAPScore(ToyEncoder())]
+    for part, rows in zip(parts, (slice(0, 1), slice(1, 3)), strict=True):
+        part.update(SOUNDS[rows], CAPTIONS[rows], 16000)
+    parts[0].merge_state(parts[1])
+    assert parts[0].compute() == pytest.approx(SCORE)
+
+
+def test_errors_say_what_to_do() -> None:
+    metric = CLAPScore(ToyEncoder())
+    with (
+        pytest.raises(ValueError, match="needs at least one sound, got none"),
+        pytest.warns(UserWarning, match="called before"),
+    ):
+        metric.compute()
+    with pytest.raises(ValueError, match=r"B captions, got \(3, 1000\) and 1"):
+        metric.update(SOUNDS, ["60"], 16000)
+    with pytest.raises(ValueError, match="look for broken sounds"):
+        metric.update(SOUNDS * torch.nan, CAPTIONS, 16000)
