@@ -21,7 +21,7 @@ setup: .venv/.installed  ## make .venv; the targets below do it themselves
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: .venv/.installed  ## distil a miniature teacher and generate wav files, in a few minutes
+demo: .venv/.installed  ## distil the bundled teacher and show it in demo/report.html, in a few minutes
 	$(BIN)/python tools/demo.py
 
 test: .venv/.installed  ## run the tests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
@@ -27,13 +28,18 @@ def export(checkpoint: Path, output: Path, half: bool = False) -> Path:
     module = training_class(checkpoint).load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     pipeline = module.pipeline()
     if half:
-        for part in pipeline.components.values():
-            # Mel filters and guidance frequencies are not weights: they are small, and are needed exactly.
-            if isinstance(part, nn.Module) and any(True for _ in part.parameters()):
-                part.half()
+        halve(pipeline.components.values())
     pipeline.save_pretrained(output)
     print(f"{type(module).__name__} of {checkpoint} written to {output}")
     return output
+
+
+def halve(parts: Iterable[object]) -> None:
+    """Turn the weights of a model's parts to float16, in place; they are float32 again when loaded."""
+    for part in parts:
+        # Mel filters and guidance frequencies are not weights: they are small, and are needed exactly.
+        if isinstance(part, nn.Module) and any(True for _ in part.parameters()):
+            part.half()
 
 
 def class_of_checkpoint(checkpoint: Path) -> str | None:

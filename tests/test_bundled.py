@@ -1,4 +1,4 @@
-"""Models by name; a folder that rests on another. With folders made here: they hold whether or not weights are bundled."""
+"""Models by name; a folder that rests on another. The folders are made here, whether or not any are bundled."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import torch
 
 from consistency_tta import bundled
 from consistency_tta.cli import main
-from consistency_tta.components.guidance import GuidanceEmbedding
-from consistency_tta.components.unet import student_unet
 from consistency_tta.pipeline import TextToAudioPipeline
+from tests.bundles import write_student
 
 SHARED = ("mel", "vae", "vocoder", "text_encoder", "tokenizer")
 
@@ -24,9 +23,7 @@ def models(teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The bundle's folder, with a teacher and a student that rests on it; the current directory is another."""
     folder = tmp_path / "models"
     shutil.copytree(teacher_folder, folder / "tiny-teacher")
-    parts, features = TextToAudioPipeline.from_pretrained(teacher_folder).components, GuidanceEmbedding()
-    parts |= {"unet": student_unet(parts["unet"], features), "guidance_embedding": features}
-    TextToAudioPipeline(**parts, distilled=True).save_pretrained(folder / "tiny-student")
+    write_student(teacher_folder, folder / "tiny-student")
     (folder / "tiny-clap").mkdir()
     (folder / "tiny-clap/config.json").write_text("{}")
     (tmp_path / "here").mkdir()

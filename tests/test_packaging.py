@@ -47,6 +47,9 @@ trainer:
     - class_path: witness.Witness
 """
 
+#: Stands for a bundled model, whether or not there are weights yet.
+MODEL = ("models/toy/model_index.json", "models/toy/unet/weights.safetensors", "models/toy/README.md")
+
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
@@ -71,6 +74,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    for name in MODEL:
+        file = source / "consistency_tta" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
     run("-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, cwd=source)
     (built,) = folder.glob("*.whl")
     return built
@@ -84,7 +91,10 @@ def test_the_only_top_level_name_is_ours(wheel: Path) -> None:
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "consistency_tta").rglob("*.py")}
     for room in ("losses", "datamodules"):
         ours |= {f"consistency_tta/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob("*.py")}
-    assert {name for name in names if name.startswith("consistency_tta/")} == ours | {"consistency_tta/py.typed"}
+    data = {f"consistency_tta/{name}" for name in ("py.typed", "page.css", "page.js", *MODEL)}
+    models = ROOT / "consistency_tta/models"
+    data |= {path.relative_to(ROOT).as_posix() for path in models.rglob("*") if path.is_file()}
+    assert {name for name in names if name.startswith("consistency_tta/")} == ours | data
 
 
 def test_fit_runs_from_a_folder_with_its_own_losses_and_datamodules(wheel: Path, tmp_path: Path) -> None:

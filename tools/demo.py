@@ -1,71 +1,170 @@
-"""A small but complete distillation: a miniature teacher of tones, its one-query student, and wav files of both.
+"""Distils the bundled teacher on this machine and shows what came of it: demo/report.html.
 
-    python tools/demo.py [folder]
+    python tools/demo.py [--output demo] [--start STUDENT] [any argument of fit, such as --trainer.max_steps 100]
 
-All four steps are ordinary `consistency-tta fit` runs of the recipes in lightning_configs/tiny, with smaller numbers.
+The training is an ordinary `consistency-tta fit` of lightning_configs/tiny/demo.yaml.
 """
 
 from __future__ import annotations
 
+import argparse
+import csv
 import os
+import platform
+import shlex
+import shutil
 import sys
 import time
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# The networks are so small that a second thread only gets in the first one's way. Read when torch is imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from consistency_tta.cli import main
-from consistency_tta.datamodules.synthetic import KINDS
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
-RECIPES = Path(__file__).parent.parent / "lightning_configs" / "tiny"
+from consistency_tta.bundled import PIPELINE, TRANSFORMERS, offer, resolve
+from consistency_tta.cli import main as consistency_tta
+from consistency_tta.comparison import Contestant, RealClips, judge, make_sounds
+from consistency_tta.report import Report
 
-#: 1.28 s of sound: 128 mel frames. The averages are over the last tens of steps, not the last thousand.
-COMMON = """
-    --data SyntheticDataModule --data.num_clips 512 --data.num_val_clips 8 --data.num_samples 20480 --data.batch_size 8
-    --data.num_workers 0 --model.average_decay 0.97 --model.optimization.warmup_steps 10
-    --trainer.enable_model_summary false --trainer.limit_val_batches 1
-"""
-#: What each recipe is given besides, and its number of steps.
-STEPS = {
-    "autoencoder": (
-        200,
-        "--model.vae.channels [8,16,32] --model.vae.latent_channels 8 --model.optimization.learning_rate 2e-3",
-    ),
-    "vocoder": (
-        150,
-        "--model.vocoder.channels 96 --model.vocoder.num_layers 4 --model.optimization.learning_rate 2e-3",
-    ),
-    "teacher": (
-        400,
-        "--model.unet.channels [32,64] --model.unet.attention [false,true] --model.unet.heads [1,2] "
-        "--model.unet.latent_channels 8 --model.unet.latent_size [32,16] --model.optimization.learning_rate 1e-3",
-    ),
-    "consistency": (250, "--model.optimization.learning_rate 3e-4"),
-}
+RECIPES = Path(__file__).parents[1] / "lightning_configs" / "tiny"
+CAPTIONS = RECIPES / "esc10_captions.txt"
+GUIDANCE_SCALE, SEED = 3.0, 0
 
 
-def demo(folder: Path) -> None:
-    """Train the four models below ``folder`` and generate every caption with teacher and student."""
-    started = time.perf_counter()
-    previous = ""
-    for name, (steps, changes) in STEPS.items():
-        print(f"\n== {name}: {steps} steps ({time.perf_counter() - started:.0f} s so far)", flush=True)
-        source = {"autoencoder": [], "consistency": ["--model.teacher", previous]}.get(
-            name, ["--model.model", previous]
+def arguments(args: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The demo's own options, and the rest, which is for ``fit``."""
+    parser = argparse.ArgumentParser(
+        description="Distil the bundled teacher for some minutes; see and hear the result in report.html.",
+        epilog="Other arguments, such as --trainer.max_steps 100, are those of `consistency-tta fit`.",
+    )
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder")
+    parser.add_argument("--teacher", default="tiny-teacher", help="folder or bundled name, as the next two")
+    parser.add_argument("--student", default="tiny-student", help="a finished student, to compare with")
+    parser.add_argument("--clap", default="tiny-clap", help="a CLAP with the statistics that tools/bundle.py stores")
+    parser.add_argument("--start", help="student to start from; the teacher's own weights if not given")
+    parser.add_argument("--teacher_steps", type=int, default=200, help="of the teacher's solver, in the report")
+    parser.add_argument("--captions", type=Path, default=CAPTIONS, help="texts to distil, one a line")
+    parser.add_argument(
+        "--every", type=int, default=5, help="every so many of them is in the report, from the first on"
+    )
+    options, others = parser.parse_known_args(args)
+    lines = options.captions.read_text(encoding="utf-8").splitlines()
+    options.prompts = [line.strip() for line in lines if line.strip()][:: options.every]
+    # Before minutes of training, not after.
+    for name, kind in ((options.teacher, PIPELINE), (options.student, PIPELINE), (options.clap, TRANSFORMERS)):
+        if not (Path(resolve(name, kind)) / kind).is_file():
+            parser.error(f"expected a model folder or a bundled name, got {name} ({offer(kind)})")
+    if len(options.prompts) < 2:
+        parser.error(
+            f"expected at least 2 captions for the report, got {len(options.prompts)} of {options.captions}: "
+            "lower --every"
         )
-        trainer = f"--trainer.max_steps {steps} --trainer.val_check_interval {steps}"
-        settings = [*f"{COMMON} {changes} {trainer}".split(), "--trainer.default_root_dir", str(folder / name), *source]
-        main(["fit", "--config", str(RECIPES / f"{name}.yaml"), *settings])
-        previous = str(folder / name / "model")
-    captions = [caption for caption, _ in KINDS]
-    for name in ("teacher", "consistency"):
-        print(f"\n== {name}", flush=True)
-        model, output = folder / name / "model", folder / "sounds" / name
-        main(["generate", *captions, "--model", str(model), "--output", str(output)])
-    print(f"\nDone in {time.perf_counter() - started:.0f} s: listen to the files in {folder / 'sounds'}")
+    return options, others
+
+
+def distil(options: argparse.Namespace, others: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Run the recipe; its command line and what it says in the report."""
+    run = options.output / "run"
+    shutil.rmtree(run, ignore_errors=True)  # latents of another teacher would be kept and used
+    command = ["fit", "--config", os.path.relpath(RECIPES / "demo.yaml"), "--model.teacher", options.teacher]
+    command += ["--data.captions", os.path.relpath(options.captions), "--trainer.default_root_dir", str(run)]
+    command += ["--model.student", options.start] if options.start else []
+    started = time.perf_counter()
+    trainer = consistency_tta([*command, *others]).trainer
+    seconds = time.perf_counter() - started
+    start = options.start or "the teacher's own weights"
+    facts = {
+        "distillation": f"{trainer.global_step} steps from {start}; {seconds:.0f} s, the making of samples included",
+        "training data": f"samples of the teacher for the captions in {options.captions.name}; no recordings",
+    }
+    return ["consistency-tta", *command, *others], facts
+
+
+def contestants(options: argparse.Namespace, facts: dict[str, str]) -> list[Contestant]:
+    """The columns of the report."""
+    start = options.start or options.teacher
+    fresh = f"distilled just now: {facts['distillation'].split(' from')[0]}"
+    return [
+        Contestant("Teacher", options.teacher, "diffusion, DDIM with guidance", options.teacher_steps),
+        Contestant("Before distillation", start, "the untouched start, asked once", 1, as_student=not options.start),
+        Contestant("Fresh student", str(options.output / "run/model"), fresh, 1),
+        Contestant("Bundled student", options.student, "distilled for longer; comes with the package", 1),
+    ]
+
+
+def losses(run: Path) -> tuple[list[float], list[float]]:
+    """Steps and training losses that Lightning's CSVLogger wrote."""
+    (file,) = run.rglob("metrics.csv")
+    with file.open(newline="") as table:
+        rows = [row for row in csv.DictReader(table) if row.get("train/loss")]
+    return [float(row["step"]) + 1 for row in rows], [float(row["train/loss"]) for row in rows]
+
+
+def machine() -> dict[str, str]:
+    """What the page was made with."""
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    packages = ("consistency-tta", "torch", "lightning", "diffusers", "transformers")
+    return {
+        "machine": f"{names[0] if names else platform.processor() or platform.machine()}, cores: {os.cpu_count()}, "
+        f"threads: {torch.get_num_threads()}; {platform.system()}",
+        "versions": f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages),
+        "made on": date.today().isoformat(),
+    }
+
+
+def lead(teacher_steps: int, queries: int) -> str:
+    """The newcomer's paragraph."""
+    return (
+        "A diffusion model makes a sound out of noise, a little at a time: for each clip the teacher on this page asks "
+        f"its network {queries} times ({teacher_steps} steps, each with the caption and without it, which is called "
+        "guidance). <b>Consistency distillation</b> teaches a network of the same size, the student, to leap from the "
+        "noise to where the teacher would end, in a single query. That has just been done on this machine, in a few "
+        "minutes and with nothing but captions: the student learnt from the teacher's samples and heard no recording. "
+        "These are very small models of ten kinds of sound. They show the method at work, at a quality far from that "
+        "of full-size models."
+    )
+
+
+def main(args: list[str] | None = None) -> Path:
+    """Train, generate, judge, write the report."""
+    started = time.perf_counter()
+    options, others = arguments(args)
+    for logging in (diffusers_logging, transformers_logging):
+        logging.disable_progress_bar()  # of loading; those of training and generating are to be seen
+    command, facts = distil(options, others)
+    captions, results = options.prompts, []
+    for contestant in contestants(options, facts):
+        sounds = make_sounds(contestant, captions, GUIDANCE_SCALE, SEED)
+        results.append((sounds, judge(sounds, captions, options.clap)))
+    steps, values = losses(options.output / "run")
+    facts |= {
+        "sounds": f"guidance scale {GUIDANCE_SCALE:g}; the same noise in each row, seed {SEED}; "
+        f"FLAC, 16 bits, {results[0][0].sample_rate} Hz",
+        "spectrograms": f"{results[0][0].mel.shape[2]} mel bands, of the waveform after the vocoder",
+        "models": f"{options.teacher}, {options.student}; judged by {options.clap}",
+    }
+    demo = shlex.join(["python", "tools/demo.py", *(sys.argv[1:] if args is None else args)])
+    report = Report(
+        captions=captions,
+        results=results,
+        headline=2,
+        real=RealClips.load(options.clap),
+        steps=steps,
+        losses=values,
+        lead=lead(options.teacher_steps, results[0][0].queries),
+        facts=facts | machine() | {"whole demo": f"{time.perf_counter() - started:.0f} s"},
+        commands=["# all of this page", demo, "# its training alone", shlex.join(command)],
+    )
+    file = report.write(options.output / "report.html")
+    print(f"\nDone in {time.perf_counter() - started:.0f} s: open {file} in a browser")
+    return file
 
 
 if __name__ == "__main__":
-    demo(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("demo"))
+    main()

@@ -1,0 +1,81 @@
+"""The whole of `make demo`, in miniature: distillation, sounds of four models, the page."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from consistency_tta import bundled
+from consistency_tta.pipeline import TextToAudioPipeline
+from tests.bundles import write_clap, write_real_clips, write_student
+
+sys.path.append(str(Path(__file__).parents[2] / "tools"))  # the tools are scripts, in no package
+import demo
+
+SMALL = ["--trainer.max_steps", "3", "--data.copies", "1", "--data.batch_size", "2", "--trainer.log_every_n_steps", "1"]
+SMALL += ["--data.source.num_inference_steps", "2", "--trainer.accelerator", "cpu", "--teacher_steps", "2"]
+
+
+@pytest.fixture
+def models(teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Toys under the names of the bundled models; the current directory is empty."""
+    folder = tmp_path / "models"
+    shutil.copytree(teacher_folder, folder / "tiny-teacher")
+    write_student(teacher_folder, folder / "tiny-student")
+    write_clap(folder / "tiny-clap")
+    write_real_clips(folder / "tiny-clap")
+    (tmp_path / "captions.txt").write_text('A dog barks\nDog barking\nRain & <i>"wind"</i>\nRain falling\n')
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(bundled, "MODELS", folder)
+    return folder
+
+
+def test_the_demo_distils_and_shows_it(models: Path) -> None:
+    file = demo.main([*SMALL, "--captions", "../captions.txt", "--every", "2"])
+    assert file == Path("demo/report.html")
+    student = TextToAudioPipeline.from_pretrained("demo/run/model")
+    assert student.config["distilled"]
+    html = file.read_text(encoding="utf-8")
+    text = re.sub(r'"data:[^"]+"', '"data:"', html)
+    assert text.count("<audio") == 2 * 4
+    for part in ("One query instead of 4", "4 → 1", "A dog barks", "Rain &amp; &lt;i&gt;", "3 steps", "of 50 real"):
+        assert part in text
+    for part in ("Rain falling", '<i>"wind', "nan", str(models)):
+        assert part not in text
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert re.search(r'class="strong" points="333\.\d,', text)
+
+
+@pytest.mark.usefixtures("models")
+def test_a_student_may_be_the_start() -> None:
+    given = ["--captions", "../captions.txt", "--every", "2", "--start", "tiny-student", "--output", "other"]
+    file = demo.main([*SMALL, *given])
+    assert "3 steps from tiny-student" in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("models")
+def test_what_is_missing_is_found_before_the_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit):
+        demo.main(["--clap", "tiny-clop"])
+    assert "got tiny-clop (bundled with this installation: tiny-clap)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        demo.main(["--every", "50"])
+    assert "at least 2 captions for the report, got 1 of " in capsys.readouterr().err
+    monkeypatch.setattr(bundled, "MODELS", Path("nowhere"))
+    with pytest.raises(SystemExit):
+        demo.main([])
+    assert "got tiny-teacher (bundled with this installation: none)" in capsys.readouterr().err
+    assert not Path("demo").exists()
+
+
+def test_the_prompts_are_one_of_each_class() -> None:
+    lines = demo.CAPTIONS.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(set(lines)) == 50
+    assert lines[::5][:3] == ["A dog barks", "A rooster crows", "A baby cries"]
