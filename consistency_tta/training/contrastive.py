@@ -111,9 +111,7 @@ class ContrastiveTraining(TrainingModule):
         keys = randomness.send(caption_keys(batch.captions))
         if training and self.trainer.world_size > 1:
             # Every process then has the whole loss; gradients are summed on the way back and averaged by DDP.
-            audio, text, keys = (
-                self.all_gather(x, sync_grads=x.is_floating_point()).flatten(0, 1) for x in (audio, text, keys)
-            )
+            audio, text, keys = self.gather(audio), self.gather(text), self.gather(keys)
         scales = [s.exp().clamp_max(self.max_scale) for s in (clap.model.logit_scale_a, clap.model.logit_scale_t)]
         loss = contrastive_loss(audio, text, keys, *scales)
         logs = {"loss": loss, "scale": scales[0].detach()}
@@ -122,6 +120,11 @@ class ContrastiveTraining(TrainingModule):
             logs["retrieval"] = (keys[(audio @ text.T).argmax(1)] == keys).float().mean()
         self.log_losses(logs, len(batch))
         return loss
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows (B, ...) of all W processes (W B, ...)."""
+        gathered = self.all_gather(rows, sync_grads=rows.is_floating_point())
+        return cast(Tensor, gathered).flatten(0, 1)
 
     def vary(self, waveform: Tensor, randomness: BatchRandomness) -> Tensor:
         """Waveforms (B, samples), each turned round in time and louder or softer."""
