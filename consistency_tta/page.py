@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from PIL import Image
 from torch import Tensor
 from transformers.audio_utils import hertz_to_mel
 
@@ -65,34 +64,13 @@ def palette() -> np.ndarray:
     return np.stack(channels, axis=1).round().astype(np.uint8)
 
 
-def png(levels: np.ndarray) -> bytes:
-    """A picture of :func:`palette`'s colours.
-
-    Args:
-        levels: (height, width) uint8, the top row first.
-    """
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        body = kind + content
-        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
-    height, width = levels.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits, indexed colour
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), levels], axis=1)  # each begins with its filter: none
-    pixels = chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"PLTE", palette().tobytes())
-        + pixels
-        + chunk(b"IEND", b"")
-    )
-
-
 def spectrogram_uri(mel: Tensor, low: float, high: float) -> str:
     """A picture of a natural-log mel (frames, bins), low notes at the bottom, dark at ``low`` and light at ``high``."""
     levels = ((mel - low) / (high - low)).clamp(0, 1).mul(255).round().byte()
-    return data_uri(png(np.ascontiguousarray(levels.T.flip(0).numpy())), "image/png")
+    picture, file = Image.fromarray(levels.T.flip(0).contiguous().numpy()), io.BytesIO()
+    picture.putpalette(palette().tobytes())
+    picture.save(file, "PNG", optimize=True)
+    return data_uri(file.getvalue(), "image/png")
 
 
 def mel_axes(mel: MelSpectrogram, frames: int, hertz: Sequence[int] = (500, 1000, 2000, 4000)) -> Axes:

@@ -16,8 +16,8 @@ RANGE = 80
 COLOURS = ("a", "b", "c", "d")
 TIMES = "\N{MULTIPLICATION SIGN}"
 SCORES = (
-    "<b>CLAP score</b>: cosine of sound and caption in the space of a small CLAP that was trained on ten kinds of "
-    "sound; below it, the mean with the other captions. <b>Recognised</b>: sounds that are nearer to their own caption "
+    "<b>CLAP score</b>: cosine of sound and caption in the space of the CLAP named below (the bundled one knows ten "
+    "kinds of sound); beneath it, the mean with the other captions. <b>Recognised</b>: sounds that are nearer to their own caption "
     "than to any other on this page. Compare these figures with each other, not with figures of other papers, which "
     "use other CLAPs."
 )
@@ -110,8 +110,8 @@ class Report:
         clips, width = len(self.captions), len(self.real.mean)
         bias = (
             f"<b>Fréchet</b>: distance of the embeddings' distribution to that of {self.real.count} real training "
-            f"clips. It is estimated here from {clips} sounds in {width} dimensions and so <em>biased upwards</em>, "
-            f"equally for all rows: read the order, not the value."
+            f"clips. It is estimated here from {clips} sounds in {width} dimensions and so <em>biased upwards</em> "
+            "in every row: read at most the order, not the value."
         )
         seconds = "<b>Seconds</b>: the median over the captions, each made alone, on the machine described below."
         return f'<ul class="notes"><li>{seconds}</li><li>{SCORES}</li><li>{bias}</li></ul>'
