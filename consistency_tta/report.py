@@ -17,9 +17,9 @@ COLOURS = ("a", "b", "c", "d")
 TIMES = "\N{MULTIPLICATION SIGN}"
 SCORES = (
     "<b>CLAP score</b>: cosine of sound and caption in the space of the CLAP named below (the bundled one knows ten "
-    "kinds of sound); beneath it, the mean with the other captions. <b>Recognised</b>: sounds that are nearer to their own caption "
-    "than to any other on this page. Compare these figures with each other, not with figures of other papers, which "
-    "use other CLAPs."
+    "kinds of sound); beneath it, the mean with the other captions. <b>Recognised</b>: sounds "
+    "that are nearer to their own caption than to any other on this page. Compare these figures with each "
+    "other, not with those of papers, which use other CLAPs."
 )
 
 
