@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, SpeechT5HifiG
 
 from consistency_tta.bundled import offer, resolve
 from consistency_tta.components.codec import AudioCodec
+from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.text import TextEncoder
@@ -97,7 +98,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         self,
         mel: MelSpectrogram | None = None,
         vae: AutoencoderKL | None = None,
-        vocoder: SpeechT5HifiGan | FourierVocoder | None = None,
+        vocoder: SpeechT5HifiGan | FourierVocoder | GriffinLimVocoder | None = None,
         text_encoder: PreTrainedModel | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         unet: UNet2DConditionModel | None = None,

@@ -69,7 +69,10 @@ def generate(
 
 
 def round_trip(pipeline: TextToAudioPipeline, esc50: Path, output: Path) -> dict[str, float]:
-    """Write the real clips of fold 5 through autoencoder and vocoder; returns how many and seconds per clip."""
+    """Write the real clips of fold 5 through autoencoder and vocoder; returns how many and seconds per clip.
+
+    They are as loud on the way as in training, where the peak is at 0.5.
+    """
     codec = pipeline.codec
     with (esc50 / "clips.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["esc10"] == "True" and row["fold"] == "5"]
@@ -79,9 +82,10 @@ def round_trip(pipeline: TextToAudioPipeline, esc50: Path, output: Path) -> dict
         samples, rate = soundfile.read(esc50 / row["file"], dtype="float32")
         if rate != codec.sample_rate:
             raise ValueError(f"expected {codec.sample_rate} Hz in {row['file']}, got {rate}")
-        waveform = torch.from_numpy(samples)[None].to(pipeline.device)
+        gain = 0.5 / max(1e-6, abs(samples).max())
+        waveform = gain * torch.from_numpy(samples)[None].to(pipeline.device)
         padded = torch.nn.functional.pad(waveform, (0, -len(samples) % hop))
-        made = codec.round_trip(padded)[0, : len(samples)].clamp(-1, 1).cpu()
+        made = (codec.round_trip(padded)[0, : len(samples)] / gain).clamp(-1, 1).cpu()
         soundfile.write(output / f"{row['label']}__{Path(row['file']).stem}.wav", made.numpy(), rate, subtype="PCM_16")
     return {"clips": len(rows), "seconds": (time.perf_counter() - started) / len(rows)}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
@@ -68,7 +70,7 @@ class AudioCodec(nn.Module):
         """Mel (B, frames, bins) -> waveform (B, frames * hop_length)."""
         if self.vocoder is None:
             raise ValueError("a waveform was asked for, but the model folder has no vocoder: train or add one")
-        mel = mel.to(next(self.vocoder.parameters()).dtype)
+        mel = mel.to(next(chain(self.vocoder.parameters(), self.vocoder.buffers())).dtype)
         again = self.checkpointing and torch.is_grad_enabled()
         waveform = checkpoint(self.vocoder, mel, use_reentrant=False) if again else self.vocoder(mel)
         # HiFi-GAN's transposed convolutions return up to a frame more.

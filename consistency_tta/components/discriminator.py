@@ -1,8 +1,9 @@
-"""A judge of waveforms for adversarial training, light enough for a CPU."""
+"""Judges of waveforms and of mel spectrograms for adversarial training, light enough for a CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -70,8 +71,43 @@ class SpectrogramDiscriminator(nn.Module):
         for n_fft, stack in zip(self.hop_lengths, self.stacks, strict=True):
             features = self.spectrogram(waveform, n_fft)
             activations = []
-            for layer in stack[:-1]:
+            *layers, verdict = cast(nn.ModuleList, stack)
+            for layer in layers:
                 features = F.leaky_relu(layer(features), 0.1)
                 activations.append(features)
-            judgements.append([*activations, stack[-1](features)])
+            judgements.append([*activations, verdict(features)])
         return judgements
+
+
+class PatchDiscriminator(nn.Module):
+    """Looks at patches of mel spectrograms, 70 frames by 70 bins with three layers, by 2-D convolutions.
+
+    Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", 2017,
+    https://arxiv.org/abs/1611.07004, section 3.2.2; as latent diffusion's autoencoders are trained against. Weights are
+    normalised here instead of activations: batches are small.
+
+    Args:
+        channels: width of the first layer; it doubles twice.
+        num_layers: convolutions that halve time and frequency.
+    """
+
+    def __init__(self, channels: int = 32, num_layers: int = 3) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"expected num_layers of at least 1, got {num_layers}")
+        widths = [1, *(channels * min(4, 2**k) for k in range(num_layers + 1))]
+        strides = [2] * num_layers + [1]
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(width, wider, kernel_size=4, stride=stride, padding=1))
+            for width, wider, stride in zip(widths, widths[1:], strides, strict=False)
+        )
+        self.layers.append(weight_norm(nn.Conv2d(widths[-1], 1, kernel_size=4, padding=1)))
+
+    def forward(self, mel: Tensor) -> list[list[Tensor]]:
+        """Judge mel spectrograms (B, frames, bins); returns activations as :class:`SpectrogramDiscriminator` does."""
+        # Log-mels lie in [-11.5, 2].
+        features, activations = (mel.transpose(1, 2)[:, None] + 5) / 3, []
+        for layer in self.layers[:-1]:
+            features = F.leaky_relu(layer(features), 0.2)
+            activations.append(features)
+        return [[*activations, self.layers[-1](features)]]

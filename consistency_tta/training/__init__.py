@@ -7,12 +7,14 @@ from consistency_tta.training.contrastive import ContrastiveTraining
 from consistency_tta.training.diffusion import LatentDiffusion
 from consistency_tta.training.guidance import GuidanceDistillation
 from consistency_tta.training.num_steps import DoublingSteps
+from consistency_tta.training.refinement import DecoderRefinement
 from consistency_tta.training.vocoder import VocoderTraining
 
 __all__ = [
     "AutoencoderTraining",
     "ConsistencyDistillation",
     "ContrastiveTraining",
+    "DecoderRefinement",
     "DoublingSteps",
     "ExportFolder",
     "GuidanceDistillation",

@@ -22,7 +22,7 @@ class Adversary(nn.Module):
     (EnCodec), 2022, https://arxiv.org/abs/2210.13438, eq. 2 (features relative to their size).
 
     Args:
-        discriminator: waveform (B, samples) to activations, as
+        discriminator: waveforms (B, samples), or mels (B, frames, bins), to activations, as
             :class:`consistency_tta.components.discriminator.SpectrogramDiscriminator`.
         adversarial_weight: of the generator's hinge loss.
         feature_weight: of feature matching.
@@ -38,8 +38,8 @@ class Adversary(nn.Module):
         """Scalars: ``loss``, of both; unweighted ``adversarial`` and ``feature`` of the generator, ``discriminator``.
 
         Args:
-            made: the generator's waveforms (B, samples), with gradients.
-            real: recordings (B, samples).
+            made: the generator's waveforms or mels (B, ...), with gradients.
+            real: those of recordings (B, ...).
         """
         judged = self.discriminator(torch.cat([real, made.detach()]))
         discriminator = torch.stack([self._hinge(resolution[-1]) for resolution in judged]).mean()

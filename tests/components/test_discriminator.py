@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from consistency_tta.components.discriminator import SpectrogramDiscriminator
+from consistency_tta.components.discriminator import PatchDiscriminator, SpectrogramDiscriminator
 
 
 def test_one_stack_of_activations_for_each_resolution() -> None:
@@ -37,3 +37,19 @@ def test_examples_are_judged_one_by_one() -> None:
 def test_wrong_settings_are_named(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected n_ffts of at least 32"):
         SpectrogramDiscriminator(**wrong)
+
+
+def test_mels_are_judged_patch_by_patch() -> None:
+    torch.manual_seed(0)
+    discriminator, mel = PatchDiscriminator(channels=4), torch.randn(1, 128, 64)
+    (activations,) = discriminator(mel)
+    assert [activation.shape[1] for activation in activations] == [4, 8, 16, 16, 1]
+    verdicts = activations[-1]
+    assert verdicts.shape[2:] == (6, 14)  # (64, 128) / 8, less one for each of the last two layers
+    changed = mel.clone()
+    changed[0, 64, 32] += 10
+    rows, columns = (discriminator(changed)[0][-1] != verdicts)[0, 0].nonzero().T
+    # A patch is 70 frames wide, so that a frame is seen by eight or nine patches, eight frames apart.
+    assert len(set(columns.tolist())) in (8, 9)
+    assert len(set(rows.tolist())) == 6  # all
+    torch.testing.assert_close(discriminator(torch.cat([changed, mel]))[0][-1][1:], verdicts)

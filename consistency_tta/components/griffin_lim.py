@@ -1,0 +1,114 @@
+"""A vocoder that needs no training: mel magnitudes to linear ones, phases by Griffin and Lim's algorithm."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+from transformers.audio_utils import mel_filter_bank
+
+
+class GriffinLimVocoder(ModelMixin, ConfigMixin):
+    """Inverts :class:`~consistency_tta.components.mel.MelSpectrogram`, with the same parameters.
+
+    Few iterations are better than many: phases start at random, and the noise that leaves in the sound is what rain and
+    sea waves should have, where more iterations would find a waveform as smooth as the mel.
+
+    Gradients flow through the magnitudes; phases count as constants.
+
+    Sources: Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984,
+    https://doi.org/10.1109/TASSP.1984.1164317; Perraudin, Balazs and Søndergaard, "A fast Griffin-Lim algorithm", 2013,
+    https://doi.org/10.1109/WASPAA.2013.6701851, algorithm 2; for the magnitudes Lee and Seung, "Algorithms for
+    non-negative matrix factorization", 2000, eq. 4.
+
+    Args:
+        model_in_dim: mel bins (named as in ``SpeechT5HifiGanConfig``).
+        sampling_rate: in Hz.
+        n_fft: window and transform length in samples.
+        hop_length: samples per mel frame.
+        f_min: lowest frequency of the mel filters in Hz.
+        f_max: highest frequency of the mel filters in Hz.
+        num_iterations: of the search for phases; 0 leaves them random.
+        momentum: of the search, in [0, 1).
+        num_updates: of the magnitudes, which are non-negative.
+    """
+
+    filters: Tensor
+    inverse: Tensor
+    window: Tensor
+
+    @register_to_config
+    def __init__(
+        self,
+        model_in_dim: int = 64,
+        sampling_rate: int = 16000,
+        n_fft: int = 1024,
+        hop_length: int = 160,
+        f_min: float = 0.0,
+        f_max: float = 8000.0,
+        num_iterations: int = 6,
+        momentum: float = 0.99,
+        num_updates: int = 50,
+    ) -> None:
+        super().__init__()
+        if num_iterations < 0 or num_updates < 1 or not 0 <= momentum < 1:
+            raise ValueError(
+                "expected num_iterations >= 0, num_updates >= 1 and a momentum in [0, 1), "
+                f"got {num_iterations}, {num_updates} and {momentum}"
+            )
+        frequencies = n_fft // 2 + 1
+        filters = mel_filter_bank(frequencies, model_in_dim, f_min, f_max, sampling_rate, "slaney", "slaney")
+        # The filters are saved, too: diffusers does not load a component that has no tensor.
+        self.register_buffer("filters", torch.as_tensor(filters, dtype=torch.float32))
+        self.register_buffer("inverse", torch.linalg.pinv(self.filters), persistent=False)
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """Natural-log mel (B, frames, bins) -> waveform (B, frames * hop_length)."""
+        hop_length: int = self.config["hop_length"]
+        # Half precision has no FFT on the CPU.
+        with torch.autocast(spectrogram.device.type, enabled=False):
+            # One frame more than asked for: a centred inverse STFT of n + 1 frames has n hops.
+            mel = F.pad(spectrogram.float().transpose(1, 2), (0, 1), mode="replicate").transpose(1, 2).exp()
+            magnitude = self.magnitude(mel).transpose(1, 2)
+            phase = self.phase(magnitude.detach(), hop_length * spectrogram.shape[1])
+            return self._waveform(magnitude * phase, hop_length * spectrogram.shape[1])
+
+    def magnitude(self, mel: Tensor) -> Tensor:
+        """Mel magnitudes (B, frames, bins) -> magnitudes >= 0 whose mel they are (B, frames, frequencies)."""
+        with torch.no_grad():
+            magnitude = (mel @ self.inverse).clamp_min(1e-8)
+            target = mel @ self.filters.T
+            for _ in range(self.config["num_updates"] - 1):
+                magnitude = magnitude * target / ((magnitude @ self.filters) @ self.filters.T + 1e-9)
+            fitted = (magnitude @ self.filters) @ self.filters.T + 1e-9
+        return magnitude * (mel @ self.filters.T) / fitted
+
+    @torch.no_grad()
+    def phase(self, magnitude: Tensor, samples: int) -> Tensor:
+        """Unit complex numbers (B, frequencies, frames) that suit the magnitudes; the same at every call."""
+        # Drawn frame after frame, on the CPU, by sixteen frames (torch draws by sixteens): a longer sound begins as a
+        # shorter one, on every device.
+        generator, frames = torch.Generator().manual_seed(0), -(-magnitude.shape[2] // 16) * 16
+        angle = 2 * torch.pi * torch.rand(frames, magnitude.shape[1], generator=generator)[: magnitude.shape[2]]
+        phase = torch.polar(torch.ones_like(angle), angle).T.to(magnitude.device).expand(magnitude.shape)
+        momentum = self.config["momentum"] / (1 + self.config["momentum"])
+        previous = torch.zeros_like(phase)
+        for _ in range(self.config["num_iterations"]):
+            consistent = self._spectrum(self._waveform(magnitude * phase, samples))
+            phase = consistent - momentum * previous
+            phase = phase / phase.abs().clamp_min(1e-9)
+            previous = consistent
+        return phase
+
+    def _waveform(self, spectrum: Tensor, samples: int) -> Tensor:
+        n_fft, hop_length = self.config["n_fft"], self.config["hop_length"]
+        return torch.istft(spectrum, n_fft, hop_length, window=self.window.float(), length=samples)
+
+    def _spectrum(self, waveform: Tensor) -> Tensor:
+        n_fft, hop_length = self.config["n_fft"], self.config["hop_length"]
+        return torch.stft(
+            waveform, n_fft, hop_length, window=self.window.float(), pad_mode="constant", return_complex=True
+        )

@@ -1,0 +1,122 @@
+"""The second half of an autoencoder's training: textures, against a discriminator."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import cast
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from consistency_tta.components.codec import AudioCodec
+from consistency_tta.contracts import Batch
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.adversary import Adversary
+from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.frozen import Frozen
+from consistency_tta.training.latents import waveform_of
+from consistency_tta.training.preview import Preview
+from consistency_tta.training.randomness import BatchRandomness
+
+
+class DecoderRefinement(TrainingModule):
+    """Teaches the decoder of an autoencoder what no distance to a recording can: the grain of rain or an engine.
+
+    The encoder stays as it is, and with it the latents: a teacher can be trained on them at the same time.
+
+    Source: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 2022,
+    https://arxiv.org/abs/2112.10752, section 3.1 and appendix G.
+
+    Args:
+        model: folder with mel front end and autoencoder.
+        adversary: a discriminator of mel spectrograms (B, frames, bins).
+        vocoder: to put in the folder; the folder's own if not given.
+        l1_weight: of the mean absolute error of the mel, in nepers, against the adversary's losses.
+        crop_frames: mel frames of a training example, cut at a random place; 0 for whole clips.
+        average_decay: of the averaged weights, which validation and ``export`` use.
+        optimization: optimizer and schedule, of both sides.
+        seed: of all random draws; that of ``seed_everything`` if not given.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        adversary: Adversary,
+        vocoder: nn.Module | None = None,
+        l1_weight: float = 4.0,
+        crop_frames: int = 128,
+        average_decay: float = 0.999,
+        optimization: Optimization = Optimization(),  # noqa: B008  # frozen
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(optimization, seed)
+        parts = TextToAudioPipeline.from_pretrained(model)
+        self.frozen = Frozen(codec=AudioCodec(parts.codec.mel, parts.codec.vae, vocoder or parts.vocoder))
+        if crop_frames % self.frozen.codec.downsampling:
+            raise ValueError(
+                f"expected crop_frames to be a multiple of {self.frozen.codec.downsampling}, by which the autoencoder "
+                f"shrinks time, got {crop_frames}"
+            )
+        self.vae = deepcopy(parts.vae).requires_grad_(False).train()
+        self.decoder = nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder]).requires_grad_(True)
+        self.adversary = adversary
+        self.average = ExponentialMovingAverage(self.vae, average_decay, warm_up=True)
+        self.l1_weight = l1_weight
+        self.crop_frames = crop_frames
+
+    @property
+    def sample_rate(self) -> int:
+        """Of all sounds, in Hz."""
+        return self.frozen.codec.sample_rate
+
+    def trained(self) -> nn.Module:
+        """The decoder and the adversary."""
+        return nn.ModuleList([self.decoder, self.adversary])
+
+    def averaged(self) -> nn.Module:
+        """The autoencoder."""
+        return self.vae
+
+    def averages(self) -> tuple[ExponentialMovingAverage]:
+        """The evaluation average."""
+        return (self.average,)
+
+    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+        """L1 of the mel, and the adversary's losses in training."""
+        training, codec = self.trainer.training, self.frozen.codec
+        with torch.no_grad():
+            mel = codec.waveform_to_mel(waveform_of(batch))
+            if training and self.crop_frames:
+                mel = self.crop(mel, randomness)
+            moments = codec.mel_to_moments(mel)
+            latent = codec.moments_to_latent(moments, randomness.normal_like(moments.chunk(2, dim=1)[0]))
+        vae = self.vae if training else cast(AutoencoderKL, self.average.module)
+        made = AudioCodec(codec.mel, vae).latent_to_mel(latent)
+        l1 = (made - mel).abs().mean()
+        losses = {"loss": self.l1_weight * l1, "l1": l1.detach()}
+        if training:
+            judged = self.adversary(made, mel)
+            losses["loss"] = losses["loss"] + judged.pop("loss")
+            losses |= judged
+        self.log_losses(losses, len(batch))
+        return losses["loss"]
+
+    def crop(self, mel: Tensor, randomness: BatchRandomness) -> Tensor:
+        """A random span (B, crop_frames, bins) of each mel (B, frames, bins)."""
+        starts = (randomness.uniform(len(mel)) * max(1, mel.shape[1] - self.crop_frames + 1)).long().tolist()
+        return torch.stack([m[start : start + self.crop_frames] for m, start in zip(mel, starts, strict=True)])
+
+    def previews(self, batch: Batch) -> list[Preview]:
+        """Clips through the autoencoder, and the vocoder if there is one."""
+        codec = self.pipeline().codec
+        moments = codec.mel_to_moments(codec.waveform_to_mel(waveform_of(batch)))
+        mels = codec.latent_to_mel(codec.moments_to_latent(moments))
+        sounds = [None] * len(mels) if codec.vocoder is None else codec.mel_to_waveform(mels)
+        return [Preview(name, *pair) for name, *pair in zip(batch.ids, mels, sounds, strict=True)]
+
+    def pipeline(self) -> TextToAudioPipeline:
+        """Front end, autoencoder with the averaged decoder, and vocoder."""
+        codec = self.frozen.codec
+        return TextToAudioPipeline(mel=codec.mel, vae=cast(AutoencoderKL, self.average.module), vocoder=codec.vocoder)

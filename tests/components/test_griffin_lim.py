@@ -1,0 +1,70 @@
+"""The vocoder that needs no training: it inverts the mel front end, is reproducible, and lets gradients through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from consistency_tta.components.griffin_lim import GriffinLimVocoder
+from consistency_tta.components.mel import MelSpectrogram
+
+
+def chirp(samples: int = 8000) -> torch.Tensor:
+    time = torch.arange(samples) / 16000
+    return 0.3 * torch.sin(2 * torch.pi * (300 + 1500 * time) * time)[None]
+
+
+def test_the_mel_of_the_sound_is_the_mel_that_was_given() -> None:
+    mel = MelSpectrogram()(chirp())
+    errors = []
+    for iterations in (0, 6, 30):
+        made = MelSpectrogram()(GriffinLimVocoder(num_iterations=iterations)(mel))
+        heard = mel > mel.max() - 5
+        errors.append((made - mel)[heard].abs().mean().item())
+    assert errors[0] > 2 * errors[1]
+    assert errors[1] > errors[2]
+    assert errors[2] < 0.3
+
+
+def test_magnitudes_have_the_mel_that_was_given() -> None:
+    vocoder, mel = GriffinLimVocoder(), MelSpectrogram()(chirp()).exp()
+    magnitude = vocoder.magnitude(mel)
+    assert (magnitude >= 0).all()
+    assert (magnitude @ vocoder.filters - mel).norm() < 0.01 * mel.norm()
+
+
+@pytest.mark.parametrize("frames", [1, 4, 33])
+def test_a_hop_of_samples_for_each_frame(frames: int) -> None:
+    vocoder = GriffinLimVocoder(model_in_dim=16, n_fft=512, num_iterations=1)
+    assert vocoder(torch.randn(2, frames, 16)).shape == (2, frames * 160)
+
+
+def test_it_is_the_same_every_time_and_examples_are_independent() -> None:
+    vocoder, mel = GriffinLimVocoder(model_in_dim=16), torch.randn(2, 40, 16)
+    assert torch.equal(vocoder(mel), vocoder(mel))
+    torch.testing.assert_close(vocoder(mel)[1:], vocoder(mel[1:]), atol=1e-4, rtol=1e-4)
+    short, long = (GriffinLimVocoder(num_iterations=0).phase(torch.ones(1, 513, n), 160 * (n - 1)) for n in (20, 40))
+    assert torch.equal(short, long[..., :20])
+
+
+def test_louder_is_louder_and_the_gradient_says_so() -> None:
+    """Magnitudes scale with the mel; phases, which do not, count as constants."""
+    vocoder, mel = GriffinLimVocoder(), MelSpectrogram()(chirp())
+    gain = torch.zeros((), requires_grad=True)
+    power = vocoder(mel + gain).square().mean()
+    (slope,) = torch.autograd.grad(power, gain)
+    torch.testing.assert_close(slope, 2 * power.detach(), rtol=1e-3, atol=0)
+
+
+def test_save_and_load_keep_every_bit(tmp_path: Path) -> None:
+    vocoder, mel = GriffinLimVocoder(model_in_dim=16, num_iterations=2), torch.randn(1, 9, 16)
+    vocoder.save_pretrained(tmp_path)
+    assert torch.equal(GriffinLimVocoder.from_pretrained(tmp_path, low_cpu_mem_usage=False)(mel), vocoder(mel))
+
+
+@pytest.mark.parametrize("wrong", [{"num_iterations": -1}, {"num_updates": 0}, {"momentum": 1.0}])
+def test_wrong_settings_are_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected num_iterations >= 0"):
+        GriffinLimVocoder(**wrong)
