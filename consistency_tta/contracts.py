@@ -245,7 +245,9 @@ class DistillationOutput(AudioOutput):
         t, s: (B,), t > s; the target was found at s.
         guidance_scale: w (B,).
         batch: what the datamodule handed over.
-        decoder: makes mels and waveforms of latents, in the latents' own gradient mode.
+        decoder: makes mels and waveforms of latents, in the latents' own gradient mode. May see only a part of them in
+            time; the batch's waveform is then the same part of the recordings.
+        student_decoder: of the student's latent, where a decoder is trained along; ``decoder`` if None.
     """
 
     student_latent: Tensor
@@ -256,6 +258,7 @@ class DistillationOutput(AudioOutput):
     guidance_scale: Tensor
     batch: Batch
     decoder: Decoder = field(repr=False)
+    student_decoder: Decoder | None = field(default=None, repr=False)
 
     @property
     def sample_rate(self) -> int:  # type: ignore[override]
@@ -265,12 +268,12 @@ class DistillationOutput(AudioOutput):
     @cached_property
     def student_mel(self) -> Tensor:  # type: ignore[override]
         """Mel of the student's latent (B, frames, bins), with gradients."""
-        return self.decoder.latent_to_mel(self.student_latent)
+        return (self.student_decoder or self.decoder).latent_to_mel(self.student_latent)
 
     @cached_property
     def student_waveform(self) -> Tensor:  # type: ignore[override]
         """Sound of the student's latent (B, samples), with gradients."""
-        return self.decoder.mel_to_waveform(self.student_mel)
+        return (self.student_decoder or self.decoder).mel_to_waveform(self.student_mel)
 
     @cached_property
     def target_mel(self) -> Tensor:  # type: ignore[override]

@@ -6,6 +6,7 @@ from consistency_tta.training.consistency import ConsistencyDistillation
 from consistency_tta.training.contrastive import ContrastiveTraining
 from consistency_tta.training.diffusion import LatentDiffusion
 from consistency_tta.training.guidance import GuidanceDistillation
+from consistency_tta.training.lora import LoRA
 from consistency_tta.training.num_steps import DoublingSteps
 from consistency_tta.training.refinement import DecoderRefinement
 from consistency_tta.training.vocoder import VocoderTraining
@@ -19,6 +20,7 @@ __all__ = [
     "ExportFolder",
     "GuidanceDistillation",
     "LatentDiffusion",
+    "LoRA",
     "LogSounds",
     "VocoderTraining",
 ]

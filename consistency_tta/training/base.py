@@ -149,8 +149,12 @@ class TrainingModule(LightningModule, ABC):
         """Step, then update the averages, unless the step was skipped."""
         super().optimizer_step(*args, **kwargs)
         if any(parameter.grad is not None for parameter in self.trained().parameters()):
-            for average in self.averages():
-                average.update(self.averaged())
+            self.update_averages()
+
+    def update_averages(self) -> None:
+        """Let all averages follow; called after each step that was taken."""
+        for average in self.averages():
+            average.update(self.averaged())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up, stepped per optimizer step."""

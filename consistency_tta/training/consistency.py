@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import replace
 
-from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss, Solver, TimeGrid, Weighting
+import torch
+from torch import Tensor, nn
+
+from consistency_tta.contracts import (
+    Batch,
+    Conditioning,
+    Decoder,
+    DistillationOutput,
+    Loss,
+    Solver,
+    TimeGrid,
+    Weighting,
+)
 from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.sample import sample_diffusion
 from consistency_tta.diffusion.solve import Heun
@@ -13,7 +24,9 @@ from consistency_tta.diffusion.weighting import Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.by_time import LossesByTime
+from consistency_tta.training.decoder import Crop, CroppedDecoder, TrainedDecoder
 from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.lora import LoRA
 from consistency_tta.training.num_steps import DoublingSteps
 from consistency_tta.training.randomness import BatchRandomness
 from consistency_tta.training.student import StudentTraining, load_teacher
@@ -51,10 +64,16 @@ class ConsistencyDistillation(StudentTraining):
             trajectory from the same noise. Each costs ``teacher_steps`` steps of the solver.
         teacher_steps: steps of the teacher's whole trajectory, in training and for ``val/teacher_gap``; 0 for none.
         weighting: of losses with ``noise_weighted``.
+        train_decoder: whether the losses of sound also train the autoencoder's decoder, through which the student is
+            heard and exported. It starts at that of ``student``, if there is one; targets keep the teacher's own.
+        checkpoint_decoders: whether the decoders' inner values are computed again on the way back instead of kept:
+            losses of sound then need less memory, and more time.
+        crop_frames: mel frames that losses of sound see of a training example, cut at a random place; 0 for all.
         target_decay: of the target network's moving average.
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
+        lora: adapters to train instead of the whole U-Net; needs the extra ``lora``.
     """
 
     def __init__(
@@ -73,10 +92,14 @@ class ConsistencyDistillation(StudentTraining):
         trajectory_share: float = 0.0,
         teacher_steps: int = 18,
         weighting: Weighting | None = None,
+        train_decoder: bool = False,
+        checkpoint_decoders: bool = False,
+        crop_frames: int = 0,
         target_decay: float = 0.95,
         average_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
+        lora: LoRA | None = None,
     ) -> None:
         steps = DoublingSteps(num_steps, num_steps, 1) if isinstance(num_steps, int) else num_steps
         if min(top_share, trajectory_share) < 0 or top_share + trajectory_share > 1:
@@ -89,12 +112,17 @@ class ConsistencyDistillation(StudentTraining):
                 f"expected teacher_steps of at least {1 if trajectory_share else 0}, got {teacher_steps}: it is the "
                 "number of solver steps to the end of the teacher's trajectory"
             )
+        if train_decoder and all(loss.noise_weighted for loss in losses.values()):
+            raise ValueError(
+                f"train_decoder needs a loss of sound, with noise_weighted False, but the losses are {sorted(losses)}: "
+                "add one, such as MelL2Loss, or leave train_decoder off"
+            )
         parts = load_teacher(teacher, guidance_scale)
         start = parts if student is None else TextToAudioPipeline.from_pretrained(student)
         start.require("unet", "scheduler")
         _check_prediction_type(prediction_type, start, student)
         super().__init__(
-            parts, start, prediction_type, guidance_scale, caption_dropout, average_decay, optimization, seed
+            parts, start, prediction_type, guidance_scale, caption_dropout, average_decay, optimization, seed, lora
         )
         self.losses = WeightedLosses(losses, loss_weights)
         self.by_time = LossesByTime([f"loss/{name}" for name in losses], self.schedule.num_train_timesteps)
@@ -107,10 +135,32 @@ class ConsistencyDistillation(StudentTraining):
         self.top_share, self.trajectory_share, self.teacher_steps = top_share, trajectory_share, teacher_steps
         self.trajectory = self.grid(self.schedule, teacher_steps) if teacher_steps else None
         self.target = ExponentialMovingAverage(self.student, target_decay)
+        own = parts.vae if start.vae is None else start.vae
+        self.decoder = TrainedDecoder(self.frozen.codec, own, average_decay) if train_decoder else None
+        if checkpoint_decoders:
+            for decoder in filter(None, (self.frozen.codec, self.decoder)):
+                decoder.enable_gradient_checkpointing()
+        self.crop_frames = crop_frames
+        whole, least = self.latent_size[0] * self.frozen.codec.downsampling, self.frozen.codec.downsampling
+        if crop_frames % least or not 0 <= crop_frames <= whole:
+            raise ValueError(
+                f"expected crop_frames to be a multiple of {least}, by which the autoencoder shrinks time, and at most "
+                f"{whole}, the frames of a clip, got {crop_frames}"
+            )
+
+    def trained(self) -> nn.Module:
+        """The student, and the decoder if it is trained along."""
+        return self.student if self.decoder is None else nn.ModuleList([self.student, self.decoder.parts])
 
     def averages(self) -> tuple[ExponentialMovingAverage, ...]:
         """The target network and the evaluation average."""
         return self.target, self.average
+
+    def update_averages(self) -> None:
+        """The student's, and the decoder's if it is trained along."""
+        super().update_averages()
+        if self.decoder is not None:
+            self.decoder.update_average()
 
     def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
         """One step of consistency distillation."""
@@ -129,12 +179,24 @@ class ConsistencyDistillation(StudentTraining):
         target_latent = self.target_latent(z_0, z_t, t, s, conditioning, noisy_rows)
         student_latent = self.current()(z_t, t, conditioning)
 
-        out = DistillationOutput(student_latent, target_latent, z_0, t, s, w, batch, self.frozen.codec)
+        out = DistillationOutput(student_latent, target_latent, z_0, t, s, w, *self.heard(batch, randomness))
         values = self.losses.values(out)
         losses = self.losses.combine(values, self.weighting(out.t, self.schedule))
         self.log_losses(losses, len(batch))
         self.note_by_time({f"loss/{name}": value.detach() for name, value in values.items()}, t)
         return losses["loss"]
+
+    def heard(self, batch: Batch, randomness: BatchRandomness) -> tuple[Batch, Decoder, Decoder | None]:
+        """What losses of sound hear: the batch, and decoders for target and student, all cut to a crop if asked."""
+        training, codec = self.trainer.training, self.frozen.codec
+        own = None if self.decoder is None else self.decoder.codec(averaged=not training)
+        if not training or not self.crop_frames:
+            return batch, codec, own
+        frames = self.crop_frames // codec.downsampling
+        starts = (randomness.uniform(len(batch)) * (self.latent_size[0] - frames + 1)).long().tolist()
+        crop = Crop(starts, frames, codec.downsampling * codec.mel.config["hop_length"])
+        waveform = None if batch.waveform is None else crop.waveform(batch.waveform)
+        return replace(batch, waveform=waveform), CroppedDecoder(codec, crop), own and CroppedDecoder(own, crop)
 
     def draw_times(self, batch_size: int, randomness: BatchRandomness) -> tuple[Tensor, Tensor, Tensor]:
         """Times t and s (B,), and the positions (int64) of examples that get a whole trajectory; all on the CPU.
@@ -194,7 +256,8 @@ class ConsistencyDistillation(StudentTraining):
 
     def pipeline(self) -> TextToAudioPipeline:
         """The student with averaged weights, to be asked once."""
-        return self.exported(distilled=True)
+        own = {} if self.decoder is None else {"vae": self.decoder.codec(averaged=True).vae}
+        return self.exported(distilled=True, **own)
 
 
 def _check_prediction_type(prediction_type: str, start: TextToAudioPipeline, student: str | None) -> None:

@@ -13,6 +13,7 @@ class ExponentialMovingAverage(nn.Module):
     """average <- decay * average + (1 - decay) * source, for all parameters in a few fused calls.
 
     Starts as a copy of the source. The average is saved with its owner, has no gradients and stays in evaluation mode.
+    Parameters that the source does not train are shared with it instead of copied.
 
     Args:
         source: the module in training.
@@ -29,15 +30,19 @@ class ExponentialMovingAverage(nn.Module):
         self.decay = decay
         self.warm_up = warm_up
         self.updates = 0
-        self.module = deepcopy(source).eval().requires_grad_(False)
+        # What deepcopy is told it has copied already, it takes as it is.
+        shared = {id(parameter): parameter for parameter in source.parameters() if not parameter.requires_grad}
+        self.module = deepcopy(source, shared).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, source: nn.Module) -> None:
         """Take in the source's weights; its buffers are copied."""
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 9)) if self.warm_up else self.decay
-        averages, current = list(self.module.parameters()), list(source.parameters())
-        if averages:
+        pairs = zip(self.module.parameters(), source.parameters(), strict=True)
+        moving = [(average, current) for average, current in pairs if average is not current]
+        if moving:
+            averages, current = map(list, zip(*moving, strict=True))
             get_ema_multi_avg_fn(decay)(averages, current, 0)
         for average, buffer in zip(self.module.buffers(), source.buffers(), strict=True):
             average.copy_(buffer)

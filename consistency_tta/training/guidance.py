@@ -10,6 +10,7 @@ from consistency_tta.diffusion.weighting import MinSNR
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.by_time import LossesByTime
+from consistency_tta.training.lora import LoRA
 from consistency_tta.training.randomness import BatchRandomness
 from consistency_tta.training.student import StudentTraining, load_teacher
 
@@ -35,6 +36,7 @@ class GuidanceDistillation(StudentTraining):
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
+        lora: adapters to train instead of the whole U-Net; needs the extra ``lora``.
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class GuidanceDistillation(StudentTraining):
         average_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
+        lora: LoRA | None = None,
     ) -> None:
         parts = load_teacher(teacher, guidance_scale)
         parts.require("unet", "scheduler")
         if parts.guidance_embedding is not None:
             raise ValueError(f"expected a teacher that is guided in two queries, but {teacher} already needs only one")
         own = parts.scheduler.config.prediction_type
-        super().__init__(parts, parts, own, guidance_scale, caption_dropout, average_decay, optimization, seed)
+        super().__init__(parts, parts, own, guidance_scale, caption_dropout, average_decay, optimization, seed, lora)
         self.weighting = weighting or MinSNR()
         self.by_time = LossesByTime(["loss"], self.schedule.num_train_timesteps)
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from diffusers import DDIMScheduler
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from consistency_tta.components.guidance import GuidanceEmbedding
@@ -18,6 +19,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
+from consistency_tta.training.lora import LoRA, merged, save_adapter
 from consistency_tta.training.randomness import BatchRandomness
 
 
@@ -33,6 +35,7 @@ class StudentTraining(LatentTraining):
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
+        lora: adapters to train instead of the whole U-Net.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class StudentTraining(LatentTraining):
         average_decay: float,
         optimization: Optimization,
         seed: int | None,
+        lora: LoRA | None = None,
     ) -> None:
         if not 0 <= caption_dropout < 1:
             raise ValueError(f"expected a caption_dropout in [0, 1), got {caption_dropout}")
@@ -55,7 +59,11 @@ class StudentTraining(LatentTraining):
         features = deepcopy(start.guidance_embedding) or GuidanceEmbedding()
         # A copy: the folder's own network may be the teacher's.
         unet = deepcopy(start.unet) if start.guidance_embedding else student_unet(start.unet, features)
-        self.student = UNetDenoiser(unet.requires_grad_(True), self.schedule, prediction_type, features)
+        unet.requires_grad_(True)
+        self.lora = lora
+        if lora is not None:
+            lora.adapt(unet)
+        self.student = UNetDenoiser(unet, self.schedule, prediction_type, features)
         self.average = ExponentialMovingAverage(self.student, average_decay, warm_up=True)
         scheduler = DDIMScheduler.from_config(teacher.scheduler.config, prediction_type=prediction_type)
         # Not registered: the networks among them are in `frozen`.
@@ -73,9 +81,41 @@ class StudentTraining(LatentTraining):
         """The student."""
         return self.student
 
+    def averaged(self) -> nn.Module:
+        """The student."""
+        return self.student
+
     def averages(self) -> tuple[ExponentialMovingAverage, ...]:
         """The evaluation average."""
         return (self.average,)
+
+    def on_fit_start(self) -> None:
+        """Say how much of the student an adapter is."""
+        if self.lora is not None:
+            parameters = list(self.student.parameters())
+            trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+            total = sum(parameter.numel() for parameter in parameters)
+            rank_zero_info(f"LoRA: {trained:,} of {total:,} parameters of the student are trained")
+
+    def on_train_end(self) -> None:
+        """Leave the averaged adapter by itself, if asked."""
+        if self.lora is not None and self.lora.adapter_folder is not None and self.trainer.is_global_zero:
+            save_adapter(cast(UNetDenoiser, self.average.module).unet, self.lora.adapter_folder)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what is not trained: it comes from the model folders again."""
+        super().on_save_checkpoint(checkpoint)
+        for name in self.untrained():
+            del checkpoint["state_dict"][name]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Fill in what was left out, so that whatever else is missing is an error."""
+        checkpoint["state_dict"] = self.untrained() | checkpoint["state_dict"]
+
+    def untrained(self) -> dict[str, Tensor]:
+        """What of the state is not trained, such as the weights beside adapters; averages share it."""
+        frozen = {id(parameter) for parameter in self.student.parameters() if not parameter.requires_grad}
+        return {name: value for name, value in self.state_dict(keep_vars=True).items() if id(value) in frozen}
 
     def current(self) -> UNetDenoiser:
         """The student in training, or its average outside of it."""
@@ -98,15 +138,15 @@ class StudentTraining(LatentTraining):
             return batch.text or self.frozen.text(batch.captions)
         return embed_with_dropout(batch, self.frozen.text, self.caption_dropout, randomness)
 
-    def exported(self, distilled: bool) -> TextToAudioPipeline:
-        """The student with averaged weights."""
+    def exported(self, distilled: bool, **parts: Any) -> TextToAudioPipeline:
+        """The student with averaged weights, and the teacher's other parts unless they are given."""
         student = cast(UNetDenoiser, self.average.module)
         return TextToAudioPipeline(
-            unet=student.unet,
+            unet=merged(student.unet),
             guidance_embedding=student.guidance_embedding,
             distilled=distilled,
             guidance_range=list(self.guidance_range),
-            **self.parts,
+            **(self.parts | parts),
         )
 
 

@@ -88,3 +88,16 @@ def test_copies_and_pickles_go_on_averaging(copy: object) -> None:
 def test_wrong_decays_are_named(decay: float) -> None:
     with pytest.raises(ValueError, match=r"decay in \[0, 1\)"):
         ExponentialMovingAverage(nn.Linear(1, 1), decay)
+
+
+def test_what_is_not_trained_is_shared() -> None:
+    source = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 3).requires_grad_(False))
+    average = ExponentialMovingAverage(source, 0.5)
+    assert average.module[1].weight is source[1].weight
+    assert average.module[0].weight is not source[0].weight
+    start, frozen = source[0].weight.detach().clone(), source[1].weight.clone()
+    with torch.no_grad():
+        source[0].weight += 1
+    average.update(source)
+    torch.testing.assert_close(average.module[0].weight, start + 0.5)
+    assert torch.equal(average.module[1].weight, frozen)
