@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
+from consistency_tta.bundled import TRANSFORMERS, resolve
 from consistency_tta.contracts import AudioTextEncoder
 
 
@@ -156,7 +157,7 @@ class TransformersClap(AudioTextEncoder):
     and always in evaluation mode.
 
     Args:
-        model: folder that ``ContrastiveTraining`` exported, or hub id such as ``laion/clap-htsat-unfused``.
+        model: folder that ``ContrastiveTraining`` exported, ``tiny-clap``, or hub id such as ``laion/clap-htsat-unfused``.
 
     Raises:
         FileNotFoundError: if it is not there.
@@ -167,7 +168,7 @@ class TransformersClap(AudioTextEncoder):
 
     def __init__(self, model: str | Path) -> None:
         super().__init__()
-        folder = clap_folder(str(model))
+        folder = clap_folder(resolve(model, TRANSFORMERS))
         clap = Clap(
             ClapModel.from_pretrained(folder, dtype=torch.float32),
             AutoTokenizer.from_pretrained(folder),

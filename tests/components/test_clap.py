@@ -159,3 +159,9 @@ def test_a_folder_in_half_precision_is_computed_in_float32(folder: Path, tmp_pat
     half.save_pretrained(tmp_path / "half")
     assert TransformersClap(tmp_path / "half").clap.model.dtype == torch.float32
     assert len(AutoTokenizer.from_pretrained(tmp_path / "half")) == 259
+
+
+def test_a_bundled_clap_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clap(**SMALL).save_pretrained(tmp_path / "tiny-clap")
+    monkeypatch.setattr("consistency_tta.bundled.MODELS", tmp_path)
+    assert TransformersClap("tiny-clap").sample_rate == 16000
