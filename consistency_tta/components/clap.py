@@ -157,7 +157,7 @@ class TransformersClap(AudioTextEncoder):
     and always in evaluation mode.
 
     Args:
-        model: folder that ``ContrastiveTraining`` exported, ``tiny-clap``, or hub id such as ``laion/clap-htsat-unfused``.
+        model: folder that ``ContrastiveTraining`` exported, ``tiny-clap``, or a hub id (``laion/clap-htsat-unfused``).
 
     Raises:
         FileNotFoundError: if it is not there.
