@@ -21,8 +21,8 @@ class GuidanceEmbedding(ModelMixin, ConfigMixin):
         num_frequencies: half the number of features.
         scale: standard deviation of the frequencies f. At 0.25 the features of neighbouring w differ smoothly
             over the usual range 0 to 6.
-        log: whether the features are of log w, as in the released ConsistencyTTA, whose features are NaN at w = 0. Here
-            any w below :attr:`smallest_scale` is read as that; above it the two agree.
+        log: whether the features are of log w; the released ConsistencyTTA's are of w itself. Any w below
+            :attr:`smallest_scale` is then read as that.
     """
 
     frequencies: Tensor
