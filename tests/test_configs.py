@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -13,8 +12,14 @@ import yaml
 
 from consistency_tta.cli import main
 from consistency_tta.components.clap import TransformersClap
-from consistency_tta.components.networks import hifigan, unet
+from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.networks import autoencoder, clap, hifigan, unet
+from consistency_tta.components.text import ByteTextEncoder
+from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training import ConsistencyDistillation, GuidanceDistillation, LoRA, student
+from consistency_tta.training.diffusion import stable_diffusion_scheduler
+from tests.recordings import write_recordings
 from tests.toys import TEXT, toy_parts
 
 CONFIGS = Path(__file__).parent.parent / "lightning_configs"
@@ -25,6 +30,7 @@ SMALL_UNET = [
     *("--model.unet.init_args.heads", "[1,1]", "--model.unet.init_args.latent_channels", "4"),
     *("--model.unet.init_args.norm_num_groups", "4", "--model.unet.init_args.layers_per_block", "1"),
 ]
+SMALL_CLAP = ["--model.clap.init_args.channels", "8", "--model.clap.init_args.text_width", "16"]
 SMALL_TRAINER = [
     *("--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.enable_progress_bar", "false"),
     *("--trainer.accelerator", "cpu", "--trainer.devices", "1", "--data.num_workers", "0"),
@@ -37,20 +43,9 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     The recipes' relative paths start here.
     """
-    folder = tmp_path / "clips"
-    (folder / "audio").mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for split, number in {"train": 4, "val": 2}.items():
-        with (folder / f"{split}.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["audiocap_id", "youtube_id", "start_time", "caption"])
-            for index in range(number):
-                writer.writerow([index, f"{split}{index}", 0, f"Noise number {index}"])
-                sound = 0.1 * random.standard_normal(16000)
-                soundfile.write(folder / "audio" / f"{split}{index}.wav", sound, 16000)
+    folder = write_recordings(tmp_path / "clips")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ESC50", str(folder))
-    monkeypatch.setenv("ESC10", str(folder))
     monkeypatch.setenv("ESC10", str(folder))
     monkeypatch.setenv("AUDIOCAPS", str(folder))
     return folder
@@ -60,26 +55,42 @@ def fit(config: str, *overrides: str) -> None:
     main(["fit", "--config", str(CONFIGS / config), *SMALL_TRAINER, *overrides])
 
 
-def test_the_tiny_recipes_run_one_after_another_and_the_student_speaks(clips: Path, tmp_path: Path) -> None:
-    short = ["--data.num_samples", "5120", "--data.batch_size", "2", "--trainer.val_check_interval", "2"]
+def encode(split: str, folder: Path, clips: Path) -> None:
+    """What a user types between the second and the third recipe."""
+    data = ["--data", "consistency_tta.datamodules.AudioCapsDataModule", "--data.num_samples", "5120"]
+    for name in ("train", "val"):
+        data += [f"--data.{name}_captions", str(clips / f"{name}.csv")]
+    data += ["--data.audio_folder", str(clips / "audio"), "--data.batch_size", "2", "--data.num_workers", "0"]
+    main(["encode", *data, "--model", "runs/tiny/vocoder/model", "--output", str(folder / split), "--split", split])
+
+
+def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latents = ["--data.batch_size", "2", "--trainer.val_check_interval", "2"]
+    short = [*latents, "--data.num_samples", "5120"]
     fit("tiny/autoencoder.yaml", *SMALL_VAE, *short)
     fit("tiny/vocoder.yaml", *SMALL_VOCODER, *short, "--model.crop_frames", "24")
-    fit("tiny/teacher.yaml", *SMALL_UNET, *short, "--model.unet.init_args.latent_size", "[4,8]")
+    monkeypatch.setenv("LATENTS", str(tmp_path / "latents"))
+    for split in ("train", "val"):
+        encode(split, tmp_path / "latents", clips)
+    fit("tiny/teacher.yaml", *SMALL_UNET, *latents, "--model.unet.init_args.latent_size", "[4,8]")
+    fit("tiny/guidance.yaml", *latents)
     fit("tiny/consistency.yaml", *short)
-    student = str(tmp_path / "runs/tiny/consistency/model")
-    files = main(["generate", "a dog barks", "--model", student, "--num_samples", "2", "--output", "out"])
-    assert [soundfile.info(file).frames for file in files] == [32 * 160] * 2
-    assert list((tmp_path / "runs/tiny/consistency").rglob("sounds/*.wav"))
-
-
-def test_the_tiny_clap_recipe_runs_and_its_folder_loads(clips: Path, tmp_path: Path) -> None:
-    small = ["--model.clap.init_args.channels", "8", "--model.clap.init_args.text_width", "16"]
-    fit("tiny/clap.yaml", *small, "--data.batch_size", "2", "--trainer.val_check_interval", "2")
+    fit("tiny/clap.yaml", *SMALL_CLAP, *latents)
+    fit("tiny/audio.yaml", *latents, "--model.train_decoder", "true", "--model.crop_frames", "16")
+    for name in ("consistency", "audio"):
+        student = str(tmp_path / f"runs/tiny/{name}/model")
+        files = main(["generate", "a dog barks", "--model", student, "--num_samples", "2", "--output", f"out/{name}"])
+        assert [soundfile.info(file).frames for file in files] == [32 * 160] * 2
+        assert list((tmp_path / f"runs/tiny/{name}").rglob("sounds/*.wav"))
     encoder = TransformersClap(tmp_path / "runs/tiny/clap/model")
     similarity = encoder.embed_audio(torch.randn(2, 16000)) @ encoder.embed_text(["noise", "a dog"]).T
     assert similarity.shape == (2, 2)
     assert similarity.abs().max() <= 1.001
     assert list((tmp_path / "runs/tiny/clap").rglob("last.ckpt"))
+    [log] = (tmp_path / "runs/tiny/audio").rglob("metrics.csv")
+    assert {"val/loss/latent", "val/loss/clap"} <= set(log.read_text().splitlines()[0].split(","))
 
 
 @pytest.fixture
@@ -93,20 +104,47 @@ def audioldm(tmp_path: Path) -> Path:
     return tmp_path / "audioldm"
 
 
+@pytest.fixture
+def judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained CLAP for the recipes of stage 3."""
+    clap(channels=8, text_width=16, depths=[1, 1], heads=[2, 4]).save_pretrained(tmp_path / "clap")
+    monkeypatch.setenv("CLAP", str(tmp_path / "clap"))
+
+
+SHORT = ["--data.num_samples", "5120", "--data.batch_size", "2", "--trainer.accumulate_grad_batches", "1"]
+
+
+@pytest.mark.usefixtures("clips", "judge")
 def test_the_audiocaps_recipes_run_as_tiny_twins(
-    clips: Path, audioldm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    audioldm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODEL", str(audioldm))
-    short = ["--data.num_samples", "5120", "--data.batch_size", "2", "--trainer.accumulate_grad_batches", "1"]
     text = ["--model.text_encoder.init_args.name", str(tmp_path / "text")]
     width = ["--model.unet.init_args.text_width", str(TEXT["width"]), "--model.unet.init_args.latent_size", "[8,4]"]
-    fit("audiocaps/teacher.yaml", *SMALL_UNET, *text, *width, *short)
-    fit("audiocaps/consistency.yaml", *short)
-    folder = tmp_path / "runs/audiocaps/consistency"
+    fit("audiocaps/teacher.yaml", *SMALL_UNET, *text, *width, *SHORT)
+    for stage in ("guidance", "consistency", "audio"):
+        fit(f"audiocaps/{stage}.yaml", *SHORT)
+    folder = tmp_path / "runs/audiocaps/audio"
     student = TextToAudioPipeline.from_pretrained(folder / "model")
     assert student.config["distilled"]
+    assert student.scheduler.config.prediction_type == "sample"
     assert student("noise").waveform.shape == (1, 32 * 160)
     assert list(folder.rglob("events.out.tfevents*"))
+
+
+@pytest.mark.usefixtures("clips", "judge")
+def test_what_is_laid_over_the_audiocaps_recipes_runs_as_tiny_twins(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEACHER", str(teacher_folder))
+    fit("audiocaps/guidance.yaml", "--config", str(CONFIGS / "tango_full/guidance.yaml"), *SHORT)
+    full = ["--config", str(CONFIGS / "tango_full/consistency.yaml")]
+    corrected = ["--config", str(CONFIGS / "audiocaps/corrected.yaml")]
+    fit("audiocaps/consistency.yaml", *full, *corrected, *SHORT)
+    fit("audiocaps/audio.yaml", "--config", str(CONFIGS / "tango_full/audio.yaml"), *corrected, *SHORT)
+    student = TextToAudioPipeline.from_pretrained(tmp_path / "runs/tango_full/audio/model")
+    assert student.config["distilled"]
+    assert student.scheduler.config.prediction_type == "v_prediction"
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -120,3 +158,36 @@ def test_the_full_size_u_net_is_tangos() -> None:
     with torch.device("meta"):
         network = unet()
     assert round(sum(parameter.numel() for parameter in network.parameters()) / 1e6) == 866
+
+
+@pytest.mark.parametrize(("widths", "millions"), [([320, 640, 1280, 1280], 866), ([256, 512, 1024, 1024], 557)])
+def test_the_audiocaps_recipes_fit_the_full_size_models(
+    widths: list[int], millions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stages 1 and 3 of TANGO-full's size and of the paper's are built, with weights that take no memory."""
+    with torch.device("meta"):
+        network = unet(channels=widths)
+        parts = {"vae": autoencoder(), "vocoder": hifigan(), "mel": MelSpectrogram()}
+    text = ByteTextEncoder(width=1024, num_layers=1, num_heads=1)
+    scheduler = stable_diffusion_scheduler()
+    folder = TextToAudioPipeline(
+        unet=network, scheduler=scheduler, text_encoder=text.encoder, tokenizer=text.tokenizer, **parts
+    )
+    monkeypatch.setattr(TextToAudioPipeline, "from_pretrained", lambda *_: folder)
+    real = student.student_unet
+
+    def on_meta(*arguments: Any) -> Any:
+        with torch.device("meta"):
+            return real(*arguments)
+
+    monkeypatch.setattr(student, "student_unet", on_meta)
+    stages = (
+        GuidanceDistillation("it"),
+        ConsistencyDistillation("it", {"latent": LatentL2Loss(), "mel": MelL2Loss()}, train_decoder=True, lora=LoRA()),
+    )
+    for stage in stages:
+        assert {parameter.device.type for parameter in stage.trained().parameters()} == {"meta"}
+        total = sum(parameter.numel() for name, parameter in stage.student.named_parameters() if "lora" not in name)
+        assert round(total / 1e6) == pytest.approx(millions, abs=2)  # and the guidance layers
+    adapter = sum(p.numel() for name, p in stages[1].student.named_parameters() if "lora" in name)
+    assert 0.01 < adapter / (millions * 1e6) < 0.05
