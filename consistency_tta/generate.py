@@ -23,6 +23,7 @@ def generate(
     batch_size: int = 8,
     seed: int = 0,
     device: str | None = None,
+    external_guidance_scale: float = 1.0,
 ) -> list[Path]:
     """Write 16-bit wav files for captions, by a teacher or a one-query student.
 
@@ -36,6 +37,8 @@ def generate(
         batch_size: sounds made at a time.
         seed: of the starting noise; sound k of a caption starts from the same noise whatever the model and batch size.
         device: such as cuda or cpu; the best there is if not given.
+        external_guidance_scale: w of classifier-free guidance on top of what the U-Net has learnt of guidance, at twice
+            the queries; 1 for none. Part of the files' names, as ``x3``, where it is not 1.
 
     Returns:
         The files written.
@@ -53,18 +56,26 @@ def generate(
     jobs = [(index, prompt, sample) for index, prompt in enumerate(prompts) for sample in range(num_samples)]
     output.mkdir(parents=True, exist_ok=True)
 
+    external = "" if external_guidance_scale == 1 else f"_x{external_guidance_scale:g}"
     files, queries, seconds, audio_seconds = [], 0, {"latents": 0.0, "decoders": 0.0}, 0.0
     for start in tqdm(
         range(0, len(jobs), batch_size), desc="generating", unit="batch", disable=len(jobs) <= batch_size
     ):
         chunk = jobs[start : start + batch_size]
         generators = [_generator(seed, index, sample) for index, _, sample in chunk]
-        made = pipeline([prompt for _, prompt, _ in chunk], guidance_scale, steps, generator=generators)
+        made = pipeline(
+            [prompt for _, prompt, _ in chunk],
+            guidance_scale,
+            steps,
+            generator=generators,
+            external_guidance_scale=external_guidance_scale,
+        )
         queries = made.queries
         seconds = {name: seconds[name] + made.seconds[name] for name in seconds}
         audio_seconds += made.waveform.numel() / made.sample_rate
         for (index, prompt, sample), waveform in zip(chunk, made.waveform, strict=True):
-            path = output / f"{index:03d}_{_slug(prompt)}_w{guidance_scale:g}_q{made.queries}_seed{seed}_{sample}.wav"
+            settings = f"w{guidance_scale:g}{external}_q{made.queries}_seed{seed}_{sample}"
+            path = output / f"{index:03d}_{_slug(prompt)}_{settings}.wav"
             soundfile.write(path, waveform.numpy(), made.sample_rate, subtype="PCM_16")
             files.append(path)
     total = sum(seconds.values())

@@ -26,6 +26,8 @@ class TeacherSamples(LatentSource):
         grid: uniform if null.
         batch_size: samples made at a time.
         device: such as cuda or cpu; the best there is if null.
+        external_guidance_scale: w of classifier-free guidance on top of what the U-Net has learnt of guidance, at twice
+            the queries; 1 for none.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class TeacherSamples(LatentSource):
         grid: TimeGrid | None = None,
         batch_size: int = 16,
         device: str | None = None,
+        external_guidance_scale: float = 1.0,
     ) -> None:
         self.model = model
         self.guidance_scale = guidance_scale
@@ -45,6 +48,7 @@ class TeacherSamples(LatentSource):
         self.grid = grid
         self.batch_size = batch_size
         self.device = device
+        self.external_guidance_scale = external_guidance_scale
 
     def __call__(self, captions: Sequence[str], seed: int) -> Tensor:
         """See :class:`LatentSource`; the teacher is loaded when first asked, and dropped again."""
@@ -54,8 +58,15 @@ class TeacherSamples(LatentSource):
         latents = []
         for start in tqdm(range(0, len(captions), self.batch_size), desc="teacher samples", unit="batch"):
             chunk = captions[start : start + self.batch_size]
-            steps, scale = self.num_inference_steps, self.guidance_scale
-            latent, _ = pipeline.sample(chunk, scale, steps, self.solver, self.grid, generator=generator)
+            latent, _ = pipeline.sample(
+                chunk,
+                self.guidance_scale,
+                self.num_inference_steps,
+                self.solver,
+                self.grid,
+                generator=generator,
+                external_guidance_scale=self.external_guidance_scale,
+            )
             latents.append(latent.cpu())
         mean = torch.cat(latents) / pipeline.vae.config.scaling_factor
         return torch.cat([mean, torch.full_like(mean, POINT)], dim=1)

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from consistency_tta.generate import generate
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.teacher_samples import TeacherSamples
 from tests.toys import NUM_SAMPLES
+from tests.training.runs import guidance
 
 
 def sounds(files: list[Path]) -> list[np.ndarray]:
@@ -54,6 +58,21 @@ def test_sounds_depend_on_seed_and_position_only(teacher_folder: Path, tmp_path:
         np.testing.assert_allclose(one, other, atol=2e-4)  # a few steps of 16 bits
     assert not np.allclose(first[0], first[2], atol=1e-2)
     assert not np.allclose(first[0], make("seed", seed=1)[0], atol=1e-2)
+
+
+def test_external_guidance_costs_a_second_query_and_is_in_the_name(teacher_folder: Path, tmp_path: Path) -> None:
+    guidance(teacher_folder).exported(distilled=True).save_pretrained(tmp_path / "student")
+    student = TextToAudioPipeline.from_pretrained(tmp_path / "student")
+    [plain] = generate(["rain"], str(tmp_path / "student"), tmp_path, device="cpu")
+    [guided] = generate(["rain"], str(tmp_path / "student"), tmp_path, device="cpu", external_guidance_scale=4.0)
+    assert plain.name == "000_rain_w3_q1_seed0_0.wav"
+    assert guided.name == "000_rain_w3_x4_q2_seed0_0.wav"
+    assert not np.allclose(*sounds([plain, guided]), atol=1e-3)
+    made = TeacherSamples(str(tmp_path / "student"), 3.0, 1, device="cpu", external_guidance_scale=4.0)(["rain"], 7)
+    noise = torch.Generator().manual_seed(7)
+    expected, _ = student.sample("rain", 3.0, 1, generator=noise, external_guidance_scale=4.0)
+    mean = made.chunk(2, dim=1)[0] * student.vae.config.scaling_factor
+    torch.testing.assert_close(mean, expected)
 
 
 def test_a_text_file_stands_for_its_lines(teacher_folder: Path, tmp_path: Path) -> None:

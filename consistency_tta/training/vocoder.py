@@ -159,4 +159,9 @@ class VocoderTraining(TrainingModule):
     def pipeline(self) -> TextToAudioPipeline:
         """The folder's parts with the averaged vocoder."""
         kept: dict[str, Any] = {n: m for n, m in self.parts.components.items() if n != "vocoder"}
-        return TextToAudioPipeline(**kept, vocoder=self.average.module, distilled=self.parts.config["distilled"])
+        return TextToAudioPipeline(
+            **kept,
+            vocoder=self.average.module,
+            distilled=self.parts.config["distilled"],
+            guidance_range=self.parts.config["guidance_range"],
+        )

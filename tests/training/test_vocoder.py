@@ -12,7 +12,7 @@ from consistency_tta.contracts import AudioOutput, Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.randomness import BatchRandomness
 from tests.toys import NUM_SAMPLES
-from tests.training.runs import Losses, batch, data, trainer, vocoder
+from tests.training.runs import Losses, batch, data, guidance, trainer, vocoder
 
 
 def randomness(batch_idx: int = 0) -> BatchRandomness:
@@ -93,6 +93,13 @@ def test_the_folder_keeps_its_other_parts(teacher_folder: Path, tmp_path: Path) 
     assert not torch.equal(made[0].waveform, made[1].waveform)
     for parameter, trained in zip(after.vocoder.parameters(), module.vocoder.parameters(), strict=True):
         assert torch.equal(parameter, trained)
+
+
+def test_the_folder_keeps_what_is_said_of_its_u_net(teacher_folder: Path, tmp_path: Path) -> None:
+    guidance(teacher_folder, guidance_scale=(1.0, 4.0)).exported(distilled=True).save_pretrained(tmp_path)
+    kept = vocoder(tmp_path).pipeline().config
+    assert kept["distilled"]
+    assert kept["guidance_range"] == [1.0, 4.0]
 
 
 def test_wrong_settings_are_named(teacher_folder: Path) -> None:
