@@ -45,11 +45,11 @@ class TrainedDecoder(nn.Module):
         self.average.update(self.parts)
 
 
-def with_parts(codec: AudioCodec, parts: nn.ModuleDict) -> AudioCodec:
+def with_parts(codec: AudioCodec, parts: nn.Module) -> AudioCodec:
     """The codec with some of its autoencoder's parts exchanged by name; all others are shared, not copied."""
     all_parts = {name: part for name, part in codec.named_children() if name != "vae"}
     all_parts |= dict(codec.vae.named_children())
-    exchanged = dict(parts.items())
+    exchanged = dict(parts.named_children())
     # What deepcopy is told it has copied already, it takes as it is.
     return deepcopy(codec, {id(part): exchanged.get(name, part) for name, part in all_parts.items()})
 
