@@ -1,0 +1,353 @@
+"""This project's side of the comparison: what ``record.py`` records, computed from the same weights, inputs and draws.
+
+The weights go through ``consistency_tta.convert``, under the official names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from transformers import ByT5Tokenizer
+
+from consistency_tta.contracts import (
+    AudioTextEncoder,
+    Batch,
+    Conditioning,
+    DistillationOutput,
+    Loss,
+    NoiseSchedule,
+    TimeGrid,
+)
+from consistency_tta.convert.consistencytta import consistencytta
+from consistency_tta.convert.unet import guided_unet
+from consistency_tta.diffusion import sample
+from consistency_tta.diffusion.denoise import CFGDenoiser
+from consistency_tta.diffusion.grid import LinspaceGrid
+from consistency_tta.diffusion.noise import expand
+from consistency_tta.diffusion.solve import Heun
+from consistency_tta.diffusion.weighting import MinSNR
+from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL2Loss
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training import ConsistencyDistillation, GuidanceDistillation
+from consistency_tta.training.ema import ExponentialMovingAverage
+from tests.convert import published
+from tests.parity import draws
+from tests.training.runs import in_training
+
+#: Times of the project are one more than diffusers' timesteps.
+TIMES = torch.tensor(draws.TIMESTEPS, dtype=torch.float64) + 1
+SCALES = torch.tensor(draws.GUIDANCE_SCALES)
+ROWS = len(draws.CAPTIONS)
+
+UNETS = ("teacher_unet.", "student_unet.", "student_target_unet.", "student_ema_unet.")
+
+
+def official_shapes() -> dict[str, published.Shapes]:
+    """Names and shapes of the official model's parts, by what stands before them."""
+    vocoder = published.HifiGan(draws.MEL[1], draws.VOCODER_CHANNELS)
+    autoencoder = published.Autoencoder(**draws.AUTOENCODER, latent=draws.LATENT[0], vocoder=vocoder)
+    unets = {prefix: published.unet(**draws.UNET, guided=prefix != "teacher_unet.") for prefix in UNETS}
+    return unets | {"text_encoder.": published.t5(**draws.T5), "vae.": published.shapes_of(autoencoder)}
+
+
+def official_weights() -> dict[str, Tensor]:
+    """What the recording's checkpoint holds."""
+    return {
+        prefix + name: tensor
+        for prefix, shapes in official_shapes().items()
+        for name, tensor in draws.weights(shapes, prefix).items()
+    }
+
+
+class Given:
+    """In the place of ``BatchRandomness``: draws that are given, in turn."""
+
+    def __init__(self, normal: Sequence[Tensor] = (), uniform: Tensor | None = None, integers: Tensor | None = None):
+        self.queue, self.drawn_uniform, self.drawn_integers = list(normal), uniform, integers
+
+    def send(self, drawn: Tensor) -> Tensor:
+        return drawn
+
+    def normal_like(self, example: Tensor) -> Tensor:
+        drawn = self.queue.pop(0)
+        assert drawn.shape == example.shape
+        return drawn
+
+    def uniform(self, batch_size: int) -> Tensor | None:
+        return self.drawn_uniform
+
+    def integers(self, high: int, batch_size: int) -> Tensor | None:
+        return self.drawn_integers
+
+
+class OfficialGrid(TimeGrid):
+    """The 18 points of the official training, of which the last, timestep 0, counts as clean there."""
+
+    def forward(self, schedule: NoiseSchedule, num_steps: int) -> Tensor:
+        times = LinspaceGrid()(schedule, num_steps + 1)[:-1]
+        return torch.cat([times[:-1], times.new_zeros(1)])
+
+
+class StandInCLAP(AudioTextEncoder):
+    sample_rate = 16000
+
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        return draws.embed_audio(waveform)
+
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        return draws.embed_text(captions)
+
+
+class NoiseWeighted(Loss):
+    """Another loss, weighted by noise: the official code weights losses of sound like those of latents."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, out: DistillationOutput) -> Tensor:
+        return self.loss(out)
+
+
+def like_official_sound(codec: Any) -> None:
+    """Waveforms as the official code makes them: not cropped, and the batch moved so that its extremes are opposite."""
+
+    def mel_to_waveform(mel: Tensor) -> Tensor:
+        waveform = codec.vocoder(mel)
+        return waveform - (waveform.max() + waveform.min()) / 2
+
+    codec.mel_to_waveform = mel_to_waveform
+
+
+class Ours:
+    """Model folders made of an official checkpoint, and what they compute.
+
+    Args:
+        folder: where the model folders are written.
+        checkpoint: the official one; made anew, from the same draws, if not given.
+    """
+
+    def __init__(self, folder: Path, checkpoint: Path | None = None) -> None:
+        self.folder = folder
+        if checkpoint is None:
+            checkpoint = folder / "pytorch_model_2.bin"
+            torch.save(official_weights(), checkpoint)
+        self.weights: dict[str, Tensor] = torch.load(checkpoint, weights_only=True)
+        ByT5Tokenizer().save_pretrained(folder / "t5")
+        self.student = self.converted(checkpoint, "student")
+        self.teacher = self.converted(checkpoint, "teacher")
+        self.schedule = self.teacher.denoiser.schedule
+        with torch.no_grad():
+            self.text = self.student.text(draws.CAPTIONS)
+            self.empty = self.student.text([""])
+
+    def converted(self, checkpoint: Path, network: Any) -> TextToAudioPipeline:
+        """One of the checkpoint's networks, through a model folder."""
+        pipeline = consistencytta([checkpoint], str(self.folder / "t5"), draws.SCALE_FACTOR, network)
+        pipeline.unet.register_to_config(sample_size=list(draws.LATENT[1:]))  # no weight tells
+        pipeline.save_pretrained(self.folder / network)
+        return TextToAudioPipeline.from_pretrained(self.folder / network)
+
+    def network(self, prefix: str, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """The U-Net and the guidance embedding of other official weights."""
+        found = weights or {k.removeprefix(prefix): v for k, v in self.weights.items() if k.startswith(prefix)}
+        unet, embedding = guided_unet(found, draws.LATENT[1:], prefix)
+        return {"unet": unet, "guidance_embedding": embedding}
+
+    def conditioning(self, rows: int = ROWS) -> Conditioning:
+        return Conditioning(self.text, SCALES).rows(torch.arange(rows))
+
+    def batch(self, z_0: Tensor) -> Batch:
+        """Latents that are their posterior's mean, with captions and recordings."""
+        mean = z_0 / self.student.vae.config.scaling_factor
+        moments = torch.cat([mean, torch.full_like(mean, -30.0)], dim=1)
+        captions = draws.CAPTIONS[: len(z_0)]
+        return Batch(captions, captions, draws.waveform()[torch.arange(len(z_0)) % 2], moments, self.text)
+
+    def stage_1(self, timesteps: Sequence[int], unit_noise: bool = False) -> dict[str, Tensor]:
+        """Loss and gradients of guidance distillation.
+
+        Args:
+            timesteps: of the examples.
+            unit_noise: whether the top timestep starts from noise of variance 1, as in the official stage 1.
+        """
+        module = in_training(GuidanceDistillation(str(self.folder / "teacher")), self.folder)
+        network = self.network("student_unet.")
+        module.student.unet, module.student.guidance_embedding = network["unet"], network["guidance_embedding"]
+        noise = draws.normal("epsilon", ROWS, *draws.LATENT)
+        if unit_noise:
+            module.noisy = lambda z_0, epsilon, t: epsilon
+        z_0 = draws.normal("z_0", ROWS, *draws.LATENT)
+        given = Given([torch.zeros_like(z_0), noise], SCALES / 6, torch.tensor(timesteps))
+        return self.results(module, module.loss(self.batch(z_0), given))
+
+    def stage_2(self, losses: dict[str, Loss], loss_weights: dict[str, float], official_sound: bool = False) -> Any:
+        """Loss and gradients of consistency distillation on the official grid.
+
+        Args:
+            losses: by name.
+            loss_weights: by name.
+            official_sound: whether waveforms are made as there.
+        """
+        folder = self.folder / "stage 2"
+        if not folder.exists():
+            start = self.student
+            parts = {
+                name: part for name, part in start.components.items() if name not in ("unet", "guidance_embedding")
+            }
+            parts |= self.network("student_unet.") | {"distilled": True, "guidance_range": [0.0, 6.0]}
+            TextToAudioPipeline(**parts).save_pretrained(folder)
+        module = ConsistencyDistillation(
+            str(self.folder / "teacher"),
+            losses,
+            loss_weights,
+            student=str(folder),
+            prediction_type="sample",
+            grid=OfficialGrid(),
+            num_steps=17,
+            teacher_steps=0,
+            weighting=MinSNR(),
+        )
+        target = self.network("student_target_unet.")
+        module.target.module.unet, module.target.module.guidance_embedding = (
+            target["unet"],
+            target["guidance_embedding"],
+        )
+        in_training(module, self.folder)
+        if official_sound:
+            like_official_sound(module.frozen.codec)
+        z_0 = draws.normal("z_0", ROWS, *draws.LATENT)
+        noise = [torch.zeros_like(z_0), draws.normal("epsilon", ROWS, *draws.LATENT)]
+        return self.results(
+            module, module.loss(self.batch(z_0), Given(noise, SCALES / 6, torch.tensor(draws.GRID_INDICES)))
+        )
+
+    def results(self, module: Any, loss: Tensor) -> dict[str, Tensor]:
+        """Loss, the norm of all gradients and some of them."""
+        loss.backward()
+        grads = {name: parameter.grad for name, parameter in module.student.unet.named_parameters()}
+        chosen = ("conv_in.bias", "class_embedding.linear_2.bias", "mid_block.resnets.0.conv1.bias", "conv_out.bias")
+        return {
+            "loss": loss.detach()[None],
+            "gradient_norm": torch.stack([grad.double().norm() for grad in grads.values()]).norm().float()[None],
+            "gradient": torch.cat([grads[name] for name in chosen]),
+        }
+
+    @torch.no_grad()
+    def networks(self) -> dict[str, Tensor]:
+        """Text encoder and student."""
+        z_t = draws.normal("z_t", ROWS, *draws.LATENT)
+        return {
+            "text.captions": self.text.embedding * self.text.mask[..., None],
+            "text.mask": self.text.mask.float(),
+            "text.empty": self.empty.embedding[0],
+            "student.output": self.student.denoiser.predict(z_t, TIMES, self.conditioning()),
+        }
+
+    @torch.no_grad()
+    def guided(self) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The guided teacher's z_0, and what makes z_0 of the official answer, which is v."""
+        z_t = draws.normal("z_t", ROWS, *draws.LATENT)
+        alpha, sigma = (expand(value(TIMES), z_t).float() for value in (self.schedule.alpha, self.schedule.sigma))
+        denoiser = CFGDenoiser(self.teacher.denoiser, self.empty)
+        return denoiser(z_t, TIMES, self.conditioning()), lambda v: alpha * z_t - sigma * v
+
+    @torch.no_grad()
+    def teacher_step(self) -> Tensor:
+        """One guided step of Heun from four points of the official grid."""
+        times, index = LinspaceGrid()(self.schedule, 18).float(), torch.tensor(draws.GRID_INDICES)
+        t, s = times[index], times[index + 1]
+        z_0, epsilon = (draws.normal(name, ROWS, *draws.LATENT) for name in ("z_0", "epsilon"))
+        z_t = torch.where(
+            expand(t == 1000, z_0), self.schedule.prior(epsilon), self.schedule.add_noise(z_0, epsilon, t)
+        )
+        denoiser = CFGDenoiser(self.teacher.denoiser, self.empty)
+        return Heun()(denoiser, z_t, t, s, self.conditioning())
+
+    @torch.no_grad()
+    def averages(self, warm_up: bool = False) -> dict[str, Tensor]:
+        """The target network and the evaluation average after five updates."""
+        found = {}
+        for prefix, decay in (("student_target_unet.", 0.95), ("student_ema_unet.", 0.999)):
+            source = self.student.denoiser
+            network = self.network(prefix)
+            source.unet, source.guidance_embedding = network["unet"], network["guidance_embedding"]
+            average = ExponentialMovingAverage(source, decay, warm_up)
+            shapes = dict(official_shapes()["student_unet."])
+            frozen = {"guidance_proj.weight": self.weights["student_unet.guidance_proj.weight"]}
+            shapes.pop("guidance_proj.weight")
+            for update in range(5):
+                weights = draws.weights(shapes, f"update {update}: student_unet.") | frozen
+                network = self.network("", weights)
+                source.unet, source.guidance_embedding = network["unet"], network["guidance_embedding"]
+                average.update(source)
+            state = average.module.get_submodule("unet").state_dict()
+            everything = average.module.state_dict().values()
+            name = f"ema.{prefix[:-1]}"
+            found[name] = torch.cat([state["conv_in.bias"], state["conv_out.weight"].flatten()])
+            found[f"{name}.norm"] = torch.cat([tensor.flatten().double() for tensor in everything]).norm().float()[None]
+        return found
+
+    def several_queries(self, times: Sequence[float] | Tensor) -> Tensor:
+        """The student in several queries, with the recording's fresh noise."""
+        shape = (1, *draws.LATENT)
+        fresh = [draws.normal(f"fresh {index}", *shape) for index in range(3)]
+        conditioning = Conditioning(self.text.rows(torch.tensor([0])), torch.tensor([3.0]))
+        with mock.patch.object(sample, "randn_tensor", side_effect=fresh):
+            return sample.sample_consistency(
+                self.student.denoiser, draws.normal("noise z_T", *shape), conditioning, times
+            )
+
+    def generation(self) -> dict[str, Tensor]:
+        """Through the pipeline, where it offers what the official code does."""
+        caption, noise = draws.CAPTIONS[0], draws.normal("noise z_T", 1, *draws.LATENT)
+        self.teacher.set_progress_bar_config(disable=True)
+        teacher, _ = self.teacher.sample(caption, 3.0, 18, Heun(), LinspaceGrid(), latents=noise)
+        return {
+            "generation.one_query": self.student.sample(caption, 3.0, latents=noise)[0],
+            # The official four timesteps are 999, 666, 333 and 0.
+            "generation.four_queries": self.several_queries([1000, 667, 334, 1]),
+            "generation.external_guidance": self.student.sample(
+                caption, 3.0, latents=noise, external_guidance_scale=2.0
+            )[0],
+            "generation.teacher_trajectory": teacher,
+        }
+
+    @torch.no_grad()
+    def sound(self, mel: Tensor, decoded: Tensor) -> dict[str, Tensor]:
+        """Front end, autoencoder and vocoder; encoder and vocoder are given the official mels."""
+        codec = self.student.codec
+        moments = codec.mel_to_moments(mel)
+        return {
+            "mel": codec.waveform_to_mel(draws.waveform()),
+            "encode.draw": codec.moments_to_latent(moments, draws.normal("posterior", 2, *draws.LATENT)),
+            "decode.mel": codec.latent_to_mel(draws.normal("z_0", 1, *draws.LATENT)),
+            "vocoder.waveform": codec.mel_to_waveform(decoded),
+        }
+
+    def losses(self, official_sound: bool = True) -> dict[str, Tensor]:
+        """The official sums of losses, per example, before the noise weighting."""
+        codec = self.student.codec
+        if official_sound:
+            like_official_sound(codec)
+        student, target = (draws.normal(name, 2, *draws.LATENT) for name in ("loss student", "loss target"))
+        t = torch.ones(2)
+        out = DistillationOutput(student, target, target, t, t, t, self.batch(target), codec)
+        with torch.no_grad():
+            latent, mel, clap = (loss(out) for loss in (LatentL2Loss(), MelL2Loss(), CLAPLoss(StandInCLAP())))
+        return {"loss.mse": latent, "loss.mel": 0.7 * latent + 0.3 * mel, "loss.clap": latent + 0.1 * clap}
+
+
+def official_losses() -> dict[str, tuple[dict[str, Loss], dict[str, float]]]:
+    """The official losses of stage 2, by their official names, all of them weighted by noise as there."""
+    mel, clap = NoiseWeighted(MelL2Loss()), NoiseWeighted(CLAPLoss(StandInCLAP()))
+    return {
+        "mse": ({"latent": LatentL2Loss()}, {}),
+        "mel": ({"latent": LatentL2Loss(), "mel": mel}, {"latent": 0.7, "mel": 0.3}),
+        "clap": ({"latent": LatentL2Loss(), "clap": clap}, {"clap": 0.1}),
+    }
