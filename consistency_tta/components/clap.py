@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
 from consistency_tta.bundled import TRANSFORMERS, resolve
+from consistency_tta.components.laion_checkpoint import (
+    FETCH,
+    clap_model,
+    feature_extractor,
+    fetched,
+    laion_tokenizer,
+    read_laion,
+)
 from consistency_tta.contracts import AudioTextEncoder
 
 
@@ -131,11 +138,10 @@ class Clap(nn.Module):
 
 
 def clap_folder(name: str) -> Path:
-    """The folder itself, or where a hub id's files were put when they were fetched; see :class:`TransformersClap`."""
-    folder = Path(name)
-    if not folder.exists() and name.count("/") == 1:
-        cached = try_to_load_from_cache(name, "config.json")
-        folder = Path(cached).parent if isinstance(cached, str) else folder
+    """Where :class:`TransformersClap` finds the model of this name."""
+    folder = fetched(name, "config.json")
+    if folder.suffix in (".pt", ".pth", ".ckpt") and not folder.exists():
+        raise FileNotFoundError(f"expected a CLAP, but there is no file {name}: fetch one of laion_clap with {FETCH}")
     if not (folder / "config.json").exists():
         fault = "has no config.json" if folder.exists() else "is neither a folder here nor a fetched model of the hub"
         raise FileNotFoundError(
@@ -148,8 +154,38 @@ def clap_folder(name: str) -> Path:
     return folder
 
 
+def load_clap(name: str | Path) -> Clap:
+    """A CLAP of a folder, by ``Clap.save_pretrained`` or ``ClapModel`` and ``ClapProcessor``, in float32."""
+    folder = clap_folder(resolve(name, TRANSFORMERS))
+    return Clap(
+        ClapModel.from_pretrained(folder, dtype=torch.float32),
+        AutoTokenizer.from_pretrained(folder),
+        ClapFeatureExtractor.from_pretrained(folder),
+    )
+
+
+def load_laion(checkpoint: str | Path, tokenizer: str | Path = "roberta-base") -> Clap:
+    """A CLAP of a checkpoint of ``laion_clap``, in float32.
+
+    Args:
+        checkpoint: the file.
+        tokenizer: of RoBERTa, which the file lacks; see :func:`laion_tokenizer`.
+
+    Raises:
+        FileNotFoundError: if one of them is not there.
+        ValueError: if the file is another than expected, or the tokenizer is that of another model.
+    """
+    tensors = read_laion(checkpoint)
+    model = clap_model(tensors, checkpoint)
+    return Clap(
+        model,
+        laion_tokenizer(tokenizer, model.config.text_config.vocab_size),
+        feature_extractor(tensors, checkpoint),
+    )
+
+
 class TransformersClap(AudioTextEncoder):
-    """A frozen CLAP from a folder, or from a model of the Hugging Face hub that has been fetched.
+    """A frozen CLAP from a folder, a fetched model of the Hugging Face hub, or a checkpoint of ``laion_clap``.
 
     It never waits for the hub: compute nodes often cannot reach it, and would find out after half a minute.
 
@@ -157,7 +193,9 @@ class TransformersClap(AudioTextEncoder):
     and always in evaluation mode.
 
     Args:
-        model: folder that ``ContrastiveTraining`` exported, ``tiny-clap``, or a hub id (``laion/clap-htsat-unfused``).
+        model: folder that ``ContrastiveTraining`` exported, ``tiny-clap``, a hub id (``laion/clap-htsat-unfused``), or
+            a file of ``laion_clap`` (``music_audioset_epoch_15_esc_90.14.pt``).
+        tokenizer: folder or fetched hub id of the tokenizer for such a file; not looked at for anything else.
 
     Raises:
         FileNotFoundError: if it is not there.
@@ -166,14 +204,9 @@ class TransformersClap(AudioTextEncoder):
 
     clap: Clap
 
-    def __init__(self, model: str | Path) -> None:
+    def __init__(self, model: str | Path, tokenizer: str | Path = "roberta-base") -> None:
         super().__init__()
-        folder = clap_folder(resolve(model, TRANSFORMERS))
-        clap = Clap(
-            ClapModel.from_pretrained(folder, dtype=torch.float32),
-            AutoTokenizer.from_pretrained(folder),
-            ClapFeatureExtractor.from_pretrained(folder),
-        )
+        clap = load_laion(model, tokenizer) if Path(model).is_file() else load_clap(model)
         # Not by attribute: that would register it.
         self.__dict__["clap"] = clap.eval().requires_grad_(False)
         self.sample_rate = clap.front_end.sample_rate

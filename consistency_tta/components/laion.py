@@ -1,0 +1,144 @@
+"""CLAP by the package ``laion_clap``, which the ConsistencyTTA paper was judged and fine-tuned with.
+
+Source: Wu et al., "Large-Scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption
+Augmentation", 2023, https://arxiv.org/abs/2211.06687; https://github.com/LAION-AI/CLAP.
+
+:class:`consistency_tta.components.clap.TransformersClap` reads the same checkpoints and agrees to 1e-5 without this
+package: take it, unless the package's own numbers are asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, RobertaConfig, RobertaModel
+
+from consistency_tta.components.laion_checkpoint import MAX_TOKENS, laion_tokenizer, read_laion, text_settings
+from consistency_tta.contracts import AudioTextEncoder
+
+#: What laion_clap calls its audio networks, by the width of their first level.
+AUDIO_NETWORKS = {96: "HTSAT-tiny", 128: "HTSAT-base", 256: "HTSAT-large"}
+SAMPLE_RATE = 48000
+#: 10 s; laion_clap takes a random part of what is longer.
+MAX_SAMPLES = 480_000
+
+
+@contextmanager
+def _without_the_hub(text: RobertaConfig | None = None) -> Iterator[None]:
+    """``laion_clap`` as it is, but for what it would fetch: three tokenizers and RoBERTa's weights.
+
+    The tokenizers are those of its own training, and the checkpoint has other weights: nothing of it is used.
+
+    Args:
+        text: what to make RoBERTa of, without pretrained weights.
+    """
+
+    def untrained(*_: Any, **__: Any) -> RobertaModel:
+        return RobertaModel(text)
+
+    with (
+        mock.patch.object(PreTrainedTokenizerBase, "from_pretrained", return_value=None),
+        mock.patch.object(RobertaModel, "from_pretrained", untrained),
+    ):
+        yield
+
+
+def import_laion() -> Any:
+    """The package, imported without asking a hub.
+
+    Raises:
+        ModuleNotFoundError: if it, or a package that it needs, is not installed.
+    """
+    try:
+        with _without_the_hub():
+            return importlib.import_module("laion_clap")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"LaionClap needs the package {error.name}: pip install 'consistency-tta[laion]' with Python 3.11 or 3.12, "
+            "in an environment of its own, or take TransformersClap, which reads the same checkpoints without it",
+            name=error.name,
+        ) from error
+
+
+def untrained_module(audio_network: str, text: RobertaConfig) -> nn.Module:
+    """``laion_clap.CLAP_Module`` with random weights, in evaluation mode, on the CPU, and without a tokenizer.
+
+    Args:
+        audio_network: ``HTSAT-tiny``, ``HTSAT-base`` or ``HTSAT-large``.
+        text: of RoBERTa; the width must be 768.
+    """
+    package = import_laion()
+    with _without_the_hub(text):
+        return package.CLAP_Module(enable_fusion=False, device="cpu", amodel=audio_network).eval()
+
+
+class LaionClap(AudioTextEncoder):
+    """A frozen CLAP, computed by the package ``laion_clap`` (extra ``laion``).
+
+    Nothing is random: a waveform of more than 10 s is cut at its end, as in ``TransformersClap`` and in the official
+    ConsistencyTTA, where the package would take a random part. Nothing is quantised: given numbers rather than tensors,
+    the package rounds waveforms to 16 bits first, which has no gradient, and moves embeddings slightly.
+
+    Its weights follow the owner to its device and are otherwise invisible: in no ``parameters()``, no ``state_dict()``,
+    and always in evaluation mode.
+
+    Args:
+        checkpoint: a file of ``laion_clap``, such as ``music_audioset_epoch_15_esc_90.14.pt``.
+        tokenizer: folder or fetched hub id of RoBERTa's tokenizer.
+
+    Raises:
+        ModuleNotFoundError: if the package is not installed.
+        FileNotFoundError: if the checkpoint or the tokenizer is not there; no hub is asked.
+        ValueError: if the checkpoint is not a CLAP of HTSAT and RoBERTa without feature fusion, or not whole.
+    """
+
+    module: nn.Module
+
+    def __init__(self, checkpoint: str | Path, tokenizer: str | Path = "roberta-base") -> None:
+        super().__init__()
+        import_laion()
+        tensors = read_laion(checkpoint)
+        settings = text_settings(tensors)
+        self.tokenizer = laion_tokenizer(tokenizer, settings["vocab_size"])
+        width = tensors["audio_branch.patch_embed.proj.weight"].shape[0]
+        if width not in AUDIO_NETWORKS:
+            raise ValueError(
+                f"expected an HTSAT of width {' or '.join(map(str, AUDIO_NETWORKS))}, got {width} in {checkpoint}"
+            )
+        module: Any = untrained_module(AUDIO_NETWORKS[width], RobertaConfig(**settings))
+        # Positions are counted, not learnt; transformers ceased to save them.
+        tensors.pop("text_branch.embeddings.position_ids", None)
+        try:
+            module.model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(f"expected a whole CLAP of laion_clap in {checkpoint}: {error}") from None
+        # Not by attribute: that would register it.
+        self.__dict__["module"] = module.requires_grad_(False)
+        self.sample_rate = SAMPLE_RATE
+
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        """See :class:`consistency_tta.contracts.AudioTextEncoder`."""
+        if waveform.ndim != 2 or not waveform.shape[1]:
+            raise ValueError(f"expected a waveform (B, samples), got {tuple(waveform.shape)}")
+        module: Any = self.module
+        with torch.autocast(waveform.device.type, enabled=False):
+            return module.get_audio_embedding_from_data(waveform[:, :MAX_SAMPLES].float(), use_tensor=True)
+
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        """See :class:`consistency_tta.contracts.AudioTextEncoder`."""
+        module: Any = self.module
+        return module.get_text_embedding(list(captions), tokenizer=self._tokens, use_tensor=True)
+
+    def _tokens(self, captions: list[str]) -> Any:
+        return self.tokenizer(captions, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> LaionClap:
+        self.module._apply(fn, recurse)
+        return super()._apply(fn, recurse)
