@@ -25,6 +25,7 @@ from tests.toys import TEXT, toy_parts
 CONFIGS = Path(__file__).parent.parent / "lightning_configs"
 SMALL_VAE = ["--model.vae.init_args.channels", "[8,8,8,8]", "--model.vae.init_args.latent_channels", "4"]
 SMALL_VOCODER = ["--model.vocoder.init_args.channels", "16", "--model.vocoder.init_args.num_layers", "1"]
+SMALL_JUDGE = ["--model.adversary.init_args.discriminator.init_args.channels", "4"]
 SMALL_UNET = [
     *("--model.unet.init_args.channels", "[8,8]", "--model.unet.init_args.attention", "[false,true]"),
     *("--model.unet.init_args.heads", "[1,1]", "--model.unet.init_args.latent_channels", "4"),
@@ -61,7 +62,7 @@ def encode(split: str, folder: Path, clips: Path) -> None:
     for name in ("train", "val"):
         data += [f"--data.{name}_captions", str(clips / f"{name}.csv")]
     data += ["--data.audio_folder", str(clips / "audio"), "--data.batch_size", "2", "--data.num_workers", "0"]
-    main(["encode", *data, "--model", "runs/tiny/vocoder/model", "--output", str(folder / split), "--split", split])
+    main(["encode", *data, "--model", "runs/tiny/decoder/model", "--output", str(folder / split), "--split", split])
 
 
 def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
@@ -71,12 +72,13 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
     short = [*latents, "--data.num_samples", "5120"]
     fit("tiny/autoencoder.yaml", *SMALL_VAE, *short)
     fit("tiny/vocoder.yaml", *SMALL_VOCODER, *short, "--model.crop_frames", "24")
+    fit("tiny/decoder.yaml", *SMALL_JUDGE, *short, "--model.crop_frames", "24")
     monkeypatch.setenv("LATENTS", str(tmp_path / "latents"))
     for split in ("train", "val"):
         encode(split, tmp_path / "latents", clips)
     fit("tiny/teacher.yaml", *SMALL_UNET, *latents, "--model.unet.init_args.latent_size", "[4,8]")
     fit("tiny/guidance.yaml", *latents)
-    fit("tiny/consistency.yaml", *short)
+    fit("tiny/consistency.yaml", *latents, "--model.num_steps", "4", "--model.teacher_steps", "2")
     fit("tiny/clap.yaml", *SMALL_CLAP, *latents)
     fit("tiny/audio.yaml", *latents, "--model.train_decoder", "true", "--model.crop_frames", "16")
     for name in ("consistency", "audio"):

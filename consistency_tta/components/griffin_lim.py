@@ -48,7 +48,7 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
         hop_length: int = 160,
         f_min: float = 0.0,
         f_max: float = 8000.0,
-        num_iterations: int = 6,
+        num_iterations: int = 8,
         momentum: float = 0.99,
         num_updates: int = 50,
     ) -> None:
