@@ -4,13 +4,13 @@ BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test test-laion lint format clean
 
 # Nothing here may wait for a model hub.
 export HF_HUB_OFFLINE := 1
 
 help:  ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.installed  ## make .venv; the targets below do it themselves
 
@@ -27,6 +27,16 @@ demo: .venv/.installed  ## distil the bundled teacher and show it in demo/report
 test: .venv/.installed  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+# laion_clap asks for older releases than constraints.txt has, and with them comes torch for GPUs: 7 GB.
+.venv-laion/.installed: pyproject.toml constraints-laion.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 13) or sys.exit("expected Python 3.11 or 3.12, got %d.%d from $(PYTHON): set another, as in `make test-laion PYTHON=python3.12`" % v[:2])'
+	test -x .venv-laion/bin/python || $(PYTHON) -m venv .venv-laion
+	.venv-laion/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-laion.txt -e '.[laion]' pytest
+	@touch $@
+
+test-laion: .venv-laion/.installed  ## run the tests that need the extra laion, in .venv-laion (7 GB)
+	OMP_NUM_THREADS=1 .venv-laion/bin/python -m pytest tests/laion
+
 # mypy reads the package where a wheel would have it (pyproject.toml, tool.mypy); sed turns its paths back into ours.
 lint: .venv/.installed  ## check style, format and types
 	$(BIN)/ruff check
@@ -40,6 +50,6 @@ format: .venv/.installed  ## repair style and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean:  ## remove .venv, builds and caches
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+clean:  ## remove .venv, .venv-laion, builds and caches
+	rm -rf .venv .venv-laion build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
