@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -14,10 +15,22 @@ import torch
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.toys import toy_parts
 
+_TESTS = itertools.count()
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port for processes that train together, another one in each test.
+
+    Lightning takes one that is free when it asks; seconds later, when the processes have started, some connection may
+    have got it. The system hands out ports from 32768 on.
+    """
+    monkeypatch.setenv("MASTER_PORT", str(20000 + (13 * os.getpid() + next(_TESTS)) % 12000))
 
 
 @pytest.fixture(scope="session")
