@@ -13,8 +13,9 @@ class Heard:
     """What an :class:`AudioEmbedder` makes of B sounds.
 
     Attributes:
-        vectors: (B, W, D) float32, W >= 1 vectors of width D a sound. Networks that hear a whole sound at once give one; VGGish gives
-            one for each 0.96 s. Set metrics take each vector as a sample of its own, per-clip metrics the mean over W.
+        vectors: (B, W, D) float32, W >= 1 vectors of width D a sound. Networks that hear a whole sound at once give
+            one; VGGish gives one for each 0.96 s. Set metrics take each vector as a sample of its own, per-clip metrics
+            the mean over W.
         logits: (B, K) of K classes before softmax or sigmoid, or None for a network that names nothing.
     """
 
