@@ -3,6 +3,7 @@
 from consistency_tta.losses.clap import CLAPLoss
 from consistency_tta.losses.consistency import LatentHuberLoss, LatentL2Loss, LatentPseudoHuberLoss
 from consistency_tta.losses.mel import MelL1Loss, MelL2Loss
+from consistency_tta.losses.modulation import MelModulationLoss
 from consistency_tta.losses.stft import MultiResolutionSTFTLoss
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "LatentPseudoHuberLoss",
     "MelL1Loss",
     "MelL2Loss",
+    "MelModulationLoss",
     "MultiResolutionSTFTLoss",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -10,7 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from consistency_tta.components.codec import AudioCodec
-from consistency_tta.contracts import Batch
+from consistency_tta.contracts import AudioOutput, Batch, Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.adversary import Adversary
 from consistency_tta.training.base import Optimization, TrainingModule
@@ -19,6 +20,17 @@ from consistency_tta.training.frozen import Frozen
 from consistency_tta.training.latents import waveform_of
 from consistency_tta.training.preview import Preview
 from consistency_tta.training.randomness import BatchRandomness
+from consistency_tta.training.weighted import WeightedLosses
+
+
+@dataclass
+class DecodedOutput(AudioOutput):
+    """A decoder's mel beside the recording's; attributes as in :class:`AudioOutput`. It has no waveforms."""
+
+    student_mel: Tensor
+    target_mel: Tensor
+    batch: Batch
+    sample_rate: int
 
 
 class DecoderRefinement(TrainingModule):
@@ -31,9 +43,10 @@ class DecoderRefinement(TrainingModule):
 
     Args:
         model: folder with mel front end and autoencoder.
+        losses: plugins by name that compare mels, such as :class:`consistency_tta.losses.MelL1Loss`.
         adversary: a discriminator of mel spectrograms (B, frames, bins).
+        loss_weights: weights of the losses by name, against the adversary's.
         vocoder: to put in the folder; the folder's own if not given.
-        l1_weight: of the mean absolute error of the mel, in nepers, against the adversary's losses.
         crop_frames: mel frames of a training example, cut at a random place; 0 for whole clips.
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule, of both sides.
@@ -43,9 +56,10 @@ class DecoderRefinement(TrainingModule):
     def __init__(
         self,
         model: str,
+        losses: dict[str, Loss],
         adversary: Adversary,
+        loss_weights: dict[str, float] | None = None,
         vocoder: nn.Module | None = None,
-        l1_weight: float = 4.0,
         crop_frames: int = 128,
         average_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
@@ -63,7 +77,7 @@ class DecoderRefinement(TrainingModule):
         self.decoder = nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder]).requires_grad_(True)
         self.adversary = adversary
         self.average = ExponentialMovingAverage(self.vae, average_decay, warm_up=True)
-        self.l1_weight = l1_weight
+        self.losses = WeightedLosses(losses, loss_weights)
         self.crop_frames = crop_frames
 
     @property
@@ -84,7 +98,7 @@ class DecoderRefinement(TrainingModule):
         return (self.average,)
 
     def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
-        """L1 of the mel, and the adversary's losses in training."""
+        """The weighted losses of the mel, and the adversary's in training."""
         training, codec = self.trainer.training, self.frozen.codec
         with torch.no_grad():
             mel = codec.waveform_to_mel(waveform_of(batch))
@@ -94,8 +108,7 @@ class DecoderRefinement(TrainingModule):
             latent = codec.moments_to_latent(moments, randomness.normal_like(moments.chunk(2, dim=1)[0]))
         vae = self.vae if training else cast(AutoencoderKL, self.average.module)
         made = AudioCodec(codec.mel, vae).latent_to_mel(latent)
-        l1 = (made - mel).abs().mean()
-        losses = {"loss": self.l1_weight * l1, "l1": l1.detach()}
+        losses = self.losses(DecodedOutput(made, mel, batch, self.sample_rate))
         if training:
             judged = self.adversary(made, mel)
             losses["loss"] = losses["loss"] + judged.pop("loss")

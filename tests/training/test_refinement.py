@@ -11,6 +11,7 @@ from torch import nn
 
 from consistency_tta.components.discriminator import PatchDiscriminator
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
+from consistency_tta.losses import MelL1Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.adversary import Adversary
 from consistency_tta.training.randomness import BatchRandomness
@@ -21,7 +22,8 @@ from tests.training.runs import FAST, batch, data, trainer
 
 def refinement(folder: Path, **kwargs: Any) -> DecoderRefinement:
     judge = Adversary(PatchDiscriminator(channels=4, num_layers=1))
-    return DecoderRefinement(str(folder), **({"adversary": judge, "crop_frames": 16, "optimization": FAST} | kwargs))
+    given = {"losses": {"mel": MelL1Loss()}, "loss_weights": {"mel": 4.0}, "adversary": judge, "crop_frames": 16}
+    return DecoderRefinement(str(folder), **(given | {"optimization": FAST} | kwargs))
 
 
 def weights(module: nn.Module) -> list[torch.Tensor]:
@@ -48,9 +50,9 @@ def test_only_decoder_and_adversary_are_trained(teacher_folder: Path, tmp_path: 
 def test_it_logs_both_sides_and_validates_whole_clips(teacher_folder: Path, tmp_path: Path) -> None:
     module, run = refinement(teacher_folder), trainer(tmp_path, max_steps=1, limit_val_batches=1)
     run.fit(module, data())
-    assert {"train/adversarial", "train/feature", "train/discriminator", "train/l1"} <= set(run.logged_metrics)
+    assert {"train/adversarial", "train/feature", "train/discriminator", "train/loss/mel"} <= set(run.logged_metrics)
     run.validate(module, data(), verbose=False)
-    torch.testing.assert_close(run.logged_metrics["val/loss"], 4 * run.logged_metrics["val/l1"])
+    torch.testing.assert_close(run.logged_metrics["val/loss"], 4 * run.logged_metrics["val/loss/mel"])
     assert "val/discriminator" not in run.logged_metrics
 
 

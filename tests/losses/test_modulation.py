@@ -1,0 +1,67 @@
+"""Modulation loss: power of the grain counts, its place does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from consistency_tta.losses import MelModulationLoss
+from tests.losses.outputs import Sounds
+
+
+def value(made: Tensor, wanted: Tensor, **kwargs: object) -> Tensor:
+    return MelModulationLoss(**kwargs)(Sounds(student_mel=made, target_mel=wanted))
+
+
+def test_it_is_the_difference_of_windowed_spectra() -> None:
+    made, wanted = np.random.default_rng(0).normal(size=(2, 32, 16))
+    window = np.hanning(9)[:8, None] * np.hanning(5)[:4]  # periodic Hann windows
+    window /= np.linalg.norm(window)
+
+    def spectra(mel: np.ndarray) -> np.ndarray:
+        corners = [(i, j) for i in range(0, 25, 4) for j in range(0, 13, 2)]
+        return np.stack([np.abs(np.fft.rfft2(mel[i : i + 8, j : j + 4] * window)) for i, j in corners])
+
+    expected = np.abs(spectra(made) - spectra(wanted)).mean()
+    found = value(torch.as_tensor(made)[None], torch.as_tensor(wanted)[None], patches=[(8, 4)])
+    np.testing.assert_allclose(found.numpy(), [expected], rtol=1e-4)
+
+
+def test_white_noise_has_modulations_of_size_one() -> None:
+    magnitudes = MelModulationLoss.modulations(torch.randn(8, 128, 64), 16, 16)
+    assert abs(magnitudes.square().mean().sqrt() - 1) < 0.02
+
+
+def test_other_grain_is_nearer_than_no_grain() -> None:
+    """The opposite of what a distance between mels says."""
+    grain, other = torch.randn(2, 4, 128, 64)
+    smooth = torch.zeros_like(grain)
+    assert ((grain - other).abs().mean() > (grain - smooth).abs().mean()).all()
+    assert (value(other, grain) < 0.7 * value(smooth, grain)).all()
+
+
+def test_least_at_about_the_right_amount_of_grain() -> None:
+    grain, other = torch.randn(2, 4, 128, 64)
+    amounts = torch.arange(0.0, 2.0, 0.1)
+    best = amounts[torch.stack([value(amount * other, grain).mean() for amount in amounts]).argmin()]
+    assert 0.7 < best < 1.1
+
+
+def test_equality_costs_nothing_and_gradients_are_finite() -> None:
+    mel = torch.randn(2, 64, 64, requires_grad=True)
+    values = value(mel, mel.detach())
+    assert torch.equal(values, torch.zeros(2))
+    value(torch.zeros_like(mel).requires_grad_(), mel.detach()).sum().backward()
+    silent = torch.zeros(1, 64, 64, requires_grad=True)
+    value(silent, mel[:1].detach()).sum().backward()
+    assert silent.grad is not None
+    assert silent.grad.isfinite().all()
+
+
+def test_what_does_not_fit_is_named() -> None:
+    with pytest.raises(ValueError, match=r"at least 64 frames and 1 bins, got \(32, 64\)"):
+        value(torch.zeros(1, 32, 64), torch.zeros(1, 32, 64))
+    with pytest.raises(ValueError, match="at least four frames"):
+        MelModulationLoss([(2, 2)])
