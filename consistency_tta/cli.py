@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from jsonargparse import ActionConfigFile, set_parsing_settings
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from omegaconf import OmegaConf
 
 from consistency_tta import __version__
 from consistency_tta.convert import convert
@@ -22,6 +23,7 @@ from consistency_tta.datamodules.check import data_check
 from consistency_tta.encode import encode
 from consistency_tta.export import class_of_checkpoint, export
 from consistency_tta.generate import generate
+from consistency_tta.precision import fastest_precision
 from consistency_tta.suggest import suggest
 from consistency_tta.training.base import TrainingModule
 
@@ -62,6 +64,7 @@ def main(args: list[str] | None = None) -> Any:
     load_plugins()
     # ${...} in the YAML files is resolved after the command line's overrides.
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    OmegaConf.register_resolver("fastest_precision", fastest_precision, replace=True)
     if args and args[0] in COMMANDS:
         return run(args[0], args[1:])
     return TrainingCLI(
