@@ -59,7 +59,9 @@ def read_rows(captions: str | Path) -> list[Row]:
     rows = (_read_json if text.lstrip()[:1] in ("{", "[") else _read_csv)(text, captions)
     for row in rows:
         if not row.caption.strip():
-            raise ValueError(f"{captions}, entry {row.line}: the caption of {row.name!r} is empty; remove or complete it")
+            raise ValueError(
+                f"{captions}, entry {row.line}: the caption of {row.name!r} is empty; remove or complete it"
+            )
     if not rows:
         raise ValueError(f"{captions} has no captions: expected a CSV file with a header, or JSON lines")
     return [row._replace(caption=row.caption.strip()) for row in rows]

@@ -35,7 +35,8 @@ class Place:
         """
         for rank, world_size, local_rank in LAUNCHERS:
             if rank in os.environ and world_size in os.environ:
-                given = {name: os.environ.get(name, "0") for name in (rank, world_size, local_rank)}
+                given = {name: os.environ[name] for name in (rank, world_size)}
+                given[local_rank] = os.environ.get(local_rank, given[rank])
                 if not all(value.isdecimal() for value in given.values()) or int(given[rank]) >= int(given[world_size]):
                     said = ", ".join(f"{name}={value}" for name, value in given.items())
                     raise ValueError(f"expected the launcher's {rank} from 0 to {world_size} - 1, got {said}")
