@@ -162,7 +162,7 @@ def _without_extension(file: str) -> str:
     location = PurePosixPath(file.replace("\\", "/"))
     if location.suffix.lower() in EXTENSIONS:
         location = location.with_suffix("")
-    return location.as_posix().lstrip("/")
+    return location.as_posix().lstrip("/") if file else ""  # not "."
 
 
 def _json_entries(text: str, source: Path) -> list[tuple[int, Any]]:

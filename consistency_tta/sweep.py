@@ -307,7 +307,7 @@ def _page(rows: Sequence[dict[str, Any]], picture: str, judge: Judge, count: int
     )
     reference = str(judge.real) if judge.real else f"the statistics beside {judge.clap}"
     notes = [
-        f"{count} sounds in each row, from the same noise in all rows. The Fréchet distance, to {escape(reference)}, is "
+        f"{count} sounds in each row, from the same noise in all rows. The Fréchet distance to {escape(reference)} is "
         "biased upwards, the more so the fewer sounds there are: compare rows, not papers.",
         f"The standard error of the CLAP score over the sounds is {min(row['clap_error'] for row in rows):.3f} to "
         f"{max(row['clap_error'] for row in rows):.3f}.",
