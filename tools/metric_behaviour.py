@@ -142,43 +142,40 @@ def measure_sets(generated: Heard, reference: Heard) -> dict[str, float]:
     clips = len(generated.embeddings)
     metrics = {
         "Fréchet": FrechetDistance(EMBEDDING_DIM),
-        "Fréchet, infinity": FrechetInfinity(EMBEDDING_DIM, min_clips=clips // 2, num_sizes=5),
+        "infinity": FrechetInfinity(EMBEDDING_DIM, min_clips=clips // 2, num_sizes=5),
         "KAD": KernelAudioDistance(EMBEDDING_DIM),
         "KID": KernelDistance(EMBEDDING_DIM),
-        "": Coverage(EMBEDDING_DIM),
+        "neighbours": Coverage(EMBEDDING_DIM),
     }
-    values = {}
+    values: dict[str, Tensor] = {}
     for name, metric in metrics.items():
         metric.update(reference.embeddings, real=True)
         metric.update(generated.embeddings, real=False)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*span fewer than")  # the page says so
             result = metric.compute()
-        values |= {name: result} if isinstance(result, Tensor) else {name or key: x for key, x in result.items()}
-        if name == "Fréchet, infinity":
-            values[name] = result["distance"]
+        values |= {name: result} if isinstance(result, Tensor) else result
     score = InceptionScore(NUM_CLASSES, splits=1)
     score.update(generated.logits)
-    return {name: float(value) for name, value in (values | {"IS": score.compute()["mean"]}).items()}
+    values |= {"IS": score.compute()["mean"], "Fréchet, infinity": values["distance"]}
+    return {name: float(value) for name, value in values.items()}
 
 
 def measure_pairs(
     generated: Heard, real: Heard, waveform: Tensor, clips: Clips, clap: TransformersClap
 ) -> dict[str, float]:
     """Metrics of pairs, by name."""
-    values = {}
-    for name, metric in (("KL softmax", SoftmaxDivergence()), ("KL sigmoid", SigmoidDivergence())):
-        metric.update(generated.logits, real.logits)
-        values[name] = float(metric.compute())
-    lsd, text, audio = LogSpectralDistance(SAMPLE_RATE), CLAPScore(clap), CLAPAudioScore(clap)
+    softmax, sigmoid, lsd = SoftmaxDivergence(), SigmoidDivergence(), LogSpectralDistance(SAMPLE_RATE)
+    text, audio = CLAPScore(clap), CLAPAudioScore(clap)
+    softmax.update(generated.logits, real.logits)
+    sigmoid.update(generated.logits, real.logits)
     lsd.update(waveform, clips.waveform)
     known = clips.esc10.nonzero()[:, 0].tolist()
     with torch.inference_mode():
         text.update(waveform[known], [clips.captions[place] for place in known], SAMPLE_RATE)
         audio.update(waveform[known], clips.waveform[known], SAMPLE_RATE)
-    for name, metric in (("LSD", lsd), ("CLAP text", text), ("CLAP audio", audio)):
-        values[name] = float(metric.compute())
-    return values
+    metrics = {"KL softmax": softmax, "KL sigmoid": sigmoid, "LSD": lsd, "CLAP text": text, "CLAP audio": audio}
+    return {name: float(metric.compute()) for name, metric in metrics.items()}
 
 
 def measure(clips: Clips, reference: Clips, tagger: AudioTagger, clap: TransformersClap) -> dict[str, list[float]]:

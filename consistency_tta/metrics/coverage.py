@@ -66,7 +66,7 @@ class Coverage(EmbeddingSets):
         """
         real, generated = self._sets(self.nearest + 1)
         real_radii, generated_radii = radii(real, self.nearest), radii(generated, self.nearest)
-        plausible = held = 0
+        plausible, held = torch.zeros(2, dtype=torch.long, device=real.device)
         covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
         for first, block in blocks(generated, len(real)):
             apart = distances(real, block)
