@@ -15,6 +15,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from consistency_tta.metrics.states import finite_rows
+
 
 def mean_pairwise_distance(embeddings: Tensor) -> Tensor:
     """Mean Euclidean distance of the N (N - 1) / 2 pairs of embeddings (N, D), a scalar in float64.
@@ -58,7 +60,7 @@ class PromptDiversity(Metric):
             )
         if prompts.is_floating_point():
             raise ValueError(f"expected integers that number the prompts, got {prompts.dtype}")
-        self.embeddings.append(embeddings.detach())
+        self.embeddings.append(finite_rows(embeddings))
         self.prompts.append(prompts)
 
     def compute(self) -> Tensor:

@@ -38,6 +38,8 @@ def test_errors_say_what_to_do():
     metric = PromptDiversity()
     with pytest.raises(ValueError, match=r"prompt numbers \(B,\)"):
         metric.update(torch.zeros(2, 4), torch.zeros(3, dtype=torch.long))
+    with pytest.raises(ValueError, match="look for broken clips"):
+        metric.update(torch.full((2, 4), torch.nan), torch.zeros(2, dtype=torch.long))
     with pytest.raises(ValueError, match="integers"):
         metric.update(torch.zeros(2, 4), torch.zeros(2))
     with pytest.raises(ValueError, match="several per prompt"):

@@ -1,0 +1,48 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parents[2] / "tools"))  # the tools are scripts, in no package
+import metric_behaviour
+
+
+def test_degradations_are_what_they_say():
+    waveform = torch.randn(3, 16_000)
+    noise = metric_behaviour.degraded(waveform, "noise, dB", 15) - waveform
+    ratio = 10 * (waveform.square().mean(1) / noise.square().mean(1)).log10()
+    torch.testing.assert_close(ratio, torch.full((3,), 15.0), rtol=0.02, atol=0)
+    power = torch.fft.rfft(metric_behaviour.degraded(waveform, "low-pass, kHz", 2)).abs().square()
+    assert power[:, 2000:].sum() < 1e-6 * power[:, :2000].sum()
+    torch.testing.assert_close(power[:, :2000], torch.fft.rfft(waveform).abs().square()[:, :2000], rtol=1e-2, atol=1e-2)
+    shifted = metric_behaviour.degraded(waveform, "shift, s", 0.5)
+    torch.testing.assert_close(shifted[:, 8_000:], waveform[:, :8_000], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("share", "changed"), [(0.25, 2), (0.5, 5), (1.0, 10)])
+def test_an_exchange_moves_whole_classes(share, changed):
+    labels = [f"class {number}" for number in range(10) for _ in range(3)]
+    order = metric_behaviour.exchanged(labels, share).tolist()
+    assert sorted(order) == list(range(30))
+    others = [(label, labels[place]) for label, place in zip(labels, order, strict=True) if label != labels[place]]
+    assert len(others) == 3 * changed
+    assert len(set(others)) == changed
+
+
+def test_the_table_marks_what_does_not_worsen():
+    steps = [f"{kind} {step:g}" for kind, steps in metric_behaviour.STEPS.items() for step in steps]
+    metrics = metric_behaviour.HIGHER_IS_BETTER
+    found = {"": [1.0] * len(metrics)} | {
+        name: [float(2 + place % 3)] * len(metrics) for place, name in enumerate(steps)
+    }
+    found[steps[1]] = [2.0] * len(metrics)
+    rows = {line.split(" |")[0]: line for line in metric_behaviour.table(found).splitlines()}
+    assert rows["| KAD ↓"] == "| KAD ↓ | 1 | 2 | (2) | 4 " + "| 2 | 3 | 4 " * 3 + "|"
+    assert rows["| IS ↑"] == "| IS ↑ | 1 | (2) | (2) | (4) " + "| (2) | (3) | (4) " * 3 + "|"
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install matplotlib"):
+        metric_behaviour.draw({}, tmp_path / "picture.png")

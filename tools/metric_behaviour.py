@@ -1,0 +1,270 @@
+r"""Do metrics get worse as real sounds do? Degrades recordings step by step and draws what each metric says.
+
+    python tools/metric_behaviour.py --clips esc50/clips.csv --captions esc50/captions_by_label.csv \
+        --weights mn04_as_mAP_432.pt --output docs/pictures/metric_behaviour.png
+
+Clips of folds 1 and 2 of ESC-50 stand for what a perfect model generates, as many of folds 3 to 5 (other recordings)
+for the reference of the metrics of sets. So the undegraded clips show each metric's floor: half of the real clips
+against the other half. Metrics of pairs compare a degraded clip with itself before. The tagger mn04 hears for all
+metrics but CLAP's, for which the bundled tiny-clap hears the clips of ESC-10, the ten classes it knows.
+
+Degradations: white noise at a signal-to-noise ratio; all above a frequency removed; the waveform rotated in time; a
+share of the clips exchanged with clips of other classes (which leaves the set as it is).
+
+Prints the table; draws with matplotlib (``pip install matplotlib``) if ``--output`` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from consistency_tta.bundled import TRANSFORMERS, resolve
+from consistency_tta.components.clap import TransformersClap
+from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
+from consistency_tta.metrics.coverage import Coverage
+from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
+from consistency_tta.metrics.frechet import FrechetDistance
+from consistency_tta.metrics.frechet_infinity import FrechetInfinity
+from consistency_tta.metrics.inception import InceptionScore
+from consistency_tta.metrics.kernel import KernelAudioDistance, KernelDistance
+from consistency_tta.metrics.lsd import LogSpectralDistance
+from consistency_tta.metrics.mn04 import EMBEDDING_DIM, NUM_CLASSES, AudioTagger
+
+SAMPLE_RATE = 16_000
+#: Degradations and their steps, from mild to strong.
+STEPS: dict[str, tuple[float, ...]] = {
+    "noise, dB": (30, 15, 0),
+    "low-pass, kHz": (4, 2, 1),
+    "shift, s": (0.1, 0.5, 2),
+    "exchanged": (0.25, 0.5, 1),
+}
+#: Metrics by the name in the table, and whether more is better.
+HIGHER_IS_BETTER = {
+    "Fréchet": False,
+    "Fréchet, infinity": False,
+    "KAD": False,
+    "KID": False,
+    "precision": True,
+    "recall": True,
+    "density": True,
+    "coverage": True,
+    "IS": True,
+    "KL softmax": False,
+    "KL sigmoid": False,
+    "LSD": False,
+    "CLAP text": True,
+    "CLAP audio": True,
+}
+
+
+class Clips(NamedTuple):
+    """N recordings: waveforms (N, samples), classes, captions, and which of them are of ESC-10 (N,)."""
+
+    waveform: Tensor
+    labels: list[str]
+    captions: list[str]
+    esc10: Tensor
+
+
+class Heard(NamedTuple):
+    """What the tagger hears in N clips: embeddings (N, 384) and logits (N, 527)."""
+
+    embeddings: Tensor
+    logits: Tensor
+
+
+def read(table: Path, captions: Path, folds: str, per_class: int) -> Clips:
+    """The first clips of each class in the folds, of a table with columns file, label, fold and esc10."""
+    with captions.open(newline="", encoding="utf-8") as lines:
+        caption_of = {row["label"]: row["caption_1"] for row in csv.DictReader(lines)}
+    chosen: dict[str, list[dict[str, str]]] = defaultdict(list)
+    with table.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            if row["fold"] in folds and len(chosen[row["label"]]) < per_class:
+                chosen[row["label"]].append(row)
+    rows = [row for label in sorted(chosen) for row in chosen[label]]
+    if any(len(of_class) < per_class for of_class in chosen.values()) or not rows:
+        raise ValueError(f"expected {per_class} clips of each class in folds {', '.join(folds)} of {table}")
+    waveforms = []
+    for row in rows:
+        samples, rate = soundfile.read(table.parent / row["file"], dtype="float32")
+        if rate != SAMPLE_RATE:
+            raise ValueError(f"expected {SAMPLE_RATE} Hz, got {rate} Hz in {row['file']}")
+        waveforms.append(torch.from_numpy(samples))
+    esc10 = torch.tensor([row["esc10"] == "True" for row in rows])
+    return Clips(
+        torch.stack(waveforms), [row["label"] for row in rows], [caption_of[row["label"]] for row in rows], esc10
+    )
+
+
+def degraded(waveform: Tensor, kind: str, step: float) -> Tensor:
+    """Waveforms (N, samples), each worse by one step of a kind."""
+    if kind.startswith("noise"):
+        noise = torch.randn(waveform.shape, generator=torch.Generator().manual_seed(0))
+        return waveform + noise * waveform.square().mean(1, keepdim=True).sqrt() * 10 ** (-step / 20)
+    if kind.startswith("low-pass"):
+        spectrum = torch.fft.rfft(waveform)
+        kept = torch.fft.rfftfreq(waveform.shape[1], 1 / SAMPLE_RATE) < 1000 * step
+        return torch.fft.irfft(spectrum * kept, waveform.shape[1])
+    return waveform.roll(round(step * SAMPLE_RATE), 1)
+
+
+def exchanged(labels: Sequence[str], share: float) -> Tensor:
+    """An order (N,) of clips in which a share of the classes have changed places, each with another one."""
+    classes = sorted(set(labels))
+    moved = [classes[int(place)] for place in torch.linspace(0, len(classes) - 1, round(share * len(classes)))]
+    order = torch.arange(len(labels))
+    places = torch.tensor([place for place, label in enumerate(labels) if label in moved])
+    order[places] = places.roll(len(places) // len(moved))  # by one class: clips lie class by class
+    return order
+
+
+def hear(tagger: AudioTagger, waveform: Tensor) -> Heard:
+    """Embeddings and logits of waveforms (N, samples)."""
+    with torch.inference_mode():
+        heard = [tagger(batch, SAMPLE_RATE) for batch in tqdm(waveform.split(10))]
+    return Heard(torch.cat([embedding for _, embedding in heard]), torch.cat([logits for logits, _ in heard]))
+
+
+def measure_sets(generated: Heard, reference: Heard) -> dict[str, float]:
+    """Metrics of sets, by name."""
+    clips = len(generated.embeddings)
+    metrics = {
+        "Fréchet": FrechetDistance(EMBEDDING_DIM),
+        "infinity": FrechetInfinity(EMBEDDING_DIM, min_clips=clips // 2, num_sizes=5),
+        "KAD": KernelAudioDistance(EMBEDDING_DIM),
+        "KID": KernelDistance(EMBEDDING_DIM),
+        "neighbours": Coverage(EMBEDDING_DIM),
+    }
+    values: dict[str, Tensor] = {}
+    for name, metric in metrics.items():
+        metric.update(reference.embeddings, real=True)
+        metric.update(generated.embeddings, real=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*span fewer than")  # the page says so
+            result = metric.compute()
+        values |= {name: result} if isinstance(result, Tensor) else result
+    score = InceptionScore(NUM_CLASSES, splits=1)
+    score.update(generated.logits)
+    values |= {"IS": score.compute()["mean"], "Fréchet, infinity": values["distance"]}
+    return {name: float(value) for name, value in values.items()}
+
+
+def measure_pairs(
+    generated: Heard, real: Heard, waveform: Tensor, clips: Clips, clap: TransformersClap
+) -> dict[str, float]:
+    """Metrics of pairs, by name."""
+    softmax, sigmoid, lsd = SoftmaxDivergence(), SigmoidDivergence(), LogSpectralDistance(SAMPLE_RATE)
+    text, audio = CLAPScore(clap), CLAPAudioScore(clap)
+    softmax.update(generated.logits, real.logits)
+    sigmoid.update(generated.logits, real.logits)
+    lsd.update(waveform, clips.waveform)
+    known = clips.esc10.nonzero()[:, 0].tolist()
+    with torch.inference_mode():
+        text.update(waveform[known], [clips.captions[place] for place in known], SAMPLE_RATE)
+        audio.update(waveform[known], clips.waveform[known], SAMPLE_RATE)
+    metrics = {"KL softmax": softmax, "KL sigmoid": sigmoid, "LSD": lsd, "CLAP text": text, "CLAP audio": audio}
+    return {name: float(metric.compute()) for name, metric in metrics.items()}
+
+
+def measure(clips: Clips, reference: Clips, tagger: AudioTagger, clap: TransformersClap) -> dict[str, list[float]]:
+    """For each kind and step, and for the floor (``""``), the values in the order of HIGHER_IS_BETTER."""
+    real, other = hear(tagger, clips.waveform), hear(tagger, reference.waveform)
+
+    def all_metrics(heard: Heard, waveform: Tensor) -> list[float]:
+        values = measure_sets(heard, other) | measure_pairs(heard, real, waveform, clips, clap)
+        return [values[name] for name in HIGHER_IS_BETTER]
+
+    found = {"": all_metrics(real, clips.waveform)}
+    for kind, steps in STEPS.items():
+        for step in steps:
+            if kind == "exchanged":
+                order = exchanged(clips.labels, step)
+                heard, waveform = Heard(real.embeddings[order], real.logits[order]), clips.waveform[order]
+            else:
+                waveform = degraded(clips.waveform, kind, step)
+                heard = hear(tagger, waveform)
+            found[f"{kind} {step:g}"] = all_metrics(heard, waveform)
+    return found
+
+
+def table(found: dict[str, list[float]]) -> str:
+    """Markdown: a row for each metric; in brackets what does not worsen from step to step of a kind."""
+    header = ["floor", *(f"{kind.split(',')[0]} {step:g}" for kind, steps in STEPS.items() for step in steps)]
+    lines = ["| metric | " + " | ".join(header) + " |", "|---" * (len(header) + 1) + "|"]
+    for place, (name, higher) in enumerate(HIGHER_IS_BETTER.items()):
+        cells = [f"{found[''][place]:.3g}"]
+        for kind, steps in STEPS.items():
+            before = found[""][place]
+            for step in steps:
+                value = found[f"{kind} {step:g}"][place]
+                worse = value < before if higher else value > before
+                cells.append(f"{value:.3g}" if worse else f"({value:.3g})")
+                before = value
+        lines.append(f"| {name} {'↑' if higher else '↓'} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(found: dict[str, list[float]], output: Path) -> None:
+    """One small picture for each metric, a line for each degradation."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "expected matplotlib for the picture, found none: pip install matplotlib, or leave --output out"
+        ) from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(3, 5, figsize=(13, 7), layout="constrained")
+    for place, (axis, (name, higher)) in enumerate(zip(axes.flat, HIGHER_IS_BETTER.items(), strict=False)):
+        axis.axhline(found[""][place], color="grey", linestyle=":", linewidth=1)
+        for kind, steps in STEPS.items():
+            values = [found[""][place], *(found[f"{kind} {step:g}"][place] for step in steps)]
+            label = f"{kind}: {', '.join(f'{step:g}' for step in steps)}"
+            axis.plot(range(len(values)), values, marker="o", markersize=3, linewidth=1.2, label=label)
+        axis.set_title(f"{name} ({'more' if higher else 'less'} is better)", fontsize=9)
+        axis.set_xticks(range(4), ["none", "1", "2", "3"], fontsize=7)
+        axis.tick_params(axis="y", labelsize=7)
+    axes.flat[-1].axis("off")
+    axes.flat[-1].legend(*axes.flat[0].get_legend_handles_labels(), loc="center", fontsize=9, title="degraded by")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=80)
+
+
+def main(args: list[str] | None = None) -> dict[str, list[float]]:
+    """Measure, print, draw."""
+    parser = argparse.ArgumentParser(description="What metrics say of recordings that get worse.")
+    parser.add_argument("--clips", type=Path, required=True, help="table with columns file, label, fold and esc10")
+    parser.add_argument("--captions", type=Path, required=True, help="table with columns label and caption_1")
+    parser.add_argument("--weights", type=Path, required=True, help="mn04_as_mAP_432.pt")
+    parser.add_argument("--clap", default="tiny-clap", help="folder or bundled name")
+    parser.add_argument("--per_class", type=int, default=4, help="clips of each class in each half")
+    parser.add_argument("--output", type=Path, help="PNG")
+    options = parser.parse_args(args)
+    clips, reference = (read(options.clips, options.captions, folds, options.per_class) for folds in ("12", "345"))
+    found = measure(
+        clips,
+        reference,
+        AudioTagger.from_checkpoint(options.weights),
+        TransformersClap(resolve(options.clap, TRANSFORMERS)),
+    )
+    print(f"{len(clips.labels)} clips against {len(reference.labels)} others\n\n{table(found)}")
+    if options.output:
+        draw(found, options.output)
+    return found
+
+
+if __name__ == "__main__":
+    main()

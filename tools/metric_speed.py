@@ -1,0 +1,130 @@
+"""How fast metrics take clips in, and how much memory they hold and need, for growing numbers of clips.
+
+    python tools/metric_speed.py [--clips 100 500 1000 2000] [--metrics frechet kad]
+
+Embeddings and logits are random numbers: what a network costs that hears them is not in here. Each line is measured in
+a process of its own: clips a second of ``update`` (in batches of 16) and seconds of ``compute``; MB that the states
+hold; MB by which the process's peak grew above what it was before the first clip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from consistency_tta.metrics.coverage import Coverage
+from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
+from consistency_tta.metrics.frechet import FrechetDistance
+from consistency_tta.metrics.frechet_infinity import FrechetInfinity
+from consistency_tta.metrics.inception import InceptionScore
+from consistency_tta.metrics.kernel import KernelAudioDistance, KernelDistance
+from consistency_tta.metrics.lsd import LogSpectralDistance
+
+WIDTH, CLASSES, SAMPLE_RATE, SECONDS, BATCH = 512, 527, 16_000, 10, 16
+
+
+def sets(metric: Metric, real: Tensor, generated: Tensor) -> None:
+    """One batch of both sides."""
+    metric.update(real, real=True)
+    metric.update(generated, real=False)
+
+
+def pairs(metric: Metric, real: Tensor, generated: Tensor) -> None:
+    """One batch of pairs."""
+    metric.update(generated, real)
+
+
+def generated_alone(metric: Metric, real: Tensor, generated: Tensor) -> None:
+    """One batch of generated clips."""
+    metric.update(generated)
+
+
+class Subject(NamedTuple):
+    """A metric, how a batch gets into it, and the numbers of one clip."""
+
+    make: Callable[[int], Metric]
+    feed: Callable[[Metric, Tensor, Tensor], None]
+    numbers: int
+
+
+#: Made for a number of clips.
+SUBJECTS: dict[str, Subject] = {
+    "frechet": Subject(lambda clips: FrechetDistance(WIDTH), sets, WIDTH),
+    "frechet_infinity": Subject(lambda clips: FrechetInfinity(WIDTH, min_clips=clips // 2), sets, WIDTH),
+    "kad": Subject(lambda clips: KernelAudioDistance(WIDTH), sets, WIDTH),
+    "kid": Subject(lambda clips: KernelDistance(WIDTH), sets, WIDTH),
+    "coverage": Subject(lambda clips: Coverage(WIDTH), sets, WIDTH),
+    "kl_softmax": Subject(lambda clips: SoftmaxDivergence(), pairs, CLASSES),
+    "kl_sigmoid": Subject(lambda clips: SigmoidDivergence(), pairs, CLASSES),
+    "inception": Subject(lambda clips: InceptionScore(CLASSES), generated_alone, CLASSES),
+    "lsd": Subject(lambda clips: LogSpectralDistance(SAMPLE_RATE), pairs, SAMPLE_RATE * SECONDS),
+}
+
+
+class Cost(NamedTuple):
+    """What a metric cost."""
+
+    clips_per_second: float
+    compute_seconds: float
+    state_mb: float
+    peak_mb: float
+
+
+def peak_mb() -> float:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def cost(name: str, clips: int) -> Cost:
+    """Of a metric that takes in some clips, real and generated ones."""
+    torch.set_num_threads(1)
+    subject = SUBJECTS[name]
+    real, generated = torch.randn(2, BATCH, subject.numbers)
+    for _ in range(2):  # the first warms up: a metric of few clips brings the libraries in
+        metric = subject.make(2 * BATCH)
+        subject.feed(metric, real, generated)
+    metric, before, started = subject.make(clips), peak_mb(), time.perf_counter()
+    for first in range(0, clips, BATCH):
+        real.normal_()
+        generated.normal_()
+        subject.feed(metric, real[: clips - first], generated[: clips - first])
+    updated = time.perf_counter()
+    metric.compute()
+    computed = time.perf_counter()
+    states = [getattr(metric, state) for state in metric._defaults]
+    tensors = [tensor for state in states for tensor in (state if isinstance(state, list) else [state])]
+    stored = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
+    return Cost(clips / (updated - started), computed - updated, stored, peak_mb() - before)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="Speed and memory of the metrics, without the networks that hear.")
+    parser.add_argument("--clips", type=int, nargs="+", default=[100, 500, 1000, 2000])
+    parser.add_argument("--metrics", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    options = parser.parse_args(args)
+    print("| metric | clips | clips / s | compute, s | states, MB | peak, MB |\n|---|---|---|---|---|---|")
+    # A peak does not come down again: hence a process for each line.
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for name in options.metrics:
+            for clips in options.clips:
+                found = pool.apply(cost, (name, clips))
+                print(
+                    f"| {name} | {clips} | {found.clips_per_second:.0f} | {found.compute_seconds:.2f} "
+                    f"| {found.state_mb:.2f} | {found.peak_mb:.0f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
