@@ -32,6 +32,8 @@ class VGGishNetwork(nn.Module):
 
     Log-mel spectrogram: magnitude (512 points, periodic Hann window of 400, hop 160, not centred), 64 mel filters of
     125 to 7500 Hz, natural logarithm of the magnitude + 0.01.
+
+    A new object has no weights, only their shapes: to draw 72 million numbers takes longer than to load them.
     """
 
     window: Tensor
@@ -46,15 +48,16 @@ class VGGishNetwork(nn.Module):
         self.register_buffer("mel_filters", filters, persistent=False)
         layers: list[nn.Module] = []
         channels = 1
-        for width, convolutions in ((64, 1), (128, 1), (256, 2), (512, 2)):
-            for _ in range(convolutions):
-                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-                channels = width
-            layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)
-        self.embeddings = nn.Sequential(
-            nn.Linear(6 * 4 * 512, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 128)
-        )
+        with torch.device("meta"):
+            for width, convolutions in ((64, 1), (128, 1), (256, 2), (512, 2)):
+                for _ in range(convolutions):
+                    layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                    channels = width
+                layers.append(nn.MaxPool2d(2))
+            self.features = nn.Sequential(*layers)
+            self.embeddings = nn.Sequential(
+                nn.Linear(6 * 4 * 512, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 128)
+            )
 
     def log_mel(self, waveform: Tensor) -> Tensor:
         """(B, samples) -> (B, W, 96, 64); what is left at the end is not heard."""

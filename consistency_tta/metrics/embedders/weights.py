@@ -74,18 +74,19 @@ def read(path: Path, published: Published) -> dict[str, Any]:
 
 
 def load(network: nn.Module, tensors: dict[str, Tensor], path: Path, published: Published) -> None:
-    """Put weights into a network.
+    """Make a file's tensors a network's weights, in float32.
 
     Raises:
         ValueError: names or shapes are not the network's; the message names some.
     """
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         faults = str(error).split("\n", 1)[-1].strip()
         raise ValueError(
             f"expected the weights of {type(network).__name__} in {path}, as {published.url} has them: {faults[:500]}"
         ) from None
+    network.float()
 
 
 def checksum(*files: Path) -> str:
