@@ -74,6 +74,9 @@ def test_panns_equal_the_packages(cnn14: tuple[nn.Module, Path]) -> None:
 def test_encodec_equals_the_packages(tmp_path: Path) -> None:
     model = import_extra("encodec", "this test").EncodecModel.encodec_model_24khz(pretrained=False)
     assert "encoder.model.0.conv.conv.weight_g" in model.state_dict()  # as in the published file
+    for name, parameter in model.encoder.named_parameters():
+        if name.endswith("weight_g"):
+            parameter.data *= 2  # fresh networks hear next to nothing
     torch.save(model.state_dict(), tmp_path / "encodec_24khz-d7cc33bc.th")
     embedder = make_embedder("encodec", weights=tmp_path)
     waveform = sounds(24_000)
