@@ -7,6 +7,7 @@ Augmentation", 2023, https://arxiv.org/abs/2211.06687.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -97,7 +98,8 @@ class LaionCLAP(_ClapEmbedder):
         import_laion()
         path = locate(weights, PUBLISHED)
         encoder = LaionClap(path, tokenizer)
-        super().__init__(encoder, encoder.module.model.audio_projection[-1].out_features, path)
+        model: Any = encoder.module.model
+        super().__init__(encoder, model.audio_projection[-1].out_features, path)
 
 
 def _files(model: str | Path) -> list[Path]:
