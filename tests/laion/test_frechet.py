@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 import torch
 
-from consistency_tta.components.laion import import_laion
+from consistency_tta.components.laion import import_extra
 from consistency_tta.metrics.frechet import FrechetDistance
 
 
 @pytest.mark.parametrize("width", [3, 128])
 def test_distance_of_full_rank_is_that_of_frechet_audio_distance(width: int) -> None:
-    import_laion()  # which frechet_audio_distance would import with all that it fetches
-    theirs = importlib.import_module("frechet_audio_distance").FrechetAudioDistance
+    theirs = import_extra("frechet_audio_distance", "this test").FrechetAudioDistance
     package = theirs.__new__(theirs)  # making one would download weights
     sets = [torch.randn(400, width) @ torch.randn(width, width) + shift for shift in (0.0, 0.3)]
     expected = package.calculate_frechet_distance(

@@ -13,6 +13,8 @@ from transformers import RobertaConfig
 
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.laion import LaionClap, untrained_module
+from consistency_tta.metrics.embedders import LaionCLAP, TransformersCLAP
+from consistency_tta.metrics.embedders.weights import checksum
 from tests.laion_files import byte_tokenizer, laion_shapes
 
 TEXT: dict[str, Any] = {"width": 768, "layers": 2, "inner": 64, "positions": 514}
@@ -85,6 +87,15 @@ def test_both_backends_hear_what_the_package_hears(made: Made) -> None:
         assert (expected[0] - expected[1]).abs().max() > 0.01
         torch.testing.assert_close(made.laion.embed_audio(waveform), expected, atol=1e-6, rtol=0)
         torch.testing.assert_close(made.ours.embed_audio(waveform), expected, atol=1e-5, rtol=0)
+
+
+def test_the_embedder_is_the_encoder_and_tells_its_checkpoint(made: Made) -> None:
+    embedder = LaionCLAP(made.checkpoint, made.tokenizer)
+    waveform = sounds(130_000)
+    heard = embedder(waveform)
+    assert heard.vectors.shape == (2, 1, embedder.num_features)
+    torch.testing.assert_close(heard.vectors[:, 0], made.laion.embed_audio(waveform))
+    assert embedder.checksum == TransformersCLAP(made.checkpoint, made.tokenizer).checksum == checksum(made.checkpoint)
 
 
 def test_both_backends_read_what_the_package_reads(made: Made) -> None:

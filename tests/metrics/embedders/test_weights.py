@@ -1,0 +1,80 @@
+"""Where files of weights are looked for, and what is said of those that are not there or are others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from consistency_tta.metrics.embedders import weights
+from consistency_tta.metrics.embedders.weights import Published, checksum, load, locate, read
+
+PUBLISHED = Published("net=1.pth", "https://example.org/net=1.pth", also=("net%3D1.pth",))
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Path]:
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(tmp_path / "hub")
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    yield tmp_path / "hub"
+    torch.hub.set_dir(before)
+
+
+def test_a_file_a_folder_and_the_cache_are_looked_at(tmp_path: Path, hub: Path) -> None:
+    for file in (hub / "net%3D1.pth", hub / "checkpoints/net=1.pth", tmp_path / "net%3D1.pth", tmp_path / "mine.pth"):
+        file.touch()
+        if file.parent in (hub, hub / "checkpoints"):
+            assert locate(None, PUBLISHED) == file  # the later one comes first
+    assert locate(tmp_path, PUBLISHED) == tmp_path / "net%3D1.pth"
+    assert locate(tmp_path / "mine.pth", PUBLISHED) == tmp_path / "mine.pth"
+
+
+@pytest.mark.parametrize(("given", "goal"), [(None, "hub/checkpoints/net=1.pth"), ("", "net=1.pth"), ("a.pt", "a.pt")])
+def test_what_is_missing_is_named_with_its_place(tmp_path: Path, hub: Path, given: str | None, goal: str) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        locate(given if given is None else tmp_path / given, PUBLISHED)
+    assert f"expected net=1.pth at {tmp_path / goal}, where there is none" in str(caught.value)
+    assert f"fetch {PUBLISHED.url}" in str(caught.value)
+
+
+def test_arrays_beside_the_weights_are_read_and_code_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"model": {"weight": torch.ones(2)}, "sampler": {"indexes": np.arange(5), "pointer": 3}}, path)
+    content = read(path, PUBLISHED)
+    assert content["model"]["weight"].sum() == 2
+    assert content["sampler"]["indexes"].tolist() == [0, 1, 2, 3, 4]
+    torch.save({"model": os.getcwd}, path)
+    with pytest.raises(ValueError, match=r"could run code of its author .*: fetch https://example.org/net=1.pth again"):
+        read(path, PUBLISHED)
+    path.write_bytes(b"<html>")
+    with pytest.raises(ValueError, match="truncated"):
+        read(path, PUBLISHED)
+
+
+def test_another_networks_weights_are_refused(tmp_path: Path) -> None:
+    network = nn.Linear(3, 2)
+    with pytest.raises(
+        ValueError, match=r"(?s)weights of Linear in .*net\.pth, as https.*Missing .*bias.*Unexpected .*b"
+    ):
+        load(network, {"weight": torch.ones(2, 3), "b": torch.ones(2)}, tmp_path / "net.pth", PUBLISHED)
+
+
+def test_the_checksum_is_that_of_sha256sum_and_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "a.pt", tmp_path / "b.pt"
+    first.write_bytes(b"abc" * 1_000_000)
+    second.write_bytes(b"def")
+    expected = hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+    assert checksum(first) == expected
+    assert checksum(first, second) == hashlib.sha256(b"abc" * 1_000_000 + b"def").hexdigest()
+    monkeypatch.setattr(weights.hashlib, "sha256", None)  # nothing is computed again
+    assert checksum(first) == expected
+    monkeypatch.undo()
+    first.write_bytes(b"xyz")
+    assert checksum(first) == hashlib.sha256(b"xyz").hexdigest()
