@@ -3,14 +3,14 @@
 Each clip has a ball around its embedding that reaches to its k-th nearest neighbour of the same set. Of generated clips
 
     precision  the share in a ball of any real clip: what is generated is plausible
-    density    how many balls of real clips hold one, over k, on average: precision that one stray real clip cannot raise
+    density    how many balls of real clips hold it, over k, on average: precision that no stray real clip raises
     coverage   the share of real clips' balls with a generated clip in them: what is real is generated, too
 
-and recall is the share of real clips in a ball of any generated clip: coverage that one stray generated clip can raise.
+and recall is the share of real clips in a ball of any generated clip: coverage that a stray generated clip can raise.
 
 Source: Tuomas Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models", 2019,
-https://arxiv.org/abs/1904.06991, equations 1 and 2; Muhammad Ferjad Naeem et al., "Reliable Fidelity and Diversity Metrics
-for Generative Models", 2020, https://arxiv.org/abs/2002.09797, section 3.
+https://arxiv.org/abs/1904.06991, equations 1 and 2; Muhammad Ferjad Naeem et al., "Reliable Fidelity and Diversity
+Metrics for Generative Models", 2020, https://arxiv.org/abs/2002.09797, section 3.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def radii(rows: Tensor, nearest: int) -> Tensor:
 class Coverage(EmbeddingSets):
     """Precision, recall, density and coverage; more is better. All are in [0, 1], but density in [0, N / k].
 
-    For the same distribution density and coverage are 1 on average and near 1 - 2^-k, precision and recall depend on it.
-    The surface of a ball does not belong to it (as in ``prdc`` by Naeem et al.; in the equation of Kynkäänniemi et al. it
-    does, which differs for exact ties alone). Values depend on the numbers of clips: compare only those of equal numbers.
+    Of many clips of one distribution, density is 1 and coverage 1 - 2^-k on average; precision and recall depend on the
+    distribution. The surface of a ball does not belong to it, as in ``prdc`` by Naeem et al. (in the equation of
+    Kynkäänniemi et al. it does, which differs for exact ties alone). Values depend on how many clips there are: compare
+    only those of equal numbers.
 
     Keeps all embeddings: 4 num_features bytes a clip.
 

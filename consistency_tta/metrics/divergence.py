@@ -2,12 +2,12 @@
 
     KL(real || generated) = sum_k p_k (log p_k - log(q_k + epsilon))
 
-over the classes k, for the probabilities p_k of the real and q_k of the generated clip, in nats, averaged over the pairs.
+over the classes k, for the probabilities p_k of the real and q_k of the generated clip, in nats; averaged over pairs.
 
 Source: metric "KL" in Haohe Liu et al., "AudioLDM", 2023, https://arxiv.org/abs/2301.12503, as its program
-https://github.com/haoheliu/audioldm_eval computes it (direction, epsilon = 1e-6 beside q alone, sum over the classes), by
-which Deepanway Ghosal et al., "Text-to-Audio Generation using Instruction-Tuned LLM and Latent Diffusion Model" (TANGO),
-2023, https://arxiv.org/abs/2304.13731, evaluate, too.
+https://github.com/haoheliu/audioldm_eval computes it: direction, epsilon = 1e-6 beside q alone, sum over the classes.
+Deepanway Ghosal et al., "Text-to-Audio Generation using Instruction-Tuned LLM and Latent Diffusion Model" (TANGO),
+2023, https://arxiv.org/abs/2304.13731, evaluate by it, too.
 """
 
 from __future__ import annotations

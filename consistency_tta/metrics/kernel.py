@@ -2,11 +2,12 @@
 
     MMD^2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j)
 
-for real x_i (N, D) and generated y_j (M, D). No Gaussians are assumed, and the expectation does not depend on the number
-of clips; it is 0 for equal distributions, so that single values fall below 0, too. A set with itself is below 0: its
-pairs i = j are in the last mean only.
+for real x_i (N, D) and generated y_j (M, D). No Gaussians are assumed, and the expectation does not depend on the
+number of clips; it is 0 for equal distributions, so that single values fall below 0, too. A set with itself is below 0:
+its pairs i = j are in the last mean only.
 
-Source: Arthur Gretton et al., "A Kernel Two-Sample Test", 2012, https://jmlr.org/papers/v13/gretton12a.html, equation 3.
+Source: Arthur Gretton et al., "A Kernel Two-Sample Test", 2012, https://jmlr.org/papers/v13/gretton12a.html,
+equation 3.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
     LSD = mean over frames of (mean over frequencies of (log10 P - log10 P')^2)^(1/2)
 
-with the power spectra P and P', at least ``floor``: units of 10 dB. For vocoders and autoencoders; two good clips of one
-caption are far apart by it.
+with the power spectra P and P', at least ``floor``: in units of 10 dB. For vocoders and autoencoders; two good clips of
+one caption are far apart by it.
 
 Source: Haohe Liu et al., "Neural Vocoder is All You Need for Speech Super-resolution", 2022,
-https://arxiv.org/abs/2203.14941, whose program ssr_eval is what audioldm_eval calls for AudioLDM; from it come
-the window of 46 ms and the hop of 10 ms. It has 1e-12 where we have ``floor``, once beside a magnitude and once beside a
-ratio, by which two equal silent clips are 12 apart; where no power is below ``floor``, the two agree. audioldm_eval also
-shifts, centres and scales waveforms before; here they are taken as they are.
+https://arxiv.org/abs/2203.14941, whose program ssr_eval is what audioldm_eval calls for AudioLDM. From it come the
+window of 46 ms and the hop of 10 ms. Instead of ``floor`` it adds 1e-12, once to a magnitude and once to a ratio, by
+which two equal silent clips are 12 apart; where no power is below ``floor``, the two agree. audioldm_eval also shifts,
+centres and scales waveforms before; here they are taken as they are.
 """
 
 from __future__ import annotations

@@ -61,4 +61,5 @@ def median_distance(rows: Tensor) -> Tensor:
 def _pair_distances(rows: Tensor) -> Iterator[Tensor]:
     for first, block in blocks(rows, len(rows)):
         found = distances(block, rows[first:])
-        yield found[torch.ones_like(found, dtype=torch.bool).triu(1)]
+        if found.shape[1] > 1:  # the last row alone has no pair
+            yield found[torch.ones_like(found, dtype=torch.bool).triu(1)]

@@ -1,7 +1,7 @@
 """What metrics remember of the clips they are given; any number of processes can put their shares together.
 
-A mean over clips (:class:`ClipMean`) and the mean and covariance of embeddings (:func:`moments`) take the same memory for
-fifty clips and for fifty thousand. What compares clips with each other has to keep them (:class:`EmbeddingSets`).
+A mean over clips (:class:`ClipMean`) and the mean and covariance of embeddings (:func:`moments`) take the same memory
+for fifty clips and for fifty thousand. What compares clips with each other has to keep them (:class:`EmbeddingSets`).
 """
 
 from __future__ import annotations

@@ -26,17 +26,13 @@ def test_line_equals_that_of_numpy():
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_it_takes_most_of_the_bias_away(seed):
-    """Of equal Gaussians, the true distance is 0; of those one apart it is 1."""
+    """Of clips of one distribution the true distance is 0."""
     torch.manual_seed(seed)
-    width, real = 16, torch.randn(20_000, 16)
-    for shift, true in ((0.0, 0.0), (1.0, 1.0)):
-        generated = torch.randn(400, width)
-        generated[:, 0] += shift
-        biased = fed(FrechetDistance(width), real, generated)
-        corrected = fed(FrechetInfinity(width, min_clips=50), real, generated)
-        assert biased - true > 0.1 if not shift else True
-        assert (corrected["distance"] - true).abs() < (0.03 if not shift else 0.25)
-        assert 0.8 < corrected["r_squared"] <= 1
+    real, generated = torch.randn(20_000, 16), torch.randn(400, 16)
+    biased = fed(FrechetDistance(16), real, generated)
+    corrected = fed(FrechetInfinity(16, min_clips=50), real, generated)
+    assert corrected["distance"].abs() < biased / 2
+    assert 0.9 < corrected["r_squared"] <= 1
 
 
 def test_all_clips_are_the_largest_subset():

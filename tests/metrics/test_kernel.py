@@ -66,9 +66,9 @@ def test_kid_equals_that_of_torchmetrics_on_all_clips(arguments):
 @pytest.mark.parametrize("metric", [KernelAudioDistance, KernelDistance])
 def test_has_no_bias(metric):
     """The mean over many draws of few clips of one distribution is 0, within its own scatter."""
-    values = torch.stack([fed(metric(4), torch.randn(8, 4), torch.randn(6, 4)) for _ in range(300)])
+    values = torch.stack([fed(metric(4), torch.randn(6, 4), torch.randn(5, 4)) for _ in range(100)])
     assert values.min() < 0 < values.max()
-    assert values.mean().abs() < 4 * values.std() / 300**0.5
+    assert values.mean().abs() < 3 * values.std() / 100**0.5
 
 
 def test_far_sets_are_far_and_equal_ones_below_zero():
@@ -82,7 +82,7 @@ def test_far_sets_are_far_and_equal_ones_below_zero():
 
 
 def test_errors_say_what_to_do():
-    with pytest.raises(ValueError, match="bandwidth > 0 or None, got 100.0 and -1"):
+    with pytest.raises(ValueError, match="scale > 0 and bandwidth > 0 or None"):
         KernelAudioDistance(3, bandwidth=-1)
     with pytest.raises(ValueError, match="remove duplicates or give a bandwidth"):
         fed(KernelAudioDistance(3), torch.ones(5, 3), torch.randn(5, 3))

@@ -51,7 +51,7 @@ def test_it_grows_with_noise_and_a_shift(sounds):
     real = torch.from_numpy(real).float()
     values = [fed(real + level * sounds[1], real) for level in (0.0, 0.01, 0.1, 1.0)]
     assert values == sorted(values)
-    assert values[1] > 0.01
+    assert values[1] > 0.005
     assert fed(real.roll(800, 1), real) > values[1]
 
 

@@ -15,8 +15,8 @@ from consistency_tta.metrics.states import combine, moments
 from tests.metrics.cases import CASES, CLIPS, Case, scalars
 
 ALL = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-#: What the second of two processes gets; the last time nothing.
-CUTS = (CLIPS // 2, CLIPS - 7, CLIPS)
+#: A metric of each kind of state: sums, moments, lists.
+KINDS = ("kl_softmax", "frechet", "coverage", "inception")
 
 
 def test_moments_of_parts_combine_to_those_of_all() -> None:
@@ -59,18 +59,17 @@ def stored(case: Case, shares: int) -> int:
 
 @ALL
 def test_memory_stays_the_same_or_grows_by_an_embedding_a_clip(case: Case) -> None:
-    assert stored(case, 50) == (stored(case, 1) if case.constant else 50 * stored(case, 1))
+    assert stored(case, 5) == (stored(case, 1) if case.constant else 5 * stored(case, 1))
 
 
 def two_processes(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    # Sockets as many machines have them: the address of a machine's name need not be its own.
-    dist.init_process_group(
-        "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", store, rank=rank, world_size=2, timeout=timedelta(minutes=5))
     values: dict[str, list[dict[str, Tensor]]] = {}
     for name, case in CASES.items():
-        for cut in CUTS:
+        # Unequal shares, and then nothing for the second process.
+        for cut in (CLIPS - 7, CLIPS) if name in KINDS else (CLIPS - 7,):
             share = [(0, cut), (cut, CLIPS)][rank]
             metric = case.of(*[share] if share[0] < share[1] else [])
             metric._update_count = 1  # silences the warning of a process without clips
@@ -84,7 +83,7 @@ def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
     for rank in range(2):
         for name, found in torch.load(tmp_path / f"{rank}.pt").items():
             alone = scalars(CASES[name].of((0, CLIPS)).compute())
-            assert len(found) == len(CUTS)
+            assert len(found) == 1 + (name in KINDS)
             for values in found:
                 assert values.keys() == alone.keys()
                 for key, value in values.items():
