@@ -50,21 +50,33 @@ def _without_the_hub(text: RobertaConfig | None = None) -> Iterator[None]:
         yield
 
 
-def import_laion() -> Any:
-    """The package, imported without asking a hub.
+def import_extra(module: str, whose: str, instead: str = "") -> Any:
+    """A module of a package of the extra ``laion``, imported without asking a hub.
+
+    Args:
+        module: its name; many import ``laion_clap``.
+        whose: what needs it, in messages.
+        instead: what does without it, in messages.
 
     Raises:
         ModuleNotFoundError: if it, or a package that it needs, is not installed.
     """
     try:
         with _without_the_hub():
-            return importlib.import_module("laion_clap")
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"LaionClap needs the package {error.name}: pip install 'consistency-tta[laion]' with Python 3.11 or 3.12, "
-            "in an environment of its own, or take TransformersClap, which reads the same checkpoints without it",
+            f"{whose} needs the package {error.name}: pip install 'consistency-tta[laion]' with Python 3.11 or 3.12, "
+            f"in an environment of its own{instead}",
             name=error.name,
         ) from error
+
+
+def import_laion() -> Any:
+    """The package ``laion_clap``; see :func:`import_extra`."""
+    return import_extra(
+        "laion_clap", "LaionClap", ", or take TransformersClap, which reads the same checkpoints without it"
+    )
 
 
 def untrained_module(audio_network: str, text: RobertaConfig) -> nn.Module:

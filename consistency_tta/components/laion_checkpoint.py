@@ -72,7 +72,7 @@ def read_laion(path: str | Path) -> dict[str, Tensor]:
             f"expected a checkpoint of laion_clap at {path}, where there is none: fetch it with {FETCH}"
         )
     try:
-        with torch.serialization.safe_globals(_numpy_numbers()):
+        with torch.serialization.safe_globals(numpy_globals()):
             # By memory mapping, the optimizer's state beside the weights is not read.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
@@ -227,8 +227,11 @@ def _laion_name(name: str) -> str:
     return name
 
 
-def _numpy_numbers() -> list[Any]:
-    """What numpy's numbers are pickled as, under the names of numpy 1 and 2: best scores stand beside the weights."""
-    scalar = np.float64(0).__reduce__()[0]
-    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    return [*names, np.dtype, *(type(np.dtype(code)) for code in "?bhilqBHILQefd")]
+def numpy_globals() -> list[Any]:
+    """What numpy's numbers and arrays are pickled as, under the names of numpy 1 and 2, for ``torch.load``.
+
+    Beside the weights stand a best score, or the order of the training's data.
+    """
+    makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
+    names = [(make, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core") for name, make in makers.items()]
+    return [*names, np.ndarray, np.dtype, *(type(np.dtype(code)) for code in "?bhilqBHILQefd")]

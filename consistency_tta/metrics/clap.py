@@ -1,8 +1,8 @@
-"""The CLAP score: how well sounds fit their captions.
+"""CLAP scores: how well sounds fit their captions, or recordings of the same.
 
-Source: Wu et al., "Large-Scale Contrastive Language-Audio Pretraining", 2023, https://arxiv.org/abs/2211.06687; as a
-metric of generated sound CLAP_T in Bai et al., "ConsistencyTTA", 2024, https://arxiv.org/abs/2309.10740, section 4.1,
-which reports a hundred times it. Scores of different encoders cannot be compared.
+Source: Wu et al., "Large-Scale Contrastive Language-Audio Pretraining", 2023, https://arxiv.org/abs/2211.06687; as
+metrics of generated sound CLAP_T and CLAP_A in Bai et al., "ConsistencyTTA", 2024, https://arxiv.org/abs/2309.10740,
+section 4.1, which reports a hundred times them. Scores of different encoders cannot be compared.
 """
 
 from __future__ import annotations
@@ -10,36 +10,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.metrics.states import ClipMean
 from consistency_tta.resample import Resample
 
 
-class CLAPScore(Metric):
-    """Mean cosine of the vectors of a sound and of its caption, in [-1, 1]; 1 is best.
+class _CLAPMean(ClipMean):
+    higher_is_better = True
+    plot_lower_bound = -1.0
+    plot_upper_bound = 1.0
+
+    def __init__(self, encoder: AudioTextEncoder, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.encoder = encoder
+
+    def _hear(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        waveform = Resample(sample_rate, self.encoder.sample_rate).to(waveform.device)(waveform)
+        return self.encoder.embed_audio(waveform)
+
+    def _add_cosines(self, one: Tensor, other: Tensor) -> None:
+        scores = (one * other).sum(1)
+        if not scores.isfinite().all():
+            raise ValueError("expected finite vectors, got NaN or infinity: look for broken sounds")
+        self._add(scores)
+
+
+class CLAPScore(_CLAPMean):
+    """Mean cosine of the vectors of a sound and of its caption, in [-1, 1]; 1 is best. Constant memory.
 
     Args:
         encoder: such as :class:`consistency_tta.components.clap.TransformersClap`.
         **kwargs: of :class:`torchmetrics.Metric`.
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    plot_lower_bound = -1.0
-    plot_upper_bound = 1.0
-
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, encoder: AudioTextEncoder, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.encoder = encoder
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, waveform: Tensor, captions: Sequence[str], sample_rate: int) -> None:
         """Take in sounds (B, samples) in [-1, 1], their B captions and their sample rate in Hz."""
@@ -47,19 +51,23 @@ class CLAPScore(Metric):
             raise ValueError(
                 f"expected a waveform (B, samples) and B captions, got {tuple(waveform.shape)} and {len(captions)}"
             )
-        waveform = Resample(sample_rate, self.encoder.sample_rate).to(waveform.device)(waveform)
-        scores = (self.encoder.embed_audio(waveform) * self.encoder.embed_text(captions)).sum(1)
-        if not scores.isfinite().all():
-            raise ValueError("expected finite vectors, got NaN or infinity: look for broken sounds")
-        self.total += scores.double().sum()
-        self.count += len(scores)
+        self._add_cosines(self._hear(waveform, sample_rate), self.encoder.embed_text(captions))
 
-    def compute(self) -> Tensor:
-        """The score of all sounds taken in, a scalar in float64.
 
-        Raises:
-            ValueError: there is no sound.
-        """
-        if not self.count:
-            raise ValueError("the CLAP score needs at least one sound, got none")
-        return self.total / self.count
+class CLAPAudioScore(_CLAPMean):
+    """Mean cosine of the vectors of a sound and of the real sound of the same caption, in [-1, 1]; 1 is best.
+
+    Constant memory.
+
+    Args:
+        encoder: such as :class:`consistency_tta.components.clap.TransformersClap`.
+        **kwargs: of :class:`torchmetrics.Metric`.
+    """
+
+    def update(self, generated: Tensor, real: Tensor, sample_rate: int) -> None:
+        """Take in sounds (B, samples) in [-1, 1], real ones (B, any samples), and the sample rate of both in Hz."""
+        if generated.ndim != 2 or real.ndim != 2 or len(generated) != len(real):
+            raise ValueError(
+                f"expected two waveforms (B, samples), got shapes {tuple(generated.shape)} and {tuple(real.shape)}"
+            )
+        self._add_cosines(self._hear(generated, sample_rate), self._hear(real, sample_rate))

@@ -22,6 +22,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import rank_zero_warn
 
+from consistency_tta.metrics.states import combine, finite_rows, moments, positive_width
+
 
 def frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covariance_2: Tensor) -> Tensor:
     """The formula above.
@@ -50,11 +52,12 @@ def _root(covariance: Tensor) -> Tensor:
 class FrechetDistance(Metric):
     """Fréchet distance between the embeddings of real and of generated clips; 0 is best.
 
-    Embeddings are taken in batch by batch and only their count, sum and sum of outer products are kept (and summed over
-    processes), in float64. The covariances are unbiased (n - 1).
+    Embeddings are taken in batch by batch and only their count, mean and scatter are kept (and put together over
+    processes), in float64: 16 (num_features + 1)^2 bytes, whatever the number of clips. The covariances are unbiased
+    (n - 1).
 
     The distance is biased upwards, the more so the fewer clips there are: compare only distances found with equal
-    numbers of clips.
+    numbers of clips, or see :class:`consistency_tta.metrics.frechet_infinity.FrechetInfinity`.
 
     Args:
         num_features: D, width of the embeddings.
@@ -69,40 +72,23 @@ class FrechetDistance(Metric):
     full_state_update = False
     plot_lower_bound = 0.0
 
-    real_count: Tensor
-    real_sum: Tensor
-    real_products: Tensor
-    generated_count: Tensor
-    generated_sum: Tensor
-    generated_products: Tensor
+    real: Tensor
+    generated: Tensor
 
     def __init__(self, num_features: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if num_features < 1:
-            raise ValueError(f"num_features must be the width of the embeddings, at least 1, got {num_features}")
-        self.num_features = num_features
-        for side in ("real", "generated"):
-            self.add_state(f"{side}_count", torch.tensor(0), dist_reduce_fx="sum")
-            self.add_state(f"{side}_sum", torch.zeros(num_features, dtype=torch.float64), dist_reduce_fx="sum")
-            self.add_state(
-                f"{side}_products", torch.zeros(num_features, num_features, dtype=torch.float64), dist_reduce_fx="sum"
-            )
+        self.num_features = positive_width(num_features)
+        nothing = moments(torch.empty(0, num_features))
+        self.add_state("real", nothing, dist_reduce_fx=combine)
+        self.add_state("generated", nothing, dist_reduce_fx=combine)
 
     def update(self, embeddings: Tensor, real: bool) -> None:
         """Take in embeddings (B, num_features) of real (``real=True``) or of generated clips."""
-        if embeddings.ndim != 2 or embeddings.shape[1] != self.num_features:
-            raise ValueError(f"expected embeddings of shape (B, {self.num_features}), got {tuple(embeddings.shape)}")
-        if not embeddings.isfinite().all():
-            raise ValueError("expected finite embeddings, got NaN or infinity: look for broken clips")
-        embeddings = embeddings.detach().double()
+        more = moments(finite_rows(embeddings, self.num_features))
         if real:
-            self.real_count += len(embeddings)
-            self.real_sum += embeddings.sum(0)
-            self.real_products += embeddings.T @ embeddings
+            self.real = combine(torch.stack([self.real, more]))
         else:
-            self.generated_count += len(embeddings)
-            self.generated_sum += embeddings.sum(0)
-            self.generated_products += embeddings.T @ embeddings
+            self.generated = combine(torch.stack([self.generated, more]))
 
     def compute(self) -> Tensor:
         """The distance d^2 of all clips taken in, a scalar in float64.
@@ -110,20 +96,17 @@ class FrechetDistance(Metric):
         Raises:
             ValueError: there are fewer than two real or two generated clips.
         """
-        return frechet_distance(
-            *self._gaussian("real", self.real_count, self.real_sum, self.real_products),
-            *self._gaussian("generated", self.generated_count, self.generated_sum, self.generated_products),
-        )
+        return frechet_distance(*_gaussian("real", self.real), *_gaussian("generated", self.generated))
 
-    def _gaussian(self, side: str, count: Tensor, total: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
-        clips = int(count)
-        if clips < 2:
-            raise ValueError(f"the Fréchet distance needs at least two {side} clips, got {clips}")
-        if clips <= self.num_features:
-            rank_zero_warn(
-                f"{clips} {side} clips span fewer than the embedding's {self.num_features} dimensions: the Fréchet "
-                "distance is biased upwards; compare it only with distances of equally many clips",
-                UserWarning,
-            )
-        mean = total / clips
-        return mean, (products - clips * torch.outer(mean, mean)) / (clips - 1)
+
+def _gaussian(side: str, moments: Tensor) -> tuple[Tensor, Tensor]:
+    clips, dimensions = int(moments[0, 0]), len(moments) - 1
+    if clips < 2:
+        raise ValueError(f"the Fréchet distance needs at least two {side} clips, got {clips}")
+    if clips <= dimensions:
+        rank_zero_warn(
+            f"{clips} {side} clips span fewer than the embedding's {dimensions} dimensions: the Fréchet "
+            "distance is biased upwards; compare it only with distances of equally many clips",
+            UserWarning,
+        )
+    return moments[0, 1:], moments[1:, 1:] / (clips - 1)

@@ -1,11 +1,11 @@
-"""The CLAP score: its value, and that neither batches nor processes change it."""
+"""The CLAP scores: their values, and that neither batches nor processes change them."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from consistency_tta.metrics.clap import CLAPScore
+from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from tests.toy_encoder import ToyEncoder, halves
 
 SOUNDS = halves((1.0, 0.0), (0.0, 2.0), (-1.0, 0.0))
@@ -51,3 +51,18 @@ def test_errors_say_what_to_do() -> None:
         metric.update(SOUNDS, ["60"], 16000)
     with pytest.raises(ValueError, match="look for broken sounds"):
         metric.update(SOUNDS * torch.nan, CAPTIONS, 16000)
+
+
+def test_recordings_take_the_place_of_captions() -> None:
+    """At 60, 90 and 0 degrees, as the captions, and twice as long."""
+    recordings = halves((0.5, 0.75**0.5), (0.0, 0.3), (0.7, 0.0), samples=2000)
+    metric = CLAPAudioScore(ToyEncoder())
+    metric.update(SOUNDS, recordings, 16000)
+    assert metric.compute() == pytest.approx(SCORE)
+    metric.reset()
+    metric.update(SOUNDS, SOUNDS, 16000)
+    assert metric.compute() == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"got shapes \(3, 1000\) and \(2, 1000\)"):
+        metric.update(SOUNDS, SOUNDS[:2], 16000)
+    with pytest.raises(ValueError, match="look for broken sounds"):
+        metric.update(SOUNDS, SOUNDS * torch.nan, 16000)

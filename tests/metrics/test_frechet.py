@@ -91,9 +91,12 @@ def test_warns_of_too_few_clips_and_only_then(clips):
 def test_stays_in_double_precision(clips):
     metric = FrechetDistance(12).half()
     metric.update(clips[0].half(), real=True)
-    assert metric.real_products.dtype == torch.float64
+    assert metric.real.dtype == torch.float64
     # Offset embeddings, as after a ReLU: in float32 the covariance would drown in the squared mean.
     torch.testing.assert_close(distance(clips[0] + 1e3, clips[1] + 1e3), distance(*clips), rtol=1e-3, atol=0)
+    # In float64 they keep their digits, which sums of squares about zero would lose: (1e7)^2 has none left for 1.
+    far = [rows.double() + 1e7 for rows in clips]
+    torch.testing.assert_close(distance(*far, batch_size=7), distance(*clips), rtol=1e-6, atol=0)
 
 
 def test_errors_say_what_to_do():

@@ -1,0 +1,72 @@
+"""How far apart a tagger hears a generated clip and the real clip of the same caption.
+
+    KL(real || generated) = sum_k p_k (log p_k - log(q_k + epsilon))
+
+over the classes k, for the probabilities p_k of the real and q_k of the generated clip, in nats; averaged over pairs.
+
+Source: metric "KL" in Haohe Liu et al., "AudioLDM", 2023, https://arxiv.org/abs/2301.12503, as its program
+https://github.com/haoheliu/audioldm_eval computes it: direction, epsilon = 1e-6 beside q alone, sum over the classes.
+Deepanway Ghosal et al., "Text-to-Audio Generation using Instruction-Tuned LLM and Latent Diffusion Model" (TANGO),
+2023, https://arxiv.org/abs/2304.13731, evaluate by it, too.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from consistency_tta.metrics.states import ClipMean, finite_rows
+
+
+class _Divergence(ClipMean):
+    higher_is_better = False
+
+    def __init__(self, epsilon: float = 1e-6, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if epsilon <= 0:
+            raise ValueError(f"expected epsilon > 0, got {epsilon}")
+        self.epsilon = epsilon
+
+    @abstractmethod
+    def _log_probabilities(self, logits: Tensor) -> Tensor: ...
+
+    def update(self, generated: Tensor, real: Tensor) -> None:
+        """Take in logits (B, K) of generated clips, and those of the real clips that belong to them, in their order."""
+        if generated.shape != real.shape:
+            raise ValueError(
+                f"expected logits of pairs of clips, got shapes {tuple(generated.shape)} and {tuple(real.shape)}"
+            )
+        log_q, log_p = (self._log_probabilities(finite_rows(x, what="logits").double()) for x in (generated, real))
+        self._add((log_p.exp() * (log_p - (log_q.exp() + self.epsilon).log())).sum(1))
+
+
+class SoftmaxDivergence(_Divergence):
+    """Mean KL(real || generated) of softmax probabilities, in nats; 0 is best, -log epsilon = 13.8 the worst.
+
+    Because of epsilon, equal pairs are below 0, by at most K epsilon. Constant memory.
+
+    Args:
+        epsilon: added to the generated clip's probabilities.
+        **kwargs: of :class:`torchmetrics.Metric`.
+    """
+
+    def _log_probabilities(self, logits: Tensor) -> Tensor:
+        return F.log_softmax(logits, dim=1)
+
+
+class SigmoidDivergence(_Divergence):
+    """The same sum over sigmoid probabilities, each class by itself: for sounds of several events.
+
+    Kept as audioldm_eval has it, for comparison: the terms of 1 - p_k are missing, so that it is no divergence and may
+    fall below 0, where the generated clip's probabilities are higher than the real one's. Constant memory.
+
+    Args:
+        epsilon: added to the generated clip's probabilities.
+        **kwargs: of :class:`torchmetrics.Metric`.
+    """
+
+    def _log_probabilities(self, logits: Tensor) -> Tensor:
+        return F.logsigmoid(logits)

@@ -1,0 +1,49 @@
+"""EnCodec's encoder at 24 kHz, by the package ``encodec`` (extra ``laion``).
+
+Source: Alexandre Défossez et al., "High Fidelity Neural Audio Compression", 2022, https://arxiv.org/abs/2210.13438,
+section 3.1; as the embedding of a Fréchet distance, before quantisation, in ``frechet_audio_distance``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from consistency_tta.components.laion import import_extra
+from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
+from consistency_tta.metrics.embedders.weights import Published, checksum, load, locate, read
+
+PUBLISHED = Published(
+    "encodec_24khz-d7cc33bc.th", "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"
+)
+
+
+class Encodec(FrozenEmbedder):
+    """A vector (D = 128) for each 320 samples, 75 a second, at 24 kHz; how a sound is made rather than what it is.
+
+    Args:
+        weights: ``encodec_24khz-d7cc33bc.th``, or the folder that has it; the cache of ``torch.hub`` if None.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed.
+        FileNotFoundError: the file is not there; no server is asked.
+        ValueError: it is another file.
+    """
+
+    name = "encodec"
+    sample_rate = 24_000
+    num_features = 128
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        package = import_extra("encodec", type(self).__name__)
+        path = locate(weights, PUBLISHED)
+        model = package.EncodecModel.encodec_model_24khz(pretrained=False)
+        load(model, read(path, PUBLISHED), path, PUBLISHED)
+        super().__init__(model.encoder)
+        self.checksum = checksum(path)
+
+    def hear(self, waveform: Tensor) -> Heard:
+        """See :class:`FrozenEmbedder`."""
+        return Heard(self.network(waveform[:, None]).mT)

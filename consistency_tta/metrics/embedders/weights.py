@@ -1,0 +1,111 @@
+"""Files of published weights: where they are looked for, how they are read, and what tells one from another."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from consistency_tta.components.laion_checkpoint import numpy_globals
+
+
+class Published(NamedTuple):
+    """A file that its authors offer.
+
+    Attributes:
+        file: its name.
+        url: whence to fetch it.
+        also: names under which other packages keep the same file.
+    """
+
+    file: str
+    url: str
+    also: tuple[str, ...] = ()
+
+
+def locate(weights: str | Path | None, published: Published) -> Path:
+    """Where the file is; nothing is fetched.
+
+    Args:
+        weights: the file, or a folder that has it; if None, the cache of ``torch.hub`` (``TORCH_HOME``), where the
+            packages that know the file keep it.
+        published: the file.
+
+    Raises:
+        FileNotFoundError: it is not there; the message says what to put where.
+    """
+    cache = Path(torch.hub.get_dir())
+    folders = [Path(weights)] if weights is not None else [cache / "checkpoints", cache]
+    if folders[0].is_file():
+        return folders[0]
+    for folder in folders:
+        for name in (published.file, *published.also):
+            if (folder / name).is_file():
+                return folder / name
+    goal = folders[0] if folders[0].suffix else folders[0] / published.file
+    raise FileNotFoundError(
+        f"expected {published.file} at {goal}, where there is none: fetch {published.url} and put it there, or say "
+        "with the option `weights` where it is"
+    )
+
+
+def read(path: Path, published: Published) -> dict[str, Any]:
+    """What a file of ``torch.save`` holds, without executing what it may contain.
+
+    Raises:
+        ValueError: it is truncated, or holds more than tensors, numbers and arrays.
+    """
+    try:
+        # PANNs' files have the state of the training's sampler beside the weights, an array of numpy.
+        with torch.serialization.safe_globals(numpy_globals()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
+        raise ValueError(
+            f"expected {published.file} in {path}, but it is truncated, or holds more than tensors, which is not "
+            f"loaded since it could run code of its author ({str(error)[:100]!r}): fetch {published.url} again"
+        ) from None
+    return content if isinstance(content, dict) else {}
+
+
+def load(network: nn.Module, tensors: dict[str, Tensor], path: Path, published: Published) -> None:
+    """Put weights into a network.
+
+    Raises:
+        ValueError: names or shapes are not the network's; the message names some.
+    """
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        faults = str(error).split("\n", 1)[-1].strip()
+        raise ValueError(
+            f"expected the weights of {type(network).__name__} in {path}, as {published.url} has them: {faults[:500]}"
+        ) from None
+
+
+def checksum(*files: Path) -> str:
+    """SHA-256 of a file, in hexadecimal, as ``sha256sum`` prints it; of several, of one after the other.
+
+    Files that have not changed since are not read again.
+    """
+    return _digest(tuple((file, *_version(file)) for file in files))
+
+
+def _version(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache
+def _digest(files: Sequence[tuple[Path, int, int]]) -> str:
+    digest = hashlib.sha256()
+    for path, _, _ in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

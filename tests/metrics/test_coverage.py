@@ -1,0 +1,67 @@
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from consistency_tta.metrics import pairs
+from consistency_tta.metrics.coverage import Coverage
+
+
+def fed(real, generated, nearest=5):
+    metric = Coverage(real.shape[1], nearest)
+    metric.update(real, real=True)
+    metric.update(generated, real=False)
+    return {name: value.item() for name, value in metric.compute().items()}
+
+
+def by_hand(real, generated, nearest):
+    """The definitions, on whole matrices."""
+    real, generated = real.double().numpy(), generated.double().numpy()
+
+    def radius(rows):
+        return torch.from_numpy(cdist(rows, rows)).sort(dim=1).values[:, nearest]
+
+    apart = torch.from_numpy(cdist(real, generated))
+    in_real, in_generated = apart < radius(real)[:, None], apart < radius(generated)[None]
+    return {
+        "precision": in_real.any(0).double().mean().item(),
+        "recall": in_generated.any(1).double().mean().item(),
+        "density": in_real.double().mean().item() * len(real) / nearest,
+        "coverage": in_real.any(1).double().mean().item(),
+    }
+
+
+@pytest.mark.parametrize("block", [2**23, 100])
+@pytest.mark.parametrize("nearest", [3, 5])
+def test_equals_the_definitions(nearest, block, monkeypatch):
+    monkeypatch.setattr(pairs, "BLOCK", block)
+    real, generated = torch.randn(60, 6), 1.3 * torch.randn(45, 6) + 0.4
+    found = fed(real, generated, nearest)
+    assert found == pytest.approx(by_hand(real, generated, nearest))
+    assert 0.05 < found["precision"] < 1
+    assert 0 < found["coverage"] < 1
+
+
+def test_equal_sets_cover_each_other_and_disjoint_ones_do_not():
+    rows = torch.randn(50, 6)
+    assert set(fed(rows, rows[torch.randperm(50)]).values()) == {1.0}
+    assert set(fed(rows, rows + 100).values()) == {0.0}
+
+
+def test_one_distribution_has_the_values_it_should():
+    found = fed(torch.randn(1000, 6), torch.randn(1000, 6))
+    assert found["density"] == pytest.approx(1, abs=0.1)
+    assert found["coverage"] == pytest.approx(1 - 2**-5, abs=0.02)
+
+
+def test_a_lost_mode_costs_recall_and_coverage_and_a_new_one_precision_and_density():
+    modes = torch.randn(40, 6), torch.randn(40, 6) + 50
+    lost, new = fed(torch.cat(modes), modes[0]), fed(modes[0], torch.cat(modes))
+    assert (lost["precision"], lost["recall"], lost["coverage"]) == (1, 0.5, 0.5)
+    assert (new["precision"], new["recall"], new["density"]) == (0.5, 1, 0.5)
+
+
+def test_errors_say_what_to_do():
+    with pytest.raises(ValueError, match="nearest >= 1, got 0"):
+        Coverage(4, 0)
+    with pytest.raises(ValueError, match="Coverage needs at least 6 real clips, got 5"):
+        fed(torch.randn(5, 4), torch.randn(9, 4))

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist, pdist
+from torch import nn
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from consistency_tta.metrics import pairs
+from consistency_tta.metrics.kernel import KernelAudioDistance, KernelDistance
+
+
+def fed(metric, real, generated):
+    metric.update(real, real=True)
+    metric.update(generated, real=False)
+    return metric.compute()
+
+
+@pytest.fixture
+def clips():
+    return torch.randn(61, 12) + 1, 1.5 * torch.randn(47, 12)
+
+
+def brute_force(real, generated, bandwidth):
+    """KAD by loops over pairs."""
+    real, generated = real.double().numpy(), generated.double().numpy()
+
+    def mean(x, y, same):
+        values = np.exp(-(cdist(x, y) ** 2) / (2 * bandwidth**2))
+        return values[~np.eye(len(x), dtype=bool)].mean() if same else values.mean()
+
+    return 100 * (mean(real, real, True) + mean(generated, generated, True) - 2 * mean(real, generated, False))
+
+
+def test_kad_equals_a_sum_over_pairs(clips):
+    bandwidth = np.median(pdist(clips[0].double().numpy()))
+    # The median of an even number of distances is the lower one; 61 * 60 / 2 is even, and numpy takes the mean.
+    assert fed(KernelAudioDistance(12), *clips).item() == pytest.approx(brute_force(*clips, bandwidth), rel=1e-3)
+    assert fed(KernelAudioDistance(12, bandwidth=3.0), *clips).item() == pytest.approx(brute_force(*clips, 3.0))
+    by_median = fed(KernelAudioDistance(12, bandwidth=pairs.median_distance(clips[0].double()).item()), *clips)
+    assert fed(KernelAudioDistance(12), *clips) == by_median
+
+
+def test_blocks_do_not_matter(clips, monkeypatch):
+    whole = [fed(metric(12), *clips) for metric in (KernelAudioDistance, KernelDistance)]
+    monkeypatch.setattr(pairs, "BLOCK", 500)
+    parts = [fed(metric(12), *clips) for metric in (KernelAudioDistance, KernelDistance)]
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"degree": 2, "gamma": 0.3, "coef": 0.5}])
+def test_kid_equals_that_of_torchmetrics_on_all_clips(arguments):
+    class Identity(nn.Module):
+        num_features = 12
+
+        def forward(self, x):
+            return x
+
+    clips = torch.randn(2, 50, 12, dtype=torch.float64).float()
+    reference = KernelInceptionDistance(Identity(), subsets=1, subset_size=50, **arguments)
+    reference.update(clips[0].double(), real=True)
+    reference.update(clips[1].double(), real=False)
+    found = fed(KernelDistance(12, **arguments), *clips)
+    torch.testing.assert_close(found, reference.compute()[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", [KernelAudioDistance, KernelDistance])
+def test_has_no_bias(metric):
+    """The mean over many draws of few clips of one distribution is 0, within its own scatter."""
+    values = torch.stack([fed(metric(4), torch.randn(6, 4), torch.randn(5, 4)) for _ in range(100)])
+    assert values.min() < 0 < values.max()
+    assert values.mean().abs() < 3 * values.std() / 100**0.5
+
+
+def test_far_sets_are_far_and_equal_ones_below_zero():
+    rows = torch.randn(50, 4)
+    kad = [fed(KernelAudioDistance(4), rows, rows + shift).item() for shift in (0.0, 0.5, 1.0, 100.0)]
+    assert -100 * 2 / 50 < kad[0] < 0
+    assert kad == sorted(kad)
+    # With nothing across, what remains are the mean kernels within.
+    within = np.exp(-(pdist(rows.double()) ** 2) / 2 / pairs.median_distance(rows.double()).item() ** 2).mean()
+    assert kad[-1] == pytest.approx(200 * within)
+
+
+def test_errors_say_what_to_do():
+    with pytest.raises(ValueError, match="scale > 0 and bandwidth > 0 or None"):
+        KernelAudioDistance(3, bandwidth=-1)
+    with pytest.raises(ValueError, match="remove duplicates or give a bandwidth"):
+        fed(KernelAudioDistance(3), torch.ones(5, 3), torch.randn(5, 3))
+    with pytest.raises(ValueError, match="KernelDistance needs at least 2 generated clips, got 1"):
+        fed(KernelDistance(3), torch.ones(5, 3), torch.randn(1, 3))
+    with pytest.raises(ValueError, match=r"shape \(B, 3\), got \(5, 4\)"):
+        KernelDistance(3).update(torch.ones(5, 4), real=True)
+    with pytest.raises(ValueError, match="finite embeddings"):
+        KernelDistance(3).update(torch.full((5, 3), torch.inf), real=True)
