@@ -26,6 +26,7 @@ ORDER: list[set[str]] = [
     {"export", "convert", "comparison"},
     {"report"},
     {"losses", "datamodules"},
+    {"evaluation"},
     {"cli"},
     {"__main__"},
 ]
