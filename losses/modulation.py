@@ -52,7 +52,9 @@ class MelModulationLoss(Loss):
 
         Scaled so that white noise of standard deviation 1 has a root mean square of 1.
         """
-        windows = [torch.hann_window(size, device=mel.device) if size > 1 else mel.new_ones(1) for size in (frames, bins)]
+        windows = [
+            torch.hann_window(size, device=mel.device) if size > 1 else mel.new_ones(1) for size in (frames, bins)
+        ]
         window = windows[0][:, None] * windows[1]
         patches = mel.unfold(1, frames, frames // 2).unfold(2, bins, max(1, bins // 2))
         spectrum = torch.fft.rfft2(patches * (window / window.norm()))

@@ -17,9 +17,7 @@ ROOT = Path(__file__).parents[1]
     ("capabilities", "expected"),
     [({"avx2": True}, "32-true"), ({"avx512_bf16": True}, "bf16-mixed"), ({"amx_bf16": True}, "bf16-mixed")],
 )
-def test_the_processor_decides(
-    capabilities: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_processor_decides(capabilities: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: capabilities.get("avx512_bf16", False))

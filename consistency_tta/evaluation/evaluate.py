@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from functools import partial
 from pathlib import Path
 
 from consistency_tta import __version__
-from consistency_tta.evaluation.bootstrap import mean_interval, set_intervals
+from consistency_tta.evaluation.bootstrap import Interval, mean_interval, set_intervals
 from consistency_tta.evaluation.cache import HeardCache
 from consistency_tta.evaluation.clips import find_pairs
 from consistency_tta.evaluation.hearing import Listened, Listener, SoundMetric
@@ -89,9 +90,12 @@ def evaluate(
         formats={side: dict(kinds.most_common()) for side, kinds in heard.formats.items()},
         judges=[_judge(name, network.checksum, rules, reward_checksum) for name, network in networks.items()],
     )
-    for settings in rules.metrics:
-        _compute(settings, heard, result)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for settings in rules.metrics:
+            _compute(settings, heard, result)
     result.warnings = _warnings(result, len(pairs.other_captions))
+    result.warnings += dict.fromkeys(str(warning.message) for warning in said if warning.category is UserWarning)
     output.mkdir(parents=True, exist_ok=True)
     result.write(output / "result.json")
     (output / "report.md").write_text(markdown(result), encoding="utf-8")
@@ -153,14 +157,15 @@ def _compute(settings: MetricSettings, heard: Listened, result: Result) -> None:
     measure, rules, name = MEASURES[settings.metric], result.protocol, settings.name
     if measure.kind is Kind.SET:
         function, material = partial(measure.function, **settings.options), heard.materials[settings.network or ""]
-        whole, intervals = function(material), {}
+        whole, intervals = function(material), dict[str, Interval]()
         if settings.interval:
             intervals = set_intervals(
                 whole, lambda index: function(material.rows(index)), len(material), rules.bootstrap, rules.seed
             )
         for part, value in whole.items():
             titles = (f"{measure.title}, {part}", f"{name}/{part}") if part else (measure.title, name)
-            result.figures.append(Figure(titles[1], titles[0], measure.higher_is_better, value, intervals.get(part)))
+            better = None if part in measure.neither else measure.higher_is_better
+            result.figures.append(Figure(titles[1], titles[0], better, value, intervals.get(part)))
         return
     if measure.kind is Kind.SOUND:
         values = heard.values[name]

@@ -170,8 +170,9 @@ class Listener:
             if not fresh.vectors.isfinite().all():
                 raise ValueError(f"the network {network.name} made NaN or infinity of a finite sound or caption")
             for row, k in enumerate(missing):
-                found[k] = Heard(fresh.vectors[row].cpu(), None if fresh.logits is None else fresh.logits[row].cpu())
-                self.cache.save(paths[k], found[k])
+                one = Heard(fresh.vectors[row].cpu(), None if fresh.logits is None else fresh.logits[row].cpu())
+                self.cache.save(paths[k], one)
+                found[k] = one
         result.embedded += len(missing)
         result.recalled += len(found) - len(missing)
         return [one for one in found if one is not None]

@@ -89,6 +89,11 @@ def interval(figure: Figure) -> str:
     return "\N{EN DASH}" if found is None else f"{number(found.low)} to {number(found.high)}"
 
 
+def better(figure: Figure) -> str:
+    """``higher``, ``lower``, or a dash."""
+    return {True: "higher", False: "lower", None: "\N{EN DASH}"}[figure.higher_is_better]
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [heads, ["---"] * len(heads), *rows]
@@ -97,7 +102,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _row(figure: Figure) -> list[str]:
     bias = "\N{EN DASH}" if figure.interval is None else number(figure.interval.bias)
-    return [figure.name, "higher" if figure.higher_is_better else "lower", number(figure.value), interval(figure), bias]
+    return [figure.name, better(figure), number(figure.value), interval(figure), bias]
 
 
 def _judge(judge: Judge) -> list[str]:

@@ -6,19 +6,28 @@ a value for each clip, and their figure is the mean.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torchmetrics import Metric
 
+from consistency_tta.metrics.coverage import Coverage
+from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
 from consistency_tta.metrics.diversity import PromptDiversity
 from consistency_tta.metrics.embedder import Heard
 from consistency_tta.metrics.frechet import FrechetDistance
+from consistency_tta.metrics.frechet_infinity import FrechetInfinity
+from consistency_tta.metrics.inception import InceptionScore
+from consistency_tta.metrics.kernel import KernelAudioDistance, KernelDistance
+from consistency_tta.metrics.lsd import LogSpectralDistance
 
 
 @dataclass
@@ -74,16 +83,14 @@ class Measure:
             clip: :class:`Material` of N pairs -> values (N,); set: :class:`Material` -> figures by name, the name of
             a metric's only figure being empty. All take the protocol's options, too.
         function: of it.
+        neither: figures that are neither better when higher nor when lower.
     """
 
     title: str
     higher_is_better: bool
     kind: Kind
     function: Callable[..., Any]
-
-
-def _rows(heard: Heard, index: Tensor) -> Heard:
-    return Heard(heard.vectors[index], None if heard.logits is None else heard.logits[index])
+    neither: tuple[str, ...] = ()
 
 
 def clap_score(material: Material) -> Tensor:
@@ -110,6 +117,36 @@ def diversity(material: Material) -> dict[str, float]:
     return {"": float(metric.compute())}
 
 
+def frechet(material: Material) -> dict[str, float]:
+    """The Fréchet distance; see :mod:`consistency_tta.metrics.frechet`.
+
+    With fewer vectors than dimensions it is found from the vectors themselves: of centred rows X and Y, divided by the
+    root of their number less one, the covariances are X^T X and Y^T Y, and the singular values of S_1^{1/2} S_2^{1/2}
+    are those of the small matrix X Y^T. So hundreds of draws of the bootstrap take seconds, not an hour.
+    """
+    generated, reference = material.sets
+    width = generated.shape[1]
+    if len(generated) > width:
+        return of_sets(FrechetDistance)(material)
+    warnings.warn(
+        f"{len(generated)} vectors span fewer than the network's {width} dimensions: the Fréchet distance is biased "
+        "upwards; compare it only with distances of equally many clips",
+        stacklevel=2,
+    )
+    means = [rows.double().mean(0) for rows in (generated, reference)]
+    x, y = ((rows - mean) / math.sqrt(len(rows) - 1) for rows, mean in zip((generated, reference), means, strict=True))
+    spread = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
+    return {"": float((means[0] - means[1]).square().sum() + spread)}
+
+
+def inception(material: Material, **options: Any) -> dict[str, float]:
+    """The inception score of the generated sounds; see :mod:`consistency_tta.metrics.inception`."""
+    logits = _logits(material)[0]
+    metric = InceptionScore(logits.shape[1], **options)
+    metric.update(logits)
+    return _figures(metric)
+
+
 def of_sets(metric_class: Callable[..., Metric]) -> Callable[..., dict[str, float]]:
     """A metric class whose ``update`` takes vectors (B, D) and whether they are real."""
 
@@ -118,17 +155,65 @@ def of_sets(metric_class: Callable[..., Metric]) -> Callable[..., dict[str, floa
         metric = metric_class(generated.shape[1], **options)
         metric.update(reference, real=True)
         metric.update(generated, real=False)
-        result = metric.compute()
-        return {key: float(value) for key, value in (result if isinstance(result, dict) else {"": result}).items()}
+        return _figures(metric)
 
     return compute
 
 
+def of_logits(metric_class: Callable[..., Metric]) -> Callable[..., Tensor]:
+    """A metric class whose ``update`` takes logits (B, K) of generated sounds and of their references."""
+
+    def compute(material: Material, **options: Any) -> Tensor:
+        return _one_by_one(metric_class(**options), *_logits(material))
+
+    return compute
+
+
+def log_spectral_distance(generated: Tensor, reference: Tensor, sample_rate: int, **options: Any) -> Tensor:
+    """Of waveforms (B, samples), values (B,); see :mod:`consistency_tta.metrics.lsd`."""
+    return _one_by_one(LogSpectralDistance(sample_rate, **options), generated, reference)
+
+
+def _rows(heard: Heard, index: Tensor) -> Heard:
+    return Heard(heard.vectors[index], None if heard.logits is None else heard.logits[index])
+
+
+def _logits(material: Material) -> tuple[Tensor, Tensor]:
+    if material.generated.logits is None or material.reference.logits is None:
+        raise ValueError("expected a network that names classes, such as mn04 or panns, for a metric of logits")
+    return material.generated.logits, material.reference.logits
+
+
+def _figures(metric: Metric) -> dict[str, float]:
+    result = metric.compute()
+    return {key: float(value) for key, value in (result if isinstance(result, dict) else {"": result}).items()}
+
+
+def _one_by_one(metric: Metric, generated: Tensor, reference: Tensor) -> Tensor:
+    """A mean's values for each clip (N,)."""
+    values = []
+    for pair in zip(generated.split(1), reference.split(1), strict=True):
+        metric.reset()
+        metric.update(*pair)
+        values.append(metric.compute())
+    return torch.stack(values)
+
+
 #: Metrics by the names that protocols use.
 MEASURES: dict[str, Measure] = {
-    "frechet": Measure("Fréchet distance", False, Kind.SET, of_sets(FrechetDistance)),
     "clap_score": Measure("CLAP score", True, Kind.CLIP, clap_score),
     "similarity": Measure("Similarity to the reference", True, Kind.CLIP, similarity),
     "distance": Measure("Distance from the reference", False, Kind.CLIP, distance),
+    "lsd": Measure("Log-spectral distance", False, Kind.SOUND, log_spectral_distance),
+    "kl_softmax": Measure("KL divergence of classes", False, Kind.CLIP, of_logits(SoftmaxDivergence)),
+    "kl_sigmoid": Measure("KL divergence of events", False, Kind.CLIP, of_logits(SigmoidDivergence)),
+    "frechet": Measure("Fréchet distance", False, Kind.SET, frechet),
+    "frechet_infinity": Measure(
+        "Fréchet distance of infinitely many", False, Kind.SET, of_sets(FrechetInfinity), ("r_squared",)
+    ),
+    "kad": Measure("Kernel audio distance", False, Kind.SET, of_sets(KernelAudioDistance)),
+    "kid": Measure("Kernel distance, polynomial", False, Kind.SET, of_sets(KernelDistance)),
+    "neighbours": Measure("Nearest neighbours", True, Kind.SET, of_sets(Coverage)),
+    "inception": Measure("Inception score", True, Kind.SET, inception, ("std",)),
     "diversity": Measure("Diversity within a caption", True, Kind.SET, diversity),
 }

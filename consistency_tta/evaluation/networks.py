@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,45 +10,17 @@ from pathlib import Path
 from torch import Tensor
 
 from consistency_tta.bundled import TRANSFORMERS, resolve
-from consistency_tta.components.clap import TransformersClap
 from consistency_tta.evaluation.protocol import Protocol, file_sha256
-from consistency_tta.metrics.embedder import AudioEmbedder, Heard
-from consistency_tta.metrics.mn04 import EMBEDDING_DIM, SAMPLE_RATE, AudioTagger
-
-
-class _Mn04(AudioEmbedder):
-    name, sample_rate, num_features = "mn04", SAMPLE_RATE, EMBEDDING_DIM
-
-    def __init__(self, weights: str) -> None:
-        super().__init__()
-        self.network = AudioTagger.from_checkpoint(Path(weights)).eval().requires_grad_(False)
-        self.checksum = file_sha256(Path(weights))
-
-    def forward(self, waveform: Tensor) -> Heard:
-        logits, vectors = self.network(waveform, self.sample_rate)
-        return Heard(vectors[:, None], logits)
-
-
-class _TinyClap(AudioEmbedder):
-    name = "tiny-clap"
-
-    def __init__(self, model: str = "tiny-clap") -> None:
-        super().__init__()
-        self.encoder = TransformersClap(model)
-        self.sample_rate = self.encoder.sample_rate
-        self.num_features = self.encoder.clap.model.config.projection_dim
-        self.checksum = file_sha256(Path(resolve(model, TRANSFORMERS)) / "model.safetensors")
-
-    def forward(self, waveform: Tensor) -> Heard:
-        return Heard(self.encoder.embed_audio(waveform)[:, None])
+from consistency_tta.metrics.embedder import AudioEmbedder
+from consistency_tta.metrics.embedders import EMBEDDERS, make_embedder
 
 
 def make_network(name: str, weights: str | None = None) -> AudioEmbedder:
     """A network by its short name; ``weights`` says where its file or folder is, if not where it belongs."""
-    made: dict[str, Callable[..., AudioEmbedder]] = {"mn04": _Mn04, "tiny-clap": _TinyClap}
-    if name not in made:
-        raise ValueError(f"expected a network, one of {', '.join(made)}, got {name}")
-    return made[name](*([] if weights is None else [weights]))
+    if weights is None:
+        return make_embedder(name)
+    takes = inspect.signature(EMBEDDERS[name]).parameters if name in EMBEDDERS else {}
+    return make_embedder(name, **{"model" if "model" in takes else "weights": weights})
 
 
 def make_networks(protocol: Protocol, weights: Mapping[str, str]) -> dict[str, AudioEmbedder]:

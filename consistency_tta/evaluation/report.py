@@ -13,7 +13,7 @@ from torch import Tensor
 
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, read_sound
-from consistency_tta.evaluation.markdown import LISTED, interval, number, sections, settings, used
+from consistency_tta.evaluation.markdown import LISTED, better, interval, number, sections, settings, used
 from consistency_tta.evaluation.result import Figure, Result
 from consistency_tta.page import DECIBEL, Axes, mel_axes, nice, page, player, plot, spectrogram_uri
 from consistency_tta.resample import Resample
@@ -77,9 +77,8 @@ class Report:
         for figure in self.result.figures:
             heard = f"heard by {_network(figure)}" if _network(figure) else "of the sounds themselves"
             bias = "\N{EN DASH}" if figure.interval is None else number(figure.interval.bias)
-            better = "higher" if figure.higher_is_better else "lower"
             head = f"{escape(figure.title)}<small>{escape(heard)}</small>"
-            rows.append((head, [better, number(figure.value), interval(figure), bias]))
+            rows.append((head, [better(figure), number(figure.value), interval(figure), bias]))
         confidence = f"{100 * self.result.protocol.bootstrap.confidence:g} % interval"
         return _table(["Metric", "Better", "Value", confidence, "Bias of the draws"], rows, "figures")
 

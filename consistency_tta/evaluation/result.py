@@ -20,14 +20,14 @@ class Figure:
     Attributes:
         name: ``metric/network``, and the name of the figure where a metric has several.
         title: for people.
-        higher_is_better: whether it is.
+        higher_is_better: whether it is; None if neither is better.
         value: of all clips.
         interval: where it may lie; None where the protocol asks for none.
     """
 
     name: str
     title: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     value: float
     interval: Interval | None
 
