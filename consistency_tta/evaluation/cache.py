@@ -58,7 +58,8 @@ class HeardCache:
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         os.close(handle)
         try:
-            save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, name)
+            # Copies: safetensors refuses tensors that share memory.
+            save_file({key: tensor.cpu().clone().contiguous() for key, tensor in tensors.items()}, name)
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
