@@ -68,7 +68,8 @@ class Report:
         tiles = [(str(len(self.result.pairs)), f"clips of {self.result.protocol.clips.number} in the protocol")]
         for figure in self.result.figures[:TILES]:
             spread = "" if figure.interval is None else f", {interval(figure)}"
-            tiles.append((number(figure.value), f"{figure.title} ({_network(figure)}){spread}"))
+            judge = f" ({_network(figure)})" if _network(figure) else ""
+            tiles.append((number(figure.value), f"{figure.title}{judge}{spread}"))
         items = "".join(f"<li><strong>{value}</strong><span>{escape(label)}</span></li>" for value, label in tiles)
         return f'<ul class="tiles">{items}</ul>'
 
