@@ -38,9 +38,19 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "data-check": data_check,
 }
 
-#: The arguments that are given without their names.
-POSITIONAL: dict[str, dict[str, dict[str, Any]]] = {
-    "generate": {"captions": {"nargs": "+", "help": "texts; a path that ends in .txt stands for its lines"}},
+#: The arguments that a function's signature cannot tell: those given without their names, and lists.
+ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
+    "generate": {
+        "texts": {
+            "nargs": "*",
+            "help": "captions, text files (.txt) of one a line, or one caption file (.csv, .jsonl)",
+        },
+        "--sweep": {
+            "nargs": "+",
+            "metavar": "SETTING=VALUES",
+            "help": "such as guidance_scale=1,2,3 steps=1,2: a folder for each combination, and curves of them",
+        },
+    },
     "export": {"checkpoint": {"type": Path, "help": "a .ckpt file that `consistency-tta fit` wrote"}},
     "convert": {
         "source": {"choices": ["tango", "audioldm", "consistencytta"], "help": "whose checkpoint it is"},
@@ -111,11 +121,11 @@ def run(name: str, args: list[str]) -> Any:
     """Run one of this project's own subcommands."""
     function = COMMANDS[name]
     parser = Parser(prog=f"consistency-tta {name}", description=(function.__doc__ or "").split("\n")[0])
-    positional = POSITIONAL.get(name, {})
-    for argument, options in positional.items():
+    arguments = ARGUMENTS.get(name, {})
+    for argument, options in arguments.items():
         parser.add_argument(argument, **options)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="a YAML file with the options below")
-    parser.add_function_arguments(function, skip=set(positional) or None)
+    parser.add_function_arguments(function, skip={argument.lstrip("-") for argument in arguments} or None)
     with one_line_errors():
         settings = parser.instantiate(parser.parse_args(args))
         return function(**{key: value for key, value in settings.items() if key != "config"})

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
-import soundfile
-import torch
 from tqdm import tqdm
 
+from consistency_tta.generation import Folder, Request, Sound, Tally, ask, expect_at_least, fill, sounds_of, write_sound
 from consistency_tta.pipeline import TextToAudioPipeline, best_device
+from consistency_tta.sweep import Judge, run_sweep
+
+BUNDLED = Judge()
+#: Endings of caption files.
+CAPTION_FILES = (".csv", ".json", ".jsonl")
 
 
 def generate(
-    captions: list[str],
+    texts: list[str],
     model: str,
     output: Path = Path("out"),
     guidance_scale: float = 3.0,
@@ -24,82 +27,100 @@ def generate(
     seed: int = 0,
     device: str | None = None,
     external_guidance_scale: float = 1.0,
+    captions: Path | None = None,
+    all_captions: bool = False,
+    devices: int = 1,
+    overwrite: bool = False,
+    sweep: list[str] | None = None,
+    judge: Judge = BUNDLED,
 ) -> list[Path]:
     """Write 16-bit wav files for captions, by a teacher or a one-query student.
 
+    For texts, files are named for what they are and made anew each time. For a caption file (AudioCaps, Clotho, TANGO,
+    or ``id,caption``) they are named for the clips, ``<output>/<id>.wav``, for ``consistency-tta evaluate``, and what
+    is there is kept: a run that was stopped goes on where it was. Several sounds of a clip are in the folders
+    ``<output>/0``, ``<output>/1`` and so on, each of which is a set to evaluate by itself, with its ``captions.csv``.
+
     Args:
-        captions: one or more texts; a path to a text file stands for its lines.
-        model: model folder or hub id.
+        texts: captions; a path that ends in .txt stands for its lines, one that ends in .csv, .json or .jsonl is
+            ``captions``.
+        model: model folder, bundled name or hub id.
         output: folder for the wav files.
         guidance_scale: w; 1 is the plain conditional model, more follows the text more closely.
         steps: 1 for a student, 50 solver steps for a teacher, if not given.
         num_samples: sounds per caption.
         batch_size: sounds made at a time.
-        seed: of the starting noise; sound k of a caption starts from the same noise whatever the model and batch size.
+        seed: of the starting noise; sound k of text n, or of a clip, starts from the same noise whatever the model, the
+            other settings, the batch size and the number of processes.
         device: such as cuda or cpu; the best there is if not given.
         external_guidance_scale: w of classifier-free guidance on top of what the U-Net has learnt of guidance, at twice
-            the queries; 1 for none. Part of the files' names, as ``x3``, where it is not 1.
+            the queries; 1 for none.
+        captions: caption file, instead of texts.
+        all_captions: make a sound for every caption of a clip, not only for its first.
+        devices: processes that share out a caption file's batches, each on its own GPU, or all on the CPU. Under
+            torchrun or srun leave it at 1: every process takes its part.
+        overwrite: empty an output folder whose sounds were made with other settings, instead of refusing it.
+        sweep: settings with their values (``--sweep guidance_scale=1,2,3 steps=1,2``): a folder for each
+            combination, ``sweep.csv``, and curves in ``sweep.svg`` and ``sweep.html``. Other models that are swept into
+            the same output are drawn along: first the teacher, then the student.
+        judge: of a sweep.
 
     Returns:
-        The files written.
+        The files written; those of a caption file, whoever made them; table, picture and page of a sweep.
     """
-    prompts = [line for caption in captions for line in _lines(caption)]
-    least = {
-        "num_samples": (num_samples, 1),
-        "batch_size": (batch_size, 1),
-        "steps": (1 if steps is None else steps, 1),
-    }
-    for name, (value, lowest) in (least | {"seed": (seed, 0), "captions": (len(prompts), 1)}).items():
-        if value < lowest:
-            raise ValueError(f"expected {name} of at least {lowest}, got {value}")
-    pipeline = TextToAudioPipeline.from_pretrained(model).to(best_device(device))
-    jobs = [(index, prompt, sample) for index, prompt in enumerate(prompts) for sample in range(num_samples)]
-    output.mkdir(parents=True, exist_ok=True)
+    request = Request(guidance_scale, steps, seed, external_guidance_scale)
+    if captions is None and len(texts) == 1 and texts[0].endswith(CAPTION_FILES):
+        texts, captions = [], Path(texts[0])
+    if captions is not None:
+        if texts:
+            raise ValueError(f"expected texts or a caption file, got {captions} and {', '.join(map(repr, texts))}")
+        sounds = sounds_of(captions, num_samples, all_captions)
+        production = {"batch_size": batch_size, "device": device, "devices": devices, "overwrite": overwrite}
+        if sweep:
+            return run_sweep(sounds, model, output, request, sweep, judge, **production)
+        folder = Folder(output, request, sounds)
+        fill([folder], model, **production)
+        return folder.files
+    if sweep or all_captions or devices > 1:
+        raise ValueError("expected a caption file, --captions FILE, for sweep, all_captions and devices, got texts")
+    return _say(texts, model, output, request, num_samples, batch_size, device)
 
-    external = "" if external_guidance_scale == 1 else f"_x{external_guidance_scale:g}"
-    files, queries, seconds, audio_seconds = [], 0, {"latents": 0.0, "decoders": 0.0}, 0.0
-    for start in tqdm(
-        range(0, len(jobs), batch_size), desc="generating", unit="batch", disable=len(jobs) <= batch_size
-    ):
-        chunk = jobs[start : start + batch_size]
-        generators = [_generator(seed, index, sample) for index, _, sample in chunk]
-        made = pipeline(
-            [prompt for _, prompt, _ in chunk],
-            guidance_scale,
-            steps,
-            generator=generators,
-            external_guidance_scale=external_guidance_scale,
-        )
-        queries = made.queries
-        seconds = {name: seconds[name] + made.seconds[name] for name in seconds}
-        audio_seconds += made.waveform.numel() / made.sample_rate
-        for (index, prompt, sample), waveform in zip(chunk, made.waveform, strict=True):
-            settings = f"w{guidance_scale:g}{external}_q{made.queries}_seed{seed}_{sample}"
-            path = output / f"{index:03d}_{_slug(prompt)}_{settings}.wav"
-            soundfile.write(path, waveform.numpy(), made.sample_rate, subtype="PCM_16")
-            files.append(path)
-    total = sum(seconds.values())
-    sounds, asked = "sound" if len(files) == 1 else "sounds", "query" if queries == 1 else "queries"
-    print(
-        f"{len(files)} {sounds} in {output}: {queries} {asked} each, {total:.2f} s in all "
-        f"(latents {seconds['latents']:.2f} s, decoders {seconds['decoders']:.2f} s), "
-        f"real-time factor {total / audio_seconds:.3f}"
-    )
+
+def _say(
+    texts: list[str], model: str, output: Path, request: Request, num_samples: int, batch_size: int, device: str | None
+) -> list[Path]:
+    """Files for texts, named for what they are."""
+    prompts = [line for text in texts for line in _lines(text)]
+    expect_at_least(1, num_samples=num_samples, batch_size=batch_size, captions=len(prompts))
+    sounds = [
+        Sound(f"{index:03d}_{_slug(prompt)}", prompt, (index, sample))
+        for index, prompt in enumerate(prompts)
+        for sample in range(num_samples)
+    ]
+    pipeline = TextToAudioPipeline.from_pretrained(model).to(best_device(device))
+    external = "" if request.external_guidance_scale == 1 else f"_x{request.external_guidance_scale:g}"
+    files, tally, starts = [], Tally(), range(0, len(sounds), batch_size)
+    for start in tqdm(starts, desc="generating", unit="batch", disable=len(starts) == 1):
+        batch = sounds[start : start + batch_size]
+        made = ask(pipeline, request, batch)
+        tally.add(made)
+        settings = f"w{request.guidance_scale:g}{external}_q{made.queries}_seed{request.seed}"
+        for sound, waveform in zip(batch, made.waveform, strict=True):
+            files.append(output / f"{sound.name}_{settings}_{sound.position[1]}.wav")
+            write_sound(files[-1], waveform, made.sample_rate)
+    print(f"{len(files)} {'sound' if len(files) == 1 else 'sounds'} in {output}: {tally}")
     return files
 
 
-def _generator(*position: int) -> torch.Generator:
-    """Random numbers that depend on the seed, the caption's index and the sample's, not on the batch."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> 1))
-
-
-def _lines(caption: str) -> list[str]:
-    """The caption, or the lines of the text file it names."""
-    if caption.endswith(".txt"):
-        if not Path(caption).is_file():
-            raise FileNotFoundError(f"expected a text file with one caption a line, but there is no {caption}")
-        return [line.strip() for line in Path(caption).read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [caption]
+def _lines(text: str) -> list[str]:
+    """The text, or the lines of the text file it names."""
+    if text.endswith(".txt"):
+        if not Path(text).is_file():
+            raise FileNotFoundError(f"expected a text file with one caption a line, but there is no {text}")
+        return [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
+    if text.endswith(CAPTION_FILES):
+        raise ValueError(f"expected a caption file alone, got {text} among other texts")
+    return [text]
 
 
 def _slug(prompt: str) -> str:

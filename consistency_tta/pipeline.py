@@ -271,14 +271,20 @@ class TextToAudioPipeline(DiffusionPipeline):
             raise ValueError(f"expected latents for {len(prompts)} prompts, got {tuple(latents.shape)}")
         noise = latents.to(self._execution_device, torch.float32)
         conditioning = Conditioning(text(prompts), noise.new_full((len(prompts),), guidance_scale))
+        num_steps = self.default_steps if num_inference_steps is None else num_inference_steps
         if self.config["distilled"]:
-            times = consistency_times(denoiser.schedule, 1 if num_inference_steps is None else num_inference_steps)
+            times = consistency_times(denoiser.schedule, num_steps)
             latent = sample_consistency(guided, noise, conditioning, times, generator=generator)
             return latent, len(times) * cost
         solver = solver or DDIM()
-        times = (grid or UniformGrid())(denoiser.schedule, 50 if num_inference_steps is None else num_inference_steps)
+        times = (grid or UniformGrid())(denoiser.schedule, num_steps)
         latent = sample_diffusion(guided, solver, times, noise, conditioning, progress=not self.quiet)
         return latent, (len(times) - 1) * solver.queries_per_step * cost
+
+    @property
+    def default_steps(self) -> int:
+        """``num_inference_steps`` where it is not given."""
+        return 1 if self.config["distilled"] else 50
 
     def _wait(self) -> None:
         """Let the accelerator finish, so that a clock tells the truth."""

@@ -97,3 +97,18 @@ def test_wrong_arguments_are_named(teacher_folder: Path, tmp_path: Path) -> None
         generate(["captoins.txt"], str(teacher_folder), tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no model_index\.json"):
         generate(["a"], str(tmp_path), tmp_path)
+
+
+def test_texts_and_caption_files_do_not_mix(teacher_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "captions.csv"
+    file.write_text("id,caption\nx,rain\n")
+    assert generate([str(file)], str(teacher_folder), tmp_path, steps=1, device="cpu") == [tmp_path / "x.wav"]
+    with pytest.raises(ValueError, match=r"expected a caption file alone, got .*captions\.csv among other texts"):
+        generate(["rain", str(file)], str(teacher_folder), tmp_path)
+    with pytest.raises(ValueError, match=r"expected texts or a caption file, got .*captions\.csv and 'rain'"):
+        generate(["rain"], str(teacher_folder), tmp_path, captions=file)
+    for settings in ({"devices": 2}, {"all_captions": True}, {"sweep": ["steps=1"]}):
+        with pytest.raises(
+            ValueError, match="expected a caption file, --captions FILE, for sweep, all_captions and dev"
+        ):
+            generate(["rain"], str(teacher_folder), tmp_path, **settings)

@@ -16,15 +16,16 @@ from consistency_tta.pipeline import TextToAudioPipeline
 ROOT = Path(__file__).parents[1]
 #: Rooms from the bottom to the top; a room imports itself and what is further down.
 ORDER: list[set[str]] = [
-    {"bundled", "contracts", "precision", "resample", "shards", "suggest"},
+    {"bundled", "captions", "contracts", "precision", "processes", "resample", "shards", "suggest"},
     {"diffusion"},
     {"components"},
-    {"pipeline", "page"},
+    {"pipeline", "page", "chart"},
     # The package itself offers the pipeline under its own name, and imports it when that is asked for, not before.
     {""},
-    {"training", "encode", "generate", "metrics", "teacher_samples"},
+    {"training", "encode", "generation", "metrics", "teacher_samples"},
     {"export", "convert", "comparison"},
-    {"report"},
+    {"report", "sweep"},
+    {"generate"},
     {"losses", "datamodules"},
     {"evaluation"},
     {"cli"},
@@ -32,7 +33,7 @@ ORDER: list[set[str]] = [
 ]
 #: Built-in plugins have a third party's standing.
 PLUGIN_ROOMS = {"losses", "datamodules"}
-PLUGINS_MAY_IMPORT = {"contracts", "resample", "shards"}
+PLUGINS_MAY_IMPORT = {"captions", "contracts", "resample", "shards"}
 #: Heavy, hard to install beside each other, or both: users would need them for training alone.
 BANNED = {"torchvision", "torchaudio", "librosa", "scipy"}
 

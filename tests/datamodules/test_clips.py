@@ -134,7 +134,7 @@ def test_byte_order_mark(make) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("file_name,caption_1\na.wav,Rain\n", "expected a CSV header .* got the header 'file_name,caption_1'"),
+        ("name,text\na.wav,Rain\n", "expected a CSV header .* got the header 'name,text'"),
         (HEADER + "1,a,0,Rain, and wind\n", "line 2: expected 4 fields; quote captions"),
         (HEADER + "1,a,0\n", "line 2: expected 4 fields"),
         (HEADER + "1,a,0, \n", "entry 2: the caption of 'a' is empty"),

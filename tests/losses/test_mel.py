@@ -40,3 +40,15 @@ def test_the_recording_is_there_only_with_audio() -> None:
     out.batch = Batch(["a dog"], ["id"])
     with pytest.raises(ValueError, match="use a datamodule that reads audio"):
         _ = out.reference_waveform
+
+
+def test_means_over_frames_forgive_noise_but_not_level() -> None:
+    student, target = torch.randn(2, 4, 50, 16)
+    loss = MelL1Loss(frames=8)
+    blocks = np.stack([(student - target).numpy()[:, k : k + 8].mean(1) for k in range(0, 50, 8)], axis=1)
+    found = loss(Sounds(student_mel=student, target_mel=target))
+    np.testing.assert_allclose(found.numpy(), np.abs(blocks).mean((1, 2)), rtol=1e-4)
+    assert (found < 0.6 * MelL1Loss()(Sounds(student_mel=student, target_mel=target))).all()
+    torch.testing.assert_close(loss(Sounds(student_mel=target + 0.5, target_mel=target)), torch.full((4,), 0.5))
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        MelL1Loss(frames=0)
