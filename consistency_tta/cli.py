@@ -21,6 +21,7 @@ from consistency_tta import __version__
 from consistency_tta.convert import convert
 from consistency_tta.datamodules.check import data_check
 from consistency_tta.encode import encode
+from consistency_tta.evaluation.evaluate import evaluate
 from consistency_tta.export import class_of_checkpoint, export
 from consistency_tta.generate import generate
 from consistency_tta.precision import fastest_precision
@@ -30,6 +31,7 @@ from consistency_tta.training.base import TrainingModule
 #: Subcommands beside Lightning's.
 COMMANDS: dict[str, Callable[..., Any]] = {
     "generate": generate,
+    "evaluate": evaluate,
     "export": export,
     "convert": convert,
     "encode": encode,

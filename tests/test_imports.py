@@ -27,6 +27,7 @@ ORDER: list[set[str]] = [
     {"report", "sweep"},
     {"generate"},
     {"losses", "datamodules"},
+    {"evaluation"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,1 @@
+"""Sounds judged by a protocol: the same clips, captions, settings, networks and metrics for everyone."""

@@ -1,0 +1,66 @@
+"""What networks heard, kept on disk: a second evaluation does not listen again.
+
+A file for each sound and network, found by the content of the sound's file, the network's weights and what was done to
+the sound; so nothing is ever out of date, and any number of evaluations may share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+
+#: Changes when equal sounds, weights and settings would be heard otherwise.
+FORMAT = 1
+
+
+class HeardCache:
+    """Files of :class:`consistency_tta.metrics.embedder.Heard` of one sound or text each.
+
+    Args:
+        folder: where they are; made when the first is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, content: str, network: AudioEmbedder, settings: object) -> Path:
+        """Where a sound's file is.
+
+        Args:
+            content: SHA-256 of what is heard.
+            network: that hears.
+            settings: what is done to the sound before, as JSON takes it.
+        """
+        key = json.dumps([FORMAT, content, network.checksum, settings], sort_keys=True)
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        return self.folder / network.name / digest[:2] / f"{digest}.safetensors"
+
+    def load(self, path: Path) -> Heard | None:
+        """What is kept there; None if nothing is, or the file is damaged."""
+        try:
+            tensors = load_file(path)
+            return Heard(tensors["vectors"], tensors.get("logits"))
+        except (OSError, SafetensorError, KeyError):
+            return None
+
+    def save(self, path: Path, heard: Heard) -> None:
+        """Keep it; whoever reads meanwhile finds the whole file or none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {"vectors": heard.vectors} | ({} if heard.logits is None else {"logits": heard.logits})
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            # Copies: safetensors refuses tensors that share memory.
+            save_file({key: tensor.cpu().clone().contiguous() for key, tensor in tensors.items()}, name)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise

@@ -1,0 +1,192 @@
+"""Which sounds are judged: pairs of files by the name of the clip. And which cannot be, and why."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from consistency_tta.datamodules.audio import SILENCE_PEAK, BadClip, audio_info, decode
+from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, read_captions
+from consistency_tta.evaluation.protocol import AudioSettings, Protocol
+from consistency_tta.resample import Resample
+
+#: The two folders.
+GENERATED, REFERENCE = "generated", "reference"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found wrong with a clip or a file.
+
+    Attributes:
+        id: the clip's name, or the file's where it belongs to no clip.
+        side: ``generated``, ``reference`` or ``captions``.
+        reason: of which kind, a few words.
+        detail: what was found, for people.
+    """
+
+    id: str
+    side: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A generated sound, the recording with the same name, and their caption."""
+
+    id: str
+    caption: str
+    generated: Path
+    reference: Path
+
+    def side(self, name: str) -> Path:
+        """One of the two files."""
+        return self.generated if name == GENERATED else self.reference
+
+
+@dataclass
+class Pairs:
+    """What there is to judge.
+
+    Attributes:
+        pairs: in the order of the clip list.
+        asked: clips of the protocol that the caption file names; all of them without such a file.
+        left_out: clips that cannot be judged, and why.
+        unused: files that no clip of the list claims.
+        other_captions: clips whose caption is not the protocol's.
+    """
+
+    pairs: list[Pair]
+    asked: int
+    left_out: list[Finding]
+    unused: list[Finding]
+    other_captions: list[str]
+
+
+def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: Path | None = None) -> Pairs:
+    """Match the clips of a protocol with the files of two folders.
+
+    Args:
+        protocol: whose clips.
+        generated, reference: folders with wav, flac, ogg and mp3 files, named as the clips.
+        captions: caption file (AudioCaps CSV, or TANGO's JSON lines) that says which of the protocol's clips were
+            asked for, and in which words; its first caption of a clip counts. Needed where the protocol ships no list.
+
+    Raises:
+        FileNotFoundError: a folder or file is missing, or a folder has no audio.
+        ValueError: the caption file cannot be understood, or the protocol needs one.
+    """
+    source = captions or protocol.clip_list
+    if source is None:
+        raise ValueError(
+            f"expected --captions with {protocol.clips.number} clips, since {protocol.name} comes without its list"
+        )
+    folders = {GENERATED: AudioFolder(generated), REFERENCE: AudioFolder(reference)}
+    found = {side: read_captions(source, folder) for side, folder in folders.items()}
+    official = _official(protocol, folders[REFERENCE])
+    files = {side: _files(folder.folder) for side, folder in folders.items()}
+    result = Pairs([], 0, [], [], [])
+    for both in zip(found[GENERATED], found[REFERENCE], strict=True):
+        clip = both[0]
+        if official is not None and clip.id not in official:
+            detail = f"the protocol {protocol.name} has no such clip"
+            result.left_out.append(Finding(clip.id, "captions", "not in the protocol", detail))
+            continue
+        result.asked += 1
+        if official is not None and official[clip.id] != clip.captions[0]:
+            result.other_captions.append(clip.id)
+        faults = [
+            fault
+            for side, one in zip(folders, both, strict=True)
+            if (fault := _fault(one, side, files[side])) is not None
+        ]
+        result.left_out += faults
+        if not faults:
+            result.pairs.append(Pair(clip.id, clip.captions[0], clip.path, both[1].path))
+    for side, clips in found.items():
+        claimed = {path for clip in clips for path in _bearers(clip, files[side])}
+        for path in sorted(path for several in files[side].values() for path in several if path not in claimed):
+            name = path.relative_to(folders[side].folder).as_posix()
+            result.unused.append(Finding(name, side, "no caption", f"no row of {source.name} names this file"))
+    return result
+
+
+def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str]:
+    """A sound as the protocol wants it.
+
+    Args:
+        path: of the file, of any rate and number of channels.
+        audio: the protocol's settings.
+
+    Returns:
+        (num_samples,) float32, and the file's format, such as ``44100 Hz, 2 channels``; silence stays silence.
+
+    Raises:
+        BadClip: the file is missing, empty, unreadable or has samples that are not finite.
+    """
+    rate, _, channels = audio_info(path)
+    waveform = Resample(rate, audio.sample_rate)(decode(path)[0][None])[0][: audio.num_samples]
+    if audio.mean_removed:
+        waveform = waveform - waveform.mean()
+    if audio.peak is not None and not is_silent(waveform):
+        waveform = waveform * (audio.peak / waveform.abs().max())
+    padded = torch.nn.functional.pad(waveform, (0, audio.num_samples - len(waveform)))
+    return padded, f"{rate} Hz, {channels} channel{'s' * (channels != 1)}"
+
+
+def is_silent(waveform: Tensor) -> bool:
+    """Whether a waveform (samples,) stays below -80 dB of full scale."""
+    return float(waveform.abs().max()) < SILENCE_PEAK
+
+
+def fault_of(pair: Pair, side: str, bad: BadClip) -> Finding:
+    """Why a file cannot be judged."""
+    return Finding(pair.id, side, str(bad.fault), f"{pair.side(side).name}: {bad.detail}")
+
+
+def _official(protocol: Protocol, folder: AudioFolder) -> dict[str, str] | None:
+    """The protocol's captions by clip; None if it ships no list."""
+    if protocol.clip_list is None:
+        return None
+    clips = read_captions(protocol.clip_list, folder)
+    if len(clips) != protocol.clips.number:
+        raise ValueError(f"{protocol.source}: expected {protocol.clips.number} clips in its list, got {len(clips)}")
+    return {clip.id: clip.captions[0] for clip in clips}
+
+
+def _files(folder: Path) -> dict[Path, list[Path]]:
+    """The audio files below a folder, by their path without extension."""
+    files: defaultdict[Path, list[Path]] = defaultdict(list)
+    for directory, _, names in os.walk(folder, followlinks=True):
+        for path in (Path(directory, name) for name in names if name.lower().endswith(EXTENSIONS)):
+            files[path.with_suffix("")].append(path)
+    return files
+
+
+def _bearers(clip: Clip, files: dict[Path, list[Path]]) -> list[Path]:
+    """The files that differ from a clip's by their extensions at most; none for a clip without a file."""
+    several = files.get(clip.path.with_suffix(""), [])
+    return several if clip.path in several else []
+
+
+def _fault(clip: Clip, side: str, files: dict[Path, list[Path]]) -> Finding | None:
+    """What can be told of a clip's file by its name alone."""
+    if clip.ambiguous:
+        return Finding(clip.id, side, "ambiguous", clip.ambiguous)
+    bearers = _bearers(clip, files)
+    if not bearers:
+        others = (
+            [path.name for path in clip.path.parent.glob(f"{clip.path.name}.*")] if clip.path.parent.is_dir() else []
+        )
+        hint = f"; {', '.join(sorted(others))} is no {', '.join(EXTENSIONS)}" if others else ""
+        return Finding(clip.id, side, "missing", f"no file for this clip{hint}")
+    if len(bearers) > 1:
+        names = ", ".join(sorted(path.name for path in bearers))
+        return Finding(clip.id, side, "duplicate", f"{names}: keep the one that is meant")
+    return None

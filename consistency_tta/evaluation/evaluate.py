@@ -1,0 +1,219 @@
+"""The command ``evaluate``: a folder of generated sounds beside a folder of recordings, by a protocol."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from functools import partial
+from pathlib import Path
+
+from consistency_tta import __version__
+from consistency_tta.evaluation.bootstrap import Interval, mean_interval, set_intervals
+from consistency_tta.evaluation.cache import HeardCache
+from consistency_tta.evaluation.clips import find_pairs
+from consistency_tta.evaluation.hearing import Listened, Listener, SoundMetric
+from consistency_tta.evaluation.markdown import interval, markdown, number, used
+from consistency_tta.evaluation.measures import MEASURES, Kind
+from consistency_tta.evaluation.networks import checksum_of, make_networks
+from consistency_tta.evaluation.protocol import MetricSettings, Protocol, file_sha256, load_protocol
+from consistency_tta.evaluation.report import write_report
+from consistency_tta.evaluation.result import Figure, Judge, Result
+from consistency_tta.pipeline import best_device
+
+#: Findings that are printed; the report has them all.
+PRINTED = 10
+
+
+def evaluate(
+    generated: Path,
+    reference: Path,
+    protocol: str,
+    captions: Path | None = None,
+    output: Path = Path("report"),
+    weights: str | list[str] | None = None,
+    cache: Path | None = None,
+    batch_size: int = 8,
+    device: str | None = None,
+    model: Path | None = None,
+    reward: str | None = None,
+) -> Result:
+    """Judge generated sounds beside recordings by a protocol; writes result.json, report.md and report.html.
+
+    Args:
+        generated: folder of generated sounds (wav, flac, ogg, mp3), each named as its clip.
+        reference: folder of the recordings with the same names.
+        protocol: name of one that comes with the package, or a YAML file.
+        captions: caption file that says which of the protocol's clips were generated, of which captions; the
+            protocol's own list if not given.
+        output: folder to write to.
+        weights: where a network's weights are, as mn04=path; several in a list, or with commas between them.
+        cache: folder for what networks heard, which evaluations may share; ``heard`` in the output if not given.
+        batch_size: sounds heard at a time.
+        device: such as cuda or cpu; the best there is if not given.
+        model: folder of the model that made the sounds; its model_index.json may name a ``reward_checksum``.
+        reward: what the model was fine-tuned by, a CLAP's file, folder or SHA-256: a judge that is the same network is
+            warned of.
+
+    Returns:
+        What was found.
+    """
+    if batch_size < 1:
+        raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
+    rules = load_protocol(protocol)
+    for settings in rules.metrics:
+        _check(settings)
+    reward_checksum = _reward(model, reward)
+    pairs = find_pairs(rules, generated, reference, captions)
+    networks = make_networks(rules, _places(weights))
+    listener = Listener(rules, networks, HeardCache(cache or output / "heard"), batch_size, best_device(device))
+    heard = listener.listen(pairs.pairs, _sound_metrics(rules))
+    left_out = pairs.left_out + heard.left_out
+    if len(heard.pairs) < 2:
+        reasons = "; ".join(f"{f.id} ({f.side}): {f.reason}, {f.detail}" for f in left_out[:3])
+        raise ValueError(f"expected at least 2 clips with both sounds, got {len(heard.pairs)}. {reasons}")
+    source = captions or rules.clip_list
+    assert source is not None  # find_pairs would not have come back
+    result = Result(
+        protocol=rules,
+        version=__version__,
+        generated=generated,
+        reference=reference,
+        captions=source,
+        captions_sha256=file_sha256(source),
+        model=None if model is None else str(model),
+        reward=reward_checksum,
+        pairs=heard.pairs,
+        asked=pairs.asked,
+        left_out=left_out,
+        silent=heard.silent,
+        unused=pairs.unused,
+        formats={side: dict(kinds.most_common()) for side, kinds in heard.formats.items()},
+        judges=[_judge(name, network.checksum, rules, reward_checksum) for name, network in networks.items()],
+    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for settings in rules.metrics:
+            _compute(settings, heard, result)
+    result.warnings = _warnings(result, len(pairs.other_captions))
+    result.warnings += dict.fromkeys(str(warning.message) for warning in said if warning.category is UserWarning)
+    output.mkdir(parents=True, exist_ok=True)
+    result.write(output / "result.json")
+    (output / "report.md").write_text(markdown(result), encoding="utf-8")
+    write_report(result, output / "report.html")
+    print(_summary(result, heard, output))
+    return result
+
+
+def _check(settings: MetricSettings) -> None:
+    """Refuse a metric that is not known, or lacks a network."""
+    if settings.metric not in MEASURES:
+        raise ValueError(f"expected metrics among {', '.join(MEASURES)}, got {settings.metric}")
+    kind = MEASURES[settings.metric].kind
+    if (settings.network is None) != (kind is Kind.SOUND):
+        wanted = "no network, for it hears by itself" if kind is Kind.SOUND else "the name of a network"
+        raise ValueError(f"{settings.metric}: expected {wanted}, got {settings.network}")
+
+
+def _sound_metrics(rules: Protocol) -> dict[str, SoundMetric]:
+    """The protocol's metrics that hear by themselves."""
+    return {
+        settings.name: partial(measure.function, sample_rate=rules.audio.sample_rate, **settings.options)
+        for settings in rules.metrics
+        if (measure := MEASURES[settings.metric]).kind is Kind.SOUND
+    }
+
+
+def _judge(name: str, checksum: str, rules: Protocol, reward: str | None) -> Judge:
+    pinned = rules.networks[name].sha256 is not None
+    return Judge(name, checksum, pinned, None if reward is None else checksum == reward)
+
+
+def _places(weights: str | list[str] | None) -> dict[str, str]:
+    """``mn04=path`` by name."""
+    several = (weights.split(",") if isinstance(weights, str) else weights) or []
+    places = dict(one.partition("=")[::2] for one in several)
+    for name, place in places.items():
+        if not name or not place:
+            raise ValueError(
+                f"expected --weights NAME=PATH, such as mn04=checkpoints/mn04_as_mAP_432.pt, got {weights}"
+            )
+    return places
+
+
+def _reward(model: Path | None, reward: str | None) -> str | None:
+    """Checksum of the network that the model was fine-tuned by, as far as it is told."""
+    if reward is not None:
+        return checksum_of(reward)
+    if model is None:
+        return None
+    index = model / "model_index.json"
+    if not index.is_file():
+        raise FileNotFoundError(f"expected a model folder, but there is no {index}")
+    return json.loads(index.read_text(encoding="utf-8")).get("reward_checksum")
+
+
+def _compute(settings: MetricSettings, heard: Listened, result: Result) -> None:
+    """Add a metric's figures, and the clips' values where it has some."""
+    measure, rules, name = MEASURES[settings.metric], result.protocol, settings.name
+    if measure.kind is Kind.SET:
+        function, material = partial(measure.function, **settings.options), heard.materials[settings.network or ""]
+        whole, intervals = function(material), dict[str, Interval]()
+        if settings.interval:
+            intervals = set_intervals(
+                whole, lambda index: function(material.rows(index)), len(material), rules.bootstrap, rules.seed
+            )
+        for part, value in whole.items():
+            titles = (f"{measure.title}, {part}", f"{name}/{part}") if part else (measure.title, name)
+            better = None if part in measure.neither else measure.higher_is_better
+            result.figures.append(Figure(titles[1], titles[0], better, value, intervals.get(part)))
+        return
+    if measure.kind is Kind.SOUND:
+        values = heard.values[name]
+    else:
+        values = measure.function(heard.materials[settings.network or ""], **settings.options)
+    interval = mean_interval(values, rules.bootstrap, rules.seed) if settings.interval else None
+    result.figures.append(Figure(name, measure.title, measure.higher_is_better, float(values.mean()), interval))
+    result.per_clip[name] = values.tolist()
+
+
+def _warnings(result: Result, other_captions: int) -> list[str]:
+    """What whoever reads the figures must know."""
+    clips, whole, name = len(result.pairs), result.protocol.clips.number, result.protocol.name
+    found = []
+    if clips != whole:
+        found.append(
+            f"{clips} clips count, not the {whole} of {name}: compare these figures with those of the same clips only"
+        )
+    if result.left_out:
+        found.append("Clips that could not be judged are left out, which flatters a model that failed on them")
+    if other_captions:
+        found.append(f"{other_captions} clips have another caption than that of {name}")
+    for judge in result.judges:
+        figures = ", ".join(figure.name for figure in result.figures if judge.name in figure.name.split("/"))
+        if judge.is_reward:
+            found.append(
+                f"{judge.name} was the reward network in fine-tuning and is the judge: {figures} tell how well the "
+                "model learnt to please it, not how good it is"
+            )
+        if not judge.pinned:
+            found.append(f"{name} pins no weights of {judge.name}: compare the SHA-256 before comparing {figures}")
+    return found
+
+
+def _summary(result: Result, heard: Listened, output: Path) -> str:
+    """A few lines for the terminal."""
+    width = max(len(figure.name) for figure in result.figures)
+    lines = [
+        f"{result.protocol.name} version {result.protocol.version}, SHA-256 {result.protocol.sha256}",
+        used(result),
+    ]
+    for figure in result.figures:
+        spread = "" if figure.interval is None else f"  ({interval(figure)})"
+        lines.append(f"  {figure.name:<{width}}  {number(figure.value)}{spread}")
+    lines += [f"warning: {warning}" for warning in result.warnings]
+    findings = result.left_out + result.silent
+    lines += [f"  {f.id} ({f.side}): {f.reason}, {f.detail}" for f in findings[:PRINTED]]
+    if len(findings) > PRINTED:
+        lines.append(f"  and {len(findings) - PRINTED} more")
+    listened = f"networks heard {heard.embedded} sounds and captions, the cache knew {heard.recalled}"
+    return "\n".join([*lines, f"{output / 'report.html'}, report.md, result.json written; {listened}"])

@@ -1,0 +1,110 @@
+"""A result as text, for terminals, pull requests and papers' drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from consistency_tta.evaluation.clips import Finding
+from consistency_tta.evaluation.result import Figure, Judge, Result
+
+#: Findings of one kind that are listed; ``result.json`` has all.
+LISTED = 30
+
+
+def markdown(result: Result) -> str:
+    """The whole report."""
+    protocol = result.protocol
+    confidence = f"{100 * protocol.bootstrap.confidence:g} % interval"
+    parts = [
+        f"# Evaluation by {protocol.name}, version {protocol.version}",
+        f"{used(result)} Protocol SHA-256 `{protocol.sha256}`.",
+        "\n".join(f"- **{warning}**" for warning in result.warnings),
+        table(["metric", "better", "value", confidence, "bias of the draws"], map(_row, result.figures)),
+        table(["network", "SHA-256 of its weights", "pinned", "is the reward"], map(_judge, result.judges)),
+    ]
+    for title, findings in sections(result):
+        parts.append(f"## {title}\n\n" + listing(findings))
+    facts = table(["setting", "value"], ([key, value] for key, value in settings(result).items()))
+    parts.append(f"## Settings\n\n{facts}\n\n{protocol.description.strip()}")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def used(result: Result) -> str:
+    """One sentence: how many clips count."""
+    number, asked, whole = len(result.pairs), result.asked, result.protocol.clips.number
+    part = "" if asked == whole else f", out of {whole} in the protocol"
+    return f"{number} of {asked} clips used{part}."
+
+
+def sections(result: Result) -> list[tuple[str, list[Finding]]]:
+    """Lists of findings with their titles, without empty ones."""
+    lists = [
+        (f"Left out ({len({finding.id for finding in result.left_out})} clips)", result.left_out),
+        ("Silent, and counted as they are", result.silent),
+        ("Files that no clip claims", result.unused),
+    ]
+    return [(title, findings) for title, findings in lists if findings]
+
+
+def listing(findings: Sequence[Finding]) -> str:
+    """A table of findings, the first :data:`LISTED`."""
+    rows = ([f"`{f.id}`", f.side, f.reason, f.detail] for f in findings[:LISTED])
+    more = len(findings) - LISTED
+    return table(["clip or file", "side", "reason", "found"], rows) + (f"\n\nand {more} more" if more > 0 else "")
+
+
+def settings(result: Result) -> dict[str, str]:
+    """How the figures came about, for people."""
+    audio, protocol = result.protocol.audio, result.protocol
+    level = "as loud as they are" if audio.peak is None else f"scaled to a peak of {audio.peak:g}"
+    mean = "mean removed, " if audio.mean_removed else ""
+    draws = f"{protocol.bootstrap.resamples}, of set metrics {protocol.bootstrap.set_resamples}; seed {protocol.seed}"
+    facts = {
+        "Protocol": f"{protocol.name}, version {protocol.version}",
+        "SHA-256 of the protocol": protocol.sha256,
+        "Captions": f"{result.captions.name}, SHA-256 {result.captions_sha256}",
+        "Sounds": f"mono, {audio.sample_rate} Hz ({audio.resampler}), {audio.seconds:g} s, {mean}{level}",
+        "Generated": f"{result.generated} ({counts(result.formats['generated'])})",
+        "Reference": f"{result.reference} ({counts(result.formats['reference'])})",
+        "Bootstrap draws": draws,
+        "consistency_tta": result.version,
+    }
+    said = {"Model": result.model, "SHA-256 of the reward network": result.reward}
+    return facts | {key: value for key, value in said.items() if value is not None}
+
+
+def counts(formats: dict[str, int]) -> str:
+    """``80 of 16000 Hz, 1 channel``."""
+    return "; ".join(f"{number} of {kind}" for kind, number in formats.items()) or "none"
+
+
+def number(value: float) -> str:
+    """Four digits that mean something."""
+    return f"{value:.4g}"
+
+
+def interval(figure: Figure) -> str:
+    """``0.1 to 0.2``, or a dash."""
+    found = figure.interval
+    return "\N{EN DASH}" if found is None else f"{number(found.low)} to {number(found.high)}"
+
+
+def better(figure: Figure) -> str:
+    """``higher``, ``lower``, or a dash."""
+    return {True: "higher", False: "lower", None: "\N{EN DASH}"}[figure.higher_is_better]
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def _row(figure: Figure) -> list[str]:
+    bias = "\N{EN DASH}" if figure.interval is None else number(figure.interval.bias)
+    return [figure.name, better(figure), number(figure.value), interval(figure), bias]
+
+
+def _judge(judge: Judge) -> list[str]:
+    reward = {True: "**yes**", False: "no", None: "not known"}[judge.is_reward]
+    return [judge.name, f"`{judge.sha256}`", "yes" if judge.pinned else "no", reward]

@@ -1,0 +1,219 @@
+"""The metrics a protocol can ask for, by name, and what each is told.
+
+Three kinds: of the two sounds of a clip, of the vectors of a clip, and of the vectors of all clips. The first two give
+a value for each clip, and their figure is the mean.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+from torchmetrics import Metric
+
+from consistency_tta.metrics.coverage import Coverage
+from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
+from consistency_tta.metrics.diversity import PromptDiversity
+from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.frechet import FrechetDistance
+from consistency_tta.metrics.frechet_infinity import FrechetInfinity
+from consistency_tta.metrics.inception import InceptionScore
+from consistency_tta.metrics.kernel import KernelAudioDistance, KernelDistance
+from consistency_tta.metrics.lsd import LogSpectralDistance
+
+
+@dataclass
+class Material:
+    """What one network made of N pairs of sounds.
+
+    Attributes:
+        generated, reference: vectors (N, W, D), and logits (N, K) of networks that name classes.
+        text: what it made of the captions (N, D), unit vectors; None for a network without words.
+        prompts: (N,) int64, equal for clips with the same caption.
+    """
+
+    generated: Heard
+    reference: Heard
+    text: Tensor | None
+    prompts: Tensor
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def rows(self, index: Tensor) -> Material:
+        """The pairs at ``index`` (int64 positions), in that order."""
+        text = None if self.text is None else self.text[index]
+        return Material(_rows(self.generated, index), _rows(self.reference, index), text, self.prompts[index])
+
+    @cached_property
+    def means(self) -> tuple[Tensor, Tensor]:
+        """A vector for each generated and each reference sound, (N, D) float64."""
+        return self.generated.vectors.double().mean(1), self.reference.vectors.double().mean(1)
+
+    @cached_property
+    def sets(self) -> tuple[Tensor, Tensor]:
+        """All vectors of the generated and of the reference sounds, (N W, D)."""
+        return self.generated.vectors.flatten(0, 1), self.reference.vectors.flatten(0, 1)
+
+
+class Kind(StrEnum):
+    """What a metric is told."""
+
+    SOUND = "sound"
+    CLIP = "clip"
+    SET = "set"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric.
+
+    Attributes:
+        title: in reports.
+        higher_is_better: whether it is.
+        kind: sound: generated and reference waveforms (B, samples) and the sample rate in Hz -> values (B,);
+            clip: :class:`Material` of N pairs -> values (N,); set: :class:`Material` -> figures by name, the name of
+            a metric's only figure being empty. All take the protocol's options, too.
+        function: of it.
+        neither: figures that are neither better when higher nor when lower.
+    """
+
+    title: str
+    higher_is_better: bool
+    kind: Kind
+    function: Callable[..., Any]
+    neither: tuple[str, ...] = ()
+
+
+def clap_score(material: Material) -> Tensor:
+    """Cosine of each generated sound with its caption (N,); see :mod:`consistency_tta.metrics.clap`."""
+    if material.text is None:
+        raise ValueError("the metric clap_score needs a network that reads captions, such as clap or tiny-clap")
+    return F.cosine_similarity(material.means[0], material.text.double())
+
+
+def similarity(material: Material) -> Tensor:
+    """Cosine of each generated sound with its reference (N,)."""
+    return F.cosine_similarity(*material.means)
+
+
+def distance(material: Material) -> Tensor:
+    """Euclidean distance of each generated sound from its reference (N,)."""
+    return (material.means[0] - material.means[1]).norm(dim=1)
+
+
+def diversity(material: Material) -> dict[str, float]:
+    """How far apart lie generated sounds of one caption; see :mod:`consistency_tta.metrics.diversity`."""
+    metric = PromptDiversity()
+    metric.update(material.means[0], material.prompts)
+    return {"": float(metric.compute())}
+
+
+def frechet(material: Material) -> dict[str, float]:
+    """The Fréchet distance; see :mod:`consistency_tta.metrics.frechet`.
+
+    With fewer vectors than dimensions it is found from the vectors themselves: of centred rows X and Y, divided by the
+    root of their number less one, the covariances are X^T X and Y^T Y, and the singular values of S_1^{1/2} S_2^{1/2}
+    are those of the small matrix X Y^T. So hundreds of draws of the bootstrap take seconds, not an hour.
+    """
+    generated, reference = material.sets
+    width = generated.shape[1]
+    if len(generated) > width:
+        return of_sets(FrechetDistance)(material)
+    warnings.warn(
+        f"{len(generated)} vectors span fewer than the network's {width} dimensions: the Fréchet distance is biased "
+        "upwards; compare it only with distances of equally many clips",
+        stacklevel=2,
+    )
+    means = [rows.double().mean(0) for rows in (generated, reference)]
+    x, y = ((rows - mean) / math.sqrt(len(rows) - 1) for rows, mean in zip((generated, reference), means, strict=True))
+    spread = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
+    return {"": float((means[0] - means[1]).square().sum() + spread)}
+
+
+def inception(material: Material, **options: Any) -> dict[str, float]:
+    """The inception score of the generated sounds; see :mod:`consistency_tta.metrics.inception`."""
+    logits = _logits(material)[0]
+    metric = InceptionScore(logits.shape[1], **options)
+    metric.update(logits)
+    return _figures(metric)
+
+
+def of_sets(metric_class: Callable[..., Metric]) -> Callable[..., dict[str, float]]:
+    """A metric class whose ``update`` takes vectors (B, D) and whether they are real."""
+
+    def compute(material: Material, **options: Any) -> dict[str, float]:
+        generated, reference = material.sets
+        metric = metric_class(generated.shape[1], **options)
+        metric.update(reference, real=True)
+        metric.update(generated, real=False)
+        return _figures(metric)
+
+    return compute
+
+
+def of_logits(metric_class: Callable[..., Metric]) -> Callable[..., Tensor]:
+    """A metric class whose ``update`` takes logits (B, K) of generated sounds and of their references."""
+
+    def compute(material: Material, **options: Any) -> Tensor:
+        return _one_by_one(metric_class(**options), *_logits(material))
+
+    return compute
+
+
+def log_spectral_distance(generated: Tensor, reference: Tensor, sample_rate: int, **options: Any) -> Tensor:
+    """Of waveforms (B, samples), values (B,); see :mod:`consistency_tta.metrics.lsd`."""
+    return _one_by_one(LogSpectralDistance(sample_rate, **options), generated, reference)
+
+
+def _rows(heard: Heard, index: Tensor) -> Heard:
+    return Heard(heard.vectors[index], None if heard.logits is None else heard.logits[index])
+
+
+def _logits(material: Material) -> tuple[Tensor, Tensor]:
+    if material.generated.logits is None or material.reference.logits is None:
+        raise ValueError("expected a network that names classes, such as mn04 or panns, for a metric of logits")
+    return material.generated.logits, material.reference.logits
+
+
+def _figures(metric: Metric) -> dict[str, float]:
+    result = metric.compute()
+    return {key: float(value) for key, value in (result if isinstance(result, dict) else {"": result}).items()}
+
+
+def _one_by_one(metric: Metric, generated: Tensor, reference: Tensor) -> Tensor:
+    """A mean's values for each clip (N,)."""
+    values = []
+    for pair in zip(generated.split(1), reference.split(1), strict=True):
+        metric.reset()
+        metric.update(*pair)
+        values.append(metric.compute())
+    return torch.stack(values)
+
+
+#: Metrics by the names that protocols use.
+MEASURES: dict[str, Measure] = {
+    "clap_score": Measure("CLAP score", True, Kind.CLIP, clap_score),
+    "similarity": Measure("Similarity to the reference", True, Kind.CLIP, similarity),
+    "distance": Measure("Distance from the reference", False, Kind.CLIP, distance),
+    "lsd": Measure("Log-spectral distance", False, Kind.SOUND, log_spectral_distance),
+    "kl_softmax": Measure("KL divergence of classes", False, Kind.CLIP, of_logits(SoftmaxDivergence)),
+    "kl_sigmoid": Measure("KL divergence of events", False, Kind.CLIP, of_logits(SigmoidDivergence)),
+    "frechet": Measure("Fréchet distance", False, Kind.SET, frechet),
+    "frechet_infinity": Measure(
+        "Fréchet distance of infinitely many", False, Kind.SET, of_sets(FrechetInfinity), ("r_squared",)
+    ),
+    "kad": Measure("Kernel audio distance", False, Kind.SET, of_sets(KernelAudioDistance)),
+    "kid": Measure("Kernel distance, polynomial", False, Kind.SET, of_sets(KernelDistance)),
+    "neighbours": Measure("Nearest neighbours", True, Kind.SET, of_sets(Coverage)),
+    "inception": Measure("Inception score", True, Kind.SET, inception, ("std",)),
+    "diversity": Measure("Diversity within a caption", True, Kind.SET, diversity),
+}

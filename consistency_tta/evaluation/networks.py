@@ -1,0 +1,75 @@
+"""The networks a protocol asks for, and whether they are the ones it means."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from consistency_tta.bundled import TRANSFORMERS, resolve
+from consistency_tta.evaluation.protocol import Protocol, file_sha256
+from consistency_tta.metrics.embedder import AudioEmbedder
+from consistency_tta.metrics.embedders import EMBEDDERS, make_embedder
+
+
+def make_network(name: str, weights: str | None = None) -> AudioEmbedder:
+    """A network by its short name; ``weights`` says where its file or folder is, if not where it belongs."""
+    if weights is None:
+        return make_embedder(name)
+    takes = inspect.signature(EMBEDDERS[name]).parameters if name in EMBEDDERS else {}
+    return make_embedder(name, **{"model" if "model" in takes else "weights": weights})
+
+
+def make_networks(protocol: Protocol, weights: Mapping[str, str]) -> dict[str, AudioEmbedder]:
+    """All networks of a protocol, by its names for them.
+
+    Args:
+        protocol: which names them.
+        weights: where their files or folders are, by name.
+
+    Raises:
+        ValueError: ``weights`` names another network, or a checkpoint is not the one the protocol pins. A figure of
+            another network would not be the protocol's.
+    """
+    if others := weights.keys() - protocol.networks.keys():
+        raise ValueError(
+            f"expected weights of {', '.join(protocol.networks)}, the networks of {protocol.name}, got some of "
+            f"{', '.join(sorted(others))}"
+        )
+    networks: dict[str, AudioEmbedder] = {}
+    for name, settings in protocol.networks.items():
+        network = make_network(name, weights.get(name))
+        if settings.sha256 not in (None, network.checksum):
+            raise ValueError(
+                f"{name}: the protocol {protocol.name} is pinned to weights with SHA-256 {settings.sha256}"
+                f"{f' ({settings.weights})' if settings.weights else ''}, got {network.checksum}: fetch those, or copy "
+                f"{protocol.source.name}, give it a name of its own, and put the hash you have into it"
+            )
+        networks[name] = network
+    return networks
+
+
+def embed_text(network: AudioEmbedder) -> Callable[[Sequence[str]], Tensor] | None:
+    """How a network reads captions, unit vectors (B, D) of B captions; None of one without words."""
+    encoder = getattr(network, "encoder", None)
+    return None if encoder is None else encoder.embed_text
+
+
+def checksum_of(weights: str) -> str:
+    """SHA-256 of a CLAP's weights, as its embedder has it.
+
+    Args:
+        weights: the checksum itself, a file, a folder of transformers, or a bundled CLAP's name.
+    """
+    if re.fullmatch("[0-9a-f]{64}", weights):
+        return weights
+    path = Path(resolve(weights, TRANSFORMERS))
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"expected a SHA-256 of 64 digits, or weights, a file or a folder with model.safetensors, got {weights}"
+        )
+    return file_sha256(file)

@@ -1,0 +1,227 @@
+"""What an evaluation is made of, as data: a YAML file, so that two results can be known to mean the same.
+
+A protocol names the clips and their captions, what is done to sounds before they are judged, the networks that hear
+them with the SHA-256 of their weights, the metrics with their options, and all seeds. The list of clips lies beside the
+YAML and is pinned by its SHA-256 in it; so the SHA-256 of the YAML pins everything, and every result shows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from consistency_tta.resample import ATTENUATION, ZERO_CROSSINGS
+from consistency_tta.suggest import suggest
+
+#: The protocols that come with the package, a YAML file for each, and their lists of clips.
+PROTOCOLS = Path(__file__).parent / "protocols"
+#: What :class:`consistency_tta.resample.Resample` is; a protocol that was made with another is refused.
+RESAMPLER = f"kaiser-sinc-{ZERO_CROSSINGS}-{ATTENUATION:g}dB"
+
+
+@dataclass(frozen=True)
+class ClipList:
+    """Which clips are judged.
+
+    Attributes:
+        number: of the clips.
+        file: caption file beside the YAML, one caption a clip; None where it may not be shipped or is not known: the
+            user's caption file is the list then.
+        sha256: of that file.
+    """
+
+    number: int
+    file: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class AudioSettings:
+    """What every sound is brought to, in this order, before a network hears it.
+
+    Attributes:
+        sample_rate: in Hz. Channels are averaged first.
+        resampler: must be :data:`RESAMPLER`.
+        seconds: longer sounds are cut at their end, shorter ones followed by silence.
+        mean_removed: whether the mean is subtracted.
+        peak: the largest magnitude each sound is scaled to, in (0, 1]; None leaves it as loud as it is.
+    """
+
+    sample_rate: int
+    resampler: str
+    seconds: float
+    mean_removed: bool = True
+    peak: float | None = None
+
+    @property
+    def num_samples(self) -> int:
+        """Length of every sound."""
+        return round(self.seconds * self.sample_rate)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """A network that hears.
+
+    Attributes:
+        sha256: of the published weights; None if it is not known to us: a result says which was found.
+        weights: what the published file is called, for people.
+    """
+
+    sha256: str | None = None
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class MetricSettings:
+    """A metric.
+
+    Attributes:
+        metric: a name of :data:`consistency_tta.evaluation.measures.MEASURES`.
+        network: that hears for it, a name among the protocol's; None for a metric of the sound itself.
+        options: of the metric.
+        interval: whether a bootstrap interval means something. Not where a clip that is drawn twice is its own nearest
+            neighbour.
+    """
+
+    metric: str
+    network: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    interval: bool = True
+
+    @property
+    def name(self) -> str:
+        """In results."""
+        return self.metric + (f"/{self.network}" if self.network else "")
+
+
+@dataclass(frozen=True)
+class BootstrapSettings:
+    """How sure a figure is: percentile bootstrap over clips.
+
+    Attributes:
+        resamples: for means over clips.
+        set_resamples: for metrics of whole sets, each of which takes as long as the metric itself.
+        confidence: of the intervals, in (0, 1).
+    """
+
+    resamples: int = 1000
+    set_resamples: int = 200
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class ProtocolSettings:
+    """The content of a protocol's YAML file.
+
+    Attributes:
+        name: of the protocol, the file's without ``.yaml``.
+        version: rises with every change that changes figures.
+        description: where the protocol comes from, and what is not known of it.
+        clips: which clips are judged.
+        audio: what is done to them.
+        networks: by name, see :func:`consistency_tta.evaluation.networks.make_network`.
+        metrics: in the order of the report; the first that has a value for each clip ranks the clips.
+        bootstrap: intervals.
+        seed: of the bootstrap and of metrics that draw.
+        generation_seed: the seed to generate with; results cannot tell whether it was.
+    """
+
+    name: str
+    version: int
+    description: str
+    clips: ClipList
+    audio: AudioSettings
+    networks: dict[str, NetworkSettings]
+    metrics: list[MetricSettings]
+    bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
+    seed: int = 0
+    generation_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol(ProtocolSettings):
+    """A protocol that was read from a file.
+
+    Attributes:
+        source: the YAML file.
+        sha256: of its bytes.
+    """
+
+    source: Path
+    sha256: str
+
+    @property
+    def clip_list(self) -> Path | None:
+        """The caption file with the protocol's clips."""
+        return self.source.parent / self.clips.file if self.clips.file else None
+
+
+def protocol_names() -> list[str]:
+    """The protocols that come with the package."""
+    return sorted(file.stem for file in PROTOCOLS.glob("*.yaml"))
+
+
+def load_protocol(name: str | Path) -> Protocol:
+    """Read a protocol.
+
+    Args:
+        name: one of :func:`protocol_names`, or a YAML file.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        ValueError: the file is not a protocol, or its list of clips is not the one it pins.
+    """
+    source = Path(name) if str(name).endswith((".yaml", ".yml")) else PROTOCOLS / f"{name}.yaml"
+    if not source.is_file():
+        raise FileNotFoundError(
+            f"expected a protocol, one of {', '.join(protocol_names())}, or a YAML file, got {name}"
+        )
+    content = source.read_bytes()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(ProtocolSettings)
+    try:
+        tree = yaml.safe_load(content)
+        settings = parser.instantiate(parser.parse_object(tree if isinstance(tree, dict) else {}))
+    except (ArgumentError, yaml.YAMLError) as error:
+        known = [ProtocolSettings, ClipList, AudioSettings, NetworkSettings, MetricSettings, BootstrapSettings]
+        raise ValueError(f"{source} is not a protocol: {suggest(str(error), known)}") from None
+    protocol = Protocol(**settings, source=source, sha256=hashlib.sha256(content).hexdigest())
+    _check(protocol)
+    return protocol
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(protocol: Protocol) -> None:
+    """Refuse what cannot be carried out as it is written."""
+
+    def expect(right: bool, expected: str, got: object) -> None:
+        if not right:
+            raise ValueError(f"{protocol.source}: expected {expected}, got {got}")
+
+    audio, bootstrap = protocol.audio, protocol.bootstrap
+    expect(audio.resampler == RESAMPLER, f"the resampler {RESAMPLER}, the only one of this version", audio.resampler)
+    expect(audio.sample_rate > 0, "a positive audio.sample_rate", audio.sample_rate)
+    expect(audio.seconds > 0, "positive audio.seconds", audio.seconds)
+    expect(audio.peak is None or 0 < audio.peak <= 1, "an audio.peak in (0, 1], or null", audio.peak)
+    expect(0 < bootstrap.confidence < 1, "a bootstrap.confidence in (0, 1)", bootstrap.confidence)
+    expect(min(bootstrap.resamples, bootstrap.set_resamples) > 1, "at least 2 resamples", bootstrap)
+    for settings in protocol.metrics:
+        known = settings.network is None or settings.network in protocol.networks
+        expect(known, f"networks among {', '.join(protocol.networks)} in metrics", settings.network)
+    if protocol.clip_list is not None:
+        expect(protocol.clip_list.is_file(), "the list of clips beside it", f"no {protocol.clip_list}")
+        found = file_sha256(protocol.clip_list)
+        expect(
+            found == protocol.clips.sha256, f"clips.sha256 of {protocol.clip_list.name}, {found}", protocol.clips.sha256
+        )

@@ -1,0 +1,141 @@
+"""What an evaluation found, as data: ``result.json``, with everything that is needed to know what the figures mean."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consistency_tta.evaluation.bootstrap import Interval
+from consistency_tta.evaluation.clips import Finding, Pair
+from consistency_tta.evaluation.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric's value.
+
+    Attributes:
+        name: ``metric/network``, and the name of the figure where a metric has several.
+        title: for people.
+        higher_is_better: whether it is; None if neither is better.
+        value: of all clips.
+        interval: where it may lie; None where the protocol asks for none.
+    """
+
+    name: str
+    title: str
+    higher_is_better: bool | None
+    value: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A network that heard.
+
+    Attributes:
+        name: of the network.
+        sha256: of its weights.
+        pinned: whether the protocol asks for these very weights; if not, it asks for none.
+        is_reward: whether the model was fine-tuned by this very network; None if nothing is known of a reward.
+    """
+
+    name: str
+    sha256: str
+    pinned: bool
+    is_reward: bool | None
+
+
+@dataclass
+class Result:
+    """What an evaluation found.
+
+    Attributes:
+        protocol: by which.
+        version: of this package.
+        generated, reference, captions: where the sounds and captions came from.
+        captions_sha256: of the caption file.
+        model, reward: what the sounds are said to be made by, and the SHA-256 of what it is said to be fine-tuned by.
+        pairs: the clips that count.
+        asked: clips that should count.
+        left_out: clips that do not, and why.
+        silent: sounds that count though they are silent.
+        unused: files that no clip claims.
+        formats: of the files, by side.
+        judges: networks that heard.
+        figures: in the protocol's order.
+        per_clip: values of each clip, in the order of ``pairs``, by metric.
+        warnings: what whoever reads the figures must know.
+    """
+
+    protocol: Protocol
+    version: str
+    generated: Path
+    reference: Path
+    captions: Path
+    captions_sha256: str
+    model: str | None
+    reward: str | None
+    pairs: list[Pair]
+    asked: int
+    left_out: list[Finding]
+    silent: list[Finding]
+    unused: list[Finding]
+    formats: dict[str, dict[str, int]]
+    judges: list[Judge]
+    figures: list[Figure] = field(default_factory=list)
+    per_clip: dict[str, list[float]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def ranking(self) -> list[int]:
+        """Positions of the clips from the best to the worst by the first metric with values per clip; else empty."""
+        for figure in self.figures:
+            if values := self.per_clip.get(figure.name):
+                sign = -1 if figure.higher_is_better else 1
+                return sorted(range(len(values)), key=lambda k: sign * values[k])
+        return []
+
+    def tree(self) -> dict[str, Any]:
+        """All of it as JSON takes it; infinity and NaN become null."""
+        protocol = {key: value for key, value in asdict(self.protocol).items() if key != "source"}
+        clips = [
+            {"id": pair.id, "caption": pair.caption} | {name: values[k] for name, values in self.per_clip.items()}
+            for k, pair in enumerate(self.pairs)
+        ]
+        content = {
+            "protocol": protocol,
+            "consistency_tta": self.version,
+            "generated": str(self.generated),
+            "reference": str(self.reference),
+            "captions": {"file": self.captions.name, "sha256": self.captions_sha256},
+            "model": self.model,
+            "reward_sha256": self.reward,
+            "clips_in_protocol": self.protocol.clips.number,
+            "clips_asked": self.asked,
+            "clips_used": len(self.pairs),
+            "warnings": self.warnings,
+            "networks": [asdict(judge) for judge in self.judges],
+            "figures": [asdict(figure) for figure in self.figures],
+            "left_out": [asdict(finding) for finding in self.left_out],
+            "silent": [asdict(finding) for finding in self.silent],
+            "unused_files": [asdict(finding) for finding in self.unused],
+            "formats": self.formats,
+            "clips": clips,
+        }
+        return _finite(content)
+
+    def write(self, file: Path) -> None:
+        """Write the JSON file."""
+        file.write_text(json.dumps(self.tree(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,0 +1,57 @@
+"""Intervals have the width that statistics says, and come out the same each time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor
+
+from consistency_tta.evaluation.bootstrap import draws, mean_interval, set_intervals
+from consistency_tta.evaluation.protocol import BootstrapSettings
+
+SETTINGS = BootstrapSettings(resamples=4000, set_resamples=300, confidence=0.9)
+
+
+def test_mean_agrees_with_scipy() -> None:
+    values = torch.randn(60) ** 2
+    found = mean_interval(values, SETTINGS, seed=0)
+    reference = scipy.stats.bootstrap(
+        (values.numpy(),), np.mean, n_resamples=4000, confidence_level=0.9, method="percentile", random_state=0
+    ).confidence_interval
+    width = reference.high - reference.low
+    assert abs(found.low - reference.low) < 0.06 * width
+    assert abs(found.high - reference.high) < 0.06 * width
+    assert abs(found.bias) < 0.02 * width
+    assert found.resamples == 4000
+
+
+def test_the_same_seed_draws_the_same_clips() -> None:
+    values = torch.randn(20)
+    assert mean_interval(values, SETTINGS, seed=1) == mean_interval(values, SETTINGS, seed=1)
+    assert mean_interval(values, SETTINGS, seed=1) != mean_interval(values, SETTINGS, seed=2)
+    index = draws(20, 5, seed=1)
+    assert index.shape == (5, 20)
+    assert 0 <= int(index.min()) <= int(index.max()) < 20
+
+
+def test_equal_values_leave_no_doubt() -> None:
+    found = mean_interval(torch.full((9,), 0.25), SETTINGS, seed=0)
+    assert (found.low, found.high, found.bias) == pytest.approx((0.25, 0.25, 0.0))
+
+
+def test_figures_of_sets() -> None:
+    """A mean is a set's figure, too; the variance without n - 1 is known to be too small by 1 / n in a draw."""
+    values = torch.randn(40).double()
+
+    def figures(index: Tensor) -> dict[str, float]:
+        return {"mean": float(values[index].mean()), "variance": float(values[index].var(unbiased=False))}
+
+    whole = figures(torch.arange(40))
+    found = set_intervals(whole, figures, 40, SETTINGS, seed=3)
+    alone = mean_interval(values, BootstrapSettings(300, 2, 0.9), seed=3)
+    assert found["mean"].low == pytest.approx(alone.low)
+    assert found["mean"].high == pytest.approx(alone.high)
+    assert found["variance"].bias == pytest.approx(-whole["variance"] / 40, abs=0.5 * whole["variance"] / 40)
+    assert found["variance"].resamples == 300

@@ -1,0 +1,231 @@
+"""Bad input: what can be judged is, and what cannot is named with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from consistency_tta.datamodules.audio import BadClip
+from consistency_tta.evaluation.clips import find_pairs, is_silent, read_sound
+from consistency_tta.evaluation.protocol import AudioSettings, load_protocol
+from tests.evaluation.cases import RATE, noise, write_protocol, write_sounds
+
+AUDIO = AudioSettings(sample_rate=RATE, resampler="", seconds=0.25, mean_removed=True, peak=None)
+HEADER = "audiocap_id,youtube_id,start_time,caption\n"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Protocol, generated sounds, recordings."""
+    return write_protocol(tmp_path), write_sounds(tmp_path / "generated"), write_sounds(tmp_path / "reference", seed=1)
+
+
+def test_pairs_are_matched_by_name(folders: tuple[Path, Path, Path]) -> None:
+    protocol, generated, reference = folders
+    found = find_pairs(load_protocol(protocol), generated, reference)
+    assert [pair.id for pair in found.pairs] == [f"clip{k}" for k in range(6)]
+    assert found.pairs[2].generated == generated / "clip2.wav"
+    assert found.pairs[2].reference == reference / "clip2.wav"
+    assert found.pairs[2].caption == "Noise i number 2"
+    assert (found.asked, found.left_out, found.unused, found.other_captions) == (6, [], [], [])
+
+
+def test_names_of_audiocaps(tmp_path: Path) -> None:
+    """``video_start``, ``Yvideo`` and others are names of one clip."""
+    generated, reference = write_sounds(tmp_path / "generated"), write_sounds(tmp_path / "reference")
+    (generated / "clip0.wav").rename(generated / "clip0_0.wav")
+    (reference / "clip0.wav").rename(reference / "Yclip0.wav")
+    found = find_pairs(load_protocol(write_protocol(tmp_path)), generated, reference)
+    assert (len(found.pairs), found.unused) == (6, [])
+
+
+def missing(folder: Path) -> None:
+    (folder / "clip1.wav").unlink()
+
+
+def duplicate(folder: Path) -> None:
+    soundfile.write(folder / "clip1.flac", noise(7), RATE)
+
+
+def wrong_extension(folder: Path) -> None:
+    (folder / "clip1.wav").rename(folder / "clip1.m4a")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason", "detail"),
+    [
+        (missing, "missing", "no file for this clip"),
+        (duplicate, "duplicate", "clip1.flac, clip1.wav: keep the one that is meant"),
+        (wrong_extension, "missing", "no file for this clip; clip1.m4a is no .wav, .flac, .ogg, .mp3"),
+    ],
+)
+@pytest.mark.parametrize("side", ["generated", "reference"])
+def test_files_that_cannot_be_matched(
+    spoil: Callable[[Path], None], reason: str, detail: str, side: str, folders: tuple[Path, Path, Path]
+) -> None:
+    protocol, generated, reference = folders
+    spoil(generated if side == "generated" else reference)
+    found = find_pairs(load_protocol(protocol), generated, reference)
+    assert [(f.id, f.side, f.reason, f.detail) for f in found.left_out] == [("clip1", side, reason, detail)]
+    assert (len(found.pairs), found.asked, found.unused) == (5, 6, [])
+
+
+def test_two_folders_with_one_name(folders: tuple[Path, Path, Path]) -> None:
+    protocol, generated, reference = folders
+    (generated / "clip1.wav").unlink()
+    for name in ("a", "b"):
+        (generated / name).mkdir()
+        soundfile.write(generated / name / "clip1.wav", noise(7), RATE)
+    found = find_pairs(load_protocol(protocol), generated, reference)
+    assert [(f.id, f.side, f.reason) for f in found.left_out] == [("clip1", "generated", "ambiguous")]
+
+
+def test_a_missing_clip_with_a_point_claims_no_other_file(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    protocol, generated, reference = folders
+    captions = tmp_path / "captions.csv"
+    captions.write_text(HEADER + "0,clip0,0,Noise\n1,clip1.5,0,Noise\n")
+    found = find_pairs(
+        load_protocol(write_protocol(protocol.parent, clips={"number": 2})), generated, reference, captions
+    )
+    assert [f.id for f in found.left_out] == ["clip1.5", "clip1.5"]
+    assert {f.id for f in found.unused} == {f"clip{k}.wav" for k in range(1, 6)}
+
+
+def test_a_file_without_caption_is_listed(folders: tuple[Path, Path, Path]) -> None:
+    protocol, generated, reference = folders
+    soundfile.write(generated / "stranger.wav", noise(7), RATE)
+    found = find_pairs(load_protocol(protocol), generated, reference)
+    assert len(found.pairs) == 6
+    assert [(f.id, f.side, f.reason) for f in found.unused] == [("stranger.wav", "generated", "no caption")]
+
+
+def test_captions_choose_clips_and_words(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    protocol, generated, reference = folders
+    captions = tmp_path / "captions.csv"
+    captions.write_text(HEADER + "0,clip0,0,Noise a number 0\n0,clip0,0,Second\n1,clip1,0,Others\n2,stranger,0,None\n")
+    found = find_pairs(load_protocol(protocol), generated, reference, captions)
+    assert [(pair.id, pair.caption) for pair in found.pairs] == [("clip0", "Noise a number 0"), ("clip1", "Others")]
+    assert (found.asked, found.other_captions) == (2, ["clip1"])
+    assert [(f.id, f.side, f.reason) for f in found.left_out] == [("stranger", "captions", "not in the protocol")]
+
+
+def test_an_empty_caption_is_refused_with_its_line(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    protocol, generated, reference = folders
+    captions = tmp_path / "captions.csv"
+    captions.write_text(HEADER + "0,clip0,0,\n")
+    with pytest.raises(ValueError, match="entry 2: the caption of 'clip0' is empty; remove or complete it"):
+        find_pairs(load_protocol(protocol), generated, reference, captions)
+
+
+def test_a_protocol_without_list_needs_captions(folders: tuple[Path, Path, Path]) -> None:
+    protocol, generated, reference = folders
+    write_protocol(protocol.parent, clips={"number": 6})
+    with pytest.raises(ValueError, match="expected --captions with 6 clips, since toy comes without its list"):
+        find_pairs(load_protocol(protocol), generated, reference)
+    assert len(find_pairs(load_protocol(protocol), generated, reference, protocol.parent / "toy.csv").pairs) == 6
+
+
+def test_a_list_of_another_length_is_refused(folders: tuple[Path, Path, Path]) -> None:
+    protocol, generated, reference = folders
+    write_protocol(protocol.parent, clips={"number": 7, "file": "toy.csv"})
+    with pytest.raises(ValueError, match="expected 7 clips in its list, got 6"):
+        find_pairs(load_protocol(protocol), generated, reference)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "a file", "an empty folder", "a broken link"])
+def test_no_folder(kind: str, folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    protocol, generated, _ = folders
+    reference = tmp_path / "other"
+    if kind == "a file":
+        reference.touch()
+    elif kind == "an empty folder":
+        reference.mkdir()
+    elif kind == "a broken link":
+        reference.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"does not exist or is not a folder|no \.wav, .* file below"):
+        find_pairs(load_protocol(protocol), generated, reference)
+
+
+def write(file: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Path:
+    soundfile.write(file, samples, rate, subtype=subtype)
+    return file
+
+
+def broken(samples: np.ndarray, value: float) -> np.ndarray:
+    samples[3] = value
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda file: file.touch() or file, "unreadable: "),
+        (lambda file: file.write_text("no sound") and file, "unreadable: "),
+        (lambda file: write(file, noise(0)[:0]), "too short: 0.000 s"),
+        (lambda file: write(file, broken(noise(0), np.nan), subtype="FLOAT"), "not finite: 1 samples are NaN"),
+        (lambda file: write(file, broken(noise(0), np.inf), subtype="FLOAT"), "not finite: 1 samples are NaN or"),
+        (lambda file: file.symlink_to("nowhere.wav") or file, "missing: no file"),
+        (lambda file: file.mkdir() or file, "missing: no file"),
+    ],
+    ids=["empty", "text", "zero length", "NaN", "infinity", "broken link", "folder"],
+)
+def test_files_that_cannot_be_heard(make: Callable[[Path], Path], message: str, tmp_path: Path) -> None:
+    with pytest.raises(BadClip, match=message):
+        read_sound(make(tmp_path / "clip.wav"), AUDIO)
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole.flac", noise(0), subtype="PCM_16").read_bytes()
+    (tmp_path / "half.flac").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadClip):
+        read_sound(tmp_path / "half.flac", AUDIO)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "subtype", "tolerance"),
+    [(RATE, 1, "PCM_U8", 5e-3), (96000, 1, "PCM_24", 2e-3), (RATE, 6, "PCM_16", 1e-4), (11025, 2, "DOUBLE", 2e-3)],
+    ids=["8 bits", "96 kHz", "6 channels", "11 kHz, stereo"],
+)
+def test_other_formats_are_the_same_tone(
+    rate: int, channels: int, subtype: str, tolerance: float, tmp_path: Path
+) -> None:
+    def tone(rate: int) -> np.ndarray:
+        return 0.4 * np.sin(2 * np.pi * 440 * np.arange(rate // 4) / rate)
+
+    file = write(tmp_path / "tone.wav", np.repeat(tone(rate)[:, None], channels, axis=1), rate, subtype)
+    waveform, kind = read_sound(file, AUDIO)
+    assert kind == f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
+    assert waveform.shape == (2000,)
+    inner = slice(200, 1800)  # resampled tones rise and fall at their ends
+    np.testing.assert_allclose(waveform[inner], tone(RATE)[inner], atol=tolerance)
+
+
+def test_the_content_decides_and_not_the_extension(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.flac", noise(0)).rename(tmp_path / "a.wav")
+    np.testing.assert_allclose(read_sound(file, AUDIO)[0].numpy(), (noise(0) - noise(0).mean())[:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [1000, 2000, 3000])
+def test_length_and_loudness(samples: int, tmp_path: Path) -> None:
+    sound = 0.05 + 0.1 * np.random.default_rng(0).standard_normal(samples)
+    file = write(tmp_path / "a.wav", sound)
+    kept = torch.from_numpy(sound[:2000] - sound[:2000].mean()).float()
+    for peak in (None, 0.5):
+        waveform, _ = read_sound(file, AudioSettings(RATE, "", 0.25, True, peak))
+        assert waveform.shape == (2000,)
+        expected = kept if peak is None else kept * peak / kept.abs().max()
+        torch.testing.assert_close(waveform[: len(kept)], expected, atol=1e-3, rtol=0)
+        assert not waveform[len(kept) :].any()
+
+
+def test_silence_stays_silence(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.wav", np.zeros(2000))
+    waveform, _ = read_sound(file, AudioSettings(RATE, "", 0.25, True, 0.5))
+    assert is_silent(waveform)
+    assert waveform.isfinite().all()
+    assert not is_silent(torch.from_numpy(noise(0)))

@@ -1,0 +1,240 @@
+"""The command from two folders to a result, a text and a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from consistency_tta.cli import main
+from consistency_tta.evaluation import networks
+from consistency_tta.evaluation.evaluate import evaluate
+from consistency_tta.evaluation.result import Result
+from consistency_tta.metrics.embedder import Heard
+from tests.evaluation.cases import CHECKSUM, RATE, ToyNetwork, noise, write_protocol, write_sounds
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ToyNetwork:
+    """The network of every protocol here, one object, which counts."""
+    network = ToyNetwork()
+    monkeypatch.setattr(networks, "make_network", lambda name, weights: network)
+    return network
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    return {
+        "generated": write_sounds(tmp_path / "generated"),
+        "reference": write_sounds(tmp_path / "reference", seed=1),
+        "output": tmp_path / "report",
+    }
+
+
+def run(folders: dict[str, Path], **options: Any) -> Result:
+    protocol = str(write_protocol(folders["output"].parent, **options.pop("changes", {})))
+    return evaluate(**(folders | {"protocol": protocol, "device": "cpu"} | options))
+
+
+def figure(result: Result, name: str) -> float:
+    return next(found.value for found in result.figures if found.name == name)
+
+
+@pytest.mark.usefixtures("toy")
+def test_result_says_everything(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(folders)
+    content = json.loads((folders["output"] / "result.json").read_text())
+    assert content["protocol"]["name"] == "toy"
+    assert content["protocol"]["version"] == 3
+    assert content["protocol"]["sha256"] == result.protocol.sha256
+    assert content["networks"] == [{"name": "toy", "sha256": CHECKSUM, "pinned": True, "is_reward": None}]
+    assert [content[f"clips_{kind}"] for kind in ("in_protocol", "asked", "used")] == [6, 6, 6]
+    assert [one["name"] for one in content["figures"]] == ["clap_score/toy", "distance/toy", "frechet/toy"]
+    for one in content["figures"]:
+        assert one["interval"]["low"] <= one["interval"]["high"]
+    values = [clip["distance/toy"] for clip in content["clips"]]
+    assert np.mean(values) == pytest.approx(content["figures"][1]["value"])
+    assert content["formats"]["generated"] == {f"{RATE} Hz, 1 channel": 6}
+    printed = capsys.readouterr().out
+    text = (folders["output"] / "report.md").read_text()
+    page = (folders["output"] / "report.html").read_text()
+    for place in (printed, text, page):
+        assert result.protocol.sha256 in place
+        assert "6 of 6 clips used" in place
+
+
+def test_a_second_run_does_not_listen(folders: dict[str, Path], toy: ToyNetwork) -> None:
+    first = run(folders, batch_size=4).tree()
+    assert toy.heard == 12
+    assert run(folders, batch_size=5).tree() == first
+    assert toy.heard == 12
+    soundfile.write(folders["generated"] / "clip3.wav", noise(77), RATE)
+    assert run(folders).tree()["figures"] != first["figures"]
+    assert toy.heard == 13
+    toy.checksum = "1" * 64
+    run(folders, changes={"networks": {"toy": {"sha256": None}}})
+    assert toy.heard == 25
+
+
+def test_two_evaluations_share_a_cache(folders: dict[str, Path], toy: ToyNetwork, tmp_path: Path) -> None:
+    run(folders, cache=tmp_path / "heard")
+    run(folders | {"generated": folders["reference"], "output": tmp_path / "other"}, cache=tmp_path / "heard")
+    assert toy.heard == 12
+    assert not (folders["output"] / "heard").exists()
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_folder_beside_itself(folders: dict[str, Path]) -> None:
+    result = run(folders | {"generated": folders["reference"]})
+    assert figure(result, "frechet/toy") == pytest.approx(0, abs=1e-6)
+    assert figure(result, "distance/toy") == 0
+    shuffled = folders["reference"].parent / "shuffled"
+    shuffled.mkdir()
+    for k in range(6):
+        (shuffled / f"clip{k}.wav").symlink_to(folders["reference"] / f"clip{(k + 1) % 6}.wav")
+    result = run(folders | {"generated": shuffled})
+    assert figure(result, "frechet/toy") == pytest.approx(0, abs=1e-6)
+    assert figure(result, "distance/toy") > 0.1
+
+
+@pytest.mark.usefixtures("toy")
+def test_what_cannot_be_judged_is_named(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    (folders["generated"] / "clip0.wav").write_bytes(b"")
+    (folders["reference"] / "clip1.wav").unlink()
+    soundfile.write(folders["generated"] / "clip2.wav", np.zeros(2000), RATE)
+    soundfile.write(folders["generated"] / "stranger.wav", noise(1), RATE)
+    result = run(folders)
+    assert {(f.id, f.side, f.reason) for f in result.left_out} == {
+        ("clip0", "generated", "unreadable"),
+        ("clip1", "reference", "missing"),
+    }
+    assert [(f.id, f.side) for f in result.silent] == [("clip2", "generated")]
+    assert [f.id for f in result.unused] == ["stranger.wav"]
+    assert [pair.id for pair in result.pairs] == ["clip2", "clip3", "clip4", "clip5"]
+    printed = capsys.readouterr().out
+    text = (folders["output"] / "report.md").read_text()
+    page = (folders["output"] / "report.html").read_text()
+    for place in (printed, text, page):
+        assert "4 of 6 clips used" in place
+        assert "which flatters a model" in place
+        for name in ("clip0", "clip1", "clip2"):
+            assert name in place
+
+
+@pytest.mark.usefixtures("toy")
+def test_too_little_is_an_error(folders: dict[str, Path]) -> None:
+    for k in range(1, 6):
+        (folders["generated"] / f"clip{k}.wav").unlink()
+    with pytest.raises(ValueError, match=r"at least 2 clips with both sounds, got 1. clip1 \(generated\): missing"):
+        run(folders)
+    assert not folders["output"].exists() or not list(folders["output"].glob("re*"))
+
+
+@pytest.mark.usefixtures("toy")
+def test_part_of_a_protocol_is_warned_of(folders: dict[str, Path], tmp_path: Path) -> None:
+    captions = tmp_path / "captions.csv"
+    captions.write_text("youtube_id,caption\nclip1,Something else\nclip2,Noise i number 2\n")
+    result = run(folders, captions=captions, changes={"networks": {"toy": {"sha256": None}}})
+    assert (result.asked, len(result.pairs)) == (2, 2)
+    said = "\n".join(result.warnings)
+    assert "2 clips count, not the 6 of toy" in said
+    assert "1 clips have another caption than that of toy" in said
+    assert "toy pins no weights of toy" in said
+    assert "2 vectors span fewer than the network's 4 dimensions" in said
+
+
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize("told", ["option", "model"])
+def test_the_judge_that_was_the_reward(told: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model_index.json").write_text(json.dumps({"reward_checksum": CHECKSUM}))
+    result = run(folders, **({"reward": CHECKSUM} if told == "option" else {"model": model}))
+    assert result.judges[0].is_reward is True
+    assert any("toy was the reward network in fine-tuning and is the judge" in said for said in result.warnings)
+    assert "is the judge" in (folders["output"] / "report.html").read_text()
+    other = run(folders, reward="1" * 64)
+    assert other.judges[0].is_reward is False
+    assert not any("reward" in said for said in other.warnings)
+
+
+@pytest.mark.usefixtures("toy")
+def test_sound_metrics_and_sets_of_figures(folders: dict[str, Path]) -> None:
+    metrics = [
+        {"metric": "lsd", "options": {"floor": 1e-6}},
+        {"metric": "inception", "network": "toy", "options": {"splits": 2}, "interval": False},
+    ]
+    result = run(folders, changes={"metrics": metrics})
+    assert [found.name for found in result.figures] == ["lsd", "inception/toy/mean", "inception/toy/std"]
+    assert result.figures[1].interval is None
+    assert [found.higher_is_better for found in result.figures] == [False, True, None]
+    assert len(result.per_clip["lsd"]) == 6
+    lsd = result.per_clip["lsd"]
+    assert result.ranking == sorted(range(6), key=lambda k: lsd[k])
+
+
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"changes": {"metrics": [{"metric": "fad", "network": "toy"}]}}, "expected metrics among .*, got fad"),
+        ({"changes": {"metrics": [{"metric": "frechet"}]}}, "frechet: expected the name of a network, got None"),
+        ({"changes": {"metrics": [{"metric": "lsd", "network": "toy"}]}}, "lsd: expected no network"),
+        ({"weights": "toy"}, "expected --weights NAME=PATH, such as mn04="),
+        ({"weights": "mn04=x,vggish=y"}, "expected weights of toy"),
+        ({"batch_size": 0}, "expected a batch_size of at least 1, got 0"),
+        ({"model": Path("nowhere")}, "expected a model folder, but there is no nowhere"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], message: str, folders: dict[str, Path]) -> None:
+    with pytest.raises((ValueError, OSError), match=message):
+        run(folders, **options)
+
+
+def test_a_network_that_fails_is_named(
+    folders: dict[str, Path], toy: ToyNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy, "forward", lambda waveform: Heard(torch.full((len(waveform), 1, 4), torch.nan)))
+    with pytest.raises(ValueError, match="the network toy made NaN or infinity"):
+        run(folders)
+
+
+@pytest.mark.usefixtures("toy")
+def test_the_command(folders: dict[str, Path], tmp_path: Path) -> None:
+    protocol = str(write_protocol(tmp_path))
+    options = [f"--{name}={path}" for name, path in folders.items()]
+    result = main(["evaluate", *options, "--protocol", protocol, "--device", "cpu"])
+    assert len(result.pairs) == 6
+    with pytest.raises(SystemExit, match=r"^error: expected a protocol, one of audiocaps-882, .*, got esc50\n"):
+        main(["evaluate", *options, "--protocol", "esc50"])
+
+
+@pytest.mark.usefixtures("toy")
+def test_the_page_is_one_file_with_sounds(folders: dict[str, Path], tmp_path: Path) -> None:
+    captions = tmp_path / "captions.csv"
+    captions.write_text("youtube_id,caption\n" + "".join(f"clip{k},<b>{'aeiou'[k % 5]}</b> & {k}\n" for k in range(6)))
+    result = run(folders, captions=captions)
+    page = (folders["output"] / "report.html").read_text()
+    assert len(re.findall(r'<figure class="player"', page)) == 2 * len(result.pairs)
+    assert page.count('title="clip4"') == len(result.per_clip) - 1
+    assert "<b>a</b>" not in page
+    assert "&lt;b&gt;a&lt;/b&gt; &amp; 0" in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    worst = result.pairs[result.ranking[-1]].id
+    assert page.index("Worst by clap_score/toy") < page.index(f"<small>{worst}</small>")
+    assert str(tmp_path) not in page.split("How this was found")[0]
+
+
+@pytest.mark.usefixtures("toy")
+def test_equal_clips_can_be_drawn(folders: dict[str, Path]) -> None:
+    """All distances are 0: the axis still has two ends."""
+    run(folders | {"generated": folders["reference"]}, changes={"metrics": [
+        {"metric": "distance", "network": "toy"}, {"metric": "lsd"}
+    ]})  # fmt: skip
+    assert "nan" not in (folders["output"] / "report.html").read_text().split("<script>")[0].split("</style>")[-1]

@@ -1,0 +1,122 @@
+"""Metrics by name: what equal sounds get, and that they are those of :mod:`consistency_tta.metrics`."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from consistency_tta.evaluation.measures import MEASURES, Kind, Material, clap_score, distance, frechet, similarity
+from consistency_tta.metrics.divergence import SoftmaxDivergence
+from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.frechet import FrechetDistance
+from consistency_tta.metrics.lsd import LogSpectralDistance
+
+CLIPS, WIDTH = 12, 5
+
+
+def heard(clips: int = CLIPS, width: int = WIDTH) -> Heard:
+    return Heard(torch.randn(clips, 2, width), torch.randn(clips, 7))
+
+
+def material(generated: Heard, reference: Heard) -> Material:
+    text = torch.nn.functional.normalize(torch.randn(len(generated.vectors), generated.vectors.shape[2]))
+    return Material(generated, reference, text, torch.arange(len(text)) // 2)
+
+
+def test_equal_sounds() -> None:
+    one = heard()
+    same = material(one, one)
+    assert frechet(same)[""] == pytest.approx(0, abs=1e-6)
+    assert distance(same).abs().max() == 0
+    torch.testing.assert_close(similarity(same), torch.ones(CLIPS).double())
+
+
+def test_shuffled_sounds_are_one_set_but_other_pairs() -> None:
+    one, order = heard(), torch.arange(CLIPS).roll(1)
+    other = material(one, Heard(one.vectors[order], one.logits))
+    assert frechet(other)[""] == pytest.approx(0, abs=1e-6)
+    assert distance(other).min() > 0.1
+    assert similarity(other).mean() < 0.6
+
+
+@pytest.mark.filterwarnings("ignore:.*span fewer than")
+@pytest.mark.parametrize("width", [5, 24, 40])
+def test_frechet_by_vectors_is_frechet_by_covariances(width: int) -> None:
+    """Of 24 vectors, in fewer, as many and more dimensions."""
+    both = material(heard(width=width), heard(width=width))
+    metric = FrechetDistance(width)
+    metric.update(both.reference.vectors.flatten(0, 1), real=True)
+    metric.update(both.generated.vectors.flatten(0, 1), real=False)
+    assert frechet(both)[""] == pytest.approx(float(metric.compute()), rel=1e-5)
+
+
+def test_too_few_clips_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match="24 vectors span fewer than the network's 40 dimensions"):
+        frechet(material(heard(width=40), heard(width=40)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frechet(material(heard(width=4), heard(width=4)))
+
+
+def test_clap_score_is_the_cosine_with_the_caption() -> None:
+    both = material(heard(), heard())
+    vector, text = both.generated.vectors[3].mean(0), both.text[3]
+    assert float(clap_score(both)[3]) == pytest.approx(float(vector @ text / vector.norm()), rel=1e-5)
+    both.text = None
+    with pytest.raises(ValueError, match="needs a network that reads captions"):
+        clap_score(both)
+
+
+def test_values_of_clips_have_the_metrics_mean() -> None:
+    both = material(heard(), heard())
+    values = MEASURES["kl_softmax"].function(both)
+    metric = SoftmaxDivergence()
+    metric.update(both.generated.logits, both.reference.logits)
+    assert values.shape == (CLIPS,)
+    assert float(values.mean()) == pytest.approx(float(metric.compute()))
+
+    sounds = torch.randn(2, 3, 4000)
+    values = MEASURES["lsd"].function(*sounds, sample_rate=8000)
+    spectral = LogSpectralDistance(8000)
+    spectral.update(*sounds)
+    assert float(values.mean()) == pytest.approx(float(spectral.compute()))
+    assert values.std() > 0
+
+
+def test_rows_are_clips() -> None:
+    both, index = material(heard(), heard()), torch.tensor([4, 4, 1])
+    part = both.rows(index)
+    assert len(part) == 3
+    for name in ("clap_score", "distance", "kl_sigmoid"):
+        function = MEASURES[name].function
+        torch.testing.assert_close(function(part), function(both)[index])
+    assert part.prompts.tolist() == [2, 2, 0]
+
+
+@pytest.mark.filterwarnings("ignore:.*span fewer than", "ignore:subsets of")
+@pytest.mark.parametrize(("name", "options"), [("frechet_infinity", {"min_clips": 10, "num_sizes": 4})])
+def test_options_reach_the_metric(name: str, options: dict[str, int]) -> None:
+    found = MEASURES[name].function(material(heard(), heard()), **options)
+    assert set(found) == {"distance", "r_squared"}
+    with pytest.raises(ValueError, match="lower min_clips"):
+        MEASURES[name].function(material(heard(), heard()))
+
+
+@pytest.mark.filterwarnings("ignore:.*span fewer than")
+@pytest.mark.parametrize("name", ["frechet", "kad", "kid", "neighbours", "inception", "diversity"])
+def test_metrics_of_sets_give_finite_figures(name: str) -> None:
+    options = {"splits": 2} if name == "inception" else {}
+    measure = MEASURES[name]
+    assert measure.kind is Kind.SET
+    found = measure.function(material(heard(), heard()), **options)
+    assert torch.tensor(list(found.values())).isfinite().all()
+    assert set(measure.neither) <= set(found)
+
+
+@pytest.mark.parametrize("name", ["kl_softmax", "kl_sigmoid", "inception"])
+def test_metrics_of_classes_need_classes(name: str) -> None:
+    nameless = Heard(torch.randn(CLIPS, 1, WIDTH))
+    with pytest.raises(ValueError, match="expected a network that names classes"):
+        MEASURES[name].function(material(nameless, nameless))

@@ -1,0 +1,62 @@
+"""The networks of a protocol are the ones it is pinned to, or none."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from consistency_tta.bundled import MODELS
+from consistency_tta.evaluation import networks
+from consistency_tta.evaluation.networks import checksum_of, embed_text, make_network, make_networks
+from consistency_tta.evaluation.protocol import load_protocol
+from tests.evaluation.cases import CHECKSUM, ToyNetwork, write_protocol
+
+
+@pytest.fixture
+def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "make_network", lambda name, weights: ToyNetwork())
+
+
+@pytest.mark.usefixtures("_toy")
+@pytest.mark.parametrize("pinned", [CHECKSUM, None])
+def test_the_pinned_network_and_any_if_none_is(pinned: str | None, tmp_path: Path) -> None:
+    protocol = load_protocol(write_protocol(tmp_path, networks={"toy": {"sha256": pinned}}))
+    assert set(make_networks(protocol, {})) == {"toy"}
+
+
+@pytest.mark.usefixtures("_toy")
+def test_another_checkpoint_is_refused(tmp_path: Path) -> None:
+    protocol = load_protocol(write_protocol(tmp_path, networks={"toy": {"sha256": "f" * 64, "weights": "toy.pt"}}))
+    with pytest.raises(ValueError, match=r"pinned to weights with SHA-256 f{64} \(toy\.pt\), got 0{64}"):
+        make_networks(protocol, {})
+
+
+def test_weights_of_another_network(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected weights of toy, the networks of toy, got some of mn04"):
+        make_networks(load_protocol(write_protocol(tmp_path)), {"mn04": "x"})
+
+
+def test_the_bundled_network_is_the_pinned_one() -> None:
+    network = make_network("tiny-clap")
+    assert network.checksum == load_protocol("esc50-fold5").networks["tiny-clap"].sha256
+    assert network.checksum == checksum_of("tiny-clap")
+    read = embed_text(network)
+    assert read is not None
+    assert read(["A dog barks"]).shape == (1, network.num_features)
+    assert make_network("tiny-clap", str(MODELS / "tiny-clap")).checksum == network.checksum
+
+
+def test_missing_weights_are_said(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"mn04_as_mAP_432\.pt"):
+        make_network("mn04", str(tmp_path))
+
+
+def test_checksums(tmp_path: Path) -> None:
+    file = tmp_path / "clap.pt"
+    file.write_bytes(b"weights")
+    assert checksum_of(str(file)) == hashlib.sha256(b"weights").hexdigest()
+    assert checksum_of("a" * 64) == "a" * 64
+    with pytest.raises(FileNotFoundError, match="expected a SHA-256 of 64 digits, or weights"):
+        checksum_of(str(tmp_path / "none"))
