@@ -18,6 +18,12 @@ from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.resample import Resample
 
 
+def clap_scores(encoder: AudioTextEncoder, waveform: Tensor, captions: Sequence[str], sample_rate: int) -> Tensor:
+    """Cosines (B,) of the vectors of sounds (B, samples) in [-1, 1] and of their B captions."""
+    waveform = Resample(sample_rate, encoder.sample_rate).to(waveform.device)(waveform)
+    return (encoder.embed_audio(waveform) * encoder.embed_text(captions)).sum(1)
+
+
 class CLAPScore(Metric):
     """Mean cosine of the vectors of a sound and of its caption, in [-1, 1]; 1 is best.
 
@@ -47,8 +53,7 @@ class CLAPScore(Metric):
             raise ValueError(
                 f"expected a waveform (B, samples) and B captions, got {tuple(waveform.shape)} and {len(captions)}"
             )
-        waveform = Resample(sample_rate, self.encoder.sample_rate).to(waveform.device)(waveform)
-        scores = (self.encoder.embed_audio(waveform) * self.encoder.embed_text(captions)).sum(1)
+        scores = clap_scores(self.encoder, waveform, captions, sample_rate)
         if not scores.isfinite().all():
             raise ValueError("expected finite vectors, got NaN or infinity: look for broken sounds")
         self.total += scores.double().sum()
