@@ -107,6 +107,7 @@ class OverfittingGuard:
         self.networks: dict[str, dict[str, str]] = {}
         self.curves: list[dict[str, Any]] = []
         self.best: Tensor | None = None
+        self.best_step = 0
         self.in_a_row = 0
         self.diverged_at: int | None = None
         self.scores = PromptScores()
@@ -206,8 +207,7 @@ class OverfittingGuard:
 
     def state_dict(self) -> dict[str, Any]:
         """What has been seen so far."""
-        names = ("curves", "best", "best_step", "in_a_row", "diverged_at")
-        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return {name: getattr(self, name) for name in ("curves", "best", "best_step", "in_a_row", "diverged_at")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
 from torchmetrics import Metric
 
 from consistency_tta.metrics.embedder import AudioEmbedder, Heard
@@ -129,6 +130,8 @@ class SoundMetrics(Callback):
             self.measure(trainer, pl_module)
             values = {name: metric.compute() for name, metric in self.metrics.items()}
         for name, value in values.items():
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                raise ValueError(f"metric {name!r} must compute one number, got {type(value).__name__}: {value}")
             self.metrics[name].reset()
             pl_module.log(f"val/metric/{name}", value.to(pl_module.device, torch.float32), sync_dist=True)
         if self.guard is not None:

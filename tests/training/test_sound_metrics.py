@@ -155,15 +155,20 @@ def test_two_processes_measure_what_one_does(teacher_folder: Path, tmp_path: Pat
     for devices in (1, 2):
         metrics = {"clap": CLAPScore(ToyEncoder()), "frechet": FrechetDistance(2)}
         settings = {"embedder": ToyEmbedder(), "reference": str(tmp_path / "real"), "num_samples": 3}
-        callbacks = SoundMetrics(metrics, CAPTIONS, **settings), LogSounds(1)
-        strategy = "ddp_spawn" if devices > 1 else "auto"
-        logger = CSVLogger(tmp_path, "csv")
-        more = {"devices": devices, "strategy": strategy, "logger": logger, "max_steps": 1, "val_check_interval": 1}
-        _, run = fit(teacher_folder, tmp_path, *callbacks, **more, limit_train_batches=1)
-        assert len(list((Path(logger.log_dir) / "sounds").iterdir())) == 1
+        torch.manual_seed(0)
+        run = trainer(
+            tmp_path,
+            devices=devices,
+            strategy="ddp_spawn" if devices > 1 else "auto",
+            logger=CSVLogger(tmp_path, "csv", str(devices)),
+            limit_val_batches=1,
+            callbacks=[SoundMetrics(metrics, CAPTIONS, **settings), LogSounds(1)],
+        )
+        run.validate(MAKERS["distillation"](teacher_folder), data(num_clips=16), verbose=False)
+        assert len(list((tmp_path / "csv" / str(devices) / "sounds").iterdir())) == 1
         logged.append({key: float(value) for key, value in run.callback_metrics.items() if "metric" in key})
-    assert len(logged[0]) == 2
-    assert logged[1] == pytest.approx(logged[0], rel=1e-3)  # training itself differs by rounding
+    assert logged[0].keys() == {"val/metric/clap", "val/metric/frechet"}
+    assert logged[1] == pytest.approx(logged[0], rel=1e-4)
 
 
 def test_shares_cover_all_sounds_and_noise_is_each_sounds_own(teacher_folder: Path) -> None:
@@ -203,6 +208,8 @@ def test_what_cannot_be_measured_is_named(teacher_folder: Path, tmp_path: Path) 
         SoundMetrics({"fd": FrechetDistance(2)}, embedder=ToyEmbedder())
     with pytest.raises(ValueError, match=r"metric 'mean' \(MeanMetric\) must update with some of .*asks for value"):
         SoundMetrics({"mean": MeanMetric()})
+    with pytest.raises(ValueError, match="'pair' must compute one number"):
+        fit(teacher_folder, tmp_path, SoundMetrics({"pair": Told([1.0, 2.0])}, 1))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_samples of at least 1, got 0"):
         SoundMetrics(clap, num_samples=0)
     with pytest.raises(FileNotFoundError, match=r"no nowhere\.txt"):
