@@ -48,7 +48,7 @@ def fit(teacher: Path, folder: Path, guard: OverfittingGuard, steps: int = 8, **
         teacher,
         losses={"latent": LatentL2Loss(), "clap": reward},
         loss_weights={"latent": 0.0},
-        optimization=Optimization(learning_rate=1e-2),
+        optimization=Optimization(learning_rate=3e-2),
         average_decay=0.0,
         seed=0,
         teacher_steps=0,
@@ -61,16 +61,19 @@ def fit(teacher: Path, folder: Path, guard: OverfittingGuard, steps: int = 8, **
 
 
 def test_a_reward_that_rises_at_the_judges_cost_is_reported_once(teacher_folder: Path, tmp_path: Path) -> None:
-    guard = OverfittingGuard(Loud(-1.0), margin=1e-4)
-    with pytest.warns(UserWarning, match="reward and judge part: since step 2") as warned:
-        run = fit(teacher_folder, tmp_path, guard)
+    # A toy learns slowly, and four prompts are few.
+    guard = OverfittingGuard(Loud(-1.0), margin=1e-4, z=1.0)
+    with pytest.warns(UserWarning, match="reward and judge part: since step") as warned:
+        run = fit(teacher_folder, tmp_path, guard, steps=12)
     assert len([w for w in warned if "reward and judge part" in str(w.message)]) == 1
     report = json.loads((tmp_path / "overfitting.json").read_text())
     assert report["networks_differ"]
     assert report["reward"] == {"network": "Loud", "sha256": checksum(Loud(1.0))}
     assert report["judge"]["sha256"] == checksum(Loud(-1.0)) != report["reward"]["sha256"]
-    assert report["diverged_at_step"] == 6  # the second validation in a row
-    assert [point["step"] for point in report["curves"]] == [2, 4, 6, 8]
+    assert [point["step"] for point in report["curves"]] == [2, 4, 6, 8, 10, 12]
+    parted = [point["parted"] for point in report["curves"]]
+    second = next(i for i in range(1, len(parted)) if parted[i - 1] and parted[i])
+    assert report["diverged_at_step"] == report["curves"][second]["step"]
     last = report["curves"][-1]
     assert last["reward_change"] > 0 > last["judge_change"]
     assert float(run.callback_metrics["val/guard/judge"]) == pytest.approx(last["judge"], abs=1e-6)
