@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from consistency_tta.captions import read_clips
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.randomness import BatchRandomness
 
@@ -71,17 +72,20 @@ class FixedPrompts:
 
 
 def read_captions(captions: Sequence[str] | str) -> list[str]:
-    """A list as it is; of a text file its lines.
+    """A list as it is; of a text file (.txt) its lines; of any other caption file each clip's first caption.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: there is no caption.
+        ValueError: there is no caption, or the file cannot be understood.
     """
     lines = captions
     if isinstance(captions, str):
         if not Path(captions).is_file():
-            raise FileNotFoundError(f"expected a text file with a caption per line, but there is no {captions}")
-        lines = Path(captions).read_text(encoding="utf-8").splitlines()
+            raise FileNotFoundError(f"expected a file of captions, such as text with one a line, got {captions}")
+        if Path(captions).suffix == ".txt":
+            lines = Path(captions).read_text(encoding="utf-8").splitlines()
+        else:
+            lines = [texts[0] for texts in read_clips(captions).values()]
     found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise ValueError(f"expected at least one caption, got none in {captions!r}")

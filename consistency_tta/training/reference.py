@@ -10,11 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from consistency_tta.captions import EXTENSIONS
 from consistency_tta.metrics.embedder import AudioEmbedder, Heard
 from consistency_tta.resample import Resample
-
-#: What is looked for in a folder of recordings.
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def hear(embedder: AudioEmbedder, waveform: Tensor, sample_rate: int, device: torch.device) -> Heard:
@@ -29,9 +27,9 @@ def recordings(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: there are none.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
     if not files:
-        raise FileNotFoundError(f"expected recordings ({', '.join(SUFFIXES)}) in {folder}, found none")
+        raise FileNotFoundError(f"expected recordings ({', '.join(EXTENSIONS)}) in {folder}, found none")
     return files
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
-from consistency_tta.losses import MelL1Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.randomness import BatchRandomness
 from tests.toys import NUM_SAMPLES

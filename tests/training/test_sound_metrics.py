@@ -187,6 +187,8 @@ def test_shares_cover_all_sounds_and_noise_is_each_sounds_own(teacher_folder: Pa
 def test_captions_are_the_validation_sets_first_or_a_files_lines(teacher_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "captions.txt").write_text("a dog barks\n\n rain \n")
     assert read_captions(str(tmp_path / "captions.txt")) == ["a dog barks", "rain"]
+    (tmp_path / "clips.csv").write_text("file_name,caption_1,caption_2\nx.wav,a dog barks,a dog\ny.wav,rain,it rains\n")
+    assert read_captions(str(tmp_path / "clips.csv")) == ["a dog barks", "rain"]
 
     class Heard(Metric):
         captions: list[str] = []  # noqa: RUF012  # filled by the test
@@ -213,7 +215,7 @@ def test_what_cannot_be_measured_is_named(teacher_folder: Path, tmp_path: Path) 
         fit(teacher_folder, tmp_path, SoundMetrics({"pair": Told([1.0, 2.0])}, 1))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_samples of at least 1, got 0"):
         SoundMetrics(clap, num_samples=0)
-    with pytest.raises(FileNotFoundError, match=r"no nowhere\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"got nowhere\.txt"):
         SoundMetrics(clap, "nowhere.txt")
     with pytest.raises(ValueError, match="lacks vocoder"):
         fit(teacher_folder, tmp_path, SoundMetrics(clap), name="autoencoder")
