@@ -44,8 +44,8 @@ class SoundMetrics(Callback):
 
     Args:
         metrics: by name, which is also the log's.
-        captions: list of captions; or a file of them (text with one a line, or of :mod:`consistency_tta.captions`); or how
-            many of the validation set's first.
+        captions: list of captions; or a file of them (text with one a line, or of :mod:`consistency_tta.captions`); or
+            how many of the validation set's first.
         embedder: what metrics of vectors and logits hear with.
         reference: recordings for metrics that ask for ``real``: a folder, or a safetensors file of ``vectors``.
         guard: watches whether fine-tuning by an audio-text encoder fools it.
