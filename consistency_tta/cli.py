@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, NoReturn
 
 from jsonargparse import ActionConfigFile, set_parsing_settings
@@ -101,6 +102,11 @@ class TrainingCLI(LightningCLI):
         with one_line_errors():
             super().instantiate_classes()
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Fit, validate, test or predict; where this package itself refuses what it was given, say so in one line."""
+        with one_line_errors(raised_here):
+            super()._run_subcommand(subcommand)
+
     def _parse_ckpt_path(self) -> None:
         """Refuse another class's checkpoint.
 
@@ -131,16 +137,25 @@ def run(name: str, args: list[str]) -> Any:
         return function(**{key: value for key, value in settings.items() if key != "config"})
 
 
+def raised_here(error: BaseException) -> bool:
+    """Whether a module of this package raised the error: not a user's, nor a library that one of them called."""
+    frames = list(walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").split(".")[0] == "consistency_tta"
+
+
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(concerned: Callable[[BaseException], bool] = lambda error: True) -> Iterator[None]:
     """Exit with the first cause of an error in what the user gave, instead of a traceback.
 
-    Not around training, where it may be of the user's own code. CONSISTENCY_TTA_TRACEBACK=1 shows all tracebacks.
+    CONSISTENCY_TTA_TRACEBACK=1 shows all tracebacks.
+
+    Args:
+        concerned: which errors; in training some are of the user's own code.
     """
     try:
         yield
     except (ValueError, OSError) as error:
-        if os.environ.get("CONSISTENCY_TTA_TRACEBACK"):
+        if os.environ.get("CONSISTENCY_TTA_TRACEBACK") or not concerned(error):
             raise
         cause: BaseException = error
         while deeper := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__):

@@ -14,6 +14,7 @@ import yaml
 
 from consistency_tta.__main__ import console
 from consistency_tta.cli import main
+from consistency_tta.losses import LatentPseudoHuberLoss
 from tests.toys import NUM_SAMPLES
 
 
@@ -137,6 +138,21 @@ def test_what_a_user_got_wrong_is_one_line(
     monkeypatch.setenv("CONSISTENCY_TTA_TRACEBACK", "1")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         main(["generate", "a tone", "--model", "nowhere"])
+
+
+def test_what_this_package_refuses_in_training_is_one_line_and_a_users_error_is_not(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(distillation_config(teacher_folder, tmp_path), tmp_path / "config.yaml")
+    with pytest.raises(SystemExit, match=r"^error: the U-Net generates latents .*: set the datamodule's num_samples"):
+        main(["fit", "--config", config, "--data.num_samples", "2560"])
+
+    def forward(self: LatentPseudoHuberLoss, out: Any) -> None:
+        raise ValueError("a user's own")
+
+    monkeypatch.setattr(LatentPseudoHuberLoss, "forward", forward)
+    with pytest.raises(ValueError, match="a user's own"):
+        main(["fit", "--config", config])
 
 
 def test_the_global_seed_moves_the_draws_of_training(teacher_folder: Path, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ ORDER: list[set[str]] = [
     {"pipeline", "page", "chart"},
     # The package itself offers the pipeline under its own name, and imports it when that is asked for, not before.
     {""},
-    {"training", "encode", "generation", "metrics", "teacher_samples"},
+    {"metrics"},
+    {"training", "encode", "generation", "teacher_samples"},
     {"export", "convert", "comparison"},
     {"report", "sweep"},
     {"generate"},

@@ -17,6 +17,16 @@ from consistency_tta.metrics.states import ClipMean
 from consistency_tta.resample import Resample
 
 
+def clap_scores(encoder: AudioTextEncoder, waveform: Tensor, captions: Sequence[str], sample_rate: int) -> Tensor:
+    """Cosines (B,) of the vectors of sounds (B, samples) in [-1, 1] and of their B captions."""
+    return (hear(encoder, waveform, sample_rate) * encoder.embed_text(captions)).sum(1)
+
+
+def hear(encoder: AudioTextEncoder, waveform: Tensor, sample_rate: int) -> Tensor:
+    """Unit vectors (B, D) of waveforms (B, samples) of any sample rate."""
+    return encoder.embed_audio(Resample(sample_rate, encoder.sample_rate).to(waveform.device)(waveform))
+
+
 class _CLAPMean(ClipMean):
     higher_is_better = True
     plot_lower_bound = -1.0
@@ -26,12 +36,7 @@ class _CLAPMean(ClipMean):
         super().__init__(**kwargs)
         self.encoder = encoder
 
-    def _hear(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        waveform = Resample(sample_rate, self.encoder.sample_rate).to(waveform.device)(waveform)
-        return self.encoder.embed_audio(waveform)
-
-    def _add_cosines(self, one: Tensor, other: Tensor) -> None:
-        scores = (one * other).sum(1)
+    def _add_finite(self, scores: Tensor) -> None:
         if not scores.isfinite().all():
             raise ValueError("expected finite vectors, got NaN or infinity: look for broken sounds")
         self._add(scores)
@@ -51,7 +56,7 @@ class CLAPScore(_CLAPMean):
             raise ValueError(
                 f"expected a waveform (B, samples) and B captions, got {tuple(waveform.shape)} and {len(captions)}"
             )
-        self._add_cosines(self._hear(waveform, sample_rate), self.encoder.embed_text(captions))
+        self._add_finite(clap_scores(self.encoder, waveform, captions, sample_rate))
 
 
 class CLAPAudioScore(_CLAPMean):
@@ -70,4 +75,5 @@ class CLAPAudioScore(_CLAPMean):
             raise ValueError(
                 f"expected two waveforms (B, samples), got shapes {tuple(generated.shape)} and {tuple(real.shape)}"
             )
-        self._add_cosines(self._hear(generated, sample_rate), self._hear(real, sample_rate))
+        made, recorded = hear(self.encoder, generated, sample_rate), hear(self.encoder, real, sample_rate)
+        self._add_finite((made * recorded).sum(1))

@@ -8,12 +8,12 @@ from pathlib import Path
 import soundfile
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 
 from consistency_tta.contracts import Batch
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.places import run_folder, tensorboard
 from consistency_tta.training.preview import Preview
 
 
@@ -45,24 +45,22 @@ class LogSounds(Callback):
         if batch_idx or trainer.sanity_checking or not isinstance(pl_module, TrainingModule):
             return
         self.validations += 1
-        if (self.validations - 1) % self.every_n_validations == 0 and trainer.is_global_zero:
-            with torch.no_grad():
-                self.write(trainer, pl_module, pl_module.previews(batch.first(self.num_sounds)))
+        if (self.validations - 1) % self.every_n_validations == 0:
+            folder = run_folder(trainer) / "sounds"
+            if trainer.is_global_zero:
+                with torch.no_grad():
+                    self.write(folder, trainer, pl_module, pl_module.previews(batch.first(self.num_sounds)))
 
-    @rank_zero_only
-    def write(self, trainer: Trainer, pl_module: TrainingModule, previews: list[Preview]) -> None:
-        """Write the previews to TensorBoard, or to wav files."""
-        step, rate = trainer.global_step, pl_module.sample_rate
+    def write(self, folder: Path, trainer: Trainer, pl_module: TrainingModule, previews: list[Preview]) -> None:
+        """Write the previews to TensorBoard, or to wav files in a folder."""
+        step, rate, writer = trainer.global_step, pl_module.sample_rate, tensorboard(trainer)
         for index, preview in enumerate(previews):
             label = re.sub(r"[^\w-]+", "_", preview.name)[:60]
-            boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-            if boards:
-                writer = boards[0].experiment
+            if writer is not None:
                 writer.add_image(f"spectrogram/{index}_{label}", picture(preview.mel), step)
                 if preview.waveform is not None:
                     writer.add_audio(f"sound/{index}_{label}", preview.waveform[None].cpu(), step, sample_rate=rate)
             elif preview.waveform is not None:
-                folder = Path(trainer.log_dir or trainer.default_root_dir) / "sounds"
                 folder.mkdir(parents=True, exist_ok=True)
                 soundfile.write(
                     folder / f"step{step:07d}_{index}_{label}.wav", preview.waveform.cpu().clamp(-1, 1).numpy(), rate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import soundfile
@@ -13,6 +12,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from consistency_tta.contracts import Batch
+from consistency_tta.training.places import run_folder
 
 
 class WriteSounds(BasePredictionWriter):
@@ -32,7 +32,7 @@ class WriteSounds(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Write the waveforms (B, samples) of one batch."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "predictions"
+        folder = run_folder(trainer) / "predictions"
         folder.mkdir(parents=True, exist_ok=True)
         rate: Any = pl_module.sample_rate
         for name, waveform in zip(batch.ids, prediction, strict=True):

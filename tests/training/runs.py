@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
+from consistency_tta.components.discriminator import PatchDiscriminator, SpectrogramDiscriminator
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.vocoder import FourierVocoder
 from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss
@@ -19,10 +20,12 @@ from consistency_tta.losses import LatentL2Loss, MelL1Loss
 from consistency_tta.training import (
     AutoencoderTraining,
     ConsistencyDistillation,
+    DecoderRefinement,
     GuidanceDistillation,
     LatentDiffusion,
     VocoderTraining,
 )
+from consistency_tta.training.adversary import Adversary
 from consistency_tta.training.base import Optimization, TrainingModule
 from consistency_tta.training.randomness import BatchRandomness
 from tests.toys import MEL, NUM_SAMPLES, VAE, VOCODER
@@ -58,10 +61,27 @@ def distillation(folder: Path, **kwargs: Any) -> ConsistencyDistillation:
     return ConsistencyDistillation(str(folder), **(settings | kwargs))
 
 
+def adversary(**weights: float) -> Adversary:
+    """Of waveforms."""
+    return Adversary(SpectrogramDiscriminator(n_ffts=[128, 256], channels=4), **weights)
+
+
+def adversarial_vocoder(folder: Path, **kwargs: Any) -> VocoderTraining:
+    return vocoder(folder, **({"adversary": adversary()} | kwargs))
+
+
+def refinement(folder: Path, **kwargs: Any) -> DecoderRefinement:
+    judge = Adversary(PatchDiscriminator(channels=4, num_layers=1))
+    given = {"losses": {"mel": MelL1Loss()}, "loss_weights": {"mel": 4.0}, "adversary": judge, "crop_frames": 16}
+    return DecoderRefinement(str(folder), **(given | {"optimization": FAST} | kwargs))
+
+
 #: What makes each training, given a teacher's folder.
 MAKERS: dict[str, Callable[..., TrainingModule]] = {
     "autoencoder": autoencoder,
     "vocoder": vocoder,
+    "adversarial_vocoder": adversarial_vocoder,
+    "refinement": refinement,
     "diffusion": diffusion,
     "guidance": guidance,
     "distillation": distillation,

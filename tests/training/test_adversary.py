@@ -9,13 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from consistency_tta.components.discriminator import SpectrogramDiscriminator
 from consistency_tta.training.adversary import Adversary
-from tests.training.runs import data, trainer, vocoder
-
-
-def adversary(**weights: float) -> Adversary:
-    return Adversary(SpectrogramDiscriminator(n_ffts=[128, 256], channels=4), **weights)
+from tests.training.runs import adversary, data, trainer, vocoder
 
 
 def test_gradients_are_those_of_two_separate_steps() -> None:
@@ -76,16 +71,3 @@ def test_a_vocoder_trains_against_it(teacher_folder: Path, tmp_path: Path) -> No
     # Neither in the average nor in the model that is left behind.
     assert not any(isinstance(part, Adversary) for part in module.average.modules())
     assert isinstance(module.pipeline().vocoder, nn.Module)
-
-
-def test_it_is_saved_and_resumed(teacher_folder: Path, tmp_path: Path) -> None:
-    straight, half, resumed = (vocoder(teacher_folder, adversary=adversary(), seed=0) for _ in range(3))
-    for other in (half, resumed):
-        other.load_state_dict(straight.state_dict())
-    trainer(tmp_path, max_steps=6).fit(straight, data())
-    first = trainer(tmp_path, max_steps=3)
-    first.fit(half, data())
-    first.save_checkpoint(tmp_path / "half.ckpt")
-    trainer(tmp_path, max_steps=6).fit(resumed, data(), ckpt_path=tmp_path / "half.ckpt")
-    for ours, expected in zip(resumed.state_dict().values(), straight.state_dict().values(), strict=True):
-        assert torch.equal(ours, expected)

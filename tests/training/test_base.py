@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +10,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
 from consistency_tta.losses import LatentL2Loss, MelL1Loss
@@ -20,6 +23,8 @@ from tests.training.runs import MAKERS, Losses, batch, data, equal, snapshot, tr
 OBJECTS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("vae", "mel"),
     "vocoder": ("vocoder",),
+    "adversarial_vocoder": ("vocoder", "adversary"),
+    "refinement": ("adversary",),
     "diffusion": (),
     "guidance": (),
     "distillation": (),
@@ -60,6 +65,37 @@ def test_checkpoints_are_small_safe_and_load_into_the_class(name: str, teacher_f
     loaded = type(module).load_from_checkpoint(tmp_path / "it.ckpt", weights_only=True, **given)
     assert equal(dict(loaded.state_dict()), dict(module.state_dict()))
     assert not any(key.startswith("frozen") for key in module.state_dict())
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_it_resumes_bit_by_bit(name: str, teacher_folder: Path, tmp_path: Path) -> None:
+    straight, half, resumed = (MAKERS[name](teacher_folder, seed=0) for _ in range(3))
+    for other in (half, resumed):
+        other.load_state_dict(straight.state_dict())
+    trainer(tmp_path, max_steps=6).fit(straight, data())
+    first = trainer(tmp_path, max_steps=3)
+    first.fit(half, data())
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    trainer(tmp_path, max_steps=6).fit(resumed, data(), ckpt_path=tmp_path / "half.ckpt")
+    assert equal(dict(resumed.state_dict()), dict(straight.state_dict()))
+
+
+def test_validations_of_a_run_in_pieces_are_all_logged(teacher_folder: Path, tmp_path: Path) -> None:
+    """At every tenth step, which is no multiple of an epoch, of checkpoints that are taken there and elsewhere."""
+    rows: list[str] = []
+    last, checkpoint = tmp_path / "last.ckpt", None
+    for steps in (7, 13, 20, 30):
+        logger = CSVLogger(tmp_path, "csv", flush_logs_every_n_steps=10)
+        saving = ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=5, enable_version_counter=False)
+        settings: dict[str, Any] = {"check_val_every_n_epoch": None, "val_check_interval": 10, "limit_val_batches": 1}
+        settings |= {"logger": logger, "log_every_n_steps": 2, "enable_checkpointing": True, "callbacks": [saving]}
+        trainer(tmp_path, max_steps=steps, **settings).fit(
+            MAKERS["refinement"](teacher_folder), data(), ckpt_path=checkpoint
+        )
+        checkpoint = last
+        with (Path(logger.log_dir) / "metrics.csv").open() as file:
+            rows += [row["step"] for row in csv.DictReader(file) if row.get("val/loss")]
+    assert rows == ["9", "19", "29"]
 
 
 def test_validation_is_repeatable_and_leaves_training_alone(teacher_folder: Path, tmp_path: Path) -> None:

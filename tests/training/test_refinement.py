@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from consistency_tta.components.discriminator import PatchDiscriminator
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
-from consistency_tta.losses import MelL1Loss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training.adversary import Adversary
 from consistency_tta.training.randomness import BatchRandomness
-from consistency_tta.training.refinement import DecoderRefinement
 from tests.toys import NUM_SAMPLES
-from tests.training.runs import FAST, batch, data, trainer
-
-
-def refinement(folder: Path, **kwargs: Any) -> DecoderRefinement:
-    judge = Adversary(PatchDiscriminator(channels=4, num_layers=1))
-    given = {"losses": {"mel": MelL1Loss()}, "loss_weights": {"mel": 4.0}, "adversary": judge, "crop_frames": 16}
-    return DecoderRefinement(str(folder), **(given | {"optimization": FAST} | kwargs))
+from tests.training.runs import batch, data, refinement, trainer
 
 
 def weights(module: nn.Module) -> list[torch.Tensor]:
@@ -71,19 +60,6 @@ def test_a_vocoder_is_put_in_the_folder(teacher_folder: Path, tmp_path: Path) ->
     assert module.previews(batch(2))[0].waveform.shape == (NUM_SAMPLES,)
     module.pipeline().save_pretrained(tmp_path)
     assert isinstance(TextToAudioPipeline.from_pretrained(tmp_path).vocoder, GriffinLimVocoder)
-
-
-def test_it_resumes_bit_by_bit(teacher_folder: Path, tmp_path: Path) -> None:
-    straight, half, resumed = (refinement(teacher_folder, seed=0) for _ in range(3))
-    for other in (half, resumed):
-        other.load_state_dict(straight.state_dict())
-    trainer(tmp_path, max_steps=6).fit(straight, data())
-    first = trainer(tmp_path, max_steps=3)
-    first.fit(half, data())
-    first.save_checkpoint(tmp_path / "half.ckpt")
-    trainer(tmp_path, max_steps=6).fit(resumed, data(), ckpt_path=tmp_path / "half.ckpt")
-    for ours, expected in zip(resumed.state_dict().values(), straight.state_dict().values(), strict=True):
-        assert torch.equal(ours, expected)
 
 
 def test_wrong_settings_are_named(teacher_folder: Path) -> None:
