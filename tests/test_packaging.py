@@ -92,6 +92,7 @@ def test_the_only_top_level_name_is_ours(wheel: Path) -> None:
     for room in ("losses", "datamodules"):
         ours |= {f"consistency_tta/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob("*.py")}
     data = {f"consistency_tta/{name}" for name in ("py.typed", "page.css", "page.js", *MODEL)}
+    data |= {f"consistency_tta/listening/{name}" for name in ("form.css", "form.js")}
     models = ROOT / "consistency_tta/models"
     data |= {path.relative_to(ROOT).as_posix() for path in models.rglob("*") if path.is_file()}
     assert {name for name in names if name.startswith("consistency_tta/")} == ours | data
