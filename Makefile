@@ -4,13 +4,13 @@ BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-laion lint format clean
+.PHONY: help setup demo test test-browser test-laion lint format clean
 
 # Nothing here may wait for a model hub.
 export HF_HUB_OFFLINE := 1
 
 help:  ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.installed  ## make .venv; the targets below do it themselves
 
@@ -26,6 +26,9 @@ demo: .venv/.installed  ## distil the bundled teacher and show it in demo/report
 
 test: .venv/.installed  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-browser: .venv/.installed  ## run the tests of the listening test's page, in Chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
 
 # laion_clap asks for older releases than constraints.txt has, and with them comes torch for GPUs: 7 GB.
 .venv-laion/.installed: pyproject.toml constraints-laion.txt

@@ -25,6 +25,7 @@ from consistency_tta.encode import encode
 from consistency_tta.evaluation.evaluate import evaluate
 from consistency_tta.export import class_of_checkpoint, export
 from consistency_tta.generate import generate
+from consistency_tta.listening import analyse, make, serve
 from consistency_tta.precision import fastest_precision
 from consistency_tta.suggest import suggest
 from consistency_tta.training.base import TrainingModule
@@ -37,8 +38,15 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "convert": convert,
     "encode": encode,
     "data-check": data_check,
+    "listening-test": make,
+    "listening-test make": make,
+    "listening-test serve": serve,
+    "listening-test analyse": analyse,
 }
 
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "--systems": {"nargs": "+", "required": True, "help": "name=folder, one or more; the files bear the clips' names"}
+}
 #: The arguments that a function's signature cannot tell: those given without their names, and lists.
 ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "generate": {
@@ -56,6 +64,13 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     "convert": {
         "source": {"choices": ["tango", "audioldm", "consistencytta"], "help": "whose checkpoint it is"},
         "checkpoints": {"nargs": "+", "type": Path, "help": "its files, or folders of them; see docs/convert.md"},
+    },
+    "listening-test": SYSTEMS,
+    "listening-test make": SYSTEMS,
+    "listening-test serve": {"folder": {"type": Path, "help": "that `listening-test` wrote"}},
+    "listening-test analyse": {
+        "folder": {"type": Path, "help": "that `listening-test` wrote; its key and all answers in it are read"},
+        "answers": {"nargs": "*", "type": Path, "help": "more answer files, or folders of them"},
     },
 }
 
@@ -78,8 +93,9 @@ def main(args: list[str] | None = None) -> Any:
     # ${...} in the YAML files is resolved after the command line's overrides.
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     OmegaConf.register_resolver("fastest_precision", fastest_precision, replace=True)
-    if args and args[0] in COMMANDS:
-        return run(args[0], args[1:])
+    for words in (2, 1):  # "listening-test serve" before "listening-test"
+        if (name := " ".join(args[:words])) in COMMANDS:
+            return run(name, args[words:])
     return TrainingCLI(
         TrainingModule,
         LightningDataModule,
@@ -174,7 +190,10 @@ def load_plugins() -> None:
 
 def overview() -> str:
     """What ``--help`` says first."""
-    summaries = {name: (function.__doc__ or "").split("\n")[0].rstrip(".") for name, function in COMMANDS.items()}
+    first = {function: name for name, function in reversed(COMMANDS.items())}  # of several names the first
+    summaries = {
+        name: (function.__doc__ or "").split("\n")[0].rstrip(".") for function, name in reversed(first.items())
+    }
     further = "; ".join(f"{name} ({summary})" for name, summary in summaries.items())
     return f"Text to audio in one network query. Beside the subcommands below: {further}. Each has its own --help."
 

@@ -158,15 +158,18 @@ def nice(value: float) -> float:
     )
 
 
-def page(title: str, body: str) -> str:
+def page(title: str, body: str, style: str = "", script: str | None = None) -> str:
     """The whole file.
 
     Args:
         title: plain text.
         body: HTML.
+        style: CSS, after that of ``page.css``.
+        script: JavaScript, in the place of ``page.js``.
     """
     here = Path(__file__).parent
-    style, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style = (here / "page.css").read_text(encoding="utf-8") + style
+    script = (here / "page.js").read_text(encoding="utf-8") if script is None else script
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -28,7 +28,7 @@ ORDER: list[set[str]] = [
     {"report", "sweep"},
     {"generate"},
     {"losses", "datamodules"},
-    {"evaluation"},
+    {"evaluation", "listening"},
     {"cli"},
     {"__main__"},
 ]
@@ -112,6 +112,7 @@ def test_imports_point_one_way() -> None:
         ("pipeline", "def late():\n    from consistency_tta.training.ema import ExponentialMovingAverage"),
         ("training.base", "from consistency_tta.losses import LatentL2Loss"),
         ("generate", "from consistency_tta.cli import main"),
+        ("report", "from consistency_tta.listening.key import Key"),
         ("losses.mel", "from consistency_tta.components.mel import MelSpectrogram"),
         ("losses.mel", "from consistency_tta.datamodules import SyntheticDataModule"),
         ("datamodules.base", "from consistency_tta.diffusion.noise import expand"),

@@ -94,6 +94,7 @@ def test_the_only_top_level_name_is_ours(wheel: Path) -> None:
     data = {f"consistency_tta/{name}" for name in ("py.typed", "page.css", "page.js", *MODEL)}
     for folder in ("consistency_tta/models", "consistency_tta/evaluation/protocols"):
         data |= {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
+    data |= {f"consistency_tta/listening/{name}" for name in ("form.css", "form.js")}
     assert {name for name in names if name.startswith("consistency_tta/")} == ours | data
 
 

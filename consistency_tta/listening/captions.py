@@ -1,0 +1,82 @@
+"""Which clips all systems have a sound of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from consistency_tta.captions import read_rows
+from consistency_tta.datamodules.clips import AmbiguousName, AudioFolder
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A caption, and each system's sound for it.
+
+    Attributes:
+        name: of the clip.
+        caption: what was asked for.
+        files: by system.
+    """
+
+    name: str
+    caption: str
+    files: dict[str, Path]
+
+
+def parse_systems(texts: Sequence[str]) -> dict[str, AudioFolder]:
+    """The folders of ``name=folder`` texts, by name.
+
+    Raises:
+        ValueError: if a text has another form, or a name comes twice.
+    """
+    systems: dict[str, AudioFolder] = {}
+    for text in texts:
+        name, _, folder = text.partition("=")
+        if not name or not folder:
+            raise ValueError(f"expected systems as name=folder, such as student=out/student, got {text!r}")
+        if name in systems:
+            raise ValueError(f"the system {name!r} is there twice: give each folder a name of its own")
+        systems[name] = AudioFolder(folder)
+    if not systems:
+        raise ValueError("expected at least one system as name=folder, got none")
+    return systems
+
+
+def clips_of_all(captions: Path, systems: dict[str, AudioFolder]) -> list[Heard]:
+    """The clips of a caption file that every system has a sound of.
+
+    A file belongs to the clip whose name it bears, be it the one that ``generate`` gives or a recording's
+    (:class:`consistency_tta.captions.Row`). Of several captions with the same file the first counts.
+
+    Args:
+        captions: as :func:`consistency_tta.captions.read_rows` reads them.
+        systems: their folders.
+
+    Raises:
+        ValueError: if the file cannot be understood, or no clip is in all folders.
+    """
+    clips: list[Heard] = []
+    taken: set[Path] = set()
+    found = dict.fromkeys(systems, 0)
+    for row in read_rows(captions):
+        files: dict[str, Path] = {}
+        for system, folder in systems.items():
+            try:
+                file = folder.find(row.file, *row.candidates)
+            except AmbiguousName as error:
+                raise ValueError(f"system {system}: {error}") from error
+            if file is not None:
+                files[system] = file
+                found[system] += 1
+        if len(files) == len(systems) and taken.isdisjoint(files.values()):
+            taken.update(files.values())
+            clips.append(Heard(row.file, row.caption, files))
+    if not clips:
+        counts = ", ".join(f"{system} has {count}" for system, count in found.items())
+        raise ValueError(
+            f"no clip of {captions} has a sound in every folder ({counts}): files must bear the clips' names, as in "
+            "<id>.wav"
+        )
+    return clips

@@ -1,0 +1,76 @@
+"""The sounds of one caption, alike in all that is not the system's work: rate, length and loudness."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from consistency_tta.datamodules.audio import decode
+from consistency_tta.listening.loudness import integrated_loudness
+from consistency_tta.resample import Resample
+
+#: Cutoff of the low-pass anchor in Hz: Recommendation ITU-R BS.1534-3, "Method for the subjective assessment of
+#: intermediate quality level of audio systems", 2015, https://www.itu.int/rec/R-REC-BS.1534.
+ANCHOR_HERTZ = 3500
+#: Length of the fade where a sound is cut, in seconds.
+FADE = 0.01
+
+
+def read(files: dict[str, Path], sample_rate: int, seconds: float | None = None) -> dict[str, Tensor]:
+    """Waveforms (samples,) of one rate, cut to the shortest: neither may tell who made a sound.
+
+    Args:
+        files: by system.
+        sample_rate: wanted, in Hz.
+        seconds: the longest a sound may be.
+
+    Raises:
+        BadClip: if a file is unreadable or has samples that are not finite.
+    """
+    sounds = {}
+    for system, file in files.items():
+        waveform, rate = decode(file)
+        sounds[system] = Resample(rate, sample_rate)(waveform)
+    lengths = [len(waveform) for waveform in sounds.values()]
+    length = min(lengths if seconds is None else [*lengths, round(seconds * sample_rate)])
+    return {system: cut(waveform, length, sample_rate) for system, waveform in sounds.items()}
+
+
+def cut(waveform: Tensor, length: int, sample_rate: int) -> Tensor:
+    """The first samples, faded out where more would have followed."""
+    if len(waveform) <= length:
+        return waveform
+    waveform = waveform[:length].clone()
+    fade = min(length, math.ceil(FADE * sample_rate))
+    waveform[length - fade :] *= torch.linspace(1, 0, fade)
+    return waveform
+
+
+def low_pass(waveform: Tensor, sample_rate: int, cutoff: float = ANCHOR_HERTZ) -> Tensor:
+    """(samples,) without what lies above ``cutoff`` Hz: 90 % of it are kept whole.
+
+    Raises:
+        ValueError: if the sound has nothing above the cutoff to be taken away.
+    """
+    if cutoff >= sample_rate / 2:
+        raise ValueError(
+            f"expected a sample rate above {2 * cutoff:g} Hz for the low-pass anchor, got {sample_rate} Hz: leave it "
+            "out"
+        )
+    narrow = Resample(sample_rate, round(2 * cutoff))(waveform)
+    return Resample(round(2 * cutoff), sample_rate)(narrow)[: len(waveform)]
+
+
+def match_loudness(sounds: dict[str, Tensor], sample_rate: int, target: float) -> dict[str, Tensor]:
+    """All sounds at one loudness: ``target`` in LUFS, or what the one with the highest peak reaches without clipping.
+
+    What is silent (:func:`integrated_loudness` is minus infinity) stays as it is.
+    """
+    loudness = {system: integrated_loudness(waveform, sample_rate) for system, waveform in sounds.items()}
+    heard = [system for system in sounds if loudness[system] > -math.inf]
+    room = [loudness[system] - 20 * math.log10(sounds[system].abs().max().item()) for system in heard]
+    common = min([target, *room])
+    return sounds | {system: sounds[system] * 10 ** ((common - loudness[system]) / 20) for system in heard}
