@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,26 @@ def test_what_is_laid_over_the_audiocaps_recipes_runs_as_tiny_twins(
     student = TextToAudioPipeline.from_pretrained(tmp_path / "runs/tango_full/audio/model")
     assert student.config["distilled"]
     assert student.scheduler.config.prediction_type == "v_prediction"
+
+
+@pytest.mark.usefixtures("clips")
+@pytest.mark.parametrize("name", ["mel", "stft"])
+def test_mixtures_with_losses_of_sound_run_as_tiny_twins(
+    name: str, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEACHER", str(teacher_folder))
+    monkeypatch.setenv("STUDENT", str(teacher_folder))
+    logger = ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(tmp_path)]
+    overlay = ["--config", str(CONFIGS / f"audiocaps/{name}.yaml")]
+    fit("audiocaps/consistency.yaml", *overlay, *SHORT, *logger, "--trainer.log_every_n_steps", "1")
+    [log] = tmp_path.rglob("metrics.csv")
+    rows = list(csv.DictReader(log.open()))
+    weights = {"mel": (0.7, 0.3), "stft": (0.8, 0.1)}[name]
+    parts = [float(rows[0][f"train/loss/{loss}"]) for loss in ("latent", name)]
+    assert TextToAudioPipeline.from_pretrained(tmp_path / f"runs/audiocaps/{name}/model").config["distilled"]
+    assert min(parts) > 0
+    # The latent loss is weighted by noise besides, and Min-SNR is between 0 and 5.
+    assert weights[1] * parts[1] <= float(rows[0]["train/loss"]) <= 5 * weights[0] * parts[0] + weights[1] * parts[1]
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
