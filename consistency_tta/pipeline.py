@@ -31,6 +31,7 @@ from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
 from consistency_tta.diffusion.solve import DDIM
+from consistency_tta.folder import written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +150,11 @@ class TextToAudioPipeline(DiffusionPipeline):
                 if isinstance(part, PreTrainedModel):
                     part.float()
         return pipeline
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write a model folder, whole or not at all; see ``diffusers.DiffusionPipeline``."""
+        with written_whole(Path(save_directory), last="model_index.json") as folder:
+            super().save_pretrained(folder, **kwargs)
 
     @classmethod
     def _parts_of_base(cls, folder: Path, kwargs: dict[str, Any]) -> dict[str, Any]:

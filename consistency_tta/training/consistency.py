@@ -25,6 +25,7 @@ from consistency_tta.diffusion.weighting import Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.by_time import LossesByTime
+from consistency_tta.training.crop import check_crop_frames, random_starts
 from consistency_tta.training.decoder import (
     Crop,
     CroppedDecoder,
@@ -154,12 +155,8 @@ class ConsistencyDistillation(StudentTraining):
             for decoder in filter(None, (self.frozen.codec, self.decoder, kept)):
                 decoder.enable_gradient_checkpointing()
         self.crop_frames = crop_frames
-        whole, least = self.latent_size[0] * self.frozen.codec.downsampling, self.frozen.codec.downsampling
-        if crop_frames % least or not 0 <= crop_frames <= whole:
-            raise ValueError(
-                f"expected crop_frames to be a multiple of {least}, by which the autoencoder shrinks time, and at most "
-                f"{whole}, the frames of a clip, got {crop_frames}"
-            )
+        downsampling = self.frozen.codec.downsampling
+        check_crop_frames(crop_frames, downsampling, self.latent_size[0] * downsampling)
 
     def trained(self) -> nn.Module:
         """The student, and the decoder if it is trained along."""
@@ -206,7 +203,7 @@ class ConsistencyDistillation(StudentTraining):
         if not training or not self.crop_frames:
             return batch, codec, own
         frames = self.crop_frames // codec.downsampling
-        starts = (randomness.uniform(len(batch)) * (self.latent_size[0] - frames + 1)).long().tolist()
+        starts = random_starts(randomness, len(batch), self.latent_size[0], frames)
         crop = Crop(starts, frames, codec.downsampling * codec.mel.config["hop_length"])
         waveform = None if batch.waveform is None else crop.waveform(batch.waveform)
         return replace(batch, waveform=waveform), CroppedDecoder(codec, crop), own and CroppedDecoder(own, crop)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from consistency_tta.components.codec import AudioCodec
 from consistency_tta.contracts import Decoder
+from consistency_tta.training.crop import spans
 from consistency_tta.training.ema import ExponentialMovingAverage
 
 #: The names of an autoencoder's parts that decode.
@@ -94,13 +95,12 @@ class Crop:
 
     def latent(self, latent: Tensor) -> Tensor:
         """(B, C, T, F) -> (B, C, frames, F)."""
-        return torch.stack([z[:, start : start + self.frames] for z, start in zip(latent, self.starts, strict=True)])
+        return spans(latent.transpose(1, 2), self.starts, self.frames).transpose(1, 2)
 
     def waveform(self, waveform: Tensor) -> Tensor:
         """(B, samples) -> (B, frames * samples_per_frame)."""
         step = self.samples_per_frame
-        spans = [slice(start * step, (start + self.frames) * step) for start in self.starts]
-        return torch.stack([sound[span] for sound, span in zip(waveform, spans, strict=True)])
+        return spans(waveform, [start * step for start in self.starts], self.frames * step)
 
 
 class CroppedDecoder:
