@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from consistency_tta.contracts import TimeGrid
 from consistency_tta.generation import Folder, Request, Sound, Tally, ask, expect_at_least, fill, sounds_of, write_sound
 from consistency_tta.pipeline import TextToAudioPipeline, best_device
 from consistency_tta.sweep import Judge, run_sweep
@@ -33,6 +35,7 @@ def generate(
     overwrite: bool = False,
     sweep: list[str] | None = None,
     judge: Judge = BUNDLED,
+    grid: TimeGrid | None = None,
 ) -> list[Path]:
     """Write 16-bit wav files for captions, by a teacher or a one-query student.
 
@@ -64,22 +67,28 @@ def generate(
             combination, ``sweep.csv``, and curves in ``sweep.svg`` and ``sweep.html``. Other models that are swept into
             the same output are drawn along: first the teacher, then the student.
         judge: of a sweep.
+        grid: times of the steps, uniform if not given. ``LinspaceGrid`` is the official ConsistencyTTA's.
 
     Returns:
         The files written; those of a caption file, whoever made them; table, picture and page of a sweep.
     """
-    request = Request(guidance_scale, steps, seed, external_guidance_scale)
+    request = Request(guidance_scale, steps, seed, external_guidance_scale, grid)
     if captions is None and len(texts) == 1 and texts[0].endswith(CAPTION_FILES):
         texts, captions = [], Path(texts[0])
     if captions is not None:
         if texts:
             raise ValueError(f"expected texts or a caption file, got {captions} and {', '.join(map(repr, texts))}")
         sounds = sounds_of(captions, num_samples, all_captions)
-        production = {"batch_size": batch_size, "device": device, "devices": devices, "overwrite": overwrite}
+        making: dict[str, Any] = {
+            "batch_size": batch_size,
+            "device": device,
+            "devices": devices,
+            "overwrite": overwrite,
+        }
         if sweep:
-            return run_sweep(sounds, model, output, request, sweep, judge, **production)
+            return run_sweep(sounds, model, output, request, sweep, judge, **making)
         folder = Folder(output, request, sounds)
-        fill([folder], model, **production)
+        fill([folder], model, **making)
         return folder.files
     if sweep or all_captions or devices > 1:
         raise ValueError("expected a caption file, --captions FILE, for sweep, all_captions and devices, got texts")
@@ -99,12 +108,13 @@ def _say(
     ]
     pipeline = TextToAudioPipeline.from_pretrained(model).to(best_device(device))
     external = "" if request.external_guidance_scale == 1 else f"_x{request.external_guidance_scale:g}"
+    times = "" if request.grid is None else f"_{type(request.grid).__name__}"
     files, tally, starts = [], Tally(), range(0, len(sounds), batch_size)
     for start in tqdm(starts, desc="generating", unit="batch", disable=len(starts) == 1):
         batch = sounds[start : start + batch_size]
         made = ask(pipeline, request, batch)
         tally.add(made)
-        settings = f"w{request.guidance_scale:g}{external}_q{made.queries}_seed{request.seed}"
+        settings = f"w{request.guidance_scale:g}{external}_q{made.queries}{times}_seed{request.seed}"
         for sound, waveform in zip(batch, made.waveform, strict=True):
             files.append(output / f"{sound.name}_{settings}_{sound.position[1]}.wav")
             write_sound(files[-1], waveform, made.sample_rate)

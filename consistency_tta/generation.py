@@ -30,6 +30,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from consistency_tta.captions import read_clips
+from consistency_tta.contracts import TimeGrid
 from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline, best_device
 from consistency_tta.processes import Place
 
@@ -45,12 +46,14 @@ class Request:
         steps: queries of a student, solver steps of a teacher; its default if None.
         seed: of the noise.
         external_guidance_scale: w of guidance on top of what the U-Net has learnt of it; 1 for none.
+        grid: times of the steps; uniform if None.
     """
 
     guidance_scale: float = 3.0
     steps: int | None = None
     seed: int = 0
     external_guidance_scale: float = 1.0
+    grid: TimeGrid | None = None
 
     def __post_init__(self) -> None:
         expect_at_least(1, steps=1 if self.steps is None else self.steps)
@@ -165,6 +168,7 @@ def ask(pipeline: TextToAudioPipeline, request: Request, sounds: Sequence[Sound]
         [sound.caption for sound in sounds],
         request.guidance_scale,
         request.steps,
+        grid=request.grid,
         generator=[noise(request.seed, *sound.position) for sound in sounds],
         external_guidance_scale=request.external_guidance_scale,
     )
@@ -243,6 +247,7 @@ def prepare(folder: Folder, model: dict[str, str], default_steps: int, overwrite
         ValueError: the folder has sounds of other settings, or of unknown ones.
     """
     request = asdict(folder.request) | {"steps": folder.request.steps or default_steps}
+    request["grid"] = None if folder.request.grid is None else type(folder.request.grid).__name__
     asked = [[sound.file, sound.caption] for sound in folder.sounds]
     captions = hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
     manifest: dict[str, Any] = model | request | {"sounds": len(asked), "captions": captions}

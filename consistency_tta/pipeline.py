@@ -31,6 +31,7 @@ from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
 from consistency_tta.diffusion.solve import DDIM
+from consistency_tta.folder import written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +151,11 @@ class TextToAudioPipeline(DiffusionPipeline):
                     part.float()
         return pipeline
 
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write a model folder, whole or not at all; see ``diffusers.DiffusionPipeline``."""
+        with written_whole(Path(save_directory), last="model_index.json") as folder:
+            super().save_pretrained(folder, **kwargs)
+
     @classmethod
     def _parts_of_base(cls, folder: Path, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The parts that a folder leaves to the one it rests on."""
@@ -212,7 +218,8 @@ class TextToAudioPipeline(DiffusionPipeline):
             guidance_scale: w; 1 is the plain conditional model, more follows the text more closely.
             num_inference_steps: 1 for a student (more re-noise and refine), 50 for a teacher.
             solver: of a teacher; DDIM by default.
-            grid: times of a teacher's solver; uniform by default.
+            grid: times of a teacher's solver, or of a student's queries; uniform by default. ``LinspaceGrid`` has the
+                times at which the official ConsistencyTTA asks a student several times.
             latents: starting noise (B, C, T, F), drawn from a unit normal; fix it to compare models.
             generator: draws the noise; a list has one for each prompt, which makes sounds independent of the batch.
             external_guidance_scale: w of classifier-free guidance on top of what the U-Net has learnt of guidance, at
@@ -273,7 +280,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         conditioning = Conditioning(text(prompts), noise.new_full((len(prompts),), guidance_scale))
         num_steps = self.default_steps if num_inference_steps is None else num_inference_steps
         if self.config["distilled"]:
-            times = consistency_times(denoiser.schedule, num_steps)
+            times = consistency_times(denoiser.schedule, num_steps, grid)
             latent = sample_consistency(guided, noise, conditioning, times, generator=generator)
             return latent, len(times) * cost
         solver = solver or DDIM()

@@ -37,6 +37,8 @@ from consistency_tta.resample import Resample
 SCORES = "scores.json"
 #: Sounds that are made alone to take the time, and what is made before the clock runs.
 TIMED = 3
+#: The settings that a sweep may go over.
+NUMBERS = [field for field in fields(Request) if field.name != "grid"]
 #: What the points of a line have in common, beside the model.
 _OF_A_LINE = ("steps", "external_guidance_scale", "seed")
 #: Waveforms (B, samples) and their rate in Hz to vectors (B, D).
@@ -87,7 +89,7 @@ def parse_sweep(settings: Sequence[str]) -> dict[str, list[Any]]:
     Raises:
         ValueError: for an unknown setting or one given twice, and values that are none or given twice.
     """
-    kinds = {field.name: int if "int" in str(field.type) else float for field in fields(Request)}
+    kinds = {field.name: int if "int" in str(field.type) else float for field in NUMBERS}
     grid: dict[str, list[Any]] = {}
     for setting in settings:
         name, separator, listed = setting.partition("=")
@@ -207,7 +209,7 @@ def draw(output: Path, latest: Path, judge: Judge) -> list[Path]:
         if not comparable or scores["generation"] != read_manifest(file.parent):
             others.append(file.parent)
             continue
-        named = {name: scores["generation"][name] for name in ("model", *(field.name for field in fields(Request)))}
+        named = {name: scores["generation"][name] for name in ("model", *(field.name for field in NUMBERS))}
         rows.append(named | {key: scores[key] for key in ("queries", "seconds", "clap", "clap_error", "frechet")})
     if others:
         print(f"left out, as of other captions or judged by another: {', '.join(map(str, others))}")
@@ -346,7 +348,7 @@ def _read(file: Path) -> tuple[Tensor, int]:
 
 
 def _real_clips(folder: Path, embed: Embed) -> RealClips:
-    return RealClips.of(_embeddings(tqdm(recordings(folder), desc="recordings"), embed))  # type: ignore[arg-type]
+    return RealClips.of(_embeddings(tqdm(recordings(folder), desc="recordings"), embed))
 
 
 def _cost(pipeline: TextToAudioPipeline, folder: Folder) -> tuple[int, float]:

@@ -87,6 +87,7 @@ def test_a_line_generates(arguments: list[str]) -> None:
     [file] = main(arguments)
     queries = 2 if {"--steps", "--external_guidance_scale"} & set(arguments) else 1
     assert f"_q{queries}_" in file.name
+    assert ("_LinspaceGrid_" in file.name) == ("--grid" in arguments)
 
 
 def test_all_lines_are_read() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from lightning.pytorch import Trainer
 
 from consistency_tta.cli import main
 from consistency_tta.components.clap import TransformersClap
@@ -19,7 +21,7 @@ from consistency_tta.components.networks import autoencoder, clap, hifigan, unet
 from consistency_tta.components.text import ByteTextEncoder
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import ConsistencyDistillation, GuidanceDistillation, LoRA, student
+from consistency_tta.training import ConsistencyDistillation, LoRA, student
 from consistency_tta.training.diffusion import stable_diffusion_scheduler
 from tests.recordings import write_recordings
 from tests.toys import TEXT, toy_parts
@@ -161,6 +163,26 @@ def test_what_is_laid_over_the_audiocaps_recipes_runs_as_tiny_twins(
     assert student.scheduler.config.prediction_type == "v_prediction"
 
 
+@pytest.mark.usefixtures("clips")
+@pytest.mark.parametrize("name", ["mel", "stft"])
+def test_mixtures_with_losses_of_sound_run_as_tiny_twins(
+    name: str, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEACHER", str(teacher_folder))
+    monkeypatch.setenv("STUDENT", str(teacher_folder))
+    logger = ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(tmp_path)]
+    overlay = ["--config", str(CONFIGS / f"audiocaps/{name}.yaml")]
+    fit("audiocaps/consistency.yaml", *overlay, *SHORT, *logger, "--trainer.log_every_n_steps", "1")
+    [log] = tmp_path.rglob("metrics.csv")
+    row = next(row for row in csv.DictReader(log.open()) if row["train/loss"])  # others have the learning rate
+    weights = {"mel": (0.7, 0.3), "stft": (0.8, 0.1)}[name]
+    parts = [float(row[f"train/loss/{loss}"]) for loss in ("latent", name)]
+    assert TextToAudioPipeline.from_pretrained(tmp_path / f"runs/audiocaps/{name}/model").config["distilled"]
+    assert min(parts) > 0
+    # The latent loss is weighted by noise besides, and Min-SNR is between 0 and 5.
+    assert weights[1] * parts[1] <= float(row["train/loss"]) <= 5 * weights[0] * parts[0] + weights[1] * parts[1]
+
+
 @pytest.mark.parametrize("config", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_recipes_are_short(config: Path) -> None:
     assert len(config.read_text().splitlines()) <= 90
@@ -174,11 +196,8 @@ def test_the_full_size_u_net_is_tangos() -> None:
     assert round(sum(parameter.numel() for parameter in network.parameters()) / 1e6) == 866
 
 
-@pytest.mark.parametrize(("widths", "millions"), [([320, 640, 1280, 1280], 866), ([256, 512, 1024, 1024], 557)])
-def test_the_audiocaps_recipes_fit_the_full_size_models(
-    widths: list[int], millions: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stages 1 and 3 of TANGO-full's size and of the paper's are built, with weights that take no memory."""
+def full_size(monkeypatch: pytest.MonkeyPatch, widths: list[int]) -> None:
+    """Whatever folder is asked for is a model of the full size, with weights that take no memory; so are students."""
     with torch.device("meta"):
         network = unet(channels=widths)
         parts = {"vae": autoencoder(), "vocoder": hifigan(), "mel": MelSpectrogram()}
@@ -195,13 +214,42 @@ def test_the_audiocaps_recipes_fit_the_full_size_models(
             return real(*arguments)
 
     monkeypatch.setattr(student, "student_unet", on_meta)
-    stages = (
-        GuidanceDistillation("it"),
-        ConsistencyDistillation("it", {"latent": LatentL2Loss(), "mel": MelL2Loss()}, train_decoder=True, lora=LoRA()),
-    )
-    for stage in stages:
-        assert {parameter.device.type for parameter in stage.trained().parameters()} == {"meta"}
-        total = sum(parameter.numel() for name, parameter in stage.student.named_parameters() if "lora" not in name)
-        assert round(total / 1e6) == pytest.approx(millions, abs=2)  # and the guidance layers
-    adapter = sum(p.numel() for name, p in stages[1].student.named_parameters() if "lora" in name)
-    assert 0.01 < adapter / (millions * 1e6) < 0.05
+
+
+def is_full_size(stage: Any, millions: int) -> bool:
+    """Whether a student has so many parameters, on no device, beside adapters and guidance layers."""
+    assert {parameter.device.type for parameter in stage.trained().parameters()} == {"meta"}
+    total = sum(parameter.numel() for name, parameter in stage.student.named_parameters() if "lora" not in name)
+    return round(total / 1e6) == pytest.approx(millions, abs=2)
+
+
+@pytest.mark.usefixtures("clips", "judge")
+@pytest.mark.parametrize(
+    ("recipes", "millions"),
+    [
+        (["audiocaps/guidance"], 557),
+        (["audiocaps/consistency"], 557),
+        (["audiocaps/consistency", "audiocaps/mel"], 557),
+        (["audiocaps/audio", "audiocaps/corrected"], 557),
+        (["audiocaps/guidance", "tango_full/guidance"], 866),
+        (["audiocaps/consistency", "tango_full/consistency", "audiocaps/corrected"], 866),
+        (["audiocaps/audio", "tango_full/audio"], 866),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, list) else str(value),
+)
+def test_the_recipes_are_built_at_full_size(recipes: list[str], millions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    full_size(monkeypatch, [320, 640, 1280, 1280] if millions == 866 else [256, 512, 1024, 1024])
+    monkeypatch.setattr(Trainer, "fit", lambda *_args, **_options: None)
+    files = [part for recipe in recipes for part in ("--config", str(CONFIGS / f"{recipe}.yaml"))]
+    run: Any = main(["fit", *files, "--trainer.accelerator", "cpu", "--trainer.devices", "1"])
+    assert is_full_size(run.model, millions)
+    assert run.datamodule.num_samples == 163840
+
+
+def test_an_adapter_of_the_full_size_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    full_size(monkeypatch, [256, 512, 1024, 1024])
+    losses = {"latent": LatentL2Loss(), "mel": MelL2Loss()}
+    stage = ConsistencyDistillation("it", losses, train_decoder=True, lora=LoRA())
+    assert is_full_size(stage, 557)
+    adapter = sum(p.numel() for name, p in stage.student.named_parameters() if "lora" in name)
+    assert 0.01 < adapter / 557e6 < 0.05

@@ -11,7 +11,7 @@ import torch
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.networks import hifigan
 from consistency_tta.components.unet import student_unet
-from consistency_tta.diffusion.grid import KarrasGrid
+from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.toys import NUM_SAMPLES, toy_parts
@@ -133,6 +133,11 @@ def test_a_student_is_asked_once_or_as_often_as_told() -> None:
     assert sizes == [2]
     assert pipeline("a dog", num_inference_steps=3).queries == 3
     assert sizes == [2, 1, 1, 1]
+    times: list[float] = []
+    pipeline.unet.register_forward_pre_hook(lambda _m, args: times.append(float(args[1][0]) + 1))
+    pipeline("a dog", num_inference_steps=4)
+    pipeline("a dog", num_inference_steps=4, grid=LinspaceGrid())
+    assert times == [1000, 750, 500, 250, 1000, 667, 334, 1]
     noise = torch.randn(1, 4, 8, 4)
     weak, strong = (pipeline("a dog", scale, latents=noise).latent for scale in (1.0, 5.0))
     assert not torch.allclose(weak, strong, atol=1e-4)

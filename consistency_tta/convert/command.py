@@ -9,8 +9,8 @@ from torch import nn
 
 from consistency_tta.convert.audioldm import audioldm
 from consistency_tta.convert.consistencytta import consistencytta
-from consistency_tta.convert.folder import check_free, write
 from consistency_tta.convert.tango import tango
+from consistency_tta.folder import check_free
 
 
 def convert(
@@ -45,7 +45,7 @@ def convert(
         pipeline = tango(checkpoints, text, scale_factor)
     else:
         pipeline = consistencytta(checkpoints, text, scale_factor, network)
-    write(pipeline, output)
+    pipeline.save_pretrained(output)
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module):
             print(f"  {name}: {sum(tensor.numel() for tensor in part.parameters()) / 1e6:.1f} M parameters")

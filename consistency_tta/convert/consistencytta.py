@@ -1,4 +1,4 @@
-"""The released ConsistencyTTA, its CLAP-fine-tuned successor, and the diffusion model they were distilled from.
+"""The released ConsistencyTTA, its CLAP-fine-tuned successor, and the diffusion models they were distilled from.
 
 Source: Bai et al., "ConsistencyTTA: Accelerating Diffusion-Based Text-to-Audio Generation with Consistency
 Distillation", 2024, https://arxiv.org/abs/2309.10740; its files are read as ``load_pretrained`` in
@@ -15,6 +15,8 @@ from typing import Literal
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from consistency_tta.components.guidance import GuidanceEmbedding
+from consistency_tta.components.unet import student_unet
 from consistency_tta.convert.audioldm import codec_parts
 from consistency_tta.convert.checkpoint import Checkpoint
 from consistency_tta.convert.sources import Sources, sort_out
@@ -52,11 +54,11 @@ def consistencytta(
     scale_factor: float | None = None,
     network: Literal["student", "teacher"] | None = None,
 ) -> TextToAudioPipeline:
-    """A student, or the teacher beside it.
+    """A student, of stage 1 or later, or the teacher beside it.
 
     Args:
-        checkpoints: ``epoch_*/pytorch_model_2.bin`` of ConsistencyTTA or ConsistencyTTA_CLAPFT, that of LightweightLDM,
-            or ``unet_state_dict.pt``; and AudioLDM's checkpoint or ``vae_state_dict.pt``.
+        checkpoints: ``epoch_*/pytorch_model_2.bin`` of ConsistencyTTA or ConsistencyTTA_CLAPFT, that of LightweightLDM
+            or of stage 1, or ``unet_state_dict.pt``; and AudioLDM's checkpoint or ``vae_state_dict.pt``.
         text_encoder: hub id or folder of the tokenizer; None leaves text encoder and tokenizer out.
         scale_factor: of the latents, where no file says.
         network: which to convert; the student, if there is one, by default.
@@ -76,26 +78,33 @@ def consistencytta(
         return whole(parts, teacher, stable_diffusion_scheduler(), main, text_encoder)
     parts = codec_parts(own_codec(sources), scale_factor, decoder_averages(main))
     student, guidance = guided_unet(main.under(prefix), latent_size(parts), main.path)
+    guided = {} if guidance is None else {"guidance_embedding": guidance, "guidance_range": GUIDANCE_RANGE}
+    if is_stage_1(main):
+        logger.info(f"{main.path} is of stage 1: a diffusion model that needs one query a step, and many steps")
+        if guidance is None:
+            # Guided by one fixed scale, which no name tells. It answers the same whatever scale it is asked for.
+            guided = {"guidance_embedding": GuidanceEmbedding()}
+            student = student_unet(student, guided["guidance_embedding"])
+        return whole(parts, student, stable_diffusion_scheduler(), main, text_encoder, **guided)
     # The student's raw output is z_0.
     scheduler = DDIMScheduler.from_config(stable_diffusion_scheduler().config, prediction_type="sample")
-    guided = {} if guidance is None else {"guidance_embedding": guidance, "guidance_range": GUIDANCE_RANGE}
     return whole(parts, student, scheduler, main, text_encoder, distilled=True, **guided)
+
+
+def is_stage_1(main: Checkpoint) -> bool:
+    """Whether the student is a diffusion model still: distilled of its guidance (``AudioGDM``), not of its steps."""
+    return main.has("student_ema_unet.") and main.has("teacher_unet.") and not main.has("student_target_unet.")
 
 
 def network_prefix(main: Checkpoint, network: Literal["student", "teacher"] | None) -> str:
     """Before which names the wanted U-Net's begin; an empty text for a student alone in its file.
 
     Raises:
-        ValueError: if it is not there, or of the first stage of the distillation.
+        ValueError: if it is not there.
     """
     students = [prefix for prefix in STUDENTS if main.has(prefix)]
     alone = main.has("guidance_proj.")
     if network != "teacher" and (students or alone):
-        if "student_ema_unet." in students and not main.has("student_target_unet.") and main.has("teacher_unet."):
-            raise ValueError(
-                f"{main.path} is of stage 1, a diffusion model that reads the guidance scale and needs many queries, "
-                "which no pipeline here runs: give the checkpoint of stage 2, or set --network teacher"
-            )
         if students and students[0] not in AVERAGES:
             logger.warning(f"{main.path} has no average of the student, whose weights are taken as they were trained")
         return students[0] if students else ""

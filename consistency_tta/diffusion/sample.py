@@ -10,7 +10,7 @@ from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from consistency_tta.contracts import Conditioning, Denoiser, NoiseSchedule, Solver
+from consistency_tta.contracts import Conditioning, Denoiser, NoiseSchedule, Solver, TimeGrid
 from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.noise import add_noise
 
@@ -94,13 +94,19 @@ def sample_consistency(
     return z_0
 
 
-def consistency_times(schedule: NoiseSchedule, num_steps: int) -> Tensor:
-    """Equally spaced query times, from num_train_timesteps down to above 0; (num_steps,) float64 on the CPU.
+def consistency_times(schedule: NoiseSchedule, num_steps: int, grid: TimeGrid | None = None) -> Tensor:
+    """Times of a student's queries, falling from num_train_timesteps, above 0; (num_steps,) float64 on the CPU.
+
+    Args:
+        schedule: of the student.
+        num_steps: how many queries.
+        grid: from whose times, all but the last, which is 0; equal steps if not given. With ``LinspaceGrid`` they are
+            those of the official ConsistencyTTA, whose last query is at t = 1.
 
     Raises:
         ValueError: if ``num_steps`` is not from 1 to num_train_timesteps.
     """
-    return UniformGrid()(schedule, num_steps)[:-1]
+    return (grid or UniformGrid())(schedule, num_steps)[:-1]
 
 
 def _check_falling(times: list[float], start: float, name: str) -> None:

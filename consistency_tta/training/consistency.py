@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from consistency_tta.components.codec import AudioCodec
 from consistency_tta.contracts import (
     Batch,
     Conditioning,
@@ -24,8 +25,17 @@ from consistency_tta.diffusion.weighting import Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.by_time import LossesByTime
-from consistency_tta.training.decoder import Crop, CroppedDecoder, TrainedDecoder
+from consistency_tta.training.crop import check_crop_frames, random_starts
+from consistency_tta.training.decoder import (
+    Crop,
+    CroppedDecoder,
+    TrainedDecoder,
+    decoder_of,
+    own_autoencoder,
+    with_parts,
+)
 from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.frozen import Frozen
 from consistency_tta.training.lora import LoRA
 from consistency_tta.training.num_steps import DoublingSteps
 from consistency_tta.training.randomness import BatchRandomness
@@ -65,7 +75,8 @@ class ConsistencyDistillation(StudentTraining):
         teacher_steps: steps of the teacher's whole trajectory, in training and for ``val/teacher_gap``; 0 for none.
         weighting: of losses with ``noise_weighted``.
         train_decoder: whether the losses of sound also train the autoencoder's decoder, through which the student is
-            heard and exported. It starts at that of ``student``, if there is one; targets keep the teacher's own.
+            heard and exported. It starts at that of ``student``, if there is one, which stays as it is otherwise;
+            targets keep the teacher's own.
         checkpoint_decoders: whether the decoders' inner values are computed again on the way back instead of kept:
             losses of sound then need less memory, and more time.
         crop_frames: mel frames that losses of sound see of a training example, cut at a random place; 0 for all.
@@ -135,18 +146,17 @@ class ConsistencyDistillation(StudentTraining):
         self.top_share, self.trajectory_share, self.teacher_steps = top_share, trajectory_share, teacher_steps
         self.trajectory = self.grid(self.schedule, teacher_steps) if teacher_steps else None
         self.target = ExponentialMovingAverage(self.student, target_decay)
-        own = parts.vae if start.vae is None else start.vae
+        own = own_autoencoder(start.vae, parts.vae)
         self.decoder = TrainedDecoder(self.frozen.codec, own, average_decay) if train_decoder else None
+        # What an earlier stage made of the decoder stays the student's, where this one does not train it on.
+        kept = None if train_decoder or own is parts.vae else with_parts(self.frozen.codec, decoder_of(own))
+        self.kept_decoder = None if kept is None else Frozen(codec=kept)
         if checkpoint_decoders:
-            for decoder in filter(None, (self.frozen.codec, self.decoder)):
+            for decoder in filter(None, (self.frozen.codec, self.decoder, kept)):
                 decoder.enable_gradient_checkpointing()
         self.crop_frames = crop_frames
-        whole, least = self.latent_size[0] * self.frozen.codec.downsampling, self.frozen.codec.downsampling
-        if crop_frames % least or not 0 <= crop_frames <= whole:
-            raise ValueError(
-                f"expected crop_frames to be a multiple of {least}, by which the autoencoder shrinks time, and at most "
-                f"{whole}, the frames of a clip, got {crop_frames}"
-            )
+        downsampling = self.frozen.codec.downsampling
+        check_crop_frames(crop_frames, downsampling, self.latent_size[0] * downsampling)
 
     def trained(self) -> nn.Module:
         """The student, and the decoder if it is trained along."""
@@ -189,14 +199,20 @@ class ConsistencyDistillation(StudentTraining):
     def heard(self, batch: Batch, randomness: BatchRandomness) -> tuple[Batch, Decoder, Decoder | None]:
         """What losses of sound hear: the batch, and decoders for target and student, all cut to a crop if asked."""
         training, codec = self.trainer.training, self.frozen.codec
-        own = None if self.decoder is None else self.decoder.codec(averaged=not training)
+        own = self.own_codec(averaged=not training)
         if not training or not self.crop_frames:
             return batch, codec, own
         frames = self.crop_frames // codec.downsampling
-        starts = (randomness.uniform(len(batch)) * (self.latent_size[0] - frames + 1)).long().tolist()
+        starts = random_starts(randomness, len(batch), self.latent_size[0], frames)
         crop = Crop(starts, frames, codec.downsampling * codec.mel.config["hop_length"])
         waveform = None if batch.waveform is None else crop.waveform(batch.waveform)
         return replace(batch, waveform=waveform), CroppedDecoder(codec, crop), own and CroppedDecoder(own, crop)
+
+    def own_codec(self, averaged: bool) -> AudioCodec | None:
+        """What the student is heard through, if its decoder is not the teacher's."""
+        if self.decoder is not None:
+            return self.decoder.codec(averaged)
+        return None if self.kept_decoder is None else self.kept_decoder.codec
 
     def draw_times(self, batch_size: int, randomness: BatchRandomness) -> tuple[Tensor, Tensor, Tensor]:
         """Times t and s (B,), and the positions (int64) of examples that get a whole trajectory; all on the CPU.
@@ -256,8 +272,8 @@ class ConsistencyDistillation(StudentTraining):
 
     def pipeline(self) -> TextToAudioPipeline:
         """The student with averaged weights, to be asked once."""
-        own = {} if self.decoder is None else {"vae": self.decoder.codec(averaged=True).vae}
-        return self.exported(distilled=True, **own)
+        own = self.own_codec(averaged=True)
+        return self.exported(distilled=True, **({} if own is None else {"vae": own.vae}))
 
 
 def _check_prediction_type(prediction_type: str, start: TextToAudioPipeline, student: str | None) -> None:

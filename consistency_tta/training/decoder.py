@@ -1,4 +1,4 @@
-"""What losses of sound decode with: a decoder in training beside the frozen one, and a crop of the latents."""
+"""What losses of sound decode with: the student's own decoder beside the teacher's, and a crop of the latents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from torch import Tensor, nn
 
 from consistency_tta.components.codec import AudioCodec
 from consistency_tta.contracts import Decoder
+from consistency_tta.training.crop import spans
 from consistency_tta.training.ema import ExponentialMovingAverage
+
+#: The names of an autoencoder's parts that decode.
+DECODING = ("post_quant_conv", "decoder")
 
 
 class TrainedDecoder(nn.Module):
@@ -25,8 +29,7 @@ class TrainedDecoder(nn.Module):
 
     def __init__(self, codec: AudioCodec, start: AutoencoderKL, average_decay: float) -> None:
         super().__init__()
-        parts = {name: part for name, part in start.named_children() if name in ("post_quant_conv", "decoder")}
-        self.parts = nn.ModuleDict(deepcopy(parts)).requires_grad_(True)
+        self.parts = deepcopy(decoder_of(start)).requires_grad_(True)
         self.average = ExponentialMovingAverage(self.parts, average_decay, warm_up=True)
         # Not by attribute: that would register the frozen networks.
         self.__dict__["codecs"] = with_parts(codec, self.parts), with_parts(codec, self.average.module)
@@ -43,6 +46,28 @@ class TrainedDecoder(nn.Module):
     def update_average(self) -> None:
         """Let the average follow."""
         self.average.update(self.parts)
+
+
+def decoder_of(vae: AutoencoderKL) -> nn.ModuleDict:
+    """The parts of an autoencoder that decode."""
+    return nn.ModuleDict({name: part for name, part in vae.named_children() if name in DECODING})
+
+
+def own_autoencoder(vae: AutoencoderKL | None, teacher: AutoencoderKL) -> AutoencoderKL:
+    """A student's autoencoder, if that is the teacher's with another decoder, as an earlier stage leaves it.
+
+    Else the teacher's: where the encoder is another, so are the latents, and a student makes those of its teacher.
+    """
+    if vae is None or vae is teacher:
+        return teacher
+    own, theirs = vae.state_dict(), teacher.state_dict()
+    if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in theirs.items()}:
+        return teacher
+    decoding = {name for name in own if name.startswith(DECODING)}
+    # The tolerance is for folders of half precision.
+    encodes_alike = all(torch.allclose(own[n], theirs[n], rtol=1e-2, atol=1e-6) for n in own.keys() - decoding)
+    decodes_alike = all(torch.equal(own[name], theirs[name]) for name in decoding)
+    return vae if encodes_alike and not decodes_alike else teacher
 
 
 def with_parts(codec: AudioCodec, parts: nn.Module) -> AudioCodec:
@@ -70,13 +95,12 @@ class Crop:
 
     def latent(self, latent: Tensor) -> Tensor:
         """(B, C, T, F) -> (B, C, frames, F)."""
-        return torch.stack([z[:, start : start + self.frames] for z, start in zip(latent, self.starts, strict=True)])
+        return spans(latent.transpose(1, 2), self.starts, self.frames).transpose(1, 2)
 
     def waveform(self, waveform: Tensor) -> Tensor:
         """(B, samples) -> (B, frames * samples_per_frame)."""
         step = self.samples_per_frame
-        spans = [slice(start * step, (start + self.frames) * step) for start in self.starts]
-        return torch.stack([sound[span] for sound, span in zip(waveform, spans, strict=True)])
+        return spans(waveform, [start * step for start in self.starts], self.frames * step)
 
 
 class CroppedDecoder:

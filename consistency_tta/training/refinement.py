@@ -15,6 +15,7 @@ from consistency_tta.contracts import AudioOutput, Batch, Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.adversary import Adversary
 from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.crop import check_crop_frames, random_starts, spans
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.frozen import Frozen
 from consistency_tta.training.latents import waveform_of
@@ -68,11 +69,7 @@ class DecoderRefinement(TrainingModule):
         super().__init__(optimization, seed)
         parts = TextToAudioPipeline.from_pretrained(model)
         self.frozen = Frozen(codec=AudioCodec(parts.codec.mel, parts.codec.vae, vocoder or parts.vocoder))
-        if crop_frames % self.frozen.codec.downsampling:
-            raise ValueError(
-                f"expected crop_frames to be a multiple of {self.frozen.codec.downsampling}, by which the autoencoder "
-                f"shrinks time, got {crop_frames}"
-            )
+        check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vae = deepcopy(parts.vae).requires_grad_(False).train()
         self.decoder = nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder]).requires_grad_(True)
         self.adversary = adversary
@@ -103,7 +100,8 @@ class DecoderRefinement(TrainingModule):
         with torch.no_grad():
             mel = codec.waveform_to_mel(waveform_of(batch))
             if training and self.crop_frames:
-                mel = self.crop(mel, randomness)
+                starts = random_starts(randomness, len(mel), mel.shape[1], self.crop_frames)
+                mel = spans(mel, starts, self.crop_frames)
             moments = codec.mel_to_moments(mel)
             latent = codec.moments_to_latent(moments, randomness.normal_like(moments.chunk(2, dim=1)[0]))
         vae = self.vae if training else cast(AutoencoderKL, self.average.module)
@@ -115,11 +113,6 @@ class DecoderRefinement(TrainingModule):
             losses |= judged
         self.log_losses(losses, len(batch))
         return losses["loss"]
-
-    def crop(self, mel: Tensor, randomness: BatchRandomness) -> Tensor:
-        """A random span (B, crop_frames, bins) of each mel (B, frames, bins)."""
-        starts = (randomness.uniform(len(mel)) * max(1, mel.shape[1] - self.crop_frames + 1)).long().tolist()
-        return torch.stack([m[start : start + self.crop_frames] for m, start in zip(mel, starts, strict=True)])
 
     def previews(self, batch: Batch) -> list[Preview]:
         """Clips through the autoencoder, and the vocoder if there is one."""

@@ -106,7 +106,7 @@ class SoundMetrics(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what generates nothing, before any time is spent."""
         pipeline = pl_module.pipeline() if isinstance(pl_module, TrainingModule) else None
-        if not isinstance(pipeline, TextToAudioPipeline):
+        if not isinstance(pl_module, TrainingModule) or not isinstance(pipeline, TextToAudioPipeline):
             raise ValueError(f"SoundMetrics is for models that generate, and {type(pl_module).__name__} makes no sound")
         pipeline.require("vae", "vocoder", "text_encoder", "tokenizer", "unet", "scheduler")
         if self.guard is not None:
@@ -162,7 +162,7 @@ class SoundMetrics(Callback):
         """The captions; read from the validation set once, the same in all processes."""
         if isinstance(self.captions, int):
             loaders = trainer.val_dataloaders
-            loader = loaders[0] if isinstance(loaders, list | tuple) else loaders
+            loader: Any = loaders[0] if isinstance(loaders, list | tuple) else loaders
             examples = [loader.dataset[index] for index in range(min(self.captions, len(loader.dataset)))]
             self.captions = read_captions(loader.collate_fn(examples).captions)
         return self.captions

@@ -14,6 +14,7 @@ from consistency_tta.contracts import AudioOutput, Batch, Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.adversary import Adversary
 from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.crop import check_crop_frames, random_starts, spans
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.frozen import Frozen
 from consistency_tta.training.latents import waveform_of
@@ -77,11 +78,7 @@ class VocoderTraining(TrainingModule):
             raise ValueError(f"expected decoded, a share, in [0, 1], got {decoded}")
         self.parts = TextToAudioPipeline.from_pretrained(model)
         self.frozen = Frozen(codec=self.parts.codec)
-        if crop_frames % self.frozen.codec.downsampling:
-            raise ValueError(
-                f"expected crop_frames to be a multiple of {self.frozen.codec.downsampling}, by which the autoencoder "
-                f"shrinks time, got {crop_frames}"
-            )
+        check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vocoder = vocoder.train()
         self.adversary = adversary
         self.average = ExponentialMovingAverage(self.vocoder, average_decay, warm_up=True)
@@ -112,7 +109,9 @@ class VocoderTraining(TrainingModule):
         waveform = waveform_of(batch)
         mel = self.frozen.codec.waveform_to_mel(waveform)
         if self.trainer.training and self.crop_frames:
-            mel, waveform = self.crop(mel, waveform, randomness)
+            starts = random_starts(randomness, len(mel), mel.shape[1], self.crop_frames)
+            mel, hop = spans(mel, starts, self.crop_frames), self.hop_length
+            waveform = spans(waveform, [start * hop for start in starts], self.crop_frames * hop)
         mel = self.decode_some(mel, randomness)
         vocoder = self.vocoder if self.trainer.training else self.average.module
         waveform = waveform[:, : mel.shape[1] * self.hop_length]
@@ -141,14 +140,6 @@ class VocoderTraining(TrainingModule):
         if len(rows):
             mel = mel.index_copy(0, rows, codec.latent_to_mel(codec.moments_to_latent(codec.mel_to_moments(mel[rows]))))
         return mel
-
-    def crop(self, mel: Tensor, waveform: Tensor, randomness: BatchRandomness) -> tuple[Tensor, Tensor]:
-        """The same random span of mel (B, crop_frames, bins) and waveform (B, crop_frames * hop_length)."""
-        frames, hop = self.crop_frames, self.hop_length
-        starts = (randomness.uniform(len(mel)) * max(1, mel.shape[1] - frames + 1)).long().tolist()
-        mels = [m[start : start + frames] for m, start in zip(mel, starts, strict=True)]
-        waves = [w[start * hop : (start + frames) * hop] for w, start in zip(waveform, starts, strict=True)]
-        return torch.stack(mels), torch.stack(waves)
 
     def previews(self, batch: Batch) -> list[Preview]:
         """Clips through autoencoder and vocoder."""

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from consistency_tta.cli import main
+from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training import ConsistencyDistillation
 from tests.convert import published
 from tests.convert.test_audioldm import audioldm_checkpoint
 
 GUIDED = published.unet(**published.SMALL_UNET, guided=True)
 PLAIN = published.unet(**published.SMALL_UNET)
 NEW = ("student_unet.", "student_target_unet.", "student_ema_unet.", "teacher_unet.")
+STAGE_1 = ("student_unet.", "student_ema_unet.", "teacher_unet.")
 OLD = ("consistency_unet.", "consistency_ema_unet.", "consistency_slow_ema_unet.", "diffusion_unet.")
 
 
@@ -118,10 +121,45 @@ def test_teachers_are_converted_too(names: tuple[str, ...], arguments: list[str]
     assert pipeline.config["distilled"] is False
 
 
+def test_stage_1_becomes_a_diffusion_model_of_one_query_a_step(
+    text_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names as in ``AudioGDM``, which has no target network."""
+    weights = networks(STAGE_1)
+    pipeline = convert(tmp_path, weights, "--without_text", "false", "--text_encoder", str(text_folder))
+    assert pipeline.unet.conv_out.bias.tolist() == [1] * 4
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    assert pipeline.config["distilled"] is False
+    assert pipeline.config["guidance_range"] == [0.0, 6.0]
+    noise = torch.randn(1, 4, 16, 4)
+    low, queries = pipeline.sample("a dog", 1.0, 2, latents=noise)
+    high, _ = pipeline.sample("a dog", 5.0, 2, latents=noise)
+    assert queries == 2
+    assert float((high - low).abs().max()) > 0.01
+    # It is a teacher for stage 2.
+    folder = str(tmp_path / "stage 1")
+    pipeline.save_pretrained(folder)
+    module = ConsistencyDistillation(folder, {"latent": LatentL2Loss()}, student=folder, prediction_type="sample")
+    assert torch.equal(module.student.unet.conv_in.weight, pipeline.unet.conv_in.weight)
+    assert torch.equal(module.frozen.teacher.unet.conv_in.weight, pipeline.unet.conv_in.weight)
+    assert convert(tmp_path, weights, "--network", "teacher").unet.conv_out.bias.tolist() == [2] * 4
+
+
+def test_stage_1_of_one_guidance_scale_is_still_asked_once_a_step(text_folder: Path, tmp_path: Path) -> None:
+    """Without ``--teacher_guidance_scale=-1`` its U-Net is an ordinary one; guided again, it would be guided twice."""
+    weights: dict[str, Tensor] = {}
+    for name in STAGE_1:
+        weights |= published.prefixed(name, published.filled(PLAIN))
+    text = ["--without_text", "false", "--text_encoder", str(text_folder)]
+    pipeline, teacher = convert(tmp_path, weights, *text), convert(tmp_path, weights, *text, "--network", "teacher")
+    noise = torch.randn(1, 4, 16, 4)
+    for scale in (1.0, 5.0):
+        latent, queries = pipeline.sample("a dog", scale, 2, latents=noise)
+        assert queries == 2
+        torch.testing.assert_close(latent, teacher.sample("a dog", 1.0, 2, latents=noise)[0])
+
+
 def test_what_cannot_be_converted_is_said(tmp_path: Path) -> None:
-    stage_1 = networks(("student_unet.", "student_ema_unet.", "teacher_unet."))
-    with pytest.raises(SystemExit, match=r"is of stage 1, .*give the checkpoint of stage 2, or set --network teacher"):
-        convert(tmp_path, stage_1)
     with pytest.raises(SystemExit, match=r"holds no student: expected names beginning student_ema_unet\..*begin unet"):
         convert(tmp_path, networks(("unet.",)), "--network", "student")
     with pytest.raises(SystemExit, match=r"holds no teacher: expected .*diffusion_unet\., unet\.; its names begin"):

@@ -293,25 +293,21 @@ class Ours:
             found[f"{name}.norm"] = torch.cat([tensor.flatten().double() for tensor in everything]).norm().float()[None]
         return found
 
-    def several_queries(self, times: Sequence[float] | Tensor) -> Tensor:
-        """The student in several queries, with the recording's fresh noise."""
-        shape = (1, *draws.LATENT)
-        fresh = [draws.normal(f"fresh {index}", *shape) for index in range(3)]
-        conditioning = Conditioning(self.text.rows(torch.tensor([0])), torch.tensor([3.0]))
+    def several_queries(self, grid: TimeGrid | None) -> Tensor:
+        """The student in four queries, with the recording's fresh noise."""
+        names = ("noise z_T", "fresh 0", "fresh 1", "fresh 2")
+        noise, *fresh = (draws.normal(name, 1, *draws.LATENT) for name in names)
         with mock.patch.object(sample, "randn_tensor", side_effect=fresh):
-            return sample.sample_consistency(
-                self.student.denoiser, draws.normal("noise z_T", *shape), conditioning, times
-            )
+            return self.student.sample(draws.CAPTIONS[0], 3.0, 4, grid=grid, latents=noise)[0]
 
     def generation(self) -> dict[str, Tensor]:
-        """Through the pipeline, where it offers what the official code does."""
+        """All of it through the pipeline."""
         caption, noise = draws.CAPTIONS[0], draws.normal("noise z_T", 1, *draws.LATENT)
         self.teacher.set_progress_bar_config(disable=True)
         teacher, _ = self.teacher.sample(caption, 3.0, 18, Heun(), LinspaceGrid(), latents=noise)
         return {
             "generation.one_query": self.student.sample(caption, 3.0, latents=noise)[0],
-            # The official four timesteps are 999, 666, 333 and 0.
-            "generation.four_queries": self.several_queries([1000, 667, 334, 1]),
+            "generation.four_queries": self.several_queries(LinspaceGrid()),
             "generation.external_guidance": self.student.sample(
                 caption, 3.0, latents=noise, external_guidance_scale=2.0
             )[0],

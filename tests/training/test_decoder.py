@@ -107,6 +107,51 @@ def test_the_averaged_decoder_is_exported(teacher_folder: Path, tmp_path: Path) 
     torch.testing.assert_close(later.frozen.codec.latent_to_mel(latent), teacher.codec.latent_to_mel(latent))
 
 
+def tuned_student(teacher_folder: Path, folder: Path) -> Path:
+    """A student's folder whose decoder is not the teacher's any more."""
+    module = with_decoder(teacher_folder, average_decay=0.0)
+    with torch.no_grad():
+        for parameter in module.decoder.average.module.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    module.pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_tuned_decoder_is_kept_by_later_stages_that_do_not_train_it(
+    half: bool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    folder, latent = tuned_student(teacher_folder, tmp_path / "earlier"), torch.randn(2, 4, 8, 4)
+    if half:
+        TextToAudioPipeline.from_pretrained(folder).to(torch.float16).save_pretrained(folder)
+    expected = TextToAudioPipeline.from_pretrained(folder).codec.latent_to_mel(latent)
+    teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
+    assert not torch.allclose(teacher.codec.latent_to_mel(latent), expected, atol=1e-2)
+    heard = Heard()
+    module = distillation(teacher_folder, student=str(folder), losses={"sound": heard}, checkpoint_decoders=True)
+    trainer(tmp_path, max_steps=2).fit(module, data())
+    out = heard.seen[-1]
+    assert torch.equal(out.target_mel, teacher.codec.latent_to_mel(out.target_latent))
+    assert torch.equal(out.student_mel, module.own_codec(averaged=False).latent_to_mel(out.student_latent))
+    module.pipeline().save_pretrained(tmp_path / "later")
+    later = TextToAudioPipeline.from_pretrained(tmp_path / "later")
+    assert torch.equal(later.codec.latent_to_mel(latent), expected)
+    assert equal(weights(later.vae.encoder), weights(teacher.vae.encoder))
+    assert not any("decoder" in name for name in module.state_dict())
+
+
+@pytest.mark.parametrize("train_decoder", [False, True])
+def test_the_decoder_of_another_autoencoder_is_not_taken_over(
+    train_decoder: bool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    """The student will make the latents of this teacher's autoencoder."""
+    torch.manual_seed(5)
+    TextToAudioPipeline(**toy_parts()).save_pretrained(tmp_path)
+    module = with_decoder(teacher_folder, student=str(tmp_path), train_decoder=train_decoder)
+    expected = TextToAudioPipeline.from_pretrained(teacher_folder).vae
+    assert equal(weights(module.pipeline().vae), weights(expected))
+
+
 def test_a_run_with_a_decoder_resumes_bit_for_bit(teacher_folder: Path, tmp_path: Path) -> None:
     straight, resumed = Losses(), Losses()
     options = {"crop_frames": 16}

@@ -10,13 +10,8 @@ from torch import Tensor
 
 from consistency_tta.contracts import AudioOutput, Loss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training.randomness import BatchRandomness
 from tests.toys import NUM_SAMPLES
-from tests.training.runs import Losses, batch, data, guidance, trainer, vocoder
-
-
-def randomness(batch_idx: int = 0) -> BatchRandomness:
-    return BatchRandomness(0, 0, batch_idx, torch.device("cpu"))
+from tests.training.runs import Losses, batch, data, guidance, in_training, randomness, trainer, vocoder
 
 
 class Shapes(Loss):
@@ -33,22 +28,21 @@ class Shapes(Loss):
         return (out.student_waveform - out.reference_waveform).square().mean(1)
 
 
-def test_crops_of_mel_and_waveform_are_the_same_span(teacher_folder: Path) -> None:
-    module = vocoder(teacher_folder)
-    # Each frame and each sample says where it is.
-    mel = torch.arange(32.0)[None, :, None].expand(8, 32, 16)
-    waveform = torch.arange(NUM_SAMPLES).float()[None].expand(8, -1)
+def test_crops_of_mel_and_waveform_are_the_same_span(teacher_folder: Path, tmp_path: Path) -> None:
+    loss, sounds, given = Shapes(), batch(4), []
+    module = in_training(vocoder(teacher_folder, losses={"sound": loss}, decoded=0.0), tmp_path)
+    module.vocoder.register_forward_pre_hook(lambda _module, args: given.append(args[0]))
+    whole = module.frozen.codec.waveform_to_mel(sounds.waveform)
     starts = set()
-    for batch_idx in range(10):
-        mels, waves = module.crop(mel, waveform, randomness(batch_idx))
-        assert mels.shape == (8, 16, 16)
-        assert waves.shape == (8, 16 * 160)
-        assert torch.equal(waves[:, 0], 160 * mels[:, 0, 0])
-        assert torch.equal(waves[:, -1], 160 * mels[:, -1, 0] + 159)
-        starts |= set(mels[:, 0, 0].tolist())
-    assert {0.0, 16.0} <= starts <= set(map(float, range(17)))
-    short, _ = module.crop(mel[:, :5], waveform[:, : 5 * 160], randomness())
-    assert short.shape == (8, 5, 16)
+    for batch_idx in range(6):
+        module.loss(sounds, randomness(batch_idx))
+        heard = loss.seen[-1].reference_waveform
+        assert heard.shape == (4, 16 * 160)
+        for row, mel in enumerate(given[-1]):
+            [start] = [start for start in range(17) if torch.equal(mel, whole[row, start : start + 16])]
+            assert torch.equal(heard[row], sounds.waveform[row, start * 160 : (start + 16) * 160])
+            starts.add(start)
+    assert len(starts) > 4
 
 
 def test_a_share_of_mels_goes_through_the_autoencoder(teacher_folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""Folders, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def check_free(output: Path) -> None:
+    """Raise if there is already something where a folder is to be written."""
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
+        raise ValueError(f"{output} exists already: give another --output, or remove it first")
+
+
+@contextmanager
+def written_whole(output: Path, last: str) -> Iterator[Path]:
+    """A folder to write into, of the same name as ``output``; its files go to their place at the end.
+
+    A full disk or an interruption leaves what was there before. Where there is a folder already its other files stay,
+    and each new one takes the place of the old at once. Whoever may read a folder may read its files: safetensors
+    writes some that only their owner can.
+
+    Args:
+        output: where the files belong.
+        last: the file that makes it complete, moved last.
+    """
+    output, partial = output.absolute(), f".{output.absolute().name}.{os.getpid()}.partial"
+    # On the same disk in either case, and where one may write.
+    beside = output / partial if output.is_dir() else output.with_name(partial)
+    folder = beside / output.name
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+        # A new folder's mode is what the umask leaves.
+        mode = folder.stat().st_mode & 0o666
+        files = sorted((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.name == last)
+        for file in files:
+            file.chmod(mode)
+        if not output.exists():
+            folder.rename(output)
+            return
+        for file in files:
+            place = output / file.relative_to(folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
