@@ -83,8 +83,8 @@ def consistencytta(
         logger.info(f"{main.path} is of stage 1: a diffusion model that needs one query a step, and many steps")
         if guidance is None:
             # Guided by one fixed scale, which no name tells. It answers the same whatever scale it is asked for.
-            guided = {"guidance_embedding": GuidanceEmbedding()}
-            student = student_unet(student, guided["guidance_embedding"])
+            unread = GuidanceEmbedding()
+            guided, student = {"guidance_embedding": unread}, student_unet(student, unread)
         return whole(parts, student, stable_diffusion_scheduler(), main, text_encoder, **guided)
     # The student's raw output is z_0.
     scheduler = DDIMScheduler.from_config(stable_diffusion_scheduler().config, prediction_type="sample")
