@@ -170,19 +170,19 @@ def one_line_errors(concerned: Callable[[BaseException], bool] = lambda error: T
     """
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:  # the latter names a missing extra
         if os.environ.get("CONSISTENCY_TTA_TRACEBACK") or not concerned(error):
             raise
         cause: BaseException = error
         while deeper := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__):
             cause = deeper
-        message = str(cause if isinstance(cause, ValueError | OSError) else error)
+        message = str(cause if isinstance(cause, ValueError | OSError | ModuleNotFoundError) else error)
         raise SystemExit(f"error: {message}\n(CONSISTENCY_TTA_TRACEBACK=1 shows where)") from error
 
 
 def load_plugins() -> None:
     """Import what installed packages registered, and our own plugins: a class that is imported needs no full path."""
-    for room in ("losses", "datamodules", "diffusion.grid", "diffusion.solve", "diffusion.weighting", "training"):
+    for room in ("losses", "datamodules", "diffusion.grid", "diffusion.solve", "diffusion.weighting", "training", "metrics.embedders"):
         import_module(f"consistency_tta.{room}")
     for entry_point in entry_points(group="consistency_tta.plugins"):
         entry_point.load()
