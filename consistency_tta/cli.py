@@ -182,7 +182,15 @@ def one_line_errors(concerned: Callable[[BaseException], bool] = lambda error: T
 
 def load_plugins() -> None:
     """Import what installed packages registered, and our own plugins: a class that is imported needs no full path."""
-    for room in ("losses", "datamodules", "diffusion.grid", "diffusion.solve", "diffusion.weighting", "training", "metrics.embedders"):
+    for room in (
+        "losses",
+        "datamodules",
+        "diffusion.grid",
+        "diffusion.solve",
+        "diffusion.weighting",
+        "training",
+        "metrics.embedders",
+    ):
         import_module(f"consistency_tta.{room}")
     for entry_point in entry_points(group="consistency_tta.plugins"):
         entry_point.load()
