@@ -189,9 +189,11 @@ class AudioTextEncoder(nn.Module, ABC):
 
     Attributes:
         sample_rate: of the waveforms it is given, in Hz.
+        checksum: SHA-256 of the weights' file in hexadecimal, None where it is not known.
     """
 
     sample_rate: int
+    checksum: str | None = None
 
     @abstractmethod
     def embed_audio(self, waveform: Tensor) -> Tensor:

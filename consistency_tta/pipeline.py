@@ -81,6 +81,7 @@ class TextToAudioPipeline(DiffusionPipeline):
             distilled to be guided in one query.
         distilled: whether the U-Net is a consistency student, to be asked once.
         guidance_range: the guidance scales that a U-Net which reads them was trained for, lowest and highest.
+        reward_checksum: SHA-256 of the audio-text encoder that the U-Net was fine-tuned by, which should not judge it.
     """
 
     _optional_components: ClassVar[list[str]] = [
@@ -107,6 +108,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         guidance_embedding: GuidanceEmbedding | None = None,
         distilled: bool = False,
         guidance_range: list[float] | None = None,
+        reward_checksum: str | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -119,7 +121,7 @@ class TextToAudioPipeline(DiffusionPipeline):
             scheduler=scheduler,
             guidance_embedding=guidance_embedding,
         )
-        self.register_to_config(distilled=distilled, guidance_range=guidance_range)
+        self.register_to_config(distilled=distilled, guidance_range=guidance_range, reward_checksum=reward_checksum)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> TextToAudioPipeline:

@@ -16,7 +16,18 @@ from consistency_tta.pipeline import TextToAudioPipeline
 ROOT = Path(__file__).parents[1]
 #: Rooms from the bottom to the top; a room imports itself and what is further down.
 ORDER: list[set[str]] = [
-    {"bundled", "captions", "contracts", "folder", "precision", "processes", "resample", "shards", "suggest"},
+    {
+        "bundled",
+        "captions",
+        "checksum",
+        "contracts",
+        "folder",
+        "precision",
+        "processes",
+        "resample",
+        "shards",
+        "suggest",
+    },
     {"diffusion"},
     {"components"},
     {"pipeline", "page", "chart"},

@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
 from consistency_tta.bundled import TRANSFORMERS, resolve
+from consistency_tta.checksum import checksum
 from consistency_tta.components.laion_checkpoint import (
     FETCH,
     clap_model,
@@ -210,6 +211,7 @@ class TransformersClap(AudioTextEncoder):
         # Not by attribute: that would register it.
         self.__dict__["clap"] = clap.eval().requires_grad_(False)
         self.sample_rate = clap.front_end.sample_rate
+        self.checksum = checksum(*_files(model))
 
     def embed_audio(self, waveform: Tensor) -> Tensor:
         """See :class:`consistency_tta.contracts.AudioTextEncoder`."""
@@ -222,3 +224,12 @@ class TransformersClap(AudioTextEncoder):
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> TransformersClap:
         self.clap._apply(fn, recurse)
         return super()._apply(fn, recurse)
+
+
+def _files(model: str | Path) -> list[Path]:
+    """The weights that ``transformers`` loads."""
+    if Path(model).is_file():
+        return [Path(model)]
+    folder = clap_folder(resolve(model, TRANSFORMERS))
+    kinds = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")
+    return next(files for kind in kinds if (files := sorted(folder.glob(kind))))

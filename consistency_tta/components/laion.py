@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, RobertaConfig, RobertaModel
 
+from consistency_tta.checksum import checksum
 from consistency_tta.components.laion_checkpoint import MAX_TOKENS, laion_tokenizer, read_laion, text_settings
 from consistency_tta.contracts import AudioTextEncoder
 
@@ -134,6 +135,7 @@ class LaionClap(AudioTextEncoder):
         # Not by attribute: that would register it.
         self.__dict__["module"] = module.requires_grad_(False)
         self.sample_rate = SAMPLE_RATE
+        self.checksum = checksum(Path(checkpoint))
 
     def embed_audio(self, waveform: Tensor) -> Tensor:
         """See :class:`consistency_tta.contracts.AudioTextEncoder`."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from consistency_tta.components.codec import AudioCodec
 from consistency_tta.contracts import (
+    AudioTextEncoder,
     Batch,
     Conditioning,
     Decoder,
@@ -136,6 +137,9 @@ class ConsistencyDistillation(StudentTraining):
             parts, start, prediction_type, guidance_scale, caption_dropout, average_decay, optimization, seed, lora
         )
         self.losses = WeightedLosses(losses, loss_weights)
+        encoders = (getattr(loss, "encoder", None) for loss in losses.values())
+        rewards = (encoder.checksum for encoder in encoders if isinstance(encoder, AudioTextEncoder))
+        self.reward_checksum = next(rewards, None) or start.config["reward_checksum"]
         self.by_time = LossesByTime([f"loss/{name}" for name in losses], self.schedule.num_train_timesteps)
         self.solver = solver or Heun()
         self.weighting = weighting or Uniform()
@@ -273,7 +277,8 @@ class ConsistencyDistillation(StudentTraining):
     def pipeline(self) -> TextToAudioPipeline:
         """The student with averaged weights, to be asked once."""
         own = self.own_codec(averaged=True)
-        return self.exported(distilled=True, **({} if own is None else {"vae": own.vae}))
+        parts = {} if own is None else {"vae": own.vae}
+        return self.exported(distilled=True, reward_checksum=self.reward_checksum, **parts)
 
 
 def _check_prediction_type(prediction_type: str, start: TextToAudioPipeline, student: str | None) -> None:

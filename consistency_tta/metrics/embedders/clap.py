@@ -11,13 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
-from consistency_tta.bundled import TRANSFORMERS, resolve
-from consistency_tta.components.clap import TransformersClap, clap_folder
+from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.laion import LaionClap, import_laion
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.metrics.embedder import Heard
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
-from consistency_tta.metrics.embedders.weights import Published, checksum, locate
+from consistency_tta.metrics.embedders.weights import Published, locate
 
 #: The judge of the ConsistencyTTA paper.
 PUBLISHED = Published(
@@ -29,11 +28,11 @@ PUBLISHED = Published(
 class _ClapEmbedder(FrozenEmbedder):
     """Vectors of length 1, one a sound; of a long sound only the beginning is heard (see docs/clap.md)."""
 
-    def __init__(self, encoder: AudioTextEncoder, num_features: int, *files: Path) -> None:
+    def __init__(self, encoder: TransformersClap | LaionClap, num_features: int) -> None:
         super().__init__(encoder)
         self.sample_rate = encoder.sample_rate
         self.num_features = num_features
-        self.checksum = checksum(*files)
+        self.checksum = encoder.checksum
 
     @property
     def encoder(self) -> AudioTextEncoder:
@@ -62,7 +61,7 @@ class TransformersCLAP(_ClapEmbedder):
 
     def __init__(self, model: str | Path = "laion/clap-htsat-unfused", tokenizer: str | Path = "roberta-base") -> None:
         encoder = TransformersClap(model, tokenizer)
-        super().__init__(encoder, encoder.clap.model.config.projection_dim, *_files(model))
+        super().__init__(encoder, encoder.clap.model.config.projection_dim)
 
 
 class TinyCLAP(TransformersCLAP):
@@ -99,13 +98,4 @@ class LaionCLAP(_ClapEmbedder):
         path = locate(weights, PUBLISHED)
         encoder = LaionClap(path, tokenizer)
         model: Any = encoder.module.model
-        super().__init__(encoder, model.audio_projection[-1].out_features, path)
-
-
-def _files(model: str | Path) -> list[Path]:
-    """The weights that ``transformers`` loads."""
-    if Path(model).is_file():
-        return [Path(model)]
-    folder = clap_folder(resolve(model, TRANSFORMERS))
-    kinds = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")
-    return next(files for kind in kinds if (files := sorted(folder.glob(kind))))
+        super().__init__(encoder, model.audio_projection[-1].out_features)

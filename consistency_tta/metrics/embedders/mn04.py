@@ -6,9 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from consistency_tta.checksum import checksum
 from consistency_tta.metrics.embedder import Heard
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
-from consistency_tta.metrics.embedders.weights import Published, checksum, locate
+from consistency_tta.metrics.embedders.weights import Published, locate
 from consistency_tta.metrics.mn04 import EMBEDDING_DIM, SAMPLE_RATE, AudioTagger
 
 PUBLISHED = Published(

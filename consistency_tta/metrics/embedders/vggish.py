@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from consistency_tta.checksum import checksum
 from consistency_tta.metrics.embedder import Heard
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
-from consistency_tta.metrics.embedders.weights import Published, checksum, load, locate, read
+from consistency_tta.metrics.embedders.weights import Published, load, locate, read
 from consistency_tta.metrics.mn04 import kaldi_mel_filters
 
 PUBLISHED = Published(

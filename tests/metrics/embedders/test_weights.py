@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from consistency_tta.metrics.embedders import weights
-from consistency_tta.metrics.embedders.weights import Published, checksum, load, locate, read
+from consistency_tta.metrics.embedders.weights import Published, load, locate, read
 
 PUBLISHED = Published("net=1.pth", "https://example.org/net=1.pth", also=("net%3D1.pth",))
 
@@ -64,17 +62,3 @@ def test_another_networks_weights_are_refused(tmp_path: Path) -> None:
         ValueError, match=r"(?s)weights of Linear in .*net\.pth, as https.*Missing .*bias.*Unexpected .*b"
     ):
         load(network, {"weight": torch.ones(2, 3), "b": torch.ones(2)}, tmp_path / "net.pth", PUBLISHED)
-
-
-def test_the_checksum_is_that_of_sha256sum_and_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = tmp_path / "a.pt", tmp_path / "b.pt"
-    first.write_bytes(b"abc" * 1_000_000)
-    second.write_bytes(b"def")
-    expected = hashlib.sha256(b"abc" * 1_000_000).hexdigest()
-    assert checksum(first) == expected
-    assert checksum(first, second) == hashlib.sha256(b"abc" * 1_000_000 + b"def").hexdigest()
-    monkeypatch.setattr(weights.hashlib, "sha256", None)  # nothing is computed again
-    assert checksum(first) == expected
-    monkeypatch.undo()
-    first.write_bytes(b"xyz")
-    assert checksum(first) == hashlib.sha256(b"xyz").hexdigest()
