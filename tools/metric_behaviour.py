@@ -206,11 +206,11 @@ def table(found: dict[str, list[float]]) -> str:
     for place, (name, higher) in enumerate(HIGHER_IS_BETTER.items()):
         cells = [f"{found[''][place]:.3g}"]
         for kind, steps in STEPS.items():
-            before = found[""][place]
+            before = float(cells[0])
             for step in steps:
-                value = found[f"{kind} {step:g}"][place]
+                value = float(f"{found[f'{kind} {step:g}'][place]:.3g}")  # as printed: rounding is no change
                 worse = value < before if higher else value > before
-                cells.append(f"{value:.3g}" if worse else f"({value:.3g})")
+                cells.append(f"{value:g}" if worse else f"({value:g})")
                 before = value
         lines.append(f"| {name} {'↑' if higher else '↓'} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
