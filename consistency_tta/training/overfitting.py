@@ -33,7 +33,7 @@ from torchmetrics.utilities import dim_zero_cat
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.metrics.clap import clap_scores
 from consistency_tta.training.base import TrainingModule
-from consistency_tta.training.checksum import checksum
+from consistency_tta.training.fingerprint import fingerprint
 from consistency_tta.training.places import run_folder
 from consistency_tta.training.prompts import Sounds
 from consistency_tta.training.weighted import WeightedLosses
@@ -104,7 +104,7 @@ class OverfittingGuard:
         self.loss = loss
         self.allow_same = allow_same
         self.rule = {"margin": margin, "z": z, "patience": patience}
-        self.networks: dict[str, dict[str, str]] = {}
+        self.networks: dict[str, dict[str, str | None]] = {}
         self.curves: list[dict[str, Any]] = []
         self.best: Tensor | None = None
         self.best_step = 0
@@ -118,15 +118,23 @@ class OverfittingGuard:
         plugins = {name: losses.losses[name] for name in losses.weights} if isinstance(losses, WeightedLosses) else {}
         self.reward = self.find_reward(plugins)
         self.networks = {
-            name: {"network": type(network).__name__, "sha256": checksum(network)}
+            name: {
+                "network": type(network).__name__,
+                "sha256_of_file": network.checksum,
+                "sha256_of_weights": fingerprint(network),
+            }
             for name, network in (("reward", self.reward), ("judge", self.judge))
         }
-        same = self.networks["reward"]["sha256"] == self.networks["judge"]["sha256"]
-        if same and not self.allow_same:
+        if not self.networks_differ and not self.allow_same:
             raise ValueError(
-                f"judge and reward are the same network (SHA-256 {self.networks['judge']['sha256'][:12]}...), so "
-                "that it would judge itself: give another checkpoint as judge, or set allow_same"
+                f"judge and reward are the same network (weights' SHA-256 {fingerprint(self.judge)[:12]}...), which "
+                "would judge itself: give another checkpoint as judge, or set allow_same"
             )
+
+    @property
+    def networks_differ(self) -> bool:
+        """Whether reward and judge have different weights."""
+        return self.networks["reward"]["sha256_of_weights"] != self.networks["judge"]["sha256_of_weights"]
 
     def find_reward(self, plugins: dict[str, nn.Module]) -> AudioTextEncoder:
         """The encoder of the loss that was named, or of the only one that has one."""
@@ -201,9 +209,13 @@ class OverfittingGuard:
     def write(self, file: Path) -> None:
         """The report."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        different = self.networks["reward"]["sha256"] != self.networks["judge"]["sha256"]
-        report = self.networks | {"networks_differ": different, "rule": self.rule, "diverged_at_step": self.diverged_at}
-        file.write_text(json.dumps(report | {"curves": self.curves}, indent=1) + "\n", encoding="utf-8")
+        report = self.networks | {
+            "networks_differ": self.networks_differ,
+            "rule": self.rule,
+            "diverged_at_step": self.diverged_at,
+            "curves": self.curves,
+        }
+        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
     def state_dict(self) -> dict[str, Any]:
         """What has been seen so far."""

@@ -45,10 +45,13 @@ def test_every_weight_is_trained_in_every_precision(
     for key, parameter in module.trained().named_parameters():
         assert parameter.grad is not None, key
         assert parameter.dtype == torch.float32
+    still = {key for key, parameter in module.trained().named_parameters() if not parameter.grad.any()}
     run.validate(module, data(), verbose=False)
     assert run.callback_metrics["val/loss"].isfinite()
-    unchanged = [key for key, value in module.trained().named_parameters() if torch.equal(value, before[key])]
-    assert unchanged == []
+    unchanged = {key for key, value in module.trained().named_parameters() if torch.equal(value, before[key])}
+    # Inside the hinge's margins, recordings and sounds pull at a discriminator's last bias with exactly equal force.
+    balanced = {key for key in unchanged if "discriminator" in key and key.endswith(".bias")}
+    assert unchanged == balanced & still
 
 
 @pytest.mark.parametrize("name", list(MAKERS))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from consistency_tta.components.clap import TransformersClap
@@ -17,7 +18,7 @@ from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.losses import CLAPLoss, LatentL2Loss
 from consistency_tta.training import OverfittingGuard, SoundMetrics
 from consistency_tta.training.base import Optimization
-from consistency_tta.training.checksum import checksum
+from consistency_tta.training.fingerprint import fingerprint
 from consistency_tta.training.overfitting import PromptScores, paired_change
 from tests.training.runs import data, distillation, trainer
 
@@ -68,8 +69,9 @@ def test_a_reward_that_rises_at_the_judges_cost_is_reported_once(teacher_folder:
     assert len([w for w in warned if "reward and judge part" in str(w.message)]) == 1
     report = json.loads((tmp_path / "overfitting.json").read_text())
     assert report["networks_differ"]
-    assert report["reward"] == {"network": "Loud", "sha256": checksum(Loud(1.0))}
-    assert report["judge"]["sha256"] == checksum(Loud(-1.0)) != report["reward"]["sha256"]
+    expected = {"network": "Loud", "sha256_of_file": None, "sha256_of_weights": fingerprint(Loud(1.0))}
+    assert report["reward"] == expected
+    assert report["judge"] == expected | {"sha256_of_weights": fingerprint(Loud(-1.0))}
     assert [point["step"] for point in report["curves"]] == [2, 4, 6, 8, 10, 12]
     parted = [point["parted"] for point in report["curves"]]
     second = next(i for i in range(1, len(parted)) if parted[i - 1] and parted[i])
@@ -122,7 +124,7 @@ def test_scores_are_means_of_each_prompts_sounds() -> None:
 
 
 def test_a_network_does_not_judge_itself(teacher_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"judge and reward are the same network \(SHA-256"):
+    with pytest.raises(ValueError, match=r"judge and reward are the same network \(weights' SHA-256"):
         fit(teacher_folder, tmp_path, OverfittingGuard(Loud(1.0)))
     fit(teacher_folder, tmp_path, OverfittingGuard(Loud(1.0), allow_same=True), steps=2)
     assert not json.loads((tmp_path / "overfitting.json").read_text())["networks_differ"]
@@ -139,14 +141,18 @@ def test_a_network_does_not_judge_itself(teacher_folder: Path, tmp_path: Path) -
         guard.note(0, torch.zeros(1, 2))
 
 
-def test_checksums_are_of_weights_wherever_they_are_kept() -> None:
-    first, again = TransformersClap("tiny-clap"), TransformersClap("tiny-clap")
-    assert checksum(first) == checksum(again) == first.checksum  # the file's
-    first.checksum = again.checksum = None
-    assert checksum(first) == checksum(again)
-    next(again.clap.parameters()).data.view(-1)[0] += 1e-6
-    assert checksum(first) != checksum(again)
-    again.checksum = "told"
-    assert checksum(again) == "told"
+def test_fingerprints_are_of_weights_wherever_they_come_from_and_are_kept(tmp_path: Path) -> None:
+    first = TransformersClap("tiny-clap")
+    first.clap.save_pretrained(tmp_path / "again")
+    weights = tmp_path / "again" / "model.safetensors"
+    save_file(load_file(weights), weights, {"format": "pt", "note": "the same tensors in another file"})
+    again = TransformersClap(tmp_path / "again")
+    assert first.checksum != again.checksum
+    assert fingerprint(first) == fingerprint(again)
+    next(again.clap.parameters()).data.view(-1)[0] += 1e-3
+    assert fingerprint(first) != fingerprint(again)
+    bare = nn.Identity()
     with pytest.raises(ValueError, match="Identity has no weights"):
-        checksum(nn.Identity())
+        fingerprint(bare)
+    bare.checksum = "told"  # type: ignore[assignment]
+    assert fingerprint(bare) == "told"

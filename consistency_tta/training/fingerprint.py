@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 
 
-def checksum(network: nn.Module) -> str:
+def fingerprint(network: nn.Module) -> str:
     """SHA-256, in hexadecimal, of all weights and buffers with their names, shapes and types.
 
-    Also of modules that are kept as plain attributes and so are in no ``state_dict()``, as frozen networks are here. A
-    network's own ``checksum`` is believed.
+    The same whatever file they came from, unlike a file's own checksum. Also of modules that are kept as plain
+    attributes and so are in no ``state_dict()``, as frozen networks are here.
 
     Raises:
-        ValueError: there are no weights.
+        ValueError: there are no weights, and no attribute ``checksum`` to take instead.
     """
-    own = getattr(network, "checksum", None)
-    if isinstance(own, str):
-        return own
     digest, tensors = hashlib.sha256(), _tensors(network)
     if not tensors:
+        own = getattr(network, "checksum", None)
+        if isinstance(own, str):
+            return own
         raise ValueError(f"{type(network).__name__} has no weights to tell it by: give it an attribute `checksum`")
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
