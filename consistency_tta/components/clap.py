@@ -204,6 +204,7 @@ class TransformersClap(AudioTextEncoder):
     """
 
     clap: Clap
+    checksum: str
 
     def __init__(self, model: str | Path, tokenizer: str | Path = "roberta-base") -> None:
         super().__init__()

@@ -113,6 +113,7 @@ class LaionClap(AudioTextEncoder):
     """
 
     module: nn.Module
+    checksum: str
 
     def __init__(self, checkpoint: str | Path, tokenizer: str | Path = "roberta-base") -> None:
         super().__init__()
