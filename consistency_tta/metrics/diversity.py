@@ -17,6 +17,9 @@ from torchmetrics.utilities import dim_zero_cat
 
 from consistency_tta.metrics.states import finite_rows
 
+#: Integers up to here are themselves in float32.
+LARGEST = 2**24
+
 
 def mean_pairwise_distance(embeddings: Tensor) -> Tensor:
     """Mean Euclidean distance of the N (N - 1) / 2 pairs of embeddings (N, D), a scalar in float64.
@@ -33,6 +36,7 @@ class PromptDiversity(Metric):
     """Mean over the prompts of the mean Euclidean distance between the embeddings of a prompt's sounds.
 
     Prompts with a single sound have no pair and do not count. A prompt's sounds may come in any batch and process.
+    Keeps all embeddings: 4 (D + 1) bytes a sound.
 
     Args:
         **kwargs: of :class:`torchmetrics.Metric`.
@@ -48,11 +52,17 @@ class PromptDiversity(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        # Flat and float32, as torchmetrics has a process without sounds put in torch.tensor([]): see EmbeddingSets.
         self.add_state("embeddings", [], dist_reduce_fx="cat")
         self.add_state("prompts", [], dist_reduce_fx="cat")
 
     def update(self, embeddings: Tensor, prompts: Tensor) -> None:
-        """Take in embeddings (B, D) and which prompt each belongs to, integers (B,), the same in all processes."""
+        """Take in sounds.
+
+        Args:
+            embeddings: (B, D), of the same D every time.
+            prompts: which prompt each belongs to, integers (B,) of at most 2^24, the same in all processes.
+        """
         if embeddings.ndim != 2 or prompts.shape != embeddings.shape[:1]:
             raise ValueError(
                 "expected embeddings (B, D) and prompt numbers (B,), "
@@ -60,8 +70,10 @@ class PromptDiversity(Metric):
             )
         if prompts.is_floating_point():
             raise ValueError(f"expected integers that number the prompts, got {prompts.dtype}")
-        self.embeddings.append(finite_rows(embeddings))
-        self.prompts.append(prompts)
+        if len(prompts) and int(prompts.abs().max()) > LARGEST:
+            raise ValueError(f"expected prompts numbered from 0 on, up to {LARGEST}, got {int(prompts.abs().max())}")
+        self.embeddings.append(finite_rows(embeddings).float().flatten())
+        self.prompts.append(prompts.float())
 
     def compute(self) -> Tensor:
         """The diversity of all sounds taken in, a scalar in float64.
@@ -69,9 +81,9 @@ class PromptDiversity(Metric):
         Raises:
             ValueError: no prompt has two sounds.
         """
-        embeddings = dim_zero_cat(self.embeddings) if self.prompts else torch.empty(0, 1)
-        prompts = dim_zero_cat(self.prompts) if self.prompts else torch.empty(0, dtype=torch.long)
+        prompts = dim_zero_cat(self.prompts) if len(self.prompts) else torch.empty(0)
         numbers, counts = prompts.unique(return_counts=True)
         if not (counts > 1).any():
             raise ValueError("diversity needs at least two sounds of one prompt: generate several per prompt")
+        embeddings = dim_zero_cat(self.embeddings).view(len(prompts), -1)
         return torch.stack([mean_pairwise_distance(embeddings[prompts == n]) for n in numbers[counts > 1]]).mean()

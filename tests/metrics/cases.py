@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
+from consistency_tta.metrics.diversity import PromptDiversity
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.frechet_infinity import FrechetInfinity
 from consistency_tta.metrics.inception import InceptionScore
@@ -22,6 +23,7 @@ from tests.toy_encoder import ToyEncoder
 CLIPS, WIDTH = 24, 3
 _SETS = torch.randn(2, CLIPS, WIDTH, generator=torch.Generator().manual_seed(0)) + torch.tensor([[[0.0]], [[0.5]]])
 _SOUNDS = torch.randn(2, CLIPS, 1000, generator=torch.Generator().manual_seed(1))
+_PROMPTS = torch.arange(CLIPS) % 7  # sounds of one prompt come to several processes
 _CAPTIONS = [str(15 * index) for index in range(CLIPS)]
 
 
@@ -61,6 +63,11 @@ CASES: dict[str, Case] = {
     "inception": Case(
         lambda: InceptionScore(WIDTH, splits=2),
         lambda metric, first, last: metric.update(_SETS[1, first:last]),
+        constant=False,
+    ),
+    "diversity": Case(
+        PromptDiversity,
+        lambda metric, first, last: metric.update(_SETS[1, first:last], _PROMPTS[first:last]),
         constant=False,
     ),
     "lsd": Case(lambda: LogSpectralDistance(8000), _pairs(_SOUNDS), constant=True),

@@ -42,6 +42,8 @@ def test_errors_say_what_to_do():
         metric.update(torch.full((2, 4), torch.nan), torch.zeros(2, dtype=torch.long))
     with pytest.raises(ValueError, match="integers"):
         metric.update(torch.zeros(2, 4), torch.zeros(2))
+    with pytest.raises(ValueError, match="from 0 on, up to 16777216, got 16777217"):
+        metric.update(torch.zeros(2, 4), torch.tensor([0, 2**24 + 1]))
     with pytest.raises(ValueError, match="several per prompt"):
         metric.compute()
     metric.update(torch.zeros(2, 4), torch.tensor([0, 1]))

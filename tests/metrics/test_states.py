@@ -16,7 +16,7 @@ from tests.metrics.cases import CASES, CLIPS, Case, scalars
 
 ALL = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 #: A metric of each kind of state: sums, moments, lists.
-KINDS = ("kl_softmax", "frechet", "coverage", "inception")
+KINDS = ("kl_softmax", "frechet", "coverage", "inception", "diversity")
 
 
 def test_moments_of_parts_combine_to_those_of_all() -> None:
