@@ -22,7 +22,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import soundfile
 import torch
@@ -216,8 +216,8 @@ def table(found: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
-def draw(found: dict[str, list[float]], output: Path) -> None:
-    """One small picture for each metric, a line for each degradation."""
+def import_pyplot() -> Any:
+    """Matplotlib, which the picture alone needs."""
     try:
         import matplotlib
     except ModuleNotFoundError as error:
@@ -227,6 +227,11 @@ def draw(found: dict[str, list[float]], output: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    return pyplot
+
+
+def draw(found: dict[str, list[float]], output: Path, pyplot: Any) -> None:
+    """One small picture for each metric, a line for each degradation."""
     figure, axes = pyplot.subplots(3, 5, figsize=(13, 7), layout="constrained")
     for place, (axis, (name, higher)) in enumerate(zip(axes.flat, HIGHER_IS_BETTER.items(), strict=False)):
         axis.axhline(found[""][place], color="grey", linestyle=":", linewidth=1)
@@ -253,6 +258,7 @@ def main(args: list[str] | None = None) -> dict[str, list[float]]:
     parser.add_argument("--per_class", type=int, default=4, help="clips of each class in each half")
     parser.add_argument("--output", type=Path, help="PNG")
     options = parser.parse_args(args)
+    pyplot = import_pyplot() if options.output else None  # before minutes of listening
     clips, reference = (read(options.clips, options.captions, folds, options.per_class) for folds in ("12", "345"))
     found = measure(
         clips,
@@ -262,7 +268,7 @@ def main(args: list[str] | None = None) -> dict[str, list[float]]:
     )
     print(f"{len(clips.labels)} clips against {len(reference.labels)} others\n\n{table(found)}")
     if options.output:
-        draw(found, options.output)
+        draw(found, options.output, pyplot)
     return found
 
 

@@ -42,7 +42,8 @@ def test_the_table_marks_what_does_not_worsen():
     assert rows["| IS ↑"] == "| IS ↑ | 1 | (2) | (2) | (4) " + "| (2) | (3) | (4) " * 3 + "|"
 
 
-def test_without_matplotlib_it_says_what_to_install(monkeypatch, tmp_path):
+def test_without_matplotlib_it_says_what_to_install_before_it_listens(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
+    inputs = [f"--{name}={tmp_path / 'nothing'}" for name in ("clips", "captions", "weights")]
     with pytest.raises(ModuleNotFoundError, match="pip install matplotlib"):
-        metric_behaviour.draw({}, tmp_path / "picture.png")
+        metric_behaviour.main([*inputs, f"--output={tmp_path / 'picture.png'}"])
