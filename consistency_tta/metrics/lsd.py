@@ -57,11 +57,13 @@ class LogSpectralDistance(ClipMean):
             )
         if generated.shape[-1] <= self.n_fft // 2:
             raise ValueError(f"expected more than {self.n_fft // 2} samples, got {generated.shape[-1]}: too short")
-        difference = self._log_power(generated) - self._log_power(real)
-        self._add(difference.square().mean(1).sqrt().mean(1))
+        ratio = self._power(generated).div_(self._power(real))  # one logarithm instead of two
+        self._add(ratio.log10_().square_().mean(1).sqrt().mean(1))
 
-    def _log_power(self, waveform: Tensor) -> Tensor:
-        """(B, samples) -> log10 of the power (B, frequencies, frames)."""
+    def _power(self, waveform: Tensor) -> Tensor:
+        """(B, samples) -> power (B, frequencies, frames), at least ``floor``."""
+        # In float64: with float32, loud tones leave rounding errors in quiet bins that change a distance by 1e-5.
         waveform = finite_rows(waveform, what="waveforms").double()
         spectrum = torch.stft(waveform, self.n_fft, self.hop_length, window=self.window, return_complex=True)
-        return torch.view_as_real(spectrum).square().sum(-1).clamp_min(self.floor).log10()
+        # Six times faster than a sum over torch.view_as_real's last axis, which is too short to be vectorised.
+        return spectrum.real.square().add_(spectrum.imag.square()).clamp_min_(self.floor)
