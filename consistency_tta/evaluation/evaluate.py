@@ -13,7 +13,7 @@ from consistency_tta.evaluation.cache import HeardCache
 from consistency_tta.evaluation.clips import find_pairs
 from consistency_tta.evaluation.hearing import Listened, Listener, SoundMetric
 from consistency_tta.evaluation.markdown import interval, markdown, number, used
-from consistency_tta.evaluation.measures import MEASURES, Kind
+from consistency_tta.evaluation.measures import MEASURES, Kind, NoFigure
 from consistency_tta.evaluation.networks import checksum_of, make_networks
 from consistency_tta.evaluation.protocol import MetricSettings, Protocol, file_sha256, load_protocol
 from consistency_tta.evaluation.report import write_report
@@ -96,6 +96,8 @@ def evaluate(
             _compute(settings, heard, result)
     result.warnings = _warnings(result, len(pairs.other_captions))
     result.warnings += dict.fromkeys(str(warning.message) for warning in said if warning.category is UserWarning)
+    if not result.figures:
+        raise ValueError(f"expected clips that the protocol can judge: {'; '.join(result.warnings)}")
     output.mkdir(parents=True, exist_ok=True)
     result.write(output / "result.json")
     (output / "report.md").write_text(markdown(result), encoding="utf-8")
@@ -157,11 +159,19 @@ def _compute(settings: MetricSettings, heard: Listened, result: Result) -> None:
     measure, rules, name = MEASURES[settings.metric], result.protocol, settings.name
     if measure.kind is Kind.SET:
         function, material = partial(measure.function, **settings.options), heard.materials[settings.network or ""]
-        whole, intervals = function(material), dict[str, Interval]()
-        if settings.interval:
-            intervals = set_intervals(
-                whole, lambda index: function(material.rows(index)), len(material), rules.bootstrap, rules.seed
-            )
+        intervals: dict[str, Interval] = {}
+        try:
+            whole = function(material)
+        except NoFigure as error:
+            warnings.warn(f"{name} has no figure: {error}", stacklevel=2)
+            return
+        try:
+            if settings.interval:
+                intervals = set_intervals(
+                    whole, lambda index: function(material.rows(index)), len(material), rules.bootstrap, rules.seed
+                )
+        except NoFigure as error:
+            warnings.warn(f"{name} has no interval, for draws of so few clips have no figure: {error}", stacklevel=2)
         for part, value in whole.items():
             titles = (f"{measure.title}, {part}", f"{name}/{part}") if part else (measure.title, name)
             better = None if part in measure.neither else measure.higher_is_better

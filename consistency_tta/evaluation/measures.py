@@ -64,6 +64,10 @@ class Material:
         return self.generated.vectors.flatten(0, 1), self.reference.vectors.flatten(0, 1)
 
 
+class NoFigure(ValueError):  # noqa: N818 - a finding about the clips, said beside the other figures
+    """The clips are too few, or too alike, for a metric of sets."""
+
+
 class Kind(StrEnum):
     """What a metric is told."""
 
@@ -81,7 +85,7 @@ class Measure:
         higher_is_better: whether it is.
         kind: sound: generated and reference waveforms (B, samples) and the sample rate in Hz -> values (B,);
             clip: :class:`Material` of N pairs -> values (N,); set: :class:`Material` -> figures by name, the name of
-            a metric's only figure being empty. All take the protocol's options, too.
+            a metric's only figure being empty, or :class:`NoFigure`. All take the protocol's options, too.
         function: of it.
         neither: figures that are neither better when higher nor when lower.
     """
@@ -114,7 +118,7 @@ def diversity(material: Material) -> dict[str, float]:
     """How far apart lie generated sounds of one caption; see :mod:`consistency_tta.metrics.diversity`."""
     metric = PromptDiversity()
     metric.update(material.means[0], material.prompts)
-    return {"": float(metric.compute())}
+    return _figures(metric)
 
 
 def frechet(material: Material) -> dict[str, float]:
@@ -185,7 +189,10 @@ def _logits(material: Material) -> tuple[Tensor, Tensor]:
 
 
 def _figures(metric: Metric) -> dict[str, float]:
-    result = metric.compute()
+    try:
+        result = metric.compute()
+    except ValueError as error:  # options were refused when the metric was made
+        raise NoFigure(str(error)) from error
     return {key: float(value) for key, value in (result if isinstance(result, dict) else {"": result}).items()}
 
 

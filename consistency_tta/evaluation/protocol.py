@@ -216,6 +216,8 @@ def _check(protocol: Protocol) -> None:
     expect(audio.peak is None or 0 < audio.peak <= 1, "an audio.peak in (0, 1], or null", audio.peak)
     expect(0 < bootstrap.confidence < 1, "a bootstrap.confidence in (0, 1)", bootstrap.confidence)
     expect(min(bootstrap.resamples, bootstrap.set_resamples) > 1, "at least 2 resamples", bootstrap)
+    names = [settings.name for settings in protocol.metrics]
+    expect(0 < len(names) == len(set(names)), "metrics, each with a network once", ", ".join(names) or "none")
     for settings in protocol.metrics:
         known = settings.network is None or settings.network in protocol.networks
         expect(known, f"networks among {', '.join(protocol.networks)} in metrics", settings.network)

@@ -180,12 +180,38 @@ def test_sound_metrics_and_sets_of_figures(folders: dict[str, Path]) -> None:
 
 
 @pytest.mark.usefixtures("toy")
+def test_what_few_clips_do_not_allow_is_left_out_alone(folders: dict[str, Path]) -> None:
+    """The other figures stay: nobody listens for hours to get none."""
+    inception = {"metric": "inception", "network": "toy", "options": {"splits": 7}}
+    metrics = [
+        {"metric": "diversity", "network": "toy"},
+        {"metric": "kad", "network": "toy"},
+        inception,
+        {"metric": "lsd"},
+    ]
+    result = run(folders, changes={"metrics": metrics, "bootstrap": {"resamples": 9, "set_resamples": 200}})
+    assert [found.name for found in result.figures] == ["kad/toy", "lsd"]
+    assert result.figures[0].interval is None  # some draws are mostly of one clip: there is no bandwidth
+    said = "\n".join(result.warnings)
+    assert "diversity/toy has no figure: diversity needs at least two sounds of one prompt" in said
+    assert "inception/toy has no figure: expected at least 7 clips" in said
+    assert "kad/toy has no interval, for draws of so few clips have no figure: the real clips' median" in said
+    assert "inception/toy has no figure" in (folders["output"] / "report.html").read_text()
+    with pytest.raises(ValueError, match="clips that the protocol can judge: inception/toy has no figure"):
+        run(folders, changes={"metrics": [inception]})
+    with pytest.raises(ValueError, match="splits >= 1"):  # a fault of the protocol, and not of the clips
+        run(folders, changes={"metrics": [{"metric": "lsd"}, inception | {"options": {"splits": 0}}]})
+
+
+@pytest.mark.usefixtures("toy")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"changes": {"metrics": [{"metric": "fad", "network": "toy"}]}}, "expected metrics among .*, got fad"),
         ({"changes": {"metrics": [{"metric": "frechet"}]}}, "frechet: expected the name of a network, got None"),
         ({"changes": {"metrics": [{"metric": "lsd", "network": "toy"}]}}, "lsd: expected no network"),
+        ({"changes": {"metrics": []}}, "expected metrics, each with a network once, got none"),
+        ({"changes": {"metrics": [{"metric": "lsd"}] * 2}}, "each with a network once, got lsd, lsd"),
         ({"weights": "toy"}, "expected --weights NAME=PATH, such as mn04="),
         ({"weights": "mn04=x,vggish=y"}, "expected weights of toy"),
         ({"batch_size": 0}, "expected a batch_size of at least 1, got 0"),
