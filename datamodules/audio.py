@@ -21,6 +21,9 @@ from consistency_tta.resample import Resample
 #: A waveform whose samples, its mean removed, stay below this (-80 dB of full scale) is silent.
 SILENCE_PEAK = 1e-4
 
+#: The largest sample that is a sound's, a million times full scale: squares and sums of what is beyond overflow.
+LARGEST = 1e6
+
 
 class Fault(StrEnum):
     """What can be wrong with a clip."""
@@ -61,7 +64,9 @@ def audio_info(path: Path, min_seconds: float = 0.0) -> tuple[int, int, int]:
         info = soundfile.info(str(path))
     except (soundfile.SoundFileError, OSError) as error:
         raise BadClip(Fault.UNREADABLE, str(error)) from error
-    if info.frames < max(1, min_seconds * info.samplerate):
+    if not info.frames:
+        raise BadClip(Fault.TOO_SHORT, "no samples in the file, expected some")
+    if info.frames < min_seconds * info.samplerate:
         raise BadClip(Fault.TOO_SHORT, f"{info.frames / info.samplerate:.3f} s, expected at least {min_seconds} s")
     return info.samplerate, info.frames, info.channels
 
@@ -78,7 +83,7 @@ def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
         Waveform (samples,) float32, the mean of the channels, and the sample rate in Hz.
 
     Raises:
-        BadClip: if it is unreadable or has samples that are not finite.
+        BadClip: if it is unreadable or has samples that are not finite, or so large that sums of them would not be.
     """
     try:
         with soundfile.SoundFile(str(path)) as file:
@@ -90,6 +95,10 @@ def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
         raise BadClip(Fault.UNREADABLE, f"no samples after sample {start}")
     if not np.isfinite(samples).all():
         raise BadClip(Fault.NOT_FINITE, f"{np.count_nonzero(~np.isfinite(samples))} samples are NaN or infinite")
+    if (peak := np.abs(samples).max()) > LARGEST:
+        raise BadClip(
+            Fault.NOT_FINITE, f"samples up to {peak:.1e}, expected about -1 to 1: sums of them would overflow"
+        )
     return torch.from_numpy(samples).mean(dim=1), rate
 
 

@@ -166,13 +166,17 @@ def broken(samples: np.ndarray, value: float) -> np.ndarray:
     [
         (lambda file: file.touch() or file, "unreadable: "),
         (lambda file: file.write_text("no sound") and file, "unreadable: "),
-        (lambda file: write(file, noise(0)[:0]), "too short: 0.000 s"),
+        (lambda file: write(file, noise(0)[:0]), "too short: no samples in the file"),
         (lambda file: write(file, broken(noise(0), np.nan), subtype="FLOAT"), "not finite: 1 samples are NaN"),
         (lambda file: write(file, broken(noise(0), np.inf), subtype="FLOAT"), "not finite: 1 samples are NaN or"),
+        (
+            lambda file: write(file, noise(0) * 4e37, subtype="FLOAT"),
+            r"not finite: samples up to 1.*e\+37",
+        ),
         (lambda file: file.symlink_to("nowhere.wav") or file, "missing: no file"),
         (lambda file: file.mkdir() or file, "missing: no file"),
     ],
-    ids=["empty", "text", "zero length", "NaN", "infinity", "broken link", "folder"],
+    ids=["empty", "text", "zero length", "NaN", "infinity", "overflow", "broken link", "folder"],
 )
 def test_files_that_cannot_be_heard(make: Callable[[Path], Path], message: str, tmp_path: Path) -> None:
     with pytest.raises(BadClip, match=message):
