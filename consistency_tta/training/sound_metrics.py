@@ -28,6 +28,8 @@ OFFERED = HEARD | {"waveform", "sample_rate", "captions", "prompts", "real"}
 class SoundMetrics(Callback):
     """Measures what the averaged weights generate, and logs ``val/metric/<name>``.
 
+    Of a metric that computes several numbers, such as ``Coverage``, each is ``val/metric/<name>/<number>``.
+
     Captions and noise are the same at every validation, so that curves can be compared, and a ``ModelCheckpoint`` can
     keep the best by any of them (``monitor: val/metric/<name>``). Each process makes and measures its share, and
     torchmetrics brings the shares together. Training is left bit for bit what it is without.
@@ -129,12 +131,11 @@ class SoundMetrics(Callback):
         with torch.no_grad(), isolate_rng():
             torch.manual_seed(self.settings["seed"])
             self.measure(trainer, pl_module)
-            values = {name: metric.compute() for name, metric in self.metrics.items()}
-        for name, value in values.items():
-            if not isinstance(value, Tensor) or value.numel() != 1:
-                raise ValueError(f"metric {name!r} must compute one number, got {type(value).__name__}: {value}")
+            values = {name: _numbers(name, metric.compute()) for name, metric in self.metrics.items()}
+        for name, numbers in values.items():
             self.metrics[name].reset()
-            pl_module.log(f"val/metric/{name}", value.to(pl_module.device, torch.float32), sync_dist=True)
+            for key, value in numbers.items():
+                pl_module.log(f"val/metric/{key}", value.to(pl_module.device, torch.float32), sync_dist=True)
         if self.guard is not None:
             self.guard.conclude(trainer, pl_module)
 
@@ -219,3 +220,15 @@ def _parameters(name: str, metric: Metric) -> set[str]:
             f"but asks for {', '.join(sorted(asked)) or 'nothing'}"
         )
     return asked
+
+
+def _numbers(name: str, computed: Any) -> dict[str, Tensor]:
+    """What a metric computed, by the names of the log."""
+    several = isinstance(computed, dict)
+    numbers = {f"{name}/{key}": value for key, value in computed.items()} if several else {name: computed}
+    for key, value in numbers.items():
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise ValueError(
+                f"metric {key!r} must compute a number, or several by name, got {type(value).__name__}: {value}"
+            )
+    return numbers

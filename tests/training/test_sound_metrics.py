@@ -17,9 +17,11 @@ from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
 from consistency_tta.metrics.clap import CLAPScore
+from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.diversity import PromptDiversity
 from consistency_tta.metrics.embedder import AudioEmbedder, Heard
 from consistency_tta.metrics.frechet import FrechetDistance, frechet_distance
+from consistency_tta.metrics.inception import InceptionScore
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import LogSounds, SoundMetrics
 from consistency_tta.training.prompts import FixedPrompts, read_captions
@@ -149,6 +151,17 @@ def test_sets_of_vectors_are_compared_with_recordings(teacher_folder: Path, tmp_
     assert values.logged[1]["val/metric/diversity"] == pytest.approx(float(distance), rel=1e-4)
 
 
+def test_each_number_of_a_metric_with_several_is_logged(teacher_folder: Path, tmp_path: Path) -> None:
+    write_reference(tmp_path / "real")
+    values, settings = Values(), {"embedder": ToyEmbedder(), "reference": str(tmp_path / "real")}
+    metrics = {"neighbours": Coverage(2, nearest=1), "inception": InceptionScore(2, splits=1)}
+    fit(teacher_folder, tmp_path, SoundMetrics(metrics, CAPTIONS, **settings), values)
+    several = {"neighbours": ("precision", "recall", "density", "coverage"), "inception": ("mean", "std")}
+    expected = {f"val/metric/{name}/{key}" for name, keys in several.items() for key in keys}
+    assert {name for name in values.logged[1] if name.startswith("val/metric/")} == expected
+    assert values.logged[1]["val/metric/inception/mean"] >= 1
+
+
 def test_two_processes_measure_what_one_does(teacher_folder: Path, tmp_path: Path) -> None:
     """Logged by CSVLogger, whose folder only the first process knows, beside a callback that writes there, too."""
     write_reference(tmp_path / "real")
@@ -211,7 +224,7 @@ def test_what_cannot_be_measured_is_named(teacher_folder: Path, tmp_path: Path) 
         SoundMetrics({"fd": FrechetDistance(2)}, embedder=ToyEmbedder())
     with pytest.raises(ValueError, match=r"metric 'mean' \(MeanMetric\) must update with some of .*asks for value"):
         SoundMetrics({"mean": MeanMetric()})
-    with pytest.raises(ValueError, match="'pair' must compute one number"):
+    with pytest.raises(ValueError, match="'pair' must compute a number, or several by name"):
         fit(teacher_folder, tmp_path, SoundMetrics({"pair": Told([1.0, 2.0])}, 1))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_samples of at least 1, got 0"):
         SoundMetrics(clap, num_samples=0)
