@@ -158,18 +158,17 @@ def _compute(settings: MetricSettings, heard: Listened, result: Result) -> None:
     """Add a metric's figures, and the clips' values where it has some."""
     measure, rules, name = MEASURES[settings.metric], result.protocol, settings.name
     if measure.kind is Kind.SET:
-        function, material = partial(measure.function, **settings.options), heard.materials[settings.network or ""]
+        material = heard.materials[settings.network or ""]
         intervals: dict[str, Interval] = {}
         try:
-            whole = function(material)
+            whole = measure.function(material, **settings.options)
         except NoFigure as error:
             warnings.warn(f"{name} has no figure: {error}", stacklevel=2)
             return
         try:
             if settings.interval:
-                intervals = set_intervals(
-                    whole, lambda index: function(material.rows(index)), len(material), rules.bootstrap, rules.seed
-                )
+                figures = measure.figures(material, **settings.options)
+                intervals = set_intervals(whole, figures, len(material), rules.bootstrap, rules.seed)
         except NoFigure as error:
             warnings.warn(f"{name} has no interval, for draws of so few clips have no figure: {error}", stacklevel=2)
         for part, value in whole.items():
@@ -194,7 +193,7 @@ def _warnings(result: Result, other_captions: int) -> list[str]:
         found.append(
             f"{clips} clips count, not the {whole} of {name}: compare these figures with those of the same clips only"
         )
-    if result.left_out:
+    if clips < result.asked:
         found.append("Clips that could not be judged are left out, which flatters a model that failed on them")
     if other_captions:
         found.append(f"{other_captions} clips have another caption than that of {name}")

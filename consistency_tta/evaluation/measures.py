@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torchmetrics import Metric
 
+from consistency_tta.evaluation.kernel_draws import kernel_audio_distances
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
 from consistency_tta.metrics.diversity import PromptDiversity
@@ -28,6 +29,7 @@ from consistency_tta.metrics.frechet_infinity import FrechetInfinity
 from consistency_tta.metrics.inception import InceptionScore
 from consistency_tta.metrics.kernel import KernelAudioDistance, KernelDistance
 from consistency_tta.metrics.lsd import LogSpectralDistance
+from consistency_tta.metrics.pairs import BLOCK
 
 
 @dataclass
@@ -88,6 +90,8 @@ class Measure:
             a metric's only figure being empty, or :class:`NoFigure`. All take the protocol's options, too.
         function: of it.
         neither: figures that are neither better when higher nor when lower.
+        of_draws: :class:`Material` and options -> a function of clips' positions that finds the figures of those; for
+            metrics of sets that take too long to be found anew in each draw of the bootstrap.
     """
 
     title: str
@@ -95,6 +99,13 @@ class Measure:
     kind: Kind
     function: Callable[..., Any]
     neither: tuple[str, ...] = ()
+    of_draws: Callable[..., Callable[[Tensor], dict[str, float]]] | None = None
+
+    def figures(self, material: Material, **options: Any) -> Callable[[Tensor], dict[str, float]]:
+        """Of a metric of sets: positions of clips (M,) -> figures of these clips by name, or :class:`NoFigure`."""
+        if self.of_draws is not None:
+            return self.of_draws(material, **options)
+        return lambda clips: self.function(material.rows(clips), **options)
 
 
 def clap_score(material: Material) -> Tensor:
@@ -164,6 +175,21 @@ def of_sets(metric_class: Callable[..., Metric]) -> Callable[..., dict[str, floa
     return compute
 
 
+def kad_of_draws(material: Material, **options: Any) -> Callable[[Tensor], dict[str, float]]:
+    """The kernel audio distance of clips by their positions; see :mod:`consistency_tta.evaluation.kernel_draws`."""
+    if len(material.sets[0]) ** 2 > BLOCK:  # the distances would not fit
+        return lambda clips: of_sets(KernelAudioDistance)(material.rows(clips), **options)
+    distance = kernel_audio_distances(material.generated.vectors, material.reference.vectors, **options)
+
+    def figures(clips: Tensor) -> dict[str, float]:
+        try:
+            return {"": distance(clips)}
+        except ValueError as error:
+            raise NoFigure(str(error)) from error
+
+    return figures
+
+
 def of_logits(metric_class: Callable[..., Metric]) -> Callable[..., Tensor]:
     """A metric class whose ``update`` takes logits (B, K) of generated sounds and of their references."""
 
@@ -218,7 +244,7 @@ MEASURES: dict[str, Measure] = {
     "frechet_infinity": Measure(
         "Fréchet distance of infinitely many", False, Kind.SET, of_sets(FrechetInfinity), ("r_squared",)
     ),
-    "kad": Measure("Kernel audio distance", False, Kind.SET, of_sets(KernelAudioDistance)),
+    "kad": Measure("Kernel audio distance", False, Kind.SET, of_sets(KernelAudioDistance), of_draws=kad_of_draws),
     "kid": Measure("Kernel distance, polynomial", False, Kind.SET, of_sets(KernelDistance)),
     "neighbours": Measure("Nearest neighbours", True, Kind.SET, of_sets(Coverage)),
     "inception": Measure("Inception score", True, Kind.SET, inception, ("std",)),

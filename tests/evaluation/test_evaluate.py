@@ -147,6 +147,10 @@ def test_part_of_a_protocol_is_warned_of(folders: dict[str, Path], tmp_path: Pat
     assert "1 clips have another caption than that of toy" in said
     assert "toy pins no weights of toy" in said
     assert "2 vectors span fewer than the network's 4 dimensions" in said
+    captions.write_text(captions.read_text() + "stranger,Not of this protocol\n")
+    result = run(folders, captions=captions)
+    assert [finding.reason for finding in result.left_out] == ["not in the protocol"]
+    assert not any("flatters" in warning for warning in result.warnings)  # the model was not asked for it
 
 
 @pytest.mark.usefixtures("toy")

@@ -7,7 +7,17 @@ import warnings
 import pytest
 import torch
 
-from consistency_tta.evaluation.measures import MEASURES, Kind, Material, clap_score, distance, frechet, similarity
+from consistency_tta.evaluation import measures
+from consistency_tta.evaluation.measures import (
+    MEASURES,
+    Kind,
+    Material,
+    NoFigure,
+    clap_score,
+    distance,
+    frechet,
+    similarity,
+)
 from consistency_tta.metrics.divergence import SoftmaxDivergence
 from consistency_tta.metrics.embedder import Heard
 from consistency_tta.metrics.frechet import FrechetDistance
@@ -102,6 +112,29 @@ def test_options_reach_the_metric(name: str, options: dict[str, int]) -> None:
     assert set(found) == {"distance", "r_squared"}
     with pytest.raises(ValueError, match="lower min_clips"):
         MEASURES[name].function(material(heard(), heard()))
+
+
+@pytest.mark.parametrize("options", [{}, {"bandwidth": 2.0, "scale": 3.0}])
+@pytest.mark.parametrize("block", [measures.BLOCK, 1])
+def test_kernel_distances_of_draws_are_looked_up(
+    options: dict[str, float], block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measures, "BLOCK", block)  # of 1: nothing fits, all is found anew
+    both = material(heard(), heard())
+    figures = MEASURES["kad"].figures(both, **options)
+    for clips in (torch.arange(CLIPS), torch.randint(CLIPS, (CLIPS,)), torch.tensor([3, 3, 5])):
+        anew = MEASURES["kad"].function(both.rows(clips), **options)
+        assert figures(clips)[""] == pytest.approx(anew[""], rel=1e-9)
+    with pytest.raises(ValueError, match="scale > 0"):
+        MEASURES["kad"].figures(both, scale=0)(torch.arange(CLIPS))
+
+
+def test_equal_recordings_have_no_kernel_distance() -> None:
+    alike = material(heard(), Heard(torch.ones(CLIPS, 2, WIDTH)))
+    with pytest.raises(NoFigure, match="median distance is 0"):
+        MEASURES["kad"].function(alike)
+    with pytest.raises(NoFigure, match="median distance is 0"):
+        MEASURES["kad"].figures(alike)(torch.arange(CLIPS))
 
 
 @pytest.mark.filterwarnings("ignore:.*span fewer than")
