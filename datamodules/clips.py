@@ -40,6 +40,7 @@ class AudioFolder:
 
     Raises:
         FileNotFoundError: if there is no such folder, or no audio in it.
+        PermissionError: if the folder, or one in it, may not be read.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -48,7 +49,7 @@ class AudioFolder:
             raise FileNotFoundError(f"the audio folder {self.folder} does not exist or is not a folder")
         files = [
             Path(directory, name)
-            for directory, _, names in os.walk(self.folder, followlinks=True)
+            for directory, _, names in os.walk(self.folder, onerror=_refuse, followlinks=True)
             for name in names
             if name.lower().endswith(EXTENSIONS)
         ]
@@ -127,6 +128,14 @@ def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) 
                 clip.ambiguous = str(error)
         clip.captions.append(row.caption)
     return list(clips.values())
+
+
+def _refuse(error: OSError) -> None:
+    """Say which folder may not be read: its clips would be called missing. Links in a circle just end."""
+    if isinstance(error, PermissionError):
+        raise PermissionError(
+            f"expected audio folders that may be read, got {error.strerror} for {error.filename}: change its rights"
+        ) from error
 
 
 def _new_id(name: str, ids: set[str]) -> str:

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,23 @@ def test_audio_folder_must_exist_and_have_audio(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(FileNotFoundError, match=r"no \.wav"):
         AudioFolder(tmp_path)
+
+
+@pytest.mark.parametrize("closed", ["audio", "audio/deep"])
+def test_a_folder_that_may_not_be_read_is_named(closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sounds would be called missing, one by one."""
+    (tmp_path / "audio/deep").mkdir(parents=True)
+    (tmp_path / "audio/a.wav").touch()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:  # root, as whom tests may run, reads everything
+        if Path(path) == tmp_path / closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match=f"got Permission denied for .*{closed}: change its rights"):
+        AudioFolder(tmp_path / "audio")
 
 
 def test_audio_folder_counts_files(tmp_path: Path) -> None:
