@@ -13,7 +13,7 @@ from consistency_tta.evaluation.cache import HeardCache
 from consistency_tta.evaluation.clips import find_pairs
 from consistency_tta.evaluation.hearing import Listened, Listener, SoundMetric
 from consistency_tta.evaluation.markdown import interval, markdown, number, used
-from consistency_tta.evaluation.measures import MEASURES, Kind, NoFigure
+from consistency_tta.evaluation.measures import MEASURES, Kind, NoFigure, rehearse
 from consistency_tta.evaluation.networks import checksum_of, make_networks
 from consistency_tta.evaluation.protocol import MetricSettings, Protocol, file_sha256, load_protocol
 from consistency_tta.evaluation.report import write_report
@@ -62,6 +62,7 @@ def evaluate(
     rules = load_protocol(protocol)
     for settings in rules.metrics:
         _check(settings)
+        rehearse(settings.metric, settings.options, rules.audio.sample_rate, rules.audio.num_samples)
     reward_checksum = _reward(model, reward)
     pairs = find_pairs(rules, generated, reference, captions)
     networks = make_networks(rules, _places(weights))

@@ -232,6 +232,31 @@ def _one_by_one(metric: Metric, generated: Tensor, reference: Tensor) -> Tensor:
     return torch.stack(values)
 
 
+def rehearse(metric: str, options: dict[str, Any], sample_rate: int, num_samples: int) -> None:
+    """Find out whether a metric takes options, on next to nothing, before hours of listening.
+
+    Args:
+        metric: a name of :data:`MEASURES`.
+        options: of the protocol.
+        sample_rate, num_samples: of the protocol's sounds.
+
+    Raises:
+        ValueError: it does not.
+    """
+    measure, heard = MEASURES[metric], Heard(torch.eye(2)[:, None], torch.eye(2))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of course these are too few
+            if measure.kind is Kind.SOUND:
+                measure.function(*torch.zeros(2, 1, num_samples), sample_rate=sample_rate, **options)
+            else:
+                measure.function(Material(heard, heard, torch.eye(2), torch.arange(2)), **options)
+    except NoFigure:
+        pass
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected options that {metric} takes, got {options}: {error}") from error
+
+
 #: Metrics by the names that protocols use.
 MEASURES: dict[str, Measure] = {
     "clap_score": Measure("CLAP score", True, Kind.CLIP, clap_score),

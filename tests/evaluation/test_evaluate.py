@@ -203,8 +203,6 @@ def test_what_few_clips_do_not_allow_is_left_out_alone(folders: dict[str, Path])
     assert "inception/toy has no figure" in (folders["output"] / "report.html").read_text()
     with pytest.raises(ValueError, match="clips that the protocol can judge: inception/toy has no figure"):
         run(folders, changes={"metrics": [inception]})
-    with pytest.raises(ValueError, match="splits >= 1"):  # a fault of the protocol, and not of the clips
-        run(folders, changes={"metrics": [{"metric": "lsd"}, inception | {"options": {"splits": 0}}]})
 
 
 @pytest.mark.usefixtures("toy")
@@ -225,6 +223,25 @@ def test_what_few_clips_do_not_allow_is_left_out_alone(folders: dict[str, Path])
 def test_wrong_options(options: dict[str, Any], message: str, folders: dict[str, Path]) -> None:
     with pytest.raises((ValueError, OSError), match=message):
         run(folders, **options)
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "message"),
+    [
+        ("frechet", {"shrink": 1}, "expected options that frechet takes, got {'shrink': 1}: .*unexpected keyword"),
+        ("neighbours", {"near": 3}, "options that neighbours takes, got {'near': 3}: .*near"),
+        ("inception", {"splits": 0}, "options that inception takes, .* splits >= 1, got 2 and 0"),
+        ("kad", {"scale": 0}, "options that kad takes, got {'scale': 0}: expected scale > 0"),
+        ("lsd", {"floor": -1}, "options that lsd takes, got {'floor': -1}: .* floor > 0"),
+    ],
+)
+def test_wrong_options_of_a_metric_are_found_before_anything_is_heard(
+    metric: str, options: dict[str, Any], message: str, folders: dict[str, Path], toy: ToyNetwork
+) -> None:
+    network = {} if metric == "lsd" else {"network": "toy"}
+    with pytest.raises(ValueError, match=message):
+        run(folders, changes={"metrics": [{"metric": metric, "options": options} | network]})
+    assert toy.heard == 0
 
 
 def test_a_network_that_fails_is_named(

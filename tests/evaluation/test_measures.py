@@ -153,3 +153,8 @@ def test_metrics_of_classes_need_classes(name: str) -> None:
     nameless = Heard(torch.randn(CLIPS, 1, WIDTH))
     with pytest.raises(ValueError, match="expected a network that names classes"):
         MEASURES[name].function(material(nameless, nameless))
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_metric_takes_no_options_at_a_rehearsal(name: str) -> None:
+    measures.rehearse(name, {}, 8000, 2000)
