@@ -155,12 +155,18 @@ class ConsistencyDistillation(StudentTraining):
         # What an earlier stage made of the decoder stays the student's, where this one does not train it on.
         kept = None if train_decoder or own is parts.vae else with_parts(self.frozen.codec, decoder_of(own))
         self.kept_decoder = None if kept is None else Frozen(codec=kept)
-        if checkpoint_decoders:
-            for decoder in filter(None, (self.frozen.codec, self.decoder, kept)):
-                decoder.enable_gradient_checkpointing()
+        self.checkpoint_decoders = checkpoint_decoders
         self.crop_frames = crop_frames
         downsampling = self.frozen.codec.downsampling
         check_crop_frames(crop_frames, downsampling, self.latent_size[0] * downsampling)
+
+    def setup(self, stage: str) -> None:
+        """Have decoders computed again on the way back, if asked; before, ``ddp_spawn`` could not pickle them."""
+        super().setup(stage)
+        if self.checkpoint_decoders:
+            kept = None if self.kept_decoder is None else self.kept_decoder.codec
+            for decoder in filter(None, (self.frozen.codec, self.decoder, kept)):
+                decoder.enable_gradient_checkpointing()
 
     def trained(self) -> nn.Module:
         """The student, and the decoder if it is trained along."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,7 @@ def test_checkpointed_decoders_give_the_same_step(train_decoder: bool, teacher_f
             with_decoder(teacher_folder, losses=losses, train_decoder=train_decoder, checkpoint_decoders=checkpointed),
             tmp_path,
         )
+        module.setup("fit")
         decodes = []
         codec = module.decoder.codec(averaged=False) if train_decoder else module.frozen.codec
         codec.vae.decoder.up_blocks[0].register_forward_pre_hook(
@@ -195,6 +197,11 @@ def test_checkpointed_decoders_give_the_same_step(train_decoder: bool, teacher_f
     assert len(gradients[0]) > 10
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_checkpointed_decoders_reach_processes_that_are_spawned(teacher_folder: Path) -> None:
+    """The strategy ddp_spawn pickles what it trains."""
+    assert ForkingPickler.dumps(with_decoder(teacher_folder, checkpoint_decoders=True))
 
 
 def test_losses_of_sound_hear_a_crop_and_losses_of_latents_see_all(teacher_folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""Two processes of batch B train what one of batch 2 B does, where more or less than the U-Net is trained."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.multiprocessing.spawn import spawn
+
+from consistency_tta.losses import LatentL2Loss, MelL2Loss
+from consistency_tta.training import ConsistencyDistillation, ExportFolder, LoRA
+from tests.training.runs import data, trainer
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "lora": {"losses": {"latent": LatentL2Loss()}, "lora": LoRA(rank=2)},
+    "decoder": {
+        "losses": {"latent": LatentL2Loss(), "mel": MelL2Loss()},
+        "train_decoder": True,
+        "crop_frames": 16,
+        "checkpoint_decoders": True,
+    },
+}
+#: Parts of the names of what each trains, and of the averages that follow it.
+TRAINED = {
+    "lora": (".lora_A.", ".lora_B.", ".class_embedding."),
+    "decoder": ("student.", "target.", "average.", "decoder.parts.", "decoder.average."),
+}
+
+
+class Plain(ConsistencyDistillation):
+    """Trained by plain descent: Adam would make of a gradient's rounding errors steps as large as any."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([weight for weight in self.trained().parameters() if weight.requires_grad], lr=0.3)
+
+
+def train(teacher: Path, folder: Path, setting: str, devices: int = 1, rank: int = 0) -> None:
+    """Four steps of two accumulated batches; the first process leaves the weights before and after, and the model."""
+    torch.manual_seed(rank)  # as adapters are drawn at random, the processes must agree on the first one's
+    module = Plain(str(teacher), seed=0, average_decay=0.5, **SETTINGS[setting])
+    before = {name: value.detach().clone() for name, value in module.named_parameters()}
+    run = trainer(
+        folder,
+        max_steps=4,
+        accumulate_grad_batches=2,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        callbacks=[ExportFolder(str(folder / "model"))],
+    )
+    run.fit(module, data(batch_size=4 // devices))
+    if run.is_global_zero:
+        torch.save([before, {name: value.detach() for name, value in module.named_parameters()}], folder / "weights.pt")
+
+
+def process(rank: int, teacher: Path, folder: Path) -> None:
+    """One of two; Lightning starts no others where it is told its place."""
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    for setting in SETTINGS:
+        train(teacher, folder / setting, setting, devices=2, rank=rank)
+
+
+def test_two_processes_train_like_one(teacher_folder: Path, tmp_path: Path) -> None:
+    """All settings at once: to start processes takes longer than to train in them."""
+    for devices in (1, 2):
+        for setting in SETTINGS:
+            (tmp_path / str(devices) / setting).mkdir(parents=True)
+    spawn(process, (teacher_folder, tmp_path / "2"), nprocs=2)
+    for setting, trained in TRAINED.items():
+        train(teacher_folder, tmp_path / "1" / setting, setting)
+        before, one = torch.load(tmp_path / "1" / setting / "weights.pt")
+        _, two = torch.load(tmp_path / "2" / setting / "weights.pt")
+        change = {name: float((value - before[name]).abs().max()) for name, value in one.items()}
+        moved = {name for name in change if change[name]}
+        assert moved <= {name for name in change if any(part in name for part in trained)}
+        assert all(any(part in name for name in moved) for part in trained)
+        for name, value in two.items():
+            assert float((value - one[name]).abs().max()) < 3e-4 * max(change.values()), f"{setting}: {name}"
