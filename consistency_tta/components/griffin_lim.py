@@ -7,7 +7,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-from transformers.audio_utils import mel_filter_bank
+
+from consistency_tta.components.mel import MelSpectrogram
 
 
 class GriffinLimVocoder(ModelMixin, ConfigMixin):
@@ -58,12 +59,11 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
                 "expected num_iterations >= 0, num_updates >= 1 and a momentum in [0, 1), "
                 f"got {num_iterations}, {num_updates} and {momentum}"
             )
-        frequencies = n_fft // 2 + 1
-        filters = mel_filter_bank(frequencies, model_in_dim, f_min, f_max, sampling_rate, "slaney", "slaney")
+        front_end = MelSpectrogram(sampling_rate, n_fft, hop_length, model_in_dim, f_min, f_max)
         # The filters are saved, too: diffusers does not load a component that has no tensor.
-        self.register_buffer("filters", torch.as_tensor(filters, dtype=torch.float32))
+        self.register_buffer("filters", front_end.filters)
         self.register_buffer("inverse", torch.linalg.pinv(self.filters), persistent=False)
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("window", front_end.window, persistent=False)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Natural-log mel (B, frames, bins) -> waveform (B, frames * hop_length)."""

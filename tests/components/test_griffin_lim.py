@@ -68,3 +68,5 @@ def test_save_and_load_keep_every_bit(tmp_path: Path) -> None:
 def test_wrong_settings_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected num_iterations >= 0"):
         GriffinLimVocoder(**wrong)
+    with pytest.raises(ValueError, match=r"sample_rate / 2 = 4000 Hz, got f_min=0.0, f_max=8000.0"):
+        GriffinLimVocoder(sampling_rate=8000)
