@@ -139,6 +139,8 @@ def test_the_audiocaps_recipes_run_as_tiny_twins(
     clap(channels=8, text_width=16, depths=[1, 1], heads=[2, 4]).save_pretrained(tmp_path / "judge")
     monkeypatch.setenv("JUDGE", str(tmp_path / "judge"))
     fit(str(tmp_path / "audio.yaml"), *SHORT)
+    for stage in ("guidance", "consistency", "audio"):
+        assert list((tmp_path / "runs/audiocaps" / stage).rglob("loss_by_time/*.png"))
     folder = tmp_path / "runs/audiocaps/audio"
     [report] = folder.rglob("overfitting.json")
     assert json.loads(report.read_text())["networks_differ"]
@@ -192,8 +194,9 @@ def test_recipes_are_short(config: Path) -> None:
 
 def test_the_full_size_u_net_is_tangos() -> None:
     """866 million parameters (Ghosal et al., 2023, table 1), without allocating them."""
+    recipe = yaml.safe_load((CONFIGS / "audiocaps/teacher.yaml").read_text())
     with torch.device("meta"):
-        network = unet()
+        network = unet(**recipe["model"]["init_args"]["unet"]["init_args"])
     assert round(sum(parameter.numel() for parameter in network.parameters()) / 1e6) == 866
 
 
@@ -231,6 +234,7 @@ def is_full_size(stage: Any, millions: int) -> bool:
         (["audiocaps/guidance"], 557),
         (["audiocaps/consistency"], 557),
         (["audiocaps/consistency", "audiocaps/mel"], 557),
+        (["audiocaps/consistency", "audiocaps/stft"], 557),
         (["audiocaps/audio", "audiocaps/corrected"], 557),
         (["audiocaps/guidance", "tango_full/guidance"], 866),
         (["audiocaps/consistency", "tango_full/consistency", "audiocaps/corrected"], 866),
