@@ -33,7 +33,7 @@ FACTS: dict[str, dict[str, Any]] = {
     }
     for name in bundle.NAMES
 }
-FACTS["tiny-student"]["license"] = "cc-by-4.0"
+FACTS["tiny-student"]["license"] = "mit"
 
 
 @pytest.fixture
@@ -90,7 +90,9 @@ def test_cards_say_what_the_hub_and_a_reader_need(trained: list[str], tmp_path: 
     for name in bundle.NAMES:
         _, front, text = (tmp_path / "models" / name / "README.md").read_text().split("---\n", 2)
         matter: dict[str, Any] = yaml.safe_load(front)
-        assert matter.get("license") == FACTS[name].get("license")
+        stated = "license" in FACTS[name]
+        assert (matter.get("license_name") == "mit-with-cc-by-3.0-attribution") == stated
+        assert ("license" in matter) == ("## Licence" in text) == stated
         assert matter["library_name"] == ("transformers" if name == "tiny-clap" else "diffusers")
         for part in (
             f"# The {name}",
@@ -102,6 +104,18 @@ def test_cards_say_what_the_hub_and_a_reader_need(trained: list[str], tmp_path: 
         ):
             assert part in text
         assert (tmp_path / "models" / name / "ATTRIBUTION.txt").read_text() == "clip0 by somebody"
+
+
+@pytest.mark.parametrize("name", bundle.NAMES)
+def test_the_cards_that_are_bundled_ask_to_name_who_made_the_recordings(name: str) -> None:
+    folder = bundled.MODELS / name
+    _, front, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    made = bundle.card(name, FACTS[name] | {"license": "mit"}).split("---\n", 2)
+    matter = yaml.safe_load(front)
+    assert matter == yaml.safe_load(made[1])
+    assert matter["license"] == "other"  # MIT alone would ask for less
+    assert text.split("## Licence")[1] == made[2].split("## Licence")[1]
+    assert "Freesound" in (folder / "ATTRIBUTION.txt").read_text(encoding="utf-8")
 
 
 def test_a_part_that_was_trained_further_is_kept(trained: list[str], tmp_path: Path) -> None:
