@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils.torch_utils import randn_tensor
+from huggingface_hub.errors import HFValidationError
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, SpeechT5HifiGan
 
@@ -139,12 +140,14 @@ class TextToAudioPipeline(DiffusionPipeline):
         try:
             # Low-memory loading needs accelerate, which nothing else here does.
             pipeline = super().from_pretrained(name, **({"low_cpu_mem_usage": False} | parts | kwargs))
-        except OSError:
-            if Path(name).exists():
+        except (OSError, ValueError) as error:
+            # What no id of the hub can look like is a path; of other ValueErrors we know nothing.
+            is_path = isinstance(error, HFValidationError) or name.count("/") > 1
+            if Path(name).exists() or (isinstance(error, ValueError) and not is_path):
                 raise
             raise FileNotFoundError(
                 f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "
-                f"({offer()})"
+                f"({offer()}): train it or convert it first, or name another"
             ) from None
         if not {"dtype", "torch_dtype"} & kwargs.keys():
             # diffusers loads in float32; transformers would train and run a float16 folder's text encoder in float16.

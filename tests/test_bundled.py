@@ -59,6 +59,9 @@ def test_the_command_line_takes_names(models: Path) -> None:
 def test_an_unknown_names_error_lists_what_is_bundled(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match=r"neither .* \(bundled with .*: tiny-student, tiny-teacher\)"):
         TextToAudioPipeline.from_pretrained("tiny-techer")
+    for path in ("runs/audiocaps/teacher/model", "/nowhere"):
+        with pytest.raises(FileNotFoundError, match=rf"{path} is neither .*: train it or convert it first, or name"):
+            TextToAudioPipeline.from_pretrained(path)
     monkeypatch.setattr(bundled, "MODELS", Path("nowhere"))
     with pytest.raises(FileNotFoundError, match=r"tiny-teacher is neither .* \(bundled with this installation: none\)"):
         TextToAudioPipeline.from_pretrained("tiny-teacher")

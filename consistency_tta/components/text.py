@@ -68,13 +68,22 @@ class PretrainedTextEncoder(TextEncoder):
     Args:
         name: hub id or folder, such as ``google/flan-t5-large``.
         max_length: tokens after which captions are cut; kept in the model folder.
+
+    Raises:
+        FileNotFoundError: if it is not there.
     """
 
     def __init__(self, name: str, max_length: int = 512) -> None:
-        # AutoTokenizer: the class-specific ones return an empty tokenizer where the hub is out of reach.
-        super().__init__(
-            AutoTokenizer.from_pretrained(name), AutoModelForTextEncoding.from_pretrained(name), max_length
-        )
+        try:
+            # AutoTokenizer: the class-specific ones return an empty tokenizer where the hub is out of reach.
+            tokenizer, encoder = AutoTokenizer.from_pretrained(name), AutoModelForTextEncoding.from_pretrained(name)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"expected a text encoder with its tokenizer, but {name} is neither a whole folder here nor a model of "
+                f"the hub that is cached or can be reached: fetch it with `hf download {name}`, or name a folder "
+                f"({str(error).splitlines()[0]})"
+            ) from None
+        super().__init__(tokenizer, encoder, max_length)
 
 
 class ByteTextEncoder(TextEncoder):

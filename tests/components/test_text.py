@@ -70,6 +70,14 @@ def test_any_hugging_face_encoder_loads_by_folder(tmp_path: Path) -> None:
     assert text.max_length == 16
 
 
+def test_an_encoder_that_is_not_there_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"but some/encoder is neither .*: fetch it with `hf download some/e"):
+        PretrainedTextEncoder("some/encoder")
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"but {tmp_path} is neither a whole folder"):
+        PretrainedTextEncoder(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("limit", "max_length", "expected"), [({"model_max_length": 16}, 8, 8), ({}, 8, 8), ({}, 600, 600)]
 )
