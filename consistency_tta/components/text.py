@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+from huggingface_hub import model_info, try_to_load_from_cache
 from torch import nn
 from transformers import (
     AutoModelForTextEncoding,
@@ -17,6 +20,26 @@ from transformers import (
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from consistency_tta.contracts import TextEmbedding
+
+
+def load_at_once(load: Callable[[str], Any], name: str) -> Any:
+    """Load a folder or model of the hub; a hub that is out of reach is told at once, if nothing of it was fetched.
+
+    By themselves libraries try such a hub again and again, for most of a minute.
+
+    Args:
+        load: such as ``AutoTokenizer.from_pretrained``.
+        name: folder or hub id.
+
+    Raises:
+        OSError: if it is not there.
+    """
+    try:
+        if not Path(name).exists() and not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            model_info(name, timeout=10)
+    except Exception as error:  # requests' or httpx's, by the version of huggingface_hub
+        raise OSError(f"{name} is not here, and the hub gives no answer: {error}") from None
+    return load(name)
 
 
 class TextEncoder(nn.Module):
@@ -76,7 +99,8 @@ class PretrainedTextEncoder(TextEncoder):
     def __init__(self, name: str, max_length: int = 512) -> None:
         try:
             # AutoTokenizer: the class-specific ones return an empty tokenizer where the hub is out of reach.
-            tokenizer, encoder = AutoTokenizer.from_pretrained(name), AutoModelForTextEncoding.from_pretrained(name)
+            tokenizer = load_at_once(AutoTokenizer.from_pretrained, name)
+            encoder = load_at_once(AutoModelForTextEncoding.from_pretrained, name)
         except OSError as error:
             raise FileNotFoundError(
                 f"expected a text encoder with its tokenizer, but {name} is neither a whole folder here nor a model of "

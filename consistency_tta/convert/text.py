@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from transformers import AutoModelForTextEncoding, AutoTokenizer, T5Config, T5EncoderModel
 
-from consistency_tta.components.text import TextEncoder
+from consistency_tta.components.text import TextEncoder, load_at_once
 from consistency_tta.convert.exact import build, count, shape
 
 
@@ -25,8 +25,12 @@ def text_parts(tensors: Mapping[str, Tensor], name: str, width: int, origin: obj
         ValueError: if the named model is not there, or does not fit.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        encoder = t5_encoder(tensors, origin) if tensors else AutoModelForTextEncoding.from_pretrained(name).float()
+        tokenizer = load_at_once(AutoTokenizer.from_pretrained, name)
+        encoder = (
+            t5_encoder(tensors, origin)
+            if tensors
+            else load_at_once(AutoModelForTextEncoding.from_pretrained, name).float()
+        )
     except OSError:
         lacking = "tokenizer" if tensors else "text encoder and tokenizer"
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,22 @@ def test_an_encoder_that_is_not_there_is_named_with_what_to_do(tmp_path: Path) -
     BertConfig().save_pretrained(tmp_path)
     with pytest.raises(FileNotFoundError, match=f"but {tmp_path} is neither a whole folder"):
         PretrainedTextEncoder(str(tmp_path))
+
+
+def test_a_hub_out_of_reach_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, waited = [], []
+
+    def unknown(*address: object, **_: object) -> None:
+        asked.append(address)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    monkeypatch.setattr("time.sleep", waited.append)
+    with pytest.raises(FileNotFoundError, match="the hub gives no answer"):
+        PretrainedTextEncoder("some/encoder")
+    assert asked
+    assert not waited
 
 
 @pytest.mark.parametrize(
