@@ -1,10 +1,11 @@
 """How fast metrics take clips in, and how much memory they hold and need, for growing numbers of clips.
 
-    python tools/metric_speed.py [--clips 100 500 1000 2000] [--metrics frechet kad]
+    python tools/metric_speed.py [--clips 100 500 1000 2000] [--metrics frechet kad] [--networks tiny-clap mn04=FILE]
 
-Embeddings and logits are random numbers: what a network costs that hears them is not in here. Each line is measured in
-a process of its own: clips a second of ``update`` (in batches of 16) and seconds of ``compute``; MB that the states
-hold; MB by which the process's peak grew above what it was before the first clip.
+Embeddings and logits are random numbers, so what a network costs that hears them is in lines of its own, for ten
+seconds of noise at the network's rate. Each line is measured in a process of its own: clips a second of ``update`` (in
+batches of 16) and seconds of ``compute``; MB that the states hold; MB by which the process's peak grew above what it
+was before the first clip. Metrics have one thread, networks as many as torch takes (OMP_NUM_THREADS).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from consistency_tta.evaluation.networks import make_network
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
 from consistency_tta.metrics.frechet import FrechetDistance
@@ -107,20 +109,33 @@ def cost(name: str, clips: int) -> Cost:
     return Cost(clips / (updated - started), computed - updated, stored, peak_mb() - before)
 
 
+def network_cost(name: str, clips: int) -> Cost:
+    """Of a network that hears some clips; ``name=file`` says where its weights are."""
+    network = make_network(*name.split("=", 1))
+    noise = torch.randn(BATCH, network.sample_rate * SECONDS) / 10
+    network(noise)  # warms up
+    before, started = peak_mb(), time.perf_counter()
+    for first in range(0, clips, BATCH):
+        network(noise[: clips - first])
+    return Cost(clips / (time.perf_counter() - started), 0.0, 0.0, peak_mb() - before)
+
+
 def main(args: list[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Speed and memory of the metrics, without the networks that hear.")
+    parser = argparse.ArgumentParser(description="Speed and memory of the metrics, and of the networks they hear with.")
     parser.add_argument("--clips", type=int, nargs="+", default=[100, 500, 1000, 2000])
-    parser.add_argument("--metrics", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--metrics", nargs="*", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--networks", nargs="*", default=["tiny-clap"], help="names, or name=weights")
     options = parser.parse_args(args)
+    subjects = [(cost, name) for name in options.metrics] + [(network_cost, name) for name in options.networks]
     print("| metric | clips | clips / s | compute, s | states, MB | peak, MB |\n|---|---|---|---|---|---|")
     # A peak does not come down again: hence a process for each line.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for name in options.metrics:
+        for measured, name in subjects:
             for clips in options.clips:
-                found = pool.apply(cost, (name, clips))
+                found = pool.apply(measured, (name, clips))
                 print(
-                    f"| {name} | {clips} | {found.clips_per_second:.0f} | {found.compute_seconds:.2f} "
+                    f"| {name.split('=')[0]} | {clips} | {found.clips_per_second:.0f} | {found.compute_seconds:.2f} "
                     f"| {found.state_mb:.2f} | {found.peak_mb:.0f} |",
                     flush=True,
                 )
