@@ -1,14 +1,14 @@
 """Judge sounds made for the ten classes of ESC-10: are they recognised, how near are they to real ones, do they vary?
 
-    python tools/esc10.py --weights mn04_as_mAP_432.pt --labels audioset527_labels.csv --real clips.csv --generated DIR
+    python -m tools.esc10 --weights mn04_as_mAP_432.pt --labels audioset527_labels.csv --real ESC50 --generated DIR
 
 The tagger mn04_as hears every clip; a clip is right where, of the ten classes, its own is the most probable (a class is
 as probable as the most probable of its AudioSet labels below). Fréchet distance and diversity are taken in the tagger's
 embedding space. Without ``--generated`` the table is that of the real clips of fold 5, what a perfect model would
 reach; with the weights above 383 of the 400 clips of all folds are right, give or take one for another resampler.
 
-Generated clips lie in one sub-folder per class or are named ``<class>__NN.wav``. Real clips are such a folder too, or a
-table with the columns file, label and fold (paths relative to it), of which folds 1-4 are the reference.
+Generated clips lie in one sub-folder per class or are named ``<class>__NN.wav``. Real clips are such a folder too, or
+that of ESC-50, of which folds 1-4 are the reference.
 
 Compare Fréchet distances of equally many clips only; 80 (8 per class) match fold 5. Clips with the real clips' sample
 rate and length compare most fairly: an empty band or a silent end is heard, too.
@@ -35,6 +35,7 @@ from torch import Tensor
 from consistency_tta.metrics.diversity import mean_pairwise_distance
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.mn04 import EMBEDDING_DIM, AudioTagger
+from tools.esc10_captions import is_esc50, recordings
 
 #: The ten classes, and the names AudioSet has for what is heard in them.
 AUDIOSET_NAMES = {
@@ -86,20 +87,16 @@ def clips_of_folder(folder: Path) -> list[Clip]:
     return clips
 
 
-def clips_of_table(table: Path, folds: str) -> list[Clip]:
-    """The clips of the ten classes in the given folds (as "1234") of a table with columns file, label and fold."""
-    with table.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        if missing := {"file", "label", "fold"} - set(reader.fieldnames or ()):
-            raise ValueError(f"expected the columns file, label and fold in {table}, missing {', '.join(missing)}")
-        rows = [row for row in reader if row["label"] in AUDIOSET_NAMES and row["fold"] in folds]
-    if not rows:
-        raise ValueError(f"expected clips of {', '.join(CLASSES)} in folds {', '.join(folds)} of {table}, got none")
-    return [Clip(table.parent / row["file"], row["label"]) for row in rows]
+def clips_of_folds(esc50: Path, folds: str) -> list[Clip]:
+    """The clips of the ten classes in the given folds (as "1234") of the folder of ESC-50."""
+    clips = [Clip(clip.file, clip.label) for clip in recordings(esc50) if clip.fold in folds]
+    if not clips:
+        raise ValueError(f"expected clips of ESC-10 in folds {', '.join(folds)} of {esc50}, got none")
+    return clips
 
 
 def _real_clips(real: Path) -> list[Clip]:
-    return clips_of_folder(real) if real.is_dir() else clips_of_table(real, folds="1234")
+    return clips_of_folds(real, folds="1234") if is_esc50(real) else clips_of_folder(real)
 
 
 def _class_columns(labels: Path) -> list[list[int]]:
@@ -184,7 +181,7 @@ def evaluate_folder(generated: str | Path, weights: str | Path, labels: str | Pa
         generated: folder of generated clips.
         weights: EfficientAT's ``mn04_as_mAP_432.pt``.
         labels: table of the 527 AudioSet classes with the columns index and display_name.
-        real: folder or table of real clips, the reference.
+        real: folder of real clips, or that of ESC-50, the reference.
 
     Returns:
         What :func:`judge` returns.
@@ -194,9 +191,9 @@ def evaluate_folder(generated: str | Path, weights: str | Path, labels: str | Pa
 
 
 def evaluate_real(weights: str | Path, labels: str | Path, real: str | Path) -> dict[str, Any]:
-    """Judge the real clips of fold 5 against folds 1-4, as :func:`evaluate_folder`; ``real`` is a table."""
+    """Judge the real clips of fold 5 against folds 1-4, as :func:`evaluate_folder`; ``real`` is ESC-50."""
     tagger, columns, reference = _tagger_and_reference(Path(weights), Path(labels), Path(real))
-    return judge(hear(clips_of_table(Path(real), folds="5"), tagger, columns), reference)
+    return judge(hear(clips_of_folds(Path(real), folds="5"), tagger, columns), reference)
 
 
 def report(figures: dict[str, Any]) -> str:
@@ -218,13 +215,13 @@ def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Judge sounds made for the ten classes of ESC-10.")
     parser.add_argument("--weights", type=Path, required=True, help="EfficientAT's mn04_as_mAP_432.pt")
     parser.add_argument("--labels", type=Path, required=True, help="AudioSet's classes: index, display_name")
-    parser.add_argument("--real", type=Path, required=True, help="real clips: a folder, or a table (file, label, fold)")
+    parser.add_argument("--real", type=Path, required=True, help="real clips: a folder, or that of ESC-50")
     parser.add_argument("--generated", type=Path, help="generated clips; without it fold 5 of --real is judged")
     options = parser.parse_args(args)
     if options.generated is not None:
         figures = evaluate_folder(options.generated, options.weights, options.labels, options.real)
-    elif options.real.is_dir():
-        parser.error("--generated is needed where --real is a folder: only a table tells fold 5 from the others")
+    elif not is_esc50(options.real):
+        parser.error(f"--generated is needed where --real is not ESC-50: {options.real} does not tell fold 5")
     else:
         figures = evaluate_real(options.weights, options.labels, options.real)
     print(report(figures))

@@ -1,8 +1,8 @@
 """Make the clips that `tools/esc10.py` judges: twenty of each class of ESC-10, by a teacher or a student.
 
-    python tools/esc10_generate.py path/to/esc50 tiny-teacher out/teacher --steps 200
-    python tools/esc10_generate.py path/to/esc50 tiny-student out/student
-    python tools/esc10_generate.py path/to/esc50 tiny-teacher out/round_trip --round_trip
+    python -m tools.esc10_generate tiny-teacher out/teacher --steps 200
+    python -m tools.esc10_generate tiny-student out/student
+    python -m tools.esc10_generate tiny-teacher out/round_trip --round_trip path/to/esc50
 
 Each of a class's five captions is said equally often. Clip k of a class starts from the same noise in every model. With
 ``--round_trip`` the real clips of fold 5 go through the model's autoencoder and vocoder instead.
@@ -11,7 +11,6 @@ Each of a class's five captions is said equally often. Clip k of a class starts 
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 
@@ -22,15 +21,8 @@ from tqdm import tqdm
 
 from consistency_tta.diffusion import solve
 from consistency_tta.pipeline import TextToAudioPipeline, best_device
-
-
-def captions_by_class(esc50: Path) -> dict[str, list[str]]:
-    """The five captions of each class of ESC-10."""
-    with (esc50 / "clips.csv").open(newline="", encoding="utf-8") as file:
-        labels = {row["label"] for row in csv.DictReader(file) if row["esc10"] == "True"}
-    with (esc50 / "captions_by_label.csv").open(newline="", encoding="utf-8") as file:
-        rows = {row.pop("label"): list(row.values()) for row in csv.DictReader(file)}
-    return {label: rows[label] for label in sorted(labels)}
+from consistency_tta.resample import Resample
+from tools.esc10_captions import captions_by_label, recordings
 
 
 def noise(label_index: int, number: int, shape: tuple[int, ...], seed: int) -> Tensor:
@@ -74,26 +66,24 @@ def round_trip(pipeline: TextToAudioPipeline, esc50: Path, output: Path) -> dict
     They are as loud on the way as in training, where the peak is at 0.5.
     """
     codec = pipeline.codec
-    with (esc50 / "clips.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["esc10"] == "True" and row["fold"] == "5"]
+    clips = [clip for clip in recordings(esc50) if clip.split == "test"]
     hop = codec.downsampling * codec.mel.config["hop_length"]
     started = time.perf_counter()
-    for row in tqdm(rows, unit="clip"):
-        samples, rate = soundfile.read(esc50 / row["file"], dtype="float32")
-        if rate != codec.sample_rate:
-            raise ValueError(f"expected {codec.sample_rate} Hz in {row['file']}, got {rate}")
-        gain = 0.5 / max(1e-6, abs(samples).max())
-        waveform = gain * torch.from_numpy(samples)[None].to(pipeline.device)
+    for clip in tqdm(clips, unit="clip"):
+        read, rate = soundfile.read(clip.file, dtype="float32")
+        samples = Resample(rate, codec.sample_rate)(torch.from_numpy(read)[None])[0]
+        gain = 0.5 / samples.abs().max().clamp_min(1e-6)
+        waveform = (gain * samples)[None].to(pipeline.device)
         padded = torch.nn.functional.pad(waveform, (0, -len(samples) % hop))
-        made = (codec.round_trip(padded)[0, : len(samples)] / gain).clamp(-1, 1).cpu()
-        soundfile.write(output / f"{row['label']}__{Path(row['file']).stem}.wav", made.numpy(), rate, subtype="PCM_16")
-    return {"clips": len(rows), "seconds": (time.perf_counter() - started) / len(rows)}
+        made = (codec.round_trip(padded)[0, : len(samples)].cpu() / gain).clamp(-1, 1)
+        file = output / f"{clip.label}__{clip.clip_id}.wav"
+        soundfile.write(file, made.numpy(), codec.sample_rate, subtype="PCM_16")
+    return {"clips": len(clips), "seconds": (time.perf_counter() - started) / len(clips)}
 
 
 def main(args: list[str] | None = None) -> None:
     """Write the clips and print what they took."""
     parser = argparse.ArgumentParser(description="Make the clips that tools/esc10.py judges.")
-    parser.add_argument("esc50", type=Path, help="folder of ESC-50 with clips.csv and captions_by_label.csv")
     parser.add_argument("model", help="model folder, or a bundled model's name")
     parser.add_argument("output", type=Path)
     parser.add_argument("--clips", type=int, default=20, help="of each class (default 20)")
@@ -101,15 +91,15 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--guidance_scale", type=float, default=3.0)
     parser.add_argument("--solver", default="DDIM", choices=["DDIM", "Heun", "DPMSolver2S"])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--round_trip", action="store_true")
+    parser.add_argument("--round_trip", type=Path, help="folder of ESC-50, whose fold 5 goes through the autoencoder")
     options = parser.parse_args(args)
     pipeline = TextToAudioPipeline.from_pretrained(options.model).to(best_device())
     pipeline.set_progress_bar_config(disable=True)
     options.output.mkdir(parents=True, exist_ok=True)
     if options.round_trip:
-        print(round_trip(pipeline, options.esc50, options.output))
+        print(round_trip(pipeline, options.round_trip, options.output))
         return
-    captions = captions_by_class(options.esc50)
+    captions = captions_by_label()
     chosen = (options.clips, options.seed, options.guidance_scale, options.steps, options.solver)
     print(generate(pipeline, captions, options.output, *chosen))
 

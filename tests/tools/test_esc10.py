@@ -1,6 +1,4 @@
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,16 +6,14 @@ import soundfile
 import torch
 
 from consistency_tta.metrics.mn04 import AudioTagger
-
-sys.path.append(str(Path(__file__).parents[2] / "tools"))  # the tools are scripts, in no package
-import esc10
+from tools import esc10
 
 AUDIOSET = [name for names in esc10.AUDIOSET_NAMES.values() for name in names]
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Weights (random), AudioSet's labels, and a table of real clips: of three classes, one in each of five folds."""
+    """Weights (random), AudioSet's labels, and ESC-50: of three classes, a clip in each of five folds."""
     folder = tmp_path_factory.mktemp("esc10")
     torch.manual_seed(0)
     tagger = AudioTagger().requires_grad_(False)
@@ -29,11 +25,11 @@ def files(tmp_path_factory):
     names = AUDIOSET + [f"other {index}" for index in range(527 - len(AUDIOSET))]
     rows = [f'{index},/m/{index},"{name}"' for index, name in enumerate(names)]
     (folder / "labels.csv").write_text("\n".join(["index,mid,display_name", *rows]))
-    rows = ["file,label,fold"]
+    rows = ["file,label,fold,freesound_id,esc10"]
     for fold in range(1, 6):
         for label in ("dog", "rain", "engine"):  # an engine is in ESC-50, not in ESC-10
             write(folder / f"{label}{fold}.wav", seed=fold)
-            rows.append(f"{label}{fold}.wav,{label},{fold}")
+            rows.append(f"{label}{fold}.wav,{label},{fold},0,{label != 'engine'}")
     (folder / "clips.csv").write_text("\n".join(rows))
     return folder
 
@@ -44,7 +40,7 @@ def write(file, seed, samples=8_000, channels=1):
 
 
 def arguments(files):
-    return {"weights": files / "mn04.pt", "labels": files / "labels.csv", "real": files / "clips.csv"}
+    return {"weights": files / "mn04.pt", "labels": files / "labels.csv", "real": files}
 
 
 def test_every_class_has_audioset_names_of_its_own():
@@ -58,10 +54,10 @@ def test_both_ways_to_lay_out_a_folder(tmp_path):
     assert [clip.label for clip in esc10.clips_of_folder(tmp_path)] == ["clock_tick", "rain"]
 
 
-def test_a_table_gives_the_ten_classes_of_the_folds_asked_for(files):
-    clips = esc10.clips_of_table(files / "clips.csv", folds="1234")
+def test_esc50_gives_the_ten_classes_of_the_folds_asked_for(files):
+    clips = esc10.clips_of_folds(files, folds="1234")
     assert [clip.label for clip in clips] == 4 * ["dog", "rain"]
-    assert esc10.clips_of_table(files / "clips.csv", folds="5")[0] == (files / "dog5.wav", "dog")
+    assert esc10.clips_of_folds(files, folds="5")[0] == (files / "dog5.wav", "dog")
 
 
 def test_clips_are_heard_in_order_whatever_their_lengths(files, tmp_path):
@@ -128,13 +124,10 @@ def test_errors_say_what_was_expected(files, tmp_path, capsys):
     with pytest.raises(ValueError, match="got the classes piano"):
         esc10.clips_of_folder(tmp_path)
     with pytest.raises(ValueError, match=r"in folds 6 of .*got none"):
-        esc10.clips_of_table(files / "clips.csv", folds="6")
-    (tmp_path / "clips.csv").write_text("file,label\n")
-    with pytest.raises(ValueError, match="missing fold"):
-        esc10.clips_of_table(tmp_path / "clips.csv", folds="5")
+        esc10.clips_of_folds(files, folds="6")
     (tmp_path / "labels.csv").write_text("index,display_name\n0,Speech\n")
     with pytest.raises(ValueError, match=r"expected AudioSet's 527 display names in .*missing Dog, Bark"):
-        esc10.evaluate_real(files / "mn04.pt", tmp_path / "labels.csv", files / "clips.csv")
+        esc10.evaluate_real(files / "mn04.pt", tmp_path / "labels.csv", files)
     with pytest.raises(SystemExit):
-        esc10.main([f"--weights={files}", f"--labels={files}", f"--real={files}"])
+        esc10.main([f"--weights={files}", f"--labels={files}", f"--real={tmp_path}"])
     assert "--generated is needed" in capsys.readouterr().err
