@@ -203,6 +203,10 @@ class AudioTextEncoder(nn.Module, ABC):
     def embed_text(self, captions: Sequence[str]) -> Tensor:
         """B captions -> unit vectors (B, D)."""
 
+    def audio_features(self, waveform: Tensor) -> list[Tensor]:
+        """Waveform (B, samples) -> what the network's layers make of it, each (B, channels, ...); need not be there."""
+        raise NotImplementedError(f"{type(self).__name__} has no audio_features: take TransformersClap")
+
 
 class AudioOutput(ABC):
     """A trained network's sound beside the sound it should make; what a :class:`Loss` is given.

@@ -4,6 +4,7 @@ from consistency_tta.losses.clap import CLAPLoss
 from consistency_tta.losses.consistency import LatentHuberLoss, LatentL2Loss, LatentPseudoHuberLoss
 from consistency_tta.losses.mel import MelL1Loss, MelL2Loss
 from consistency_tta.losses.modulation import MelModulationLoss
+from consistency_tta.losses.perceptual import PerceptualLoss
 from consistency_tta.losses.stft import MultiResolutionSTFTLoss
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "MelL2Loss",
     "MelModulationLoss",
     "MultiResolutionSTFTLoss",
+    "PerceptualLoss",
 ]

@@ -119,6 +119,11 @@ class Clap(nn.Module):
         """Waveform (B, samples) at the front end's rate -> unit vectors (B, D) in float32."""
         return self.embed_features(self.front_end(waveform))
 
+    def audio_features(self, waveform: Tensor) -> list[Tensor]:
+        """Waveform (B, samples) at the front end's rate -> of each level (B, channels, height, width)."""
+        features = self.front_end(waveform)
+        return list(self.model.audio_model(input_features=features, output_hidden_states=True).hidden_states)
+
     def embed_text(self, captions: Sequence[str]) -> Tensor:
         """B captions -> unit vectors (B, D) in float32."""
         tokens = self.tokenizer(
@@ -217,6 +222,10 @@ class TransformersClap(AudioTextEncoder):
     def embed_audio(self, waveform: Tensor) -> Tensor:
         """See :class:`consistency_tta.contracts.AudioTextEncoder`."""
         return self.clap.embed_audio(waveform)
+
+    def audio_features(self, waveform: Tensor) -> list[Tensor]:
+        """See :class:`consistency_tta.contracts.AudioTextEncoder`; of the patches' embeddings, then of each level."""
+        return self.clap.audio_features(waveform)
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:
         """See :class:`consistency_tta.contracts.AudioTextEncoder`."""

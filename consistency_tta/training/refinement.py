@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -26,12 +27,31 @@ from consistency_tta.training.weighted import WeightedLosses
 
 @dataclass
 class DecodedOutput(AudioOutput):
-    """A decoder's mel beside the recording's; attributes as in :class:`AudioOutput`. It has no waveforms."""
+    """A decoder's mel beside the recording's; attributes as in :class:`AudioOutput`.
+
+    The target's waveform is the vocoder's, too: what it cannot do, no decoder should make up for.
+    """
 
     student_mel: Tensor
     target_mel: Tensor
     batch: Batch
-    sample_rate: int
+    codec: AudioCodec = field(repr=False)
+
+    @property
+    def sample_rate(self) -> int:  # type: ignore[override]
+        """Sample rate of all waveforms in Hz."""
+        return self.codec.sample_rate
+
+    @cached_property
+    def student_waveform(self) -> Tensor:  # type: ignore[override]
+        """Sound of the decoder's mel (B, samples), with gradients."""
+        return self.codec.mel_to_waveform(self.student_mel)
+
+    @cached_property
+    def target_waveform(self) -> Tensor:  # type: ignore[override]
+        """Sound of the recording's mel (B, samples)."""
+        with torch.no_grad():
+            return self.codec.mel_to_waveform(self.target_mel)
 
 
 class DecoderRefinement(TrainingModule):
@@ -44,7 +64,8 @@ class DecoderRefinement(TrainingModule):
 
     Args:
         model: folder with mel front end and autoencoder.
-        losses: plugins by name that compare mels, such as :class:`consistency_tta.losses.MelL1Loss`.
+        losses: plugins by name that compare mels, such as :class:`consistency_tta.losses.MelL1Loss`, or the sounds that
+            the vocoder makes of them.
         adversary: a discriminator of mel spectrograms (B, frames, bins).
         loss_weights: weights of the losses by name, against the adversary's.
         vocoder: to put in the folder; the folder's own if not given.
@@ -98,15 +119,18 @@ class DecoderRefinement(TrainingModule):
         """The weighted losses of the mel, and the adversary's in training."""
         training, codec = self.trainer.training, self.frozen.codec
         with torch.no_grad():
-            mel = codec.waveform_to_mel(waveform_of(batch))
+            waveform = waveform_of(batch)
+            mel = codec.waveform_to_mel(waveform)
             if training and self.crop_frames:
                 starts = random_starts(randomness, len(mel), mel.shape[1], self.crop_frames)
-                mel = spans(mel, starts, self.crop_frames)
+                mel, hop = spans(mel, starts, self.crop_frames), codec.mel.config["hop_length"]
+                waveform = spans(waveform, [start * hop for start in starts], self.crop_frames * hop)
             moments = codec.mel_to_moments(mel)
             latent = codec.moments_to_latent(moments, randomness.normal_like(moments.chunk(2, dim=1)[0]))
         vae = self.vae if training else cast(AutoencoderKL, self.average.module)
         made = AudioCodec(codec.mel, vae).latent_to_mel(latent)
-        losses = self.losses(DecodedOutput(made, mel, batch, self.sample_rate))
+        # The recording that losses see is the crop.
+        losses = self.losses(DecodedOutput(made, mel, replace(batch, waveform=waveform), codec))
         if training:
             judged = self.adversary(made, mel)
             losses["loss"] = losses["loss"] + judged.pop("loss")
