@@ -248,7 +248,7 @@ class DistillationOutput(AudioOutput):
         student_latent: f(z_t, t, w) (B, C, T, F), with gradients.
         target_latent: what it should equal (B, C, T, F), without gradients.
         clean_latent: z_0 (B, C, T, F).
-        t, s: (B,), t > s; the target was found at s.
+        t, s: (B,), t > s; the target was found at s. Equal in stage 1, where teacher and student are asked alike.
         guidance_scale: w (B,).
         batch: what the datamodule handed over.
         decoder: makes mels and waveforms of latents, in the latents' own gradient mode. May see only a part of them in

@@ -8,14 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from consistency_tta.contracts import AudioOutput, AudioTextEncoder, Loss
-from consistency_tta.resample import Resample
+from consistency_tta.contracts import AudioOutput, AudioTextEncoder
+from consistency_tta.losses.encoder import EncoderLoss
 
 #: Captions whose vectors are kept; where pairs of clips are mixed, there is no end to them.
 MAX_CAPTIONS = 10_000
 
 
-class CLAPLoss(Loss):
+class CLAPLoss(EncoderLoss):
     """text_weight (1 - cos(sound, caption)) + audio_weight (1 - cos(sound, reference)).
 
     Source: Bai et al., "ConsistencyTTA", 2024, https://arxiv.org/abs/2309.10740, section 3.4, where both weights are 1;
@@ -29,9 +29,6 @@ class CLAPLoss(Loss):
             is always the latter.
     """
 
-    noise_weighted = False
-    encoder: AudioTextEncoder
-
     def __init__(
         self,
         encoder: AudioTextEncoder,
@@ -39,18 +36,15 @@ class CLAPLoss(Loss):
         audio_weight: float = 1.0,
         reference: Literal["recording", "target"] = "recording",
     ) -> None:
-        super().__init__()
+        super().__init__(encoder)
         if min(text_weight, audio_weight) < 0 or text_weight == audio_weight == 0:
             raise ValueError(f"expected weights >= 0, not both 0, got {text_weight} and {audio_weight}")
         if reference not in ("recording", "target"):
             raise ValueError(f"expected reference 'recording' or 'target', got {reference!r}")
-        # Not by attribute: that would register its weights.
-        self.__dict__["encoder"] = encoder.eval().requires_grad_(False)
         self.text_weight = text_weight
         self.audio_weight = audio_weight
         self.reference = reference
         self._texts: dict[str, Tensor] = {}
-        self._resamplers: dict[int, Resample] = {}
 
     def forward(self, out: AudioOutput) -> Tensor:
         """Values (B,) in [0, 2 (text_weight + audio_weight)]."""
@@ -68,12 +62,7 @@ class CLAPLoss(Loss):
 
     def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
         """Waveform (B, samples) at any rate -> unit vectors (B, D)."""
-        if sample_rate not in self._resamplers:
-            self._resamplers[sample_rate] = Resample(sample_rate, self.encoder.sample_rate)
-        # In half precision, resampling would add noise.
-        with torch.autocast(waveform.device.type, enabled=False):
-            waveform = self._resamplers[sample_rate].to(waveform.device)(waveform.float())
-        return self.encoder.embed_audio(waveform).float()
+        return self.encoder.embed_audio(self.resampled(waveform, sample_rate)).float()
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:
         """B captions -> unit vectors (B, D), computed once for each."""
@@ -88,5 +77,4 @@ class CLAPLoss(Loss):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> CLAPLoss:
         self._texts.clear()
-        self.encoder._apply(fn, recurse)
         return super()._apply(fn, recurse)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from consistency_tta.contracts import AudioOutput, AudioTextEncoder, Loss
-from consistency_tta.resample import Resample
+from consistency_tta.contracts import AudioOutput, AudioTextEncoder
+from consistency_tta.losses.encoder import EncoderLoss
 
 
-class PerceptualLoss(Loss):
+class PerceptualLoss(EncoderLoss):
     """Squared distance between unit vectors of channels, at each place and in each layer of an encoder's network.
 
     Where :class:`consistency_tta.losses.CLAPLoss` compares one vector a sound, which is easily led astray, this asks
@@ -26,16 +23,15 @@ class PerceptualLoss(Loss):
 
     Args:
         encoder: one with ``audio_features``, such as :class:`consistency_tta.components.clap.TransformersClap`.
+        skip: layers left out at the beginning, whose features are near to the spectrogram: a distance between them
+            blurs what cannot be predicted, such as the grain of rain.
     """
 
-    noise_weighted = False
-    encoder: AudioTextEncoder
-
-    def __init__(self, encoder: AudioTextEncoder) -> None:
-        super().__init__()
-        # Not by attribute: that would register its weights.
-        self.__dict__["encoder"] = encoder.eval().requires_grad_(False)
-        self._resamplers: dict[int, Resample] = {}
+    def __init__(self, encoder: AudioTextEncoder, skip: int = 0) -> None:
+        super().__init__(encoder)
+        if skip < 0:
+            raise ValueError(f"expected skip of at least 0, got {skip}")
+        self.skip = skip
 
     def forward(self, out: AudioOutput) -> Tensor:
         """Values (B,) in [0, 4]."""
@@ -47,13 +43,7 @@ class PerceptualLoss(Loss):
 
     def features(self, waveform: Tensor, sample_rate: int) -> list[Tensor]:
         """Waveform (B, samples) at any rate -> of each layer unit vectors (B, channels, ...)."""
-        if sample_rate not in self._resamplers:
-            self._resamplers[sample_rate] = Resample(sample_rate, self.encoder.sample_rate)
-        # In half precision, resampling would add noise.
-        with torch.autocast(waveform.device.type, enabled=False):
-            waveform = self._resamplers[sample_rate].to(waveform.device)(waveform.float())
-        return [F.normalize(layer.float(), dim=1) for layer in self.encoder.audio_features(waveform)]
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> PerceptualLoss:
-        self.encoder._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        layers = self.encoder.audio_features(self.resampled(waveform, sample_rate))[self.skip :]
+        if not layers:
+            raise ValueError(f"expected an encoder of more than {self.skip} layers, which are skipped: set skip lower")
+        return [F.normalize(layer.float(), dim=1) for layer in layers]

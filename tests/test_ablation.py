@@ -12,6 +12,7 @@ import torch
 
 from consistency_tta.cli import main
 from consistency_tta.components.networks import clap
+from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import ConsistencyDistillation, GuidanceDistillation
 from tests.recordings import write_recordings
@@ -53,8 +54,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_recordings(place / "data" / "audiocaps")
     runs = place / "runs" / "audiocaps"
     TextToAudioPipeline(**toy_parts()).save_pretrained(runs / "teacher" / "model")
-    GuidanceDistillation(str(runs / "teacher" / "model")).pipeline().save_pretrained(runs / "guidance" / "model")
-    student = GuidanceDistillation(str(runs / "teacher" / "model"))
+    student = GuidanceDistillation(str(runs / "teacher" / "model"), {"latent": LatentL2Loss()})
+    student.pipeline().save_pretrained(runs / "guidance" / "model")
     student.parts["scheduler"].register_to_config(prediction_type="sample")
     for name in ("consistency", "audio", "direct"):
         student.exported(distilled=True).save_pretrained(runs / name / "model")

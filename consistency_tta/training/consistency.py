@@ -25,7 +25,6 @@ from consistency_tta.diffusion.solve import Heun
 from consistency_tta.diffusion.weighting import Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
-from consistency_tta.training.by_time import LossesByTime
 from consistency_tta.training.crop import check_crop_frames, random_starts
 from consistency_tta.training.decoder import (
     Crop,
@@ -41,7 +40,6 @@ from consistency_tta.training.lora import LoRA
 from consistency_tta.training.num_steps import DoublingSteps
 from consistency_tta.training.randomness import BatchRandomness
 from consistency_tta.training.student import StudentTraining, load_teacher
-from consistency_tta.training.weighted import WeightedLosses
 
 
 class ConsistencyDistillation(StudentTraining):
@@ -134,15 +132,23 @@ class ConsistencyDistillation(StudentTraining):
         start.require("unet", "scheduler")
         _check_prediction_type(prediction_type, start, student)
         super().__init__(
-            parts, start, prediction_type, guidance_scale, caption_dropout, average_decay, optimization, seed, lora
+            parts,
+            start,
+            prediction_type,
+            losses,
+            loss_weights,
+            weighting or Uniform(),
+            guidance_scale,
+            caption_dropout,
+            average_decay,
+            optimization,
+            seed,
+            lora,
         )
-        self.losses = WeightedLosses(losses, loss_weights)
         encoders = (getattr(loss, "encoder", None) for loss in losses.values())
         rewards = (encoder.checksum for encoder in encoders if isinstance(encoder, AudioTextEncoder))
         self.reward_checksum = next(rewards, None) or start.config["reward_checksum"]
-        self.by_time = LossesByTime([f"loss/{name}" for name in losses], self.schedule.num_train_timesteps)
         self.solver = solver or Heun()
-        self.weighting = weighting or Uniform()
         self.grid = grid or UniformGrid()
         self.num_steps = steps
         # All of them now: on a device the schedule would have to be waited for.
@@ -200,11 +206,7 @@ class ConsistencyDistillation(StudentTraining):
         student_latent = self.current()(z_t, t, conditioning)
 
         out = DistillationOutput(student_latent, target_latent, z_0, t, s, w, *self.heard(batch, randomness))
-        values = self.losses.values(out)
-        losses = self.losses.combine(values, self.weighting(out.t, self.schedule))
-        self.log_losses(losses, len(batch))
-        self.note_by_time({f"loss/{name}": value.detach() for name, value in values.items()}, t)
-        return losses["loss"]
+        return self.compared(out)
 
     def heard(self, batch: Batch, randomness: BatchRandomness) -> tuple[Batch, Decoder, Decoder | None]:
         """What losses of sound hear: the batch, and decoders for target and student, all cut to a crop if asked."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from consistency_tta.contracts import Batch, Conditioning, Weighting
+from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss, Weighting
 from consistency_tta.diffusion.weighting import MinSNR
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
-from consistency_tta.training.by_time import LossesByTime
 from consistency_tta.training.lora import LoRA
 from consistency_tta.training.randomness import BatchRandomness
 from consistency_tta.training.student import StudentTraining, load_teacher
@@ -28,11 +27,14 @@ class GuidanceDistillation(StudentTraining):
     Args:
         teacher: folder or hub id of the guided teacher. The student starts at its conditional answers, and puts out
             what it puts out (such as v).
+        losses: loss plugins by name. ``LatentL2Loss`` with the default weighting is the paper's; losses of sound hear
+            the teacher's and the student's estimates of the clean latent.
+        loss_weights: weights of the losses by name; 1 where none is given.
         guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
         caption_dropout: share of examples trained without their caption, in [0, 1). Only needed for guidance on top of
             the student's.
-        weighting: of the squared error of z_0. ``MinSNR`` if not given, which is the paper's weight
-            min(SNR, 5) / (SNR + 1) of the squared error of v.
+        weighting: of losses with ``noise_weighted``. ``MinSNR`` if not given, which for the squared error of z_0 is the
+            paper's weight min(SNR, 5) / (SNR + 1) of the squared error of v.
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
@@ -42,6 +44,8 @@ class GuidanceDistillation(StudentTraining):
     def __init__(
         self,
         teacher: str,
+        losses: dict[str, Loss],
+        loss_weights: dict[str, float] | None = None,
         guidance_scale: float | tuple[float, float] = (0.0, 6.0),
         caption_dropout: float = 0.0,
         weighting: Weighting | None = None,
@@ -55,23 +59,32 @@ class GuidanceDistillation(StudentTraining):
         if parts.guidance_embedding is not None:
             raise ValueError(f"expected a teacher that is guided in two queries, but {teacher} already needs only one")
         own = parts.scheduler.config.prediction_type
-        super().__init__(parts, parts, own, guidance_scale, caption_dropout, average_decay, optimization, seed, lora)
-        self.weighting = weighting or MinSNR()
-        self.by_time = LossesByTime(["loss"], self.schedule.num_train_timesteps)
+        super().__init__(
+            parts,
+            parts,
+            own,
+            losses,
+            loss_weights,
+            weighting or MinSNR(),
+            guidance_scale,
+            caption_dropout,
+            average_decay,
+            optimization,
+            seed,
+            lora,
+        )
 
     def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
-        """Weighted squared difference to the guided teacher's z_0, at uniformly drawn noise levels."""
+        """The losses between student and guided teacher at uniformly drawn noise levels."""
         z_0 = self.latents(batch, randomness)
         t = randomness.send(1.0 + randomness.integers(self.schedule.num_train_timesteps, len(batch)))
-        conditioning = Conditioning(self.embed(batch, randomness), self.guidance_scales(len(batch), randomness))
+        w = self.guidance_scales(len(batch), randomness)
+        conditioning = Conditioning(self.embed(batch, randomness), w)
         z_t = self.noisy(z_0, randomness.normal_like(z_0), t)
         with torch.no_grad():
             target = self.frozen.teacher(z_t, t, conditioning)
-        error = (self.current()(z_t, t, conditioning) - target).square().flatten(1).mean(1)
-        loss = (error * self.weighting(t, self.schedule)).mean()
-        self.log_losses({"loss": loss}, len(batch))
-        self.note_by_time({"loss": error.detach()}, t)
-        return loss
+        estimate = self.current()(z_t, t, conditioning)
+        return self.compared(DistillationOutput(estimate, target, z_0, t, t, w, batch, self.frozen.codec))
 
     def pipeline(self) -> TextToAudioPipeline:
         """The student with averaged weights: a diffusion model."""

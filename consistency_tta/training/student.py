@@ -12,15 +12,17 @@ from torch import Tensor, nn
 
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.unet import UNetDenoiser, student_unet
-from consistency_tta.contracts import Batch, Denoiser, TextEmbedding
+from consistency_tta.contracts import Batch, Denoiser, DistillationOutput, Loss, TextEmbedding, Weighting
 from consistency_tta.diffusion.denoise import CFGDenoiser
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
+from consistency_tta.training.by_time import LossesByTime
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
 from consistency_tta.training.lora import LoRA, merged, save_adapter
 from consistency_tta.training.randomness import BatchRandomness
+from consistency_tta.training.weighted import WeightedLosses
 
 
 class StudentTraining(LatentTraining):
@@ -30,6 +32,9 @@ class StudentTraining(LatentTraining):
         teacher: the teacher's folder, loaded.
         start: the folder, loaded, from whose U-Net the student starts.
         prediction_type: what the student's network puts out.
+        losses: loss plugins by name.
+        loss_weights: weights of the losses by name; 1 where none is given.
+        weighting: of losses with ``noise_weighted``.
         guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
         caption_dropout: share of examples trained without their caption, in [0, 1).
         average_decay: of the averaged weights, which validation and ``export`` use.
@@ -43,6 +48,9 @@ class StudentTraining(LatentTraining):
         teacher: TextToAudioPipeline,
         start: TextToAudioPipeline,
         prediction_type: str,
+        losses: dict[str, Loss],
+        loss_weights: dict[str, float] | None,
+        weighting: Weighting,
         guidance_scale: float | tuple[float, float],
         caption_dropout: float,
         average_decay: float,
@@ -53,9 +61,12 @@ class StudentTraining(LatentTraining):
         if not 0 <= caption_dropout < 1:
             raise ValueError(f"expected a caption_dropout in [0, 1), got {caption_dropout}")
         super().__init__(teacher, optimization, seed, text=teacher.text, teacher=guided(teacher))
+        self.losses = WeightedLosses(losses, loss_weights)
+        self.weighting = weighting
         self.guidance_range = guidance_range(guidance_scale)
         self.caption_dropout = caption_dropout
         self.schedule = teacher.denoiser.schedule
+        self.by_time = LossesByTime([f"loss/{name}" for name in losses], self.schedule.num_train_timesteps)
         features = deepcopy(start.guidance_embedding) or GuidanceEmbedding()
         # A copy: the folder's own network may be the teacher's.
         unet = deepcopy(start.unet) if start.guidance_embedding else student_unet(start.unet, features)
@@ -137,6 +148,14 @@ class StudentTraining(LatentTraining):
         if randomness is None or not self.caption_dropout or not self.trainer.training:
             return batch.text or self.frozen.text(batch.captions)
         return embed_with_dropout(batch, self.frozen.text, self.caption_dropout, randomness)
+
+    def compared(self, out: DistillationOutput) -> Tensor:
+        """The weighted sum of the losses; logs each of them, outside training for ranges of noise levels as well."""
+        values = self.losses.values(out)
+        losses = self.losses.combine(values, self.weighting(out.t, self.schedule))
+        self.log_losses(losses, len(out.batch))
+        self.note_by_time({f"loss/{name}": value.detach() for name, value in values.items()}, out.t)
+        return losses["loss"]
 
     def exported(self, distilled: bool, **parts: Any) -> TextToAudioPipeline:
         """The student with averaged weights, and the teacher's other parts unless they are given."""

@@ -176,7 +176,9 @@ class Ours:
             timesteps: of the examples.
             unit_noise: whether the top timestep starts from noise of variance 1, as in the official stage 1.
         """
-        module = in_training(GuidanceDistillation(str(self.folder / "teacher")), self.folder)
+        module = in_training(
+            GuidanceDistillation(str(self.folder / "teacher"), {"latent": LatentL2Loss()}), self.folder
+        )
         network = self.network("student_unet.")
         module.student.unet, module.student.guidance_embedding = network["unet"], network["guidance_embedding"]
         noise = draws.normal("epsilon", ROWS, *draws.LATENT)

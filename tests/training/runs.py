@@ -53,7 +53,8 @@ def diffusion(folder: Path, **kwargs: Any) -> LatentDiffusion:
 
 
 def guidance(folder: Path, **kwargs: Any) -> GuidanceDistillation:
-    return GuidanceDistillation(str(folder), **({"optimization": FAST} | kwargs))
+    settings: dict[str, Any] = {"losses": {"latent": LatentL2Loss()}, "optimization": FAST}
+    return GuidanceDistillation(str(folder), **(settings | kwargs))
 
 
 def distillation(folder: Path, **kwargs: Any) -> ConsistencyDistillation:

@@ -10,9 +10,10 @@ from diffusers import DDIMScheduler
 from diffusers.training_utils import compute_snr
 
 from consistency_tta.cli import main
-from consistency_tta.contracts import Conditioning
+from consistency_tta.contracts import Conditioning, DistillationOutput, Loss
 from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.diffusion.weighting import MinSNR, Uniform
+from consistency_tta.losses import LatentL2Loss, MelL1Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.shards import write_shard
 from consistency_tta.training.base import Optimization
@@ -72,6 +73,24 @@ def test_another_weighting_is_used(teacher_folder: Path, tmp_path: Path) -> None
     assert plain == paper != uniform
 
 
+def test_losses_compose_and_sound_is_exempt_from_the_weighting(teacher_folder: Path, tmp_path: Path) -> None:
+    losses: dict[str, Loss] = {"latent": LatentL2Loss(), "mel": MelL1Loss()}
+    module = guidance(teacher_folder, losses=losses, loss_weights={"mel": 0.5})
+    torch.nn.init.normal_(module.student.unet.class_embedding.linear_2.weight)
+    outs: list[DistillationOutput] = []
+    module.losses.losses["mel"].register_forward_pre_hook(lambda _module, args: outs.append(args[0]))
+    loss = in_training(module, tmp_path).loss(batch(4), randomness())
+    [out] = outs
+    assert torch.equal(out.t, out.s)
+    codec = module.frozen.codec
+    mel = (codec.latent_to_mel(out.student_latent) - codec.latent_to_mel(out.target_latent)).abs().mean()
+    latent = (out.student_latent - out.target_latent).square().mean((1, 2, 3))
+    expected = (latent * MinSNR()(out.t, module.schedule)).mean() + 0.5 * mel
+    torch.testing.assert_close(loss, expected)
+    mel.backward()
+    assert module.student.unet.conv_in.weight.grad.abs().sum() > 0
+
+
 def test_it_learns_guidance(teacher_folder: Path, tmp_path: Path) -> None:
     """With the plain error of all noise levels alike, it comes nearer to the guided teacher than where it starts."""
     slow = Optimization(learning_rate=3e-4)
@@ -80,7 +99,7 @@ def test_it_learns_guidance(teacher_folder: Path, tmp_path: Path) -> None:
     trainer(tmp_path, max_steps=40).fit(module, data(batch_size=8))
     [after] = trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)
     assert after["val/loss"] < 0.7 * before["val/loss"]
-    assert any(name.startswith("val/loss_t/") for name in after)
+    assert any(name.startswith("val/loss/latent_t/") for name in after)
 
 
 def test_a_fixed_guidance_scale_is_kept(teacher_folder: Path, tmp_path: Path) -> None:
@@ -155,7 +174,7 @@ def test_the_recipe_runs_as_a_tiny_twin(teacher_folder: Path, tmp_path: Path, mo
     assert TextToAudioPipeline.from_pretrained(folder / "model")("a dog", 3.0, 2).queries == 2
     assert list(folder.rglob("sounds/*.wav"))
     [metrics] = folder.rglob("metrics.csv")
-    assert "val/loss_t/" in metrics.read_text()
+    assert "val/loss/latent_t/" in metrics.read_text()
     # Its checkpoint is a stage of its own for `export`, too.
     [checkpoint] = folder.rglob("last.ckpt")
     main(["export", str(checkpoint), "--output", str(tmp_path / "exported")])

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
+from consistency_tta.losses import MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.refinement import DecodedOutput
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import batch, data, refinement, trainer
 
@@ -55,3 +57,21 @@ def test_a_vocoder_is_put_in_the_folder(teacher_folder: Path, tmp_path: Path) ->
 def test_wrong_settings_are_named(teacher_folder: Path) -> None:
     with pytest.raises(ValueError, match=r"crop_frames to be a multiple of 4, .* got 10"):
         refinement(teacher_folder, crop_frames=10)
+
+
+def test_losses_of_sound_hear_the_vocoder_and_the_same_crop_of_the_recording(
+    teacher_folder: Path, tmp_path: Path
+) -> None:
+    outs: list[DecodedOutput] = []
+    module = refinement(teacher_folder, losses={"stft": MultiResolutionSTFTLoss([128], [32], [128])}, loss_weights=None)
+    module.losses.losses["stft"].register_forward_pre_hook(lambda _module, args: outs.append(args[0]))
+    trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, data())
+    [out] = outs
+    samples = 16 * module.frozen.codec.mel.config["hop_length"]
+    assert out.student_waveform.shape == out.target_waveform.shape == out.reference_waveform.shape == (4, samples)
+    assert out.student_waveform.requires_grad
+    assert not out.target_waveform.requires_grad
+    assert torch.equal(out.target_waveform, module.frozen.codec.mel_to_waveform(out.target_mel))
+    # Away from the edges, where the front end sees what the crop has not.
+    mel = module.frozen.codec.waveform_to_mel(out.reference_waveform)
+    torch.testing.assert_close(mel[:, 4:-4], out.target_mel[:, 4:-4])
