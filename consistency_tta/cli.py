@@ -16,9 +16,11 @@ from typing import Any, NoReturn
 from jsonargparse import ActionConfigFile, set_parsing_settings
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
 from consistency_tta import __version__
+from consistency_tta.contracts import Loss
 from consistency_tta.convert import convert
 from consistency_tta.datamodules.check import data_check
 from consistency_tta.encode import encode
@@ -27,7 +29,7 @@ from consistency_tta.export import class_of_checkpoint, export
 from consistency_tta.generate import generate
 from consistency_tta.listening import analyse, make, serve
 from consistency_tta.precision import fastest_precision
-from consistency_tta.suggest import suggest
+from consistency_tta.suggest import nearest, suggest
 from consistency_tta.training.base import TrainingModule
 
 #: Subcommands beside Lightning's.
@@ -74,6 +76,9 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+#: Errors in what the user gave; the third names a missing extra, the last is Lightning's, as of a GPU that is missing.
+EXPECTED = (ValueError, OSError, ModuleNotFoundError, MisconfigurationException)
+
 
 def main(args: list[str] | None = None) -> Any:
     """Run a command line.
@@ -96,6 +101,7 @@ def main(args: list[str] | None = None) -> Any:
     for words in (2, 1):  # "listening-test serve" before "listening-test"
         if (name := " ".join(args[:words])) in COMMANDS:
             return run(name, args[words:])
+    check_command(args)
     return TrainingCLI(
         TrainingModule,
         LightningDataModule,
@@ -139,6 +145,15 @@ class TrainingCLI(LightningCLI):
                 )
 
 
+def check_command(args: list[str]) -> None:
+    """Exit where the first word is no subcommand; Lightning's own message would not know ours."""
+    known = [*LightningCLI.subcommands(), *dict.fromkeys(name.split()[0] for name in COMMANDS)]
+    if args and not args[0].startswith("-") and args[0] not in known:
+        near = nearest(args[0], known)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise SystemExit(f"error: expected one of {', '.join(known)}, got {args[0]!r}{hint}")
+
+
 def run(name: str, args: list[str]) -> Any:
     """Run one of this project's own subcommands."""
     function = COMMANDS[name]
@@ -170,13 +185,13 @@ def one_line_errors(concerned: Callable[[BaseException], bool] = lambda error: T
     """
     try:
         yield
-    except (ValueError, OSError, ModuleNotFoundError) as error:  # the latter names a missing extra
+    except EXPECTED as error:
         if os.environ.get("CONSISTENCY_TTA_TRACEBACK") or not concerned(error):
             raise
         cause: BaseException = error
         while deeper := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__):
             cause = deeper
-        message = str(cause if isinstance(cause, ValueError | OSError | ModuleNotFoundError) else error)
+        message = str(cause if isinstance(cause, EXPECTED) else error)
         raise SystemExit(f"error: {message}\n(CONSISTENCY_TTA_TRACEBACK=1 shows where)") from error
 
 
@@ -210,12 +225,13 @@ class Parser(LightningArgumentParser):
     """Lightning's parser with interpolation, and with the nearest right key in messages about wrong ones."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **({"parser_mode": "omegaconf+"} | kwargs))
+        super().__init__(*args, **({"parser_mode": "omegaconf+", "allow_abbrev": False} | kwargs))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with the message and a suggestion, without the hundred lines of usage."""
         if not self.exit_on_error:
             super().error(message, ex)
-        sys.stderr.write(f"error: {suggest(message, [Trainer])}\n")
+        options = [action.dest for action in self._actions]
+        sys.stderr.write(f"error: {suggest(message, [Trainer], [Loss], options)}\n")
         sys.stderr.write("See consistency-tta SUBCOMMAND --help for what is accepted.\n")
         self.exit(2)

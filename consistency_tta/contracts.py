@@ -205,7 +205,7 @@ class AudioTextEncoder(nn.Module, ABC):
 
     def audio_features(self, waveform: Tensor) -> list[Tensor]:
         """Waveform (B, samples) -> what the network's layers make of it, each (B, channels, ...); need not be there."""
-        raise NotImplementedError(f"{type(self).__name__} has no audio_features: take TransformersClap")
+        raise NotImplementedError(f"{type(self).__name__} has no audio_features")
 
 
 class AudioOutput(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -15,33 +16,48 @@ UNKNOWN = re.compile(
     r"(?:[Oo]ption|[Kk]ey|attribute) '(?P<key>[\w.]+)'"
     r"|unrecognized arguments: --(?P<argument>[\w.]+)"
     r"|option: --(?P<option>[\w.]+)"
+    r"|dot import path string: (?P<name>\w+)"  # a class without its module
 )
+TYPE = re.compile(r"<class '([\w.]+)'>")
 CLASS_PATH = re.compile(r"class_path '([\w.]+)'")
 
 
-def suggest(message: str, known: Iterable[type]) -> str:
+def suggest(message: str, known: Iterable[type], plugins: Iterable[type] = (), options: Iterable[str] = ()) -> str:
     """Add the nearest right key to a message about a wrong one.
 
     Args:
         message: an error message of jsonargparse.
         known: classes whose arguments may be meant, beside those the message names.
+        plugins: base classes whose subclasses may be meant, beside the types the message names.
+        options: of the command.
 
     Returns:
         The message, with "did you mean ...?" where something is near.
     """
     found = [part for match in UNKNOWN.finditer(message) for part in next(filter(None, match.groups())).split(".")]
     paths = CLASS_PATH.findall(message)
-    candidates = {"model", "data", "trainer", "ckpt_path", "seed_everything", "class_path", "init_args"}
+    candidates = {"model", "data", "trainer", "ckpt_path", "seed_everything", "class_path", "init_args", *options}
     for path in paths:
         candidates |= _names(path)
     for class_type in known:
         candidates |= _arguments(class_type)
+    for base in (*map(_imported, TYPE.findall(message)), *plugins):
+        candidates |= _subclasses(base)
     for wrong in dict.fromkeys(found):
-        # One wrong letter, or two exchanged, is much of a short key: "roh" and "rho" are alike by 0.67.
-        near = difflib.get_close_matches(wrong, candidates, 1, cutoff=0.65 if len(wrong) < 5 else 0.7)
+        near = nearest(wrong, candidates)
         if near and wrong not in candidates:
-            return f"{message}\n'{wrong}' is not known: did you mean '{near[0]}'?"
+            return f"{message}\n'{wrong}' is not known: did you mean '{near}'?"
     return message
+
+
+def nearest(wrong: str, candidates: Iterable[str]) -> str | None:
+    """The candidate that begins with a wrong word, or is most like it; None if there is none."""
+    candidates = sorted(candidates)
+    if beginning := [candidate for candidate in candidates if len(wrong) > 2 and candidate.startswith(wrong)]:
+        return beginning[0]
+    # One wrong letter, or two exchanged, is much of a short word: "roh" and "rho" are alike by 0.67.
+    near = difflib.get_close_matches(wrong, candidates, 1, cutoff=0.65 if len(wrong) < 5 else 0.7)
+    return near[0] if near else None
 
 
 def _names(class_path: str) -> set[str]:
@@ -53,6 +69,18 @@ def _names(class_path: str) -> set[str]:
         return set()
     class_type = getattr(module, name, None)
     return _arguments(class_type) if isinstance(class_type, type) else {n for n in dir(module) if n[0].isupper()}
+
+
+def _imported(class_path: str) -> type:
+    """A class of a module that is imported, else the class of nothing."""
+    module_name, _, name = class_path.rpartition(".")
+    found = getattr(sys.modules.get(module_name), name, None)
+    return found if isinstance(found, type) else type(None)
+
+
+def _subclasses(base: type) -> set[str]:
+    """Names of the classes of a type that have been imported, such as plugins."""
+    return {name for derived in base.__subclasses__() for name in (derived.__name__, *_subclasses(derived))}
 
 
 def _arguments(class_type: type) -> set[str]:

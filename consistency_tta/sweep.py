@@ -223,6 +223,7 @@ def draw(output: Path, latest: Path, judge: Judge) -> list[Path]:
     picture = _picture(rows, judge)
     files[1].write_text(picture + "\n", encoding="utf-8")
     files[2].write_text(_page(rows, picture, judge, count), encoding="utf-8")
+    print(f"{len(rows)} settings compared: {', '.join(map(str, files))}")
     return files
 
 

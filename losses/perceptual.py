@@ -29,6 +29,11 @@ class PerceptualLoss(EncoderLoss):
 
     def __init__(self, encoder: AudioTextEncoder, skip: int = 0) -> None:
         super().__init__(encoder)
+        if type(encoder).audio_features is AudioTextEncoder.audio_features:
+            raise ValueError(
+                f"expected an encoder with audio_features, got {type(encoder).__name__}, which has none: take "
+                "TransformersClap, which reads laion_clap's checkpoints, too"
+            )
         if skip < 0:
             raise ValueError(f"expected skip of at least 0, got {skip}")
         self.skip = skip

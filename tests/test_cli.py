@@ -140,6 +140,28 @@ def test_what_a_user_got_wrong_is_one_line(
         main(["generate", "a tone", "--model", "nowhere"])
 
 
+def test_an_unknown_command_is_answered_with_all_of_them() -> None:
+    with pytest.raises(SystemExit, match=r"one of fit, .*, generate, .* got 'generat'; did you mean 'generate'\?"):
+        main(["generat", "a tone"])
+
+
+def test_options_are_not_abbreviated(teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    config = write(distillation_config(teacher_folder, tmp_path), tmp_path / "config.yaml")
+    for command, full in (
+        (["generate", "a tone", "--guid", "3"], "guidance_scale"),
+        (["fit", "--config", config, "--trainer.max_step", "3"], "max_steps"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(command)
+        assert f"did you mean '{full}'?" in capsys.readouterr().err
+
+
+def test_a_missing_accelerator_is_one_line(teacher_folder: Path, tmp_path: Path) -> None:
+    config = write(distillation_config(teacher_folder, tmp_path), tmp_path / "config.yaml")
+    with pytest.raises(SystemExit, match=r"^error: .*torch_xla"):  # a TPU, which is nowhere here
+        main(["fit", "--config", config, "--trainer.accelerator", "tpu"])
+
+
 def test_what_this_package_refuses_in_training_is_one_line_and_a_users_error_is_not(
     teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

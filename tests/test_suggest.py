@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from lightning.pytorch import Trainer
 
-from consistency_tta.suggest import suggest
+import consistency_tta.diffusion.solve  # noqa: F401  # its classes are suggested
+from consistency_tta.contracts import Loss
+from consistency_tta.losses import LatentL2Loss
+from consistency_tta.suggest import nearest, suggest
 
 CALLBACK = """Parser key "trainer.callbacks":
   Does not validate against any of the Union subtypes
@@ -42,6 +45,13 @@ GRID = """Parser key "grid":
             - Expected a <class 'NoneType'>
           Given value type: <class 'dict'>
           Given value: {'class_path': 'consistency_tta.diffusion.grid.KarrasGrid', 'init_args': {'roh': 3}}"""
+
+NAME = """Parser key "solver":
+          Does not validate against any of the Union subtypes
+          Subtypes: [<class 'consistency_tta.contracts.Solver'>, <class 'NoneType'>]
+          Errors:
+            - Expected a dot import path string: Huen
+            - Expected a <class 'NoneType'>"""
 
 DATA = """Parser key "data":
   Does not validate against any of the Union subtypes
@@ -83,6 +93,11 @@ TYPOS = {
     "a class": (DATA, "AudioCapDataModule", "AudioCapsDataModule"),
     "a section": ("Subcommand 'fit' does not accept option 'modle'", "modle", "model"),
     "a key of the trainer": ("Subcommand 'fit' does not accept option 'trainer.max_stepz'", "max_stepz", "max_steps"),
+    "a bare class name": (
+        MODEL.format(problem=NAME, given="'solver': 'Huen'"),
+        "Huen",
+        "Heun",
+    ),
     "the command line": ("unrecognized arguments: --modle.teacher x", "modle", "model"),
 }
 
@@ -105,3 +120,16 @@ def test_the_nearest_right_key_is_named(case: str) -> None:
 )
 def test_where_nothing_is_near_the_message_stays(message: str) -> None:
     assert suggest(message, [Trainer]) == message
+
+
+def test_plugins_and_options_are_suggested() -> None:
+    message = 'Parser key "losses":\n  Expected a dot import path string: LatentL2Los'
+    assert suggest(message, [Trainer]) == message
+    assert suggest(message, [Trainer], [Loss]).endswith(f"did you mean '{LatentL2Loss.__name__}'?")
+    message = "unrecognized arguments: --guid 3"
+    assert suggest(message, [], options=["guidance_scale"]).endswith("did you mean 'guidance_scale'?")
+
+
+def test_what_begins_alike_is_near() -> None:
+    assert nearest("guid", ["model", "guidance_scale"]) == "guidance_scale"
+    assert nearest("zzz", ["model"]) is None

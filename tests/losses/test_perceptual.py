@@ -67,5 +67,5 @@ def test_wrong_arguments_are_named(encoder: TransformersClap) -> None:
         PerceptualLoss(encoder, -1)
     with pytest.raises(ValueError, match="encoder of more than 3 layers"):
         PerceptualLoss(encoder, 3)(sounds(noise(0), noise(1)))
-    with pytest.raises(NotImplementedError, match="ToyEncoder has no audio_features: take TransformersClap"):
-        PerceptualLoss(ToyEncoder())(sounds(noise(0), noise(1)))
+    with pytest.raises(ValueError, match="encoder with audio_features, got ToyEncoder, which has none"):
+        PerceptualLoss(ToyEncoder())
