@@ -235,6 +235,7 @@ def is_full_size(stage: Any, millions: int) -> bool:
         (["audiocaps/consistency"], 557),
         (["audiocaps/consistency", "audiocaps/mel"], 557),
         (["audiocaps/consistency", "audiocaps/stft"], 557),
+        (["audiocaps/consistency", "audiocaps/corrected"], 557),
         (["audiocaps/audio", "audiocaps/corrected"], 557),
         (["audiocaps/guidance", "tango_full/guidance"], 866),
         (["audiocaps/consistency", "tango_full/consistency", "audiocaps/corrected"], 866),
@@ -249,6 +250,20 @@ def test_the_recipes_are_built_at_full_size(recipes: list[str], millions: int, m
     run: Any = main(["fit", *files, "--trainer.accelerator", "cpu", "--trainer.devices", "1"])
     assert is_full_size(run.model, millions)
     assert run.datamodule.num_samples == 163840
+
+
+@pytest.mark.parametrize(("stage", "examples"), [("guidance", 96), ("consistency", 45), ("audio", 45)])
+@pytest.mark.parametrize("folder", ["audiocaps", "tango_full"])
+def test_a_step_has_as_many_examples_as_the_published_one(folder: str, stage: str, examples: int) -> None:
+    """Two, one and one devices with batches of 4, 6 and 2 clips and half as many mixtures, of 8, 5 and 15 batches."""
+    trainer: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    for file in dict.fromkeys((CONFIGS / "audiocaps" / f"{stage}.yaml", CONFIGS / folder / f"{stage}.yaml")):
+        config = yaml.safe_load(file.read_text())
+        trainer |= config["trainer"]
+        data |= config["data"]["init_args"]
+    assert trainer["devices"] * data["batch_size"] * trainer["accumulate_grad_batches"] == examples
+    assert data["pair_mixing"] == pytest.approx(1 / 3, abs=1e-3)
 
 
 def test_an_adapter_of_the_full_size_is_small(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,3 +43,24 @@ def test_what_does_not_fit_is_said(text_folder: Path) -> None:
         text_parts(few, str(text_folder), 16, "x.bin")
     with pytest.raises(ValueError, match=r"1 unexpected \(lm_head\.weight\)"):
         t5_encoder(WEIGHTS | {"lm_head.weight": torch.ones(1)}, "x.bin")
+
+
+def test_at_full_size_it_is_flan_t5_large() -> None:
+    """The numbers are those of google/flan-t5-large's config.json, of which TANGO's checkpoint has the encoder."""
+    shapes = t5(words=32128, width=1024, hidden=2816, layers=24, heads=16, head_width=64)
+    with torch.device("meta"):
+        config = T5Config(
+            vocab_size=32128,
+            d_model=1024,
+            d_kv=64,
+            d_ff=2816,
+            num_layers=24,
+            num_heads=16,
+            feed_forward_proj="gated-gelu",
+        )
+        reference = T5EncoderModel(config)
+    assert {name: tuple(tensor.shape) for name, tensor in reference.state_dict().items()} == shapes
+    encoder = t5_encoder({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, "x")
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 341_231_104
+    for name in ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "feed_forward_proj"):
+        assert getattr(encoder.config, name) == getattr(config, name)
