@@ -61,12 +61,12 @@ def fit(config: str, *overrides: str) -> None:
 
 
 def encode(split: str, folder: Path, clips: Path) -> None:
-    """What a user types between the second and the third recipe."""
+    """What a user types between the third and the fourth recipe."""
     data = ["--data", "consistency_tta.datamodules.AudioCapsDataModule", "--data.num_samples", "5120"]
     for name in ("train", "val"):
         data += [f"--data.{name}_captions", str(clips / f"{name}.csv")]
     data += ["--data.audio_folder", str(clips / "audio"), "--data.batch_size", "2", "--data.num_workers", "0"]
-    main(["encode", *data, "--model", "runs/tiny/decoder/model", "--output", str(folder / split), "--split", split])
+    main(["encode", *data, "--model", "runs/tiny/perceptual/model", "--output", str(folder / split), "--split", split])
 
 
 def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
@@ -78,13 +78,14 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
     fit("tiny/vocoder.yaml", *SMALL_VOCODER, *short, "--model.crop_frames", "24")
     patches = ["--model.losses.modulation.init_args.patches", "[[16,16],[24,1]]"]
     fit("tiny/decoder.yaml", *SMALL_JUDGE, *short, *patches, "--model.crop_frames", "24")
+    fit("tiny/clap.yaml", *SMALL_CLAP, *latents)
+    fit("tiny/perceptual.yaml", *SMALL_JUDGE, *short, *patches, "--model.crop_frames", "24")
     monkeypatch.setenv("LATENTS", str(tmp_path / "latents"))
     for split in ("train", "val"):
         encode(split, tmp_path / "latents", clips)
     fit("tiny/teacher.yaml", *SMALL_UNET, *latents, "--model.unet.init_args.latent_size", "[4,8]")
     fit("tiny/guidance.yaml", *latents)
     fit("tiny/consistency.yaml", *latents, "--model.num_steps", "4", "--model.teacher_steps", "2")
-    fit("tiny/clap.yaml", *SMALL_CLAP, *latents)
     fit("tiny/audio.yaml", *latents, "--model.train_decoder", "true", "--model.crop_frames", "16")
     for name in ("consistency", "audio"):
         student = str(tmp_path / f"runs/tiny/{name}/model")
