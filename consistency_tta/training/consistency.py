@@ -63,7 +63,8 @@ class ConsistencyDistillation(StudentTraining):
             ``sample`` is the released ConsistencyTTA's.
         guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
         caption_dropout: share of examples trained without their caption, in [0, 1). For guidance on top of the
-            student's: with a ``guidance_scale`` fixed at 1, the paper's direct guidance.
+            student's: with a ``guidance_scale`` fixed at 1, the paper's direct guidance. ``CLAPLoss`` would pull these
+            examples, too, to their captions: give it a ``text_weight`` of 0 then.
         solver: one step of the teacher.
         grid: where the times are taken from.
         num_steps: steps of the grid, N; or how N changes with the optimizer steps.

@@ -28,7 +28,7 @@ class GuidanceDistillation(StudentTraining):
         teacher: folder or hub id of the guided teacher. The student starts at its conditional answers, and puts out
             what it puts out (such as v).
         losses: loss plugins by name. ``LatentL2Loss`` with the default weighting is the paper's; losses of sound hear
-            the teacher's and the student's estimates of the clean latent.
+            the teacher's and the student's estimates of the clean latent, whole and with all that gradients need kept.
         loss_weights: weights of the losses by name; 1 where none is given.
         guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
         caption_dropout: share of examples trained without their caption, in [0, 1). Only needed for guidance on top of
