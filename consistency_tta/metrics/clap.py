@@ -69,11 +69,11 @@ class CLAPAudioScore(_CLAPMean):
         **kwargs: of :class:`torchmetrics.Metric`.
     """
 
-    def update(self, generated: Tensor, real: Tensor, sample_rate: int) -> None:
+    def update(self, waveform: Tensor, recording: Tensor, sample_rate: int) -> None:
         """Take in sounds (B, samples) in [-1, 1], real ones (B, any samples), and the sample rate of both in Hz."""
-        if generated.ndim != 2 or real.ndim != 2 or len(generated) != len(real):
+        if waveform.ndim != 2 or recording.ndim != 2 or len(waveform) != len(recording):
             raise ValueError(
-                f"expected two waveforms (B, samples), got shapes {tuple(generated.shape)} and {tuple(real.shape)}"
+                f"expected two waveforms (B, samples), got shapes {tuple(waveform.shape)} and {tuple(recording.shape)}"
             )
-        made, recorded = hear(self.encoder, generated, sample_rate), hear(self.encoder, real, sample_rate)
+        made, recorded = hear(self.encoder, waveform, sample_rate), hear(self.encoder, recording, sample_rate)
         self._add_finite((made * recorded).sum(1))

@@ -33,13 +33,15 @@ class _Divergence(ClipMean):
     @abstractmethod
     def _log_probabilities(self, logits: Tensor) -> Tensor: ...
 
-    def update(self, generated: Tensor, real: Tensor) -> None:
+    def update(self, logits: Tensor, recording_logits: Tensor) -> None:
         """Take in logits (B, K) of generated clips, and those of the real clips that belong to them, in their order."""
-        if generated.shape != real.shape:
+        if logits.shape != recording_logits.shape:
             raise ValueError(
-                f"expected logits of pairs of clips, got shapes {tuple(generated.shape)} and {tuple(real.shape)}"
+                f"expected logits of pairs of clips, got shapes {tuple(logits.shape)} and {tuple(recording_logits.shape)}"
             )
-        log_q, log_p = (self._log_probabilities(finite_rows(x, what="logits").double()) for x in (generated, real))
+        log_q, log_p = (
+            self._log_probabilities(finite_rows(x, what="logits").double()) for x in (logits, recording_logits)
+        )
         self._add((log_p.exp() * (log_p - (log_q.exp() + self.epsilon).log())).sum(1))
 
 

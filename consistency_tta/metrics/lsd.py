@@ -48,16 +48,16 @@ class LogSpectralDistance(ClipMean):
         self.n_fft, self.hop_length, self.floor = int(2048 * sample_rate / 44100), sample_rate // 100, floor
         self.register_buffer("window", torch.hann_window(self.n_fft, dtype=torch.float64), persistent=False)
 
-    def update(self, generated: Tensor, real: Tensor) -> None:
+    def update(self, waveform: Tensor, recording: Tensor) -> None:
         """Take in waveforms (B, samples) and the real ones (B, samples) that belong to them, of the same length."""
-        if generated.shape != real.shape:
+        if waveform.shape != recording.shape:
             raise ValueError(
-                f"expected pairs of equally long waveforms, got shapes {tuple(generated.shape)} and "
-                f"{tuple(real.shape)}: cut them to the same samples; what to drop is not for a metric to guess"
+                f"expected pairs of equally long waveforms, got shapes {tuple(waveform.shape)} and "
+                f"{tuple(recording.shape)}: cut them to the same samples; what to drop is not for a metric to guess"
             )
-        if generated.shape[-1] <= self.n_fft // 2:
-            raise ValueError(f"expected more than {self.n_fft // 2} samples, got {generated.shape[-1]}: too short")
-        ratio = self._power(generated).div_(self._power(real))  # one logarithm instead of two
+        if waveform.shape[-1] <= self.n_fft // 2:
+            raise ValueError(f"expected more than {self.n_fft // 2} samples, got {waveform.shape[-1]}: too short")
+        ratio = self._power(waveform).div_(self._power(recording))  # one logarithm instead of two
         self._add(ratio.log10_().square_().mean(1).sqrt().mean(1))
 
     def _power(self, waveform: Tensor) -> Tensor:

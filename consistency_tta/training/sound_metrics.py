@@ -21,8 +21,10 @@ from consistency_tta.training.prompts import FixedPrompts, Sounds, read_captions
 from consistency_tta.training.reference import hear, hear_reference
 
 #: What a metric's ``update`` may ask for, by the names of its parameters.
-HEARD = {"vectors", "embeddings", "logits"}
-OFFERED = HEARD | {"waveform", "sample_rate", "captions", "prompts", "real"}
+HEARD = {"vectors", "embeddings", "logits", "recording_logits"}
+#: Of the recording that a caption belongs to.
+PAIRED = {"recording", "recording_logits"}
+OFFERED = HEARD | PAIRED | {"waveform", "sample_rate", "captions", "prompts", "real"}
 
 
 class SoundMetrics(Callback):
@@ -43,6 +45,9 @@ class SoundMetrics(Callback):
                         beside it one vector a sound, (B, D), the mean over W
         logits          (B, K) of the embedder
         real            False; and once more, with True, for the reference
+        recording       (B, samples), as long as ``waveform``: what was recorded, where ``captions`` is a number and the
+                        validation set has recordings
+        recording_logits  (B, K) of the embedder, of the recordings
 
     Args:
         metrics: by name, which is also the log's.
@@ -81,6 +86,11 @@ class SoundMetrics(Callback):
         for name, asked in self.asked.items():
             if asked & HEARD and embedder is None:
                 raise ValueError(f"metric {name!r} asks for {', '.join(sorted(asked & HEARD))}: give an embedder")
+            if asked & PAIRED and not isinstance(captions, int):
+                raise ValueError(
+                    f"metric {name!r} compares each sound with the recording of its caption: give a number as captions, "
+                    f"of the validation set's first, got {captions!r}"
+                )
             if "real" in asked and (reference is None or asked - HEARD - {"real"}):
                 raise ValueError(f"metric {name!r} compares with recordings: give their folder as reference")
         least = {"num_samples": num_samples, "batch_size": batch_size, "every_n_validations": every_n_validations}
@@ -104,6 +114,7 @@ class SoundMetrics(Callback):
         self.every_n_validations = every_n_validations
         self.validations = 0
         self._reference: list[Heard] | None = None
+        self._recordings: Tensor | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what generates nothing, before any time is spent."""
@@ -165,7 +176,14 @@ class SoundMetrics(Callback):
             loaders = trainer.val_dataloaders
             loader: Any = loaders[0] if isinstance(loaders, list | tuple) else loaders
             examples = [loader.dataset[index] for index in range(min(self.captions, len(loader.dataset)))]
-            self.captions = read_captions(loader.collate_fn(examples).captions)
+            batch = loader.collate_fn(examples)
+            self.captions, self._recordings = batch.captions, batch.waveform
+            paired = [name for name, asked in self.asked.items() if asked & PAIRED]
+            if paired and self._recordings is None:
+                raise ValueError(
+                    f"metric {paired[0]!r} compares with recordings, but the validation data have none: take a datamodule "
+                    "that reads audio instead of latents, or drop the metric"
+                )
         return self.captions
 
     def take_in(self, sounds: Sounds, device: torch.device) -> None:
@@ -181,6 +199,11 @@ class SoundMetrics(Callback):
         if self.embedder is not None:
             heard = hear(self.embedder, waveform, sounds.sample_rate, device)
             offered |= {"vectors": heard.vectors, "logits": heard.logits}
+        if any(asked & PAIRED for asked in self.asked.values()):
+            assert self._recordings is not None  # read_prompts saw to it
+            offered["recording"] = recording = self._recordings[sounds.prompts].to(device)
+            if self.embedder is not None:
+                offered["recording_logits"] = hear(self.embedder, recording, sounds.sample_rate, device).logits
         self.update(offered)
         if self.guard is not None:
             self.guard.take_in(waveform, sounds)
@@ -192,10 +215,13 @@ class SoundMetrics(Callback):
             if offered["real"] and "real" not in asked:
                 continue
             given = {key: offered.get(key) for key in asked}
+            if "recording" in asked and "waveform" in asked:
+                length = min(given["waveform"].shape[1], given["recording"].shape[1])
+                given |= {key: given[key][:, :length] for key in ("waveform", "recording")}
             for key in asked & {"vectors", "embeddings"}:
                 vectors = offered["vectors"]
                 given[key] = vectors.mean(1) if asked & {"prompts", "captions"} else vectors.flatten(0, 1)
-            if "logits" in asked and given["logits"] is None:
+            if asked & {"logits", "recording_logits"} and offered["logits"] is None:
                 raise ValueError(f"metric {name!r} asks for logits, and {type(self.embedder).__name__} gives none")
             metric.update(**given)
 

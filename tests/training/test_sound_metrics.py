@@ -16,13 +16,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
-from consistency_tta.metrics.clap import CLAPScore
+from consistency_tta.datamodules import LatentsDataModule
+from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from consistency_tta.metrics.coverage import Coverage
+from consistency_tta.metrics.divergence import SoftmaxDivergence
 from consistency_tta.metrics.diversity import PromptDiversity
 from consistency_tta.metrics.embedder import AudioEmbedder, Heard
 from consistency_tta.metrics.frechet import FrechetDistance, frechet_distance
 from consistency_tta.metrics.inception import InceptionScore
+from consistency_tta.metrics.lsd import LogSpectralDistance
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.shards import write_shard
 from consistency_tta.training import LogSounds, SoundMetrics
 from consistency_tta.training.prompts import FixedPrompts, read_captions
 from tests.toy_encoder import ToyEncoder
@@ -214,6 +218,40 @@ def test_captions_are_the_validation_sets_first_or_a_files_lines(teacher_folder:
 
     fit(teacher_folder, tmp_path, SoundMetrics({"heard": Heard()}, 3, every_n_validations=2), num_sanity_val_steps=1)
     assert Heard.captions == ["a low tone", "a tone", "a high tone"]  # once, at the first of two validations
+
+
+def test_pairs_are_the_validation_sets_recordings_and_the_sounds_of_their_captions(
+    teacher_folder: Path, tmp_path: Path
+) -> None:
+    def metrics() -> dict[str, Metric]:
+        return {"lsd": LogSpectralDistance(16000), "clap": CLAPAudioScore(ToyEncoder()), "kl": SoftmaxDivergence()}
+
+    values, own = Values(), metrics()
+    settings: dict[str, Any] = {"num_samples": 2, "batch_size": 4, "seed": 3}
+    module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics(), 3, ToyEmbedder(), **settings), values)
+    held = data(num_clips=16)
+    recordings = held.collate([held.val_dataset[index] for index in range(3)])
+    for sounds in FixedPrompts(recordings.captions, **settings).sounds(module.pipeline()):
+        real = recordings.waveform[sounds.prompts]
+        made = sounds.waveform[:, : real.shape[1]]
+        own["lsd"].update(made, real)
+        own["clap"].update(made, real, 16000)
+        own["kl"].update(ToyEmbedder()(sounds.waveform).logits, ToyEmbedder()(real).logits)
+    for name, metric in own.items():
+        assert values.logged[-1][f"val/metric/{name}"] == pytest.approx(float(metric.compute()), rel=1e-4)
+
+
+def test_pairs_need_recordings(teacher_folder: Path, tmp_path: Path) -> None:
+    pairs = {"lsd": LogSpectralDistance(16000)}
+    with pytest.raises(ValueError, match=r"'lsd' compares each sound with .* give a number as captions"):
+        SoundMetrics(pairs, CAPTIONS)
+    with pytest.raises(ValueError, match="'kl' asks for logits, recording_logits: give an embedder"):
+        SoundMetrics({"kl": SoftmaxDivergence()}, 2)
+    write_shard(tmp_path / "latents", 0, torch.randn(4, 8, 8, 4), ["a dog"] * 4, list("abcd"))
+    latents = LatentsDataModule(str(tmp_path / "latents"), str(tmp_path / "latents"), batch_size=2)
+    run = trainer(tmp_path, callbacks=[SoundMetrics(pairs, 2)], limit_val_batches=1)
+    with pytest.raises(ValueError, match="'lsd' compares with recordings, but the validation data have none"):
+        run.validate(MAKERS["distillation"](teacher_folder), latents, verbose=False)
 
 
 def test_what_cannot_be_measured_is_named(teacher_folder: Path, tmp_path: Path) -> None:
