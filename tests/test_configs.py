@@ -237,6 +237,7 @@ def is_full_size(stage: Any, millions: int) -> bool:
         (["audiocaps/consistency", "audiocaps/mel"], 557),
         (["audiocaps/consistency", "audiocaps/stft"], 557),
         (["audiocaps/consistency", "audiocaps/corrected"], 557),
+        (["audiocaps/audio"], 557),
         (["audiocaps/audio", "audiocaps/corrected"], 557),
         (["audiocaps/guidance", "tango_full/guidance"], 866),
         (["audiocaps/consistency", "tango_full/consistency", "audiocaps/corrected"], 866),

@@ -13,7 +13,7 @@ from consistency_tta.components.networks import hifigan
 from consistency_tta.components.unet import student_unet
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
-from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.pipeline import TextToAudioPipeline, best_device
 from tests.toys import NUM_SAMPLES, toy_parts
 
 
@@ -216,3 +216,12 @@ def test_half_precision_folders_run_in_float32_or_as_they_are(dtype: torch.dtype
         made = loaded("a dog", latents=noise)
         assert made.waveform.dtype == torch.float32
         torch.testing.assert_close(made.waveform, expected, atol=0.05 * float(expected.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"a device that torch finds here, got {name} \(.*\): leave it out .* or say cpu"
+    ):
+        best_device(name)
+    assert best_device("cpu") == torch.device("cpu")

@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from consistency_tta.components.laion_checkpoint import numpy_globals
+
 #: How a file begins that git left in the place of a large one.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 #: Endings of files of weights.
@@ -113,7 +115,9 @@ def _load(path: Path) -> Any:
         if not any(name.endswith("data.pkl") for name in members):
             raise ValueError(f"{path} is an archive of other files ({', '.join(members[:3])}): unpack it first")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        # Trainers keep a best score as a number of numpy beside the weights.
+        with torch.serialization.safe_globals(numpy_globals()):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
         foreign = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if foreign:

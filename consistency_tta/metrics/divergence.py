@@ -37,11 +37,11 @@ class _Divergence(ClipMean):
         """Take in logits (B, K) of generated clips, and those of the real clips that belong to them, in their order."""
         if logits.shape != recording_logits.shape:
             raise ValueError(
-                f"expected logits of pairs of clips, got shapes {tuple(logits.shape)} and {tuple(recording_logits.shape)}"
+                f"expected logits of pairs of clips, got shapes {tuple(logits.shape)} and "
+                f"{tuple(recording_logits.shape)}"
             )
-        log_q, log_p = (
-            self._log_probabilities(finite_rows(x, what="logits").double()) for x in (logits, recording_logits)
-        )
+        pair = (finite_rows(x, what="logits").double() for x in (logits, recording_logits))
+        log_q, log_p = map(self._log_probabilities, pair)
         self._add((log_p.exp() * (log_p - (log_q.exp() + self.epsilon).log())).sum(1))
 
 

@@ -88,8 +88,8 @@ class SoundMetrics(Callback):
                 raise ValueError(f"metric {name!r} asks for {', '.join(sorted(asked & HEARD))}: give an embedder")
             if asked & PAIRED and not isinstance(captions, int):
                 raise ValueError(
-                    f"metric {name!r} compares each sound with the recording of its caption: give a number as captions, "
-                    f"of the validation set's first, got {captions!r}"
+                    f"metric {name!r} compares each sound with the recording of its caption: give a number as "
+                    f"captions, of the validation set's first, got {captions!r}"
                 )
             if "real" in asked and (reference is None or asked - HEARD - {"real"}):
                 raise ValueError(f"metric {name!r} compares with recordings: give their folder as reference")
@@ -181,8 +181,8 @@ class SoundMetrics(Callback):
             paired = [name for name, asked in self.asked.items() if asked & PAIRED]
             if paired and self._recordings is None:
                 raise ValueError(
-                    f"metric {paired[0]!r} compares with recordings, but the validation data have none: take a datamodule "
-                    "that reads audio instead of latents, or drop the metric"
+                    f"metric {paired[0]!r} compares with recordings, but the validation data have none: take a "
+                    "datamodule that reads audio instead of latents, or drop the metric"
                 )
         return self.captions
 

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -25,6 +26,7 @@ def same(tensors: Any) -> bool:
     [
         TENSORS,
         {"state_dict": TENSORS, "scale_factor": 0.5, "epoch": 3, "name": "x"},
+        {"state_dict": TENSORS, "best": np.float64(0.9), "order": np.arange(3)},
         {"state_dict": {"state_dict": {f"module.{name}": tensor for name, tensor in TENSORS.items()}}},
         {name.replace("unet.", "module.unet._orig_mod."): tensor for name, tensor in TENSORS.items()},
     ],
