@@ -225,7 +225,9 @@ class Parser(LightningArgumentParser):
     """Lightning's parser with interpolation, and with the nearest right key in messages about wrong ones."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **({"parser_mode": "omegaconf+", "allow_abbrev": False} | kwargs))
+        # What an abbreviation means changes with the next option that is added.
+        settings: dict[str, Any] = {"parser_mode": "omegaconf+", "allow_abbrev": False}
+        super().__init__(*args, **(settings | kwargs))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with the message and a suggestion, without the hundred lines of usage."""

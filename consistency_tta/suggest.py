@@ -80,7 +80,8 @@ def _imported(class_path: str) -> type:
 
 def _subclasses(base: type) -> set[str]:
     """Names of the classes of a type that have been imported, such as plugins."""
-    return {name for derived in base.__subclasses__() for name in (derived.__name__, *_subclasses(derived))}
+    derived: list[type] = base.__subclasses__()
+    return {class_type.__name__ for class_type in derived}.union(*map(_subclasses, derived))
 
 
 def _arguments(class_type: type) -> set[str]:

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torchmetrics import Metric
 
+from consistency_tta.contracts import Batch
 from consistency_tta.metrics.embedder import AudioEmbedder, Heard
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import TrainingModule
@@ -176,7 +177,7 @@ class SoundMetrics(Callback):
             loaders = trainer.val_dataloaders
             loader: Any = loaders[0] if isinstance(loaders, list | tuple) else loaders
             examples = [loader.dataset[index] for index in range(min(self.captions, len(loader.dataset)))]
-            batch = loader.collate_fn(examples)
+            batch: Batch = loader.collate_fn(examples)
             self.captions, self._recordings = batch.captions, batch.waveform
             paired = [name for name, asked in self.asked.items() if asked & PAIRED]
             if paired and self._recordings is None:
@@ -214,7 +215,7 @@ class SoundMetrics(Callback):
             asked = self.asked[name]
             if offered["real"] and "real" not in asked:
                 continue
-            given = {key: offered.get(key) for key in asked}
+            given: dict[str, Any] = {key: offered.get(key) for key in asked}
             if "recording" in asked and "waveform" in asked:
                 length = min(given["waveform"].shape[1], given["recording"].shape[1])
                 given |= {key: given[key][:, :length] for key in ("waveform", "recording")}
