@@ -151,7 +151,7 @@ def frechet(material: Material) -> dict[str, float]:
     means = [rows.double().mean(0) for rows in (generated, reference)]
     x, y = ((rows - mean) / math.sqrt(len(rows) - 1) for rows, mean in zip((generated, reference), means, strict=True))
     spread = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
-    return {"": float((means[0] - means[1]).square().sum() + spread)}
+    return {"": float(((means[0] - means[1]).square().sum() + spread).clamp_min(0))}  # but for rounding it is not below
 
 
 def inception(material: Material, **options: Any) -> dict[str, float]:

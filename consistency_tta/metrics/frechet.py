@@ -35,11 +35,12 @@ def frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covar
         covariance_2: S_2 (D, D), symmetric, positive semi-definite.
 
     Returns:
-        d^2, a scalar in float64, >= 0 up to rounding.
+        d^2, a scalar in float64, >= 0.
     """
     mean_1, covariance_1, mean_2, covariance_2 = (x.double() for x in (mean_1, covariance_1, mean_2, covariance_2))
     cross = torch.linalg.svdvals(_root(covariance_1) @ _root(covariance_2)).sum()
-    return (mean_1 - mean_2).square().sum() + covariance_1.trace() + covariance_2.trace() - 2 * cross
+    distance = (mean_1 - mean_2).square().sum() + covariance_1.trace() + covariance_2.trace() - 2 * cross
+    return distance.clamp_min(0)  # of equal sets rounding leaves a trace of either sign
 
 
 def _root(covariance: Tensor) -> Tensor:

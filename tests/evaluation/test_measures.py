@@ -62,6 +62,16 @@ def test_frechet_by_vectors_is_frechet_by_covariances(width: int) -> None:
     assert frechet(both)[""] == pytest.approx(float(metric.compute()), rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*span fewer than")
+def test_the_frechet_distance_of_one_set_is_not_below_zero() -> None:
+    """Nor is it in another order, by vectors or by covariances, where rounding leaves a trace of either sign."""
+    for width in range(4, 60, 4):
+        sounds = heard(width=width)
+        order = torch.randperm(len(sounds.vectors))
+        found = frechet(material(sounds, Heard(sounds.vectors[order], None)))[""]
+        assert 0 <= found < 1e-6
+
+
 def test_too_few_clips_are_warned_of() -> None:
     with pytest.warns(UserWarning, match="24 vectors span fewer than the network's 40 dimensions"):
         frechet(material(heard(width=40), heard(width=40)))
