@@ -3,7 +3,8 @@
     python tools/metric_speed.py [--clips 100 500 1000 2000] [--metrics frechet kad] [--networks tiny-clap mn04=FILE]
 
 Embeddings and logits are random numbers, so what a network costs that hears them is in lines of its own, for ten
-seconds of noise at the network's rate. Each line is measured in a process of its own: clips a second of ``update`` (in
+seconds of noise at the network's rate. CLAP scores hear themselves, by the bundled CLAP: five seconds of each sound.
+Each line is measured in a process of its own: clips a second of ``update`` (in
 batches of 16) and seconds of ``compute``; MB that the states hold; MB by which the process's peak grew above what it
 was before the first clip. Metrics have one thread, networks as many as torch takes (OMP_NUM_THREADS).
 """
@@ -22,9 +23,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from consistency_tta.components.clap import TransformersClap
 from consistency_tta.evaluation.networks import make_network
+from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
+from consistency_tta.metrics.diversity import PromptDiversity
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.frechet_infinity import FrechetInfinity
 from consistency_tta.metrics.inception import InceptionScore
@@ -50,12 +54,32 @@ def generated_alone(metric: Metric, real: Tensor, generated: Tensor) -> None:
     metric.update(generated)
 
 
+def of_prompts(metric: Metric, real: Tensor, generated: Tensor) -> None:
+    """One batch of generated clips, two of each prompt."""
+    metric.update(generated, torch.arange(len(generated)) // 2)
+
+
+def of_captions(metric: Metric, real: Tensor, generated: Tensor) -> None:
+    """One batch of generated sounds and their captions."""
+    metric.update(generated, ["a dog barks"] * len(generated), SAMPLE_RATE)
+
+
+def of_recordings(metric: Metric, real: Tensor, generated: Tensor) -> None:
+    """One batch of pairs of sounds."""
+    metric.update(generated, real, SAMPLE_RATE)
+
+
 class Subject(NamedTuple):
     """A metric, how a batch gets into it, and the numbers of one clip."""
 
     make: Callable[[int], Metric]
     feed: Callable[[Metric, Tensor, Tensor], None]
     numbers: int
+
+
+def tiny_clap() -> TransformersClap:
+    """The bundled CLAP."""
+    return TransformersClap("tiny-clap")
 
 
 #: Made for a number of clips.
@@ -68,7 +92,10 @@ SUBJECTS: dict[str, Subject] = {
     "kl_softmax": Subject(lambda clips: SoftmaxDivergence(), pairs, CLASSES),
     "kl_sigmoid": Subject(lambda clips: SigmoidDivergence(), pairs, CLASSES),
     "inception": Subject(lambda clips: InceptionScore(CLASSES), generated_alone, CLASSES),
+    "diversity": Subject(lambda clips: PromptDiversity(), of_prompts, WIDTH),
     "lsd": Subject(lambda clips: LogSpectralDistance(SAMPLE_RATE), pairs, SAMPLE_RATE * SECONDS),
+    "clap_text": Subject(lambda clips: CLAPScore(tiny_clap()), of_captions, SAMPLE_RATE * SECONDS),
+    "clap_audio": Subject(lambda clips: CLAPAudioScore(tiny_clap()), of_recordings, SAMPLE_RATE * SECONDS),
 }
 
 

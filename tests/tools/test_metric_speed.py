@@ -1,10 +1,40 @@
+import importlib
+import inspect
+import pkgutil
 import sys
 from pathlib import Path
 
 import pytest
+from torchmetrics import Metric
+
+from consistency_tta import metrics
 
 sys.path.append(str(Path(__file__).parents[2] / "tools"))  # the tools are scripts, in no package
 import metric_speed
+
+
+def test_every_metric_is_measured():
+    found = set()
+    for module in pkgutil.iter_modules(metrics.__path__):
+        members = vars(importlib.import_module(f"{metrics.__name__}.{module.name}")).values()
+        found |= {
+            m for m in members if inspect.isclass(m) and issubclass(m, Metric) and m.__module__.endswith(module.name)
+        }
+    public = {m.__name__ for m in found if not m.__name__.startswith("_")} - {"ClipMean", "EmbeddingSets"}
+    measured = {type(subject.make(40)).__name__ for subject in metric_speed.SUBJECTS.values()}
+    assert measured == public
+
+
+@pytest.mark.parametrize("name", ["clap_text", "clap_audio"])
+def test_clap_scores_keep_a_mean_alone(name, monkeypatch):
+    monkeypatch.setattr(metric_speed, "SECONDS", 1)
+    short = metric_speed.SUBJECTS[name]._replace(numbers=metric_speed.SAMPLE_RATE)
+    monkeypatch.setitem(metric_speed.SUBJECTS, name, short)
+    assert metric_speed.cost(name, 18).state_mb < 1e-3
+
+
+def test_diversity_keeps_an_embedding_a_clip():
+    assert metric_speed.cost("diversity", 40).state_mb == pytest.approx(40 * 4 * metric_speed.WIDTH / 1e6, rel=0.01)
 
 
 @pytest.mark.parametrize(("name", "grows"), [("frechet", False), ("kl_softmax", False), ("kad", True)])
