@@ -275,3 +275,13 @@ def test_an_adapter_of_the_full_size_is_small(monkeypatch: pytest.MonkeyPatch) -
     assert is_full_size(stage, 557)
     adapter = sum(p.numel() for name, p in stage.student.named_parameters() if "lora" in name)
     assert 0.01 < adapter / 557e6 < 0.05
+
+
+def test_the_readme_has_the_number_of_gpus_that_the_recipes_ask_for() -> None:
+    names = ("teacher", "guidance", "consistency", "audio")
+    recipes = {name: yaml.safe_load((CONFIGS / "audiocaps" / f"{name}.yaml").read_text()) for name in names}
+    devices = {name: recipe["trainer"]["devices"] for name, recipe in recipes.items()}
+    readme = (CONFIGS.parent / "README.md").read_text(encoding="utf-8")
+    [teacher] = re.findall(r"^\| `audiocaps/teacher\.yaml` \|.* on (\d+) GPUs", readme, re.MULTILINE)
+    [stages] = re.findall(r"^\| `audiocaps/\{guidance,consistency,audio\}.*, on (.*) GPUs", readme, re.MULTILINE)
+    assert dict(zip(names, map(int, [teacher, *re.findall(r"\d+", stages)]), strict=True)) == devices

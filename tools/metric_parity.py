@@ -28,6 +28,7 @@ from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
+from consistency_tta.metrics.diversity import PromptDiversity
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.frechet_infinity import FrechetInfinity
 from consistency_tta.metrics.inception import InceptionScore
@@ -218,6 +219,19 @@ def clap_by_torchmetrics(real: Tensor, generated: Tensor) -> Values:
     return values(CosineSimilarity("mean")(spectra, torch.stack(captions).double()))
 
 
+def our_diversity(real: Tensor, generated: Tensor) -> Values:
+    """Three sounds of each prompt."""
+    metric = PromptDiversity()
+    metric.update(generated, torch.arange(len(generated)) // 3)
+    return values(metric.compute())
+
+
+def diversity_by_scipy(real: Tensor, generated: Tensor) -> Values:
+    """The mean of the prompts' mean distances."""
+    prompts = generated.double().numpy().reshape(-1, 3, generated.shape[1])
+    return {"": float(np.mean([pdist(prompt).mean() for prompt in prompts]))}
+
+
 def clap_audio_by_torchmetrics(real: Tensor, generated: Tensor) -> Values:
     """Cosines of two sounds' vectors."""
     spectra = [torch.fft.rfft(waveform.double()).abs() for waveform in (generated, real)]
@@ -261,6 +275,7 @@ def rows(width: int = Unchanged.num_features, clips: int = 300) -> list[Row]:
             of_pairs(SigmoidDivergence()),
             divergence_by_torch(torch.sigmoid),
         ),
+        Row("PromptDiversity", "scipy, `pdist`", our_diversity, diversity_by_scipy),
         Row("InceptionScore", "torchmetrics, `InceptionScore`", our_inception, inception_by_torchmetrics),
         Row(
             "LogSpectralDistance",
