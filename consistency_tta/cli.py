@@ -77,7 +77,7 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 #: Errors in what the user gave; the third names a missing extra, the last is Lightning's, as of a GPU that is missing.
-EXPECTED = (ValueError, OSError, ModuleNotFoundError, MisconfigurationException)
+USER_ERRORS = (ValueError, OSError, ModuleNotFoundError, MisconfigurationException)
 
 
 def main(args: list[str] | None = None) -> Any:
@@ -185,13 +185,13 @@ def one_line_errors(concerned: Callable[[BaseException], bool] = lambda error: T
     """
     try:
         yield
-    except EXPECTED as error:
+    except USER_ERRORS as error:
         if os.environ.get("CONSISTENCY_TTA_TRACEBACK") or not concerned(error):
             raise
         cause: BaseException = error
         while deeper := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__):
             cause = deeper
-        message = str(cause if isinstance(cause, EXPECTED) else error)
+        message = str(cause if isinstance(cause, USER_ERRORS) else error)
         raise SystemExit(f"error: {message}\n(CONSISTENCY_TTA_TRACEBACK=1 shows where)") from error
 
 
