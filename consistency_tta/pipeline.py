@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils.torch_utils import randn_tensor
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, SpeechT5HifiGan
 
@@ -33,8 +33,11 @@ from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
 from consistency_tta.diffusion.solve import DDIM
 from consistency_tta.folder import written_whole
+from consistency_tta.rewards import Rewards
 
 logger = logging.getLogger(__name__)
+#: What says which model of the hub is meant, and how it is fetched.
+HUB_OPTIONS = ("cache_dir", "revision", "token", "local_files_only", "force_download")
 
 
 def best_device(name: str | None = None) -> torch.device:
@@ -88,7 +91,8 @@ class TextToAudioPipeline(DiffusionPipeline):
             distilled to be guided in one query.
         distilled: whether the U-Net is a consistency student, to be asked once.
         guidance_range: the guidance scales that a U-Net which reads them was trained for, lowest and highest.
-        reward_checksum: SHA-256 of the audio-text encoder that the U-Net was fine-tuned by, which should not judge it.
+        rewards: by which encoders any part was trained, as :meth:`consistency_tta.rewards.Rewards.tree` has it; None if
+            nothing is known.
     """
 
     _optional_components: ClassVar[list[str]] = [
@@ -115,7 +119,7 @@ class TextToAudioPipeline(DiffusionPipeline):
         guidance_embedding: GuidanceEmbedding | None = None,
         distilled: bool = False,
         guidance_range: list[float] | None = None,
-        reward_checksum: str | None = None,
+        rewards: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -128,7 +132,7 @@ class TextToAudioPipeline(DiffusionPipeline):
             scheduler=scheduler,
             guidance_embedding=guidance_embedding,
         )
-        self.register_to_config(distilled=distilled, guidance_range=guidance_range, reward_checksum=reward_checksum)
+        self.register_to_config(distilled=distilled, guidance_range=guidance_range, rewards=rewards)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> TextToAudioPipeline:
@@ -138,23 +142,15 @@ class TextToAudioPipeline(DiffusionPipeline):
         for which there is no subfolder is that folder's. What ``save_pretrained`` writes is whole again.
         """
         name = resolve(pretrained_model_name_or_path)
-        if Path(name).exists() and not (Path(name) / "model_index.json").exists():
+        if not Path(name).exists():
+            name = _fetch(name, **{option: kwargs.pop(option) for option in HUB_OPTIONS if option in kwargs})
+        if not (Path(name) / "model_index.json").exists():
             raise FileNotFoundError(
                 f"{name} is no model folder: it has no model_index.json. Make one with `consistency-tta export`."
             )
-        parts = cls._parts_of_base(Path(name), kwargs) if Path(name).exists() else {}
-        try:
-            # Low-memory loading needs accelerate, which nothing else here does.
-            pipeline = super().from_pretrained(name, **({"low_cpu_mem_usage": False} | parts | kwargs))
-        except (OSError, ValueError) as error:
-            # What no id of the hub can look like is a path; of other ValueErrors we know nothing.
-            is_path = isinstance(error, HFValidationError) or name.count("/") > 1
-            if Path(name).exists() or (isinstance(error, ValueError) and not is_path):
-                raise
-            raise FileNotFoundError(
-                f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "
-                f"({offer()}): train it or convert it first, or name another"
-            ) from None
+        parts = cls._parts_of_base(Path(name), kwargs)
+        # Low-memory loading needs accelerate, which nothing else here does.
+        pipeline = super().from_pretrained(name, **({"low_cpu_mem_usage": False} | parts | kwargs))
         if not {"dtype", "torch_dtype"} & kwargs.keys():
             # diffusers loads in float32; transformers would train and run a float16 folder's text encoder in float16.
             for part in pipeline.components.values():
@@ -190,6 +186,11 @@ class TextToAudioPipeline(DiffusionPipeline):
                 f"the model in {self.config.get('_name_or_path') or 'memory'} lacks {', '.join(missing)}; "
                 "train what is missing, or point to the folder of a later stage"
             )
+
+    @property
+    def rewards(self) -> Rewards:
+        """By which audio-text encoders any part was trained."""
+        return Rewards.of(self.config["rewards"])
 
     @property
     def codec(self) -> AudioCodec:
@@ -313,3 +314,17 @@ class TextToAudioPipeline(DiffusionPipeline):
     def quiet(self) -> bool:
         """Whether progress bars are switched off (``set_progress_bar_config(disable=True)``)."""
         return bool(getattr(self, "_progress_bar_config", {}).get("disable", False))
+
+
+def _fetch(name: str, **options: Any) -> str:
+    """The folder of a model of the hub, fetched or out of its cache.
+
+    Not by diffusers, which takes components from its own modules or from code in the repository, and refuses others.
+    """
+    try:
+        return snapshot_download(name, **options)
+    except (OSError, ValueError):  # all of the hub's are among them
+        raise FileNotFoundError(
+            f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "
+            f"({offer()}): train it or convert it first, or name another"
+        ) from None

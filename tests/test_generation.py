@@ -12,7 +12,9 @@ import torch
 
 from consistency_tta.captions import read_clips
 from consistency_tta.generate import generate
-from consistency_tta.generation import Folder, Request, fill, sounds_of, weights_sha256
+from consistency_tta.generation.fill import fill
+from consistency_tta.generation.folder import Folder, weights_sha256
+from consistency_tta.generation.request import Request, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.processes import LAUNCHERS
 from tests.toys import NUM_SAMPLES

@@ -25,6 +25,7 @@ ORDER: list[set[str]] = [
         "precision",
         "processes",
         "resample",
+        "rewards",
         "shards",
         "suggest",
     },

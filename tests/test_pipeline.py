@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,23 @@ def test_a_part_of_a_model_is_a_folder_and_what_is_missing_is_named(tmp_path: Pa
 def test_a_wrong_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path} is no model folder"):
         TextToAudioPipeline.from_pretrained(tmp_path)
+
+
+def test_a_model_of_the_hub_is_loaded_out_of_its_cache(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without diffusers, which refuses a repository whose components are not its own: ours are mel and vocoder."""
+    cached = tmp_path / "models--someone--model"
+    shutil.copytree(teacher_folder, cached / "snapshots" / "abc")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(TextToAudioPipeline, "download", None)
+    pipeline = TextToAudioPipeline.from_pretrained("someone/model", cache_dir=tmp_path)
+    expected = TextToAudioPipeline.from_pretrained(teacher_folder)
+    for ours, same in zip(pipeline.unet.parameters(), expected.unet.parameters(), strict=True):
+        assert torch.equal(ours, same)
+    with pytest.raises(FileNotFoundError, match="someone/other is neither a model folder here nor a model of the hub"):
+        TextToAudioPipeline.from_pretrained("someone/other", cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize("solver", [None, DDIM(), Heun(), DPMSolver2S()])

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from consistency_tta import sweep
 from consistency_tta.cli import main
+from consistency_tta.evaluation.networks import checksum_of
 from consistency_tta.generate import generate
-from consistency_tta.sweep import Judge, parse_sweep
+from consistency_tta.rewards import Rewards
+from consistency_tta.sweep import judge
+from consistency_tta.sweep.judge import Judge
+from consistency_tta.sweep.run import parse_sweep
 from tests.bundles import write_clap, write_real_clips, write_student
 
 
@@ -58,7 +61,10 @@ def test_two_models_are_swept_into_one_picture(
     write_real_clips(tmp_path / "clap")
     captions, output = tmp_path / "captions.csv", tmp_path / "sweep"
     captions.write_text("id,caption\nx,rain\ny,a dog\n")
-    monkeypatch.setattr(sweep, "TIMED", 1)
+    index = tmp_path / "student" / "model_index.json"
+    rewards = {"rewards": Rewards((checksum_of(str(tmp_path / "clap")),)).tree()}
+    index.write_text(json.dumps(json.loads(index.read_text()) | rewards))
+    monkeypatch.setattr(judge, "TIMED", 1)
     command = ["generate", "--captions", str(captions), "--output", str(output), "--device", "cpu"]
     command += ["--judge.clap", str(tmp_path / "clap")]
     main([*command, "--model", str(teacher_folder), "--sweep", "guidance_scale=1,3", "steps=2"])
@@ -80,7 +86,10 @@ def test_two_models_are_swept_into_one_picture(
     root = ElementTree.fromstring(picture.read_text(encoding="utf-8"))
     lines = [path for path in root.iter("{http://www.w3.org/2000/svg}path") if path.get("class") == "line"]
     assert len(lines) == 2 + 4 * 2  # the legend's, and those of four panels
-    assert picture.read_text(encoding="utf-8").strip() in page.read_text(encoding="utf-8")
+    html = page.read_text(encoding="utf-8")
+    assert picture.read_text(encoding="utf-8").strip() in html
+    assert f"taught {tmp_path / 'student'}, as a reward" in html
+    assert f"taught {teacher_folder}" not in html
 
     # Again: nothing is made, heard or timed. A score that is lost is found again from the sounds.
     scores = {file: file.read_bytes() for file in output.rglob("scores.json")}

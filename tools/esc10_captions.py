@@ -34,13 +34,14 @@ TABLES = (
 
 
 class Recording(NamedTuple):
-    """A clip of ESC-10."""
+    """A clip of ESC-50, and whether it is one of ESC-10's."""
 
     clip_id: str
     file: Path
     label: str
     fold: str
     source: str
+    esc10: bool = True
 
     @property
     def split(self) -> str:
@@ -53,16 +54,24 @@ def is_esc50(folder: Path) -> bool:
     return any((folder / table).is_file() for table, _, _ in TABLES)
 
 
-def recordings(esc50: Path) -> list[Recording]:
-    """The clips of ESC-10, in the order of the table that the folder has of them."""
+def recordings(esc50: Path, all_classes: bool = False) -> list[Recording]:
+    """The clips of ESC-10, or of ESC-50, in the order of the table that the folder has of them."""
     for table, folder, (file, label, source) in TABLES:
         if (esc50 / table).is_file():
             with (esc50 / table).open(newline="", encoding="utf-8") as lines:
-                rows = [row for row in csv.DictReader(lines) if row["esc10"] == "True"]
-            return [
-                Recording(Path(row[file]).stem, esc50 / folder / row[file], row[label], row["fold"], row[source])
+                rows = list(csv.DictReader(lines))
+            clips = [
+                Recording(
+                    Path(row[file]).stem,
+                    esc50 / folder / row[file],
+                    row[label],
+                    row["fold"],
+                    row[source],
+                    row["esc10"] == "True",
+                )
                 for row in rows
             ]
+            return [clip for clip in clips if all_classes or clip.esc10]
     raise FileNotFoundError(f"expected ESC-50 in {esc50}, with meta/esc50.csv or clips.csv: neither is there")
 
 

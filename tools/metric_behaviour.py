@@ -1,15 +1,17 @@
 r"""Do metrics get worse as real sounds do? Degrades recordings step by step and draws what each metric says.
 
-    python tools/metric_behaviour.py --clips esc50/clips.csv --captions esc50/captions_by_label.csv \
-        --weights mn04_as_mAP_432.pt --output docs/pictures/metric_behaviour.png
+    python -m tools.metric_behaviour path/to/esc50 --weights mn04_as_mAP_432.pt \
+        --output docs/pictures/metric_behaviour.png
 
-Clips of folds 1 and 2 of ESC-50 stand for what a perfect model generates, as many of folds 3 to 5 (other recordings)
-for the reference of the metrics of sets. So the undegraded clips show each metric's floor: half of the real clips
-against the other half. Metrics of pairs compare a degraded clip with itself before. The tagger mn04 hears for all
-metrics but CLAP's, for which the bundled tiny-clap hears the clips of ESC-10, the ten classes it knows.
+The folder is that of https://github.com/karolpiczak/ESC-50. Clips of its folds 1 and 2 stand for what a perfect model
+generates, as many of folds 3 to 5 (other recordings) for the reference of the metrics of sets. So the undegraded clips
+show each metric's floor: half of the real clips against the other half. Metrics of pairs compare a degraded clip with
+itself before. The tagger mn04 hears for all metrics but CLAP's, for which the bundled tiny-clap hears the clips of
+ESC-10, the ten classes it knows. Diversity is that within a class.
 
-Degradations: white noise at a signal-to-noise ratio; all above a frequency removed; the waveform rotated in time; a
-share of the clips exchanged with clips of other classes (which leaves the set as it is).
+Degradations: white noise at a signal-to-noise ratio; all above a frequency removed; the waveform later by some seconds,
+which silence fills (what is beyond the end is lost), or rotated (nothing is lost); the clips of a share of the classes
+exchanged with each other (which leaves the set as it is), or replaced by clips of the other classes.
 
 Prints the table; draws with matplotlib (``pip install matplotlib``) if ``--output`` is given.
 """
@@ -17,7 +19,6 @@ Prints the table; draws with matplotlib (``pip install matplotlib``) if ``--outp
 from __future__ import annotations
 
 import argparse
-import csv
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -34,20 +35,25 @@ from consistency_tta.components.clap import TransformersClap
 from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
+from consistency_tta.metrics.diversity import PromptDiversity
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.frechet_infinity import FrechetInfinity
 from consistency_tta.metrics.inception import InceptionScore
 from consistency_tta.metrics.kernel import KernelAudioDistance, KernelDistance
 from consistency_tta.metrics.lsd import LogSpectralDistance
 from consistency_tta.metrics.mn04 import EMBEDDING_DIM, NUM_CLASSES, AudioTagger
+from consistency_tta.resample import Resample
+from tools.esc10_captions import Recording, captions_by_label, recordings
 
 SAMPLE_RATE = 16_000
 #: Degradations and their steps, from mild to strong.
 STEPS: dict[str, tuple[float, ...]] = {
     "noise, dB": (30, 15, 0),
     "low-pass, kHz": (4, 2, 1),
-    "shift, s": (0.1, 0.5, 2),
+    "delay, s": (0.5, 1.5, 4),
+    "rotation, s": (0.1, 0.5, 2),
     "exchanged": (0.25, 0.5, 1),
+    "replaced": (0.25, 0.5, 0.9),
 }
 #: Metrics by the name in the table, and whether more is better.
 HIGHER_IS_BETTER = {
@@ -60,6 +66,7 @@ HIGHER_IS_BETTER = {
     "density": True,
     "coverage": True,
     "IS": True,
+    "diversity": True,
     "KL softmax": False,
     "KL sigmoid": False,
     "LSD": False,
@@ -69,7 +76,7 @@ HIGHER_IS_BETTER = {
 
 
 class Clips(NamedTuple):
-    """N recordings: waveforms (N, samples), classes, captions, and which of them are of ESC-10 (N,)."""
+    """N recordings: waveforms (N, samples), classes, captions, and which of them are of ESC-10, and have some (N,)."""
 
     waveform: Tensor
     labels: list[str]
@@ -84,27 +91,24 @@ class Heard(NamedTuple):
     logits: Tensor
 
 
-def read(table: Path, captions: Path, folds: str, per_class: int) -> Clips:
-    """The first clips of each class in the folds, of a table with columns file, label, fold and esc10."""
-    with captions.open(newline="", encoding="utf-8") as lines:
-        caption_of = {row["label"]: row["caption_1"] for row in csv.DictReader(lines)}
-    chosen: dict[str, list[dict[str, str]]] = defaultdict(list)
-    with table.open(newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            if row["fold"] in folds and len(chosen[row["label"]]) < per_class:
-                chosen[row["label"]].append(row)
-    rows = [row for label in sorted(chosen) for row in chosen[label]]
-    if any(len(of_class) < per_class for of_class in chosen.values()) or not rows:
-        raise ValueError(f"expected {per_class} clips of each class in folds {', '.join(folds)} of {table}")
-    waveforms = []
-    for row in rows:
-        samples, rate = soundfile.read(table.parent / row["file"], dtype="float32")
-        if rate != SAMPLE_RATE:
-            raise ValueError(f"expected {SAMPLE_RATE} Hz, got {rate} Hz in {row['file']}")
-        waveforms.append(torch.from_numpy(samples))
-    esc10 = torch.tensor([row["esc10"] == "True" for row in rows])
+def read(esc50: Path, folds: str, per_class: int) -> Clips:
+    """The first clips of each class in the folds, class by class; captions are those of ESC-10's classes."""
+    chosen: dict[str, list[Recording]] = defaultdict(list)
+    for clip in recordings(esc50, all_classes=True):
+        if clip.fold in folds and len(chosen[clip.label]) < per_class:
+            chosen[clip.label].append(clip)
+    clips = [clip for label in sorted(chosen) for clip in chosen[label]]
+    if any(len(of_class) < per_class for of_class in chosen.values()) or not clips:
+        raise ValueError(f"expected {per_class} clips of each class in folds {', '.join(folds)} of {esc50}")
+    waveforms, captions = [], captions_by_label()
+    for clip in clips:
+        samples, rate = soundfile.read(clip.file, dtype="float32")
+        waveforms.append(Resample(rate, SAMPLE_RATE)(torch.from_numpy(samples)[None])[0])
     return Clips(
-        torch.stack(waveforms), [row["label"] for row in rows], [caption_of[row["label"]] for row in rows], esc10
+        torch.stack(waveforms),
+        [clip.label for clip in clips],
+        [captions.get(clip.label, [""])[0] for clip in clips],
+        torch.tensor([clip.esc10 for clip in clips]),
     )
 
 
@@ -117,17 +121,39 @@ def degraded(waveform: Tensor, kind: str, step: float) -> Tensor:
         spectrum = torch.fft.rfft(waveform)
         kept = torch.fft.rfftfreq(waveform.shape[1], 1 / SAMPLE_RATE) < 1000 * step
         return torch.fft.irfft(spectrum * kept, waveform.shape[1])
-    return waveform.roll(round(step * SAMPLE_RATE), 1)
+    later = waveform.roll(round(step * SAMPLE_RATE), 1)
+    if kind.startswith("delay"):
+        later[:, : round(step * SAMPLE_RATE)] = 0
+    return later
+
+
+def shuffled(labels: Sequence[str], kind: str, share: float) -> Tensor:
+    """Clips (N,) in place of those of N labels, which lie class by class, equally many of each."""
+    return (exchanged if kind == "exchanged" else replaced)(labels, share)
 
 
 def exchanged(labels: Sequence[str], share: float) -> Tensor:
     """An order (N,) of clips in which a share of the classes have changed places, each with another one."""
-    classes = sorted(set(labels))
-    moved = [classes[int(place)] for place in torch.linspace(0, len(classes) - 1, round(share * len(classes)))]
-    order = torch.arange(len(labels))
+    moved, order = some_of(labels, share), torch.arange(len(labels))
     places = torch.tensor([place for place, label in enumerate(labels) if label in moved])
     order[places] = places.roll(len(places) // len(moved))  # by one class: clips lie class by class
     return order
+
+
+def replaced(labels: Sequence[str], share: float) -> Tensor:
+    """Clips (N,), some of them several times, in which a share of the classes no longer occur."""
+    lost, order = some_of(labels, share), torch.arange(len(labels)).view(len(set(labels)), -1)
+    classes = sorted(set(labels))
+    kept = [place for place, label in enumerate(classes) if label not in lost]
+    for number, label in enumerate(lost):
+        order[classes.index(label)] = order[kept[number % len(kept)]]
+    return order.flatten()
+
+
+def some_of(labels: Sequence[str], share: float) -> list[str]:
+    """A share of the classes, evenly spread."""
+    classes = sorted(set(labels))
+    return [classes[int(place)] for place in torch.linspace(0, len(classes) - 1, round(share * len(classes)))]
 
 
 def hear(tagger: AudioTagger, waveform: Tensor) -> Heard:
@@ -137,8 +163,8 @@ def hear(tagger: AudioTagger, waveform: Tensor) -> Heard:
     return Heard(torch.cat([embedding for _, embedding in heard]), torch.cat([logits for logits, _ in heard]))
 
 
-def measure_sets(generated: Heard, reference: Heard) -> dict[str, float]:
-    """Metrics of sets, by name."""
+def measure_sets(generated: Heard, reference: Heard, labels: Sequence[str]) -> dict[str, float]:
+    """Metrics of sets, by name; diversity is that within the classes (N labels) that are asked for."""
     clips = len(generated.embeddings)
     metrics = {
         "Fréchet": FrechetDistance(EMBEDDING_DIM),
@@ -157,7 +183,9 @@ def measure_sets(generated: Heard, reference: Heard) -> dict[str, float]:
         values |= {name: result} if isinstance(result, Tensor) else result
     score = InceptionScore(NUM_CLASSES, splits=1)
     score.update(generated.logits)
-    values |= {"IS": score.compute()["mean"], "Fréchet, infinity": values["distance"]}
+    diversity, numbers = PromptDiversity(), {label: number for number, label in enumerate(sorted(set(labels)))}
+    diversity.update(generated.embeddings, torch.tensor([numbers[label] for label in labels]))
+    values |= {"IS": score.compute()["mean"], "Fréchet, infinity": values["distance"], "diversity": diversity.compute()}
     return {name: float(value) for name, value in values.items()}
 
 
@@ -183,14 +211,14 @@ def measure(clips: Clips, reference: Clips, tagger: AudioTagger, clap: Transform
     real, other = hear(tagger, clips.waveform), hear(tagger, reference.waveform)
 
     def all_metrics(heard: Heard, waveform: Tensor) -> list[float]:
-        values = measure_sets(heard, other) | measure_pairs(heard, real, waveform, clips, clap)
+        values = measure_sets(heard, other, clips.labels) | measure_pairs(heard, real, waveform, clips, clap)
         return [values[name] for name in HIGHER_IS_BETTER]
 
     found = {"": all_metrics(real, clips.waveform)}
     for kind, steps in STEPS.items():
         for step in steps:
-            if kind == "exchanged":
-                order = exchanged(clips.labels, step)
+            if kind in ("exchanged", "replaced"):
+                order = shuffled(clips.labels, kind, step)
                 heard, waveform = Heard(real.embeddings[order], real.logits[order]), clips.waveform[order]
             else:
                 waveform = degraded(clips.waveform, kind, step)
@@ -232,7 +260,7 @@ def import_pyplot() -> Any:
 
 def draw(found: dict[str, list[float]], output: Path, pyplot: Any) -> None:
     """One small picture for each metric, a line for each degradation."""
-    figure, axes = pyplot.subplots(3, 5, figsize=(13, 7), layout="constrained")
+    figure, axes = pyplot.subplots(4, 4, figsize=(13, 10), layout="constrained")
     for place, (axis, (name, higher)) in enumerate(zip(axes.flat, HIGHER_IS_BETTER.items(), strict=False)):
         axis.axhline(found[""][place], color="grey", linestyle=":", linewidth=1)
         for kind, steps in STEPS.items():
@@ -251,15 +279,14 @@ def draw(found: dict[str, list[float]], output: Path, pyplot: Any) -> None:
 def main(args: list[str] | None = None) -> dict[str, list[float]]:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description="What metrics say of recordings that get worse.")
-    parser.add_argument("--clips", type=Path, required=True, help="table with columns file, label, fold and esc10")
-    parser.add_argument("--captions", type=Path, required=True, help="table with columns label and caption_1")
+    parser.add_argument("esc50", type=Path, help="folder with meta/esc50.csv, or clips.csv")
     parser.add_argument("--weights", type=Path, required=True, help="mn04_as_mAP_432.pt")
     parser.add_argument("--clap", default="tiny-clap", help="folder or bundled name")
     parser.add_argument("--per_class", type=int, default=4, help="clips of each class in each half")
     parser.add_argument("--output", type=Path, help="PNG")
     options = parser.parse_args(args)
     pyplot = import_pyplot() if options.output else None  # before minutes of listening
-    clips, reference = (read(options.clips, options.captions, folds, options.per_class) for folds in ("12", "345"))
+    clips, reference = (read(options.esc50, folds, options.per_class) for folds in ("12", "345"))
     found = measure(
         clips,
         reference,

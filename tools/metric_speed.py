@@ -6,7 +6,9 @@ Embeddings and logits are random numbers, so what a network costs that hears the
 seconds of noise at the network's rate. CLAP scores hear themselves, by the bundled CLAP: five seconds of each sound.
 Each line is measured in a process of its own: clips a second of ``update`` (in
 batches of 16) and seconds of ``compute``; MB that the states hold; MB by which the process's peak grew above what it
-was before the first clip. Metrics have one thread, networks as many as torch takes (OMP_NUM_THREADS).
+was before the first clip. A network, which keeps nothing, hears the largest number of clips once, and its figures are
+read on the way there. All have as many threads as torch takes (OMP_NUM_THREADS). Let nothing else run meanwhile.
+``tools/stand_in_weights.py`` makes files for networks whose weights are not at hand.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -116,7 +118,6 @@ def peak_mb() -> float:
 
 def cost(name: str, clips: int) -> Cost:
     """Of a metric that takes in some clips, real and generated ones."""
-    torch.set_num_threads(1)
     subject = SUBJECTS[name]
     real, generated = torch.randn(2, BATCH, subject.numbers)
     for _ in range(2):  # the first warms up: a metric of few clips brings the libraries in
@@ -136,15 +137,25 @@ def cost(name: str, clips: int) -> Cost:
     return Cost(clips / (updated - started), computed - updated, stored, peak_mb() - before)
 
 
-def network_cost(name: str, clips: int) -> Cost:
-    """Of a network that hears some clips; ``name=file`` says where its weights are."""
+def network_costs(name: str, clips: Sequence[int]) -> list[Cost]:
+    """Of a network after each of some numbers of clips, which rise; ``name=file`` says where its weights are."""
     network = make_network(*name.split("=", 1))
     noise = torch.randn(BATCH, network.sample_rate * SECONDS) / 10
     network(noise)  # warms up
-    before, started = peak_mb(), time.perf_counter()
-    for first in range(0, clips, BATCH):
-        network(noise[: clips - first])
-    return Cost(clips / (time.perf_counter() - started), 0.0, 0.0, peak_mb() - before)
+    costs, heard, before, started = [], 0, peak_mb(), time.perf_counter()
+    for number in clips:
+        while heard < number:
+            heard += len(network(noise[: number - heard]).vectors)
+        costs.append(Cost(number / (time.perf_counter() - started), 0.0, 0.0, peak_mb() - before))
+    return costs
+
+
+def row(name: str, clips: int, found: Cost) -> str:
+    """Of the table."""
+    return (
+        f"| {name.split('=')[0]} | {clips} | {found.clips_per_second:.0f} | {found.compute_seconds:.2f} "
+        f"| {found.state_mb:.2f} | {found.peak_mb:.0f} |"
+    )
 
 
 def main(args: list[str] | None = None) -> None:
@@ -154,18 +165,17 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--metrics", nargs="*", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--networks", nargs="*", default=["tiny-clap"], help="names, or name=weights")
     options = parser.parse_args(args)
-    subjects = [(cost, name) for name in options.metrics] + [(network_cost, name) for name in options.networks]
+    clips = sorted(options.clips)
+    print(f"{torch.get_num_threads()} threads\n")
     print("| metric | clips | clips / s | compute, s | states, MB | peak, MB |\n|---|---|---|---|---|---|")
     # A peak does not come down again: hence a process for each line.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for measured, name in subjects:
-            for clips in options.clips:
-                found = pool.apply(measured, (name, clips))
-                print(
-                    f"| {name.split('=')[0]} | {clips} | {found.clips_per_second:.0f} | {found.compute_seconds:.2f} "
-                    f"| {found.state_mb:.2f} | {found.peak_mb:.0f} |",
-                    flush=True,
-                )
+        for name in options.metrics:
+            for number in clips:
+                print(row(name, number, pool.apply(cost, (name, number))), flush=True)
+        for name in options.networks:
+            for number, found in zip(clips, pool.apply(network_costs, (name, clips)), strict=True):
+                print(row(name, number, found), flush=True)
 
 
 if __name__ == "__main__":

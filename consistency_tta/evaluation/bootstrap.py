@@ -8,14 +8,15 @@ https://doi.org/10.1214/aos/1176344552; percentile intervals in Bradley Efron, R
 the Bootstrap", 1993, section 13.3.
 
 A draw has about 63 % of the clips, some of them several times. Distances of sets, which are biased upwards, the more so
-the fewer clips there are, are larger in it: an interval may lie above the figure. So each comes with its ``bias``, the
-mean of the draws minus the figure.
+the fewer different clips there are, are larger in it, and percentiles of the draws could all lie above the figure. So
+their ``bias``, the mean of the draws minus the figure (section 10.2 there), is taken off: an interval says where the
+figures of *equally many* other clips would lie. Of a mean over clips it is next to nothing.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ class Interval:
     """Where a figure may lie.
 
     Attributes:
-        low, high: percentiles of the draws.
+        low, high: percentiles of the draws, less their bias.
         bias: mean of the draws minus the figure.
         resamples: how many draws.
     """
@@ -40,16 +41,18 @@ class Interval:
     resamples: int
 
 
-def draws(clips: int, resamples: int, seed: int) -> Tensor:
-    """Clips by their positions (resamples, clips), int64, the same for every metric of an evaluation."""
-    return torch.randint(clips, (resamples, clips), generator=torch.Generator().manual_seed(seed))
+def draws(clips: int, resamples: int, seed: int) -> Iterator[Tensor]:
+    """Clips by their positions (clips,), int64, so many times; the same for every metric of an evaluation."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(resamples):
+        yield torch.randint(clips, (clips,), generator=generator)
 
 
 def mean_interval(values: Tensor, settings: BootstrapSettings, seed: int) -> Interval:
     """Of the mean of values (N,)."""
     values = values.double()
-    index = draws(len(values), settings.resamples, seed)
-    return _interval(values[index].mean(1), float(values.mean()), settings.confidence)
+    means = [values[index].mean() for index in draws(len(values), settings.resamples, seed)]
+    return _interval(torch.stack(means), float(values.mean()), settings.confidence)
 
 
 def set_intervals(
@@ -80,4 +83,5 @@ def set_intervals(
 def _interval(found: Tensor, figure: float, confidence: float) -> Interval:
     tail = (1 - confidence) / 2
     low, high = torch.quantile(found, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return Interval(low, high, float(found.mean()) - figure, len(found))
+    bias = float(found.mean()) - figure
+    return Interval(low - bias, high - bias, bias, len(found))

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from consistency_tta.captions import Row, read_rows
 from consistency_tta.datamodules.audio import SILENCE_PEAK, BadClip, audio_info, decode
 from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, read_captions
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
@@ -89,18 +90,26 @@ def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: P
         )
     folders = {GENERATED: AudioFolder(generated), REFERENCE: AudioFolder(reference)}
     found = {side: read_captions(source, folder) for side, folder in folders.items()}
-    official = _official(protocol, folders[REFERENCE])
+    official = None if protocol.clip_list is None else _official(protocol, protocol.clip_list)
     files = {side: _files(folder.folder) for side, folder in folders.items()}
-    result = Pairs([], 0, [], [], [])
-    for both in zip(found[GENERATED], found[REFERENCE], strict=True):
+    result, named = Pairs([], 0, [], [], []), set[str]()
+    for row, *both in zip(_first_rows(source), found[GENERATED], found[REFERENCE], strict=True):
         clip = both[0]
-        if official is not None and clip.id not in official:
-            detail = f"the protocol {protocol.name} has no such clip"
-            result.left_out.append(Finding(clip.id, "captions", "not in the protocol", detail))
-            continue
+        if official is not None:
+            meant = next((official[name] for name in (row.name, *row.candidates) if name in official), None)
+            if meant is None:
+                detail = f"the protocol {protocol.name} has no such clip"
+                result.left_out.append(Finding(clip.id, "captions", "not in the protocol", detail))
+                continue
+            if meant.name in named:
+                detail = f"{row.name} is another name of {meant.name}: keep the one that is meant"
+                result.left_out.append(Finding(clip.id, "captions", "duplicate", detail))
+                continue
+            named.add(meant.name)
+            clip.id = both[1].id = meant.name
+            if meant.caption != clip.captions[0]:
+                result.other_captions.append(clip.id)
         result.asked += 1
-        if official is not None and official[clip.id] != clip.captions[0]:
-            result.other_captions.append(clip.id)
         faults = [
             fault
             for side, one in zip(folders, both, strict=True)
@@ -150,14 +159,26 @@ def fault_of(pair: Pair, side: str, bad: BadClip) -> Finding:
     return Finding(pair.id, side, str(bad.fault), f"{pair.side(side).name}: {bad.detail}")
 
 
-def _official(protocol: Protocol, folder: AudioFolder) -> dict[str, str] | None:
-    """The protocol's captions by clip; None if it ships no list."""
-    if protocol.clip_list is None:
-        return None
-    clips = read_captions(protocol.clip_list, folder)
-    if len(clips) != protocol.clips.number:
-        raise ValueError(f"{protocol.source}: expected {protocol.clips.number} clips in its list, got {len(clips)}")
-    return {clip.id: clip.captions[0] for clip in clips}
+def _official(protocol: Protocol, clip_list: Path) -> dict[str, Row]:
+    """The protocol's clips by all names that a caption file may have for them."""
+    rows = _first_rows(clip_list)
+    if len(rows) != protocol.clips.number:
+        raise ValueError(f"{protocol.source}: expected {protocol.clips.number} clips in its list, got {len(rows)}")
+    # A number is a name where it is the only one: a caption file's numbers may be its own.
+    return {
+        name: row
+        for row in rows
+        for name in (row.name, *row.candidates)
+        if name == row.name or (name and not name.isdecimal())
+    }
+
+
+def _first_rows(captions: Path) -> list[Row]:
+    """The first row of each clip, in the order in which clips are read."""
+    rows: dict[str, Row] = {}
+    for row in read_rows(captions):
+        rows.setdefault(row.name, row)
+    return list(rows.values())
 
 
 def _files(folder: Path) -> dict[Path, list[Path]]:

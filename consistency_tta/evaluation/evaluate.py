@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from functools import partial
 from pathlib import Path
@@ -14,11 +13,13 @@ from consistency_tta.evaluation.clips import find_pairs
 from consistency_tta.evaluation.hearing import Listened, Listener, SoundMetric
 from consistency_tta.evaluation.markdown import interval, markdown, number, used
 from consistency_tta.evaluation.measures import MEASURES, Kind, NoFigure, rehearse
-from consistency_tta.evaluation.networks import checksum_of, make_networks
+from consistency_tta.evaluation.networks import make_networks
 from consistency_tta.evaluation.protocol import MetricSettings, Protocol, file_sha256, load_protocol
+from consistency_tta.evaluation.provenance import provenance, warnings_of
 from consistency_tta.evaluation.report import write_report
 from consistency_tta.evaluation.result import Figure, Judge, Result
 from consistency_tta.pipeline import best_device
+from consistency_tta.rewards import Rewards
 
 #: Findings that are printed; the report has them all.
 PRINTED = 10
@@ -34,7 +35,7 @@ def evaluate(
     cache: Path | None = None,
     batch_size: int = 8,
     device: str | None = None,
-    model: Path | None = None,
+    model: str | None = None,
     reward: str | None = None,
 ) -> Result:
     """Judge generated sounds beside recordings by a protocol; writes result.json, report.md and report.html.
@@ -50,9 +51,10 @@ def evaluate(
         cache: folder for what networks heard, which evaluations may share; ``heard`` in the output if not given.
         batch_size: sounds heard at a time.
         device: such as cuda or cpu; the best there is if not given.
-        model: folder of the model that made the sounds; its model_index.json may name a ``reward_checksum``.
-        reward: what the model was fine-tuned by, a CLAP's file, folder or SHA-256: a judge that is the same network is
-            warned of.
+        model: folder or bundled name of the model that made the sounds, whose model_index.json may name
+            ``rewards``; what ``generate`` noted in the folder of sounds if not given.
+        reward: what else the model was fine-tuned by, a CLAP's file, folder or SHA-256. A judge that is the same
+            network is warned of.
 
     Returns:
         What was found.
@@ -63,7 +65,7 @@ def evaluate(
     for settings in rules.metrics:
         _check(settings)
         rehearse(settings.metric, settings.options, rules.audio.sample_rate, rules.audio.num_samples)
-    reward_checksum = _reward(model, reward)
+    origin = provenance(generated, model, reward)
     pairs = find_pairs(rules, generated, reference, captions)
     networks = make_networks(rules, _places(weights))
     listener = Listener(rules, networks, HeardCache(cache or output / "heard"), batch_size, best_device(device))
@@ -81,15 +83,14 @@ def evaluate(
         reference=reference,
         captions=source,
         captions_sha256=file_sha256(source),
-        model=None if model is None else str(model),
-        reward=reward_checksum,
+        origin=origin,
         pairs=heard.pairs,
         asked=pairs.asked,
         left_out=left_out,
         silent=heard.silent,
         unused=pairs.unused,
         formats={side: dict(kinds.most_common()) for side, kinds in heard.formats.items()},
-        judges=[_judge(name, network.checksum, rules, reward_checksum) for name, network in networks.items()],
+        judges=[_judge(name, network.checksum, rules, origin.rewards) for name, network in networks.items()],
     )
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -126,9 +127,9 @@ def _sound_metrics(rules: Protocol) -> dict[str, SoundMetric]:
     }
 
 
-def _judge(name: str, checksum: str, rules: Protocol, reward: str | None) -> Judge:
+def _judge(name: str, checksum: str, rules: Protocol, rewards: Rewards) -> Judge:
     pinned = rules.networks[name].sha256 is not None
-    return Judge(name, checksum, pinned, None if reward is None else checksum == reward)
+    return Judge(name, checksum, pinned, rewards.include(checksum))
 
 
 def _places(weights: str | list[str] | None) -> dict[str, str]:
@@ -143,33 +144,21 @@ def _places(weights: str | list[str] | None) -> dict[str, str]:
     return places
 
 
-def _reward(model: Path | None, reward: str | None) -> str | None:
-    """Checksum of the network that the model was fine-tuned by, as far as it is told."""
-    if reward is not None:
-        return checksum_of(reward)
-    if model is None:
-        return None
-    index = model / "model_index.json"
-    if not index.is_file():
-        raise FileNotFoundError(f"expected a model folder, but there is no {index}")
-    return json.loads(index.read_text(encoding="utf-8")).get("reward_checksum")
-
-
 def _compute(settings: MetricSettings, heard: Listened, result: Result) -> None:
     """Add a metric's figures, and the clips' values where it has some."""
     measure, rules, name = MEASURES[settings.metric], result.protocol, settings.name
     if measure.kind is Kind.SET:
-        material = heard.materials[settings.network or ""]
+        clips = heard.collections[settings.network or ""]
         intervals: dict[str, Interval] = {}
         try:
-            whole = measure.function(material, **settings.options)
+            whole = measure.function(clips, **settings.options)
         except NoFigure as error:
             warnings.warn(f"{name} has no figure: {error}", stacklevel=2)
             return
         try:
             if settings.interval:
-                figures = measure.figures(material, **settings.options)
-                intervals = set_intervals(whole, figures, len(material), rules.bootstrap, rules.seed)
+                figures = measure.figures(clips, **settings.options)
+                intervals = set_intervals(whole, figures, len(clips), rules.bootstrap, rules.seed)
         except NoFigure as error:
             warnings.warn(f"{name} has no interval, for draws of so few clips have no figure: {error}", stacklevel=2)
         for part, value in whole.items():
@@ -177,10 +166,15 @@ def _compute(settings: MetricSettings, heard: Listened, result: Result) -> None:
             better = None if part in measure.neither else measure.higher_is_better
             result.figures.append(Figure(titles[1], titles[0], better, value, intervals.get(part)))
         return
-    if measure.kind is Kind.SOUND:
-        values = heard.values[name]
-    else:
-        values = measure.function(heard.materials[settings.network or ""], **settings.options)
+    try:
+        values = (
+            heard.values[name]
+            if measure.kind is Kind.SOUND
+            else measure.values(heard.collections[settings.network or ""], **settings.options)
+        )
+    except NoFigure as error:
+        warnings.warn(f"{name} has no figure: {error}", stacklevel=2)
+        return
     interval = mean_interval(values, rules.bootstrap, rules.seed) if settings.interval else None
     result.figures.append(Figure(name, measure.title, measure.higher_is_better, float(values.mean()), interval))
     result.per_clip[name] = values.tolist()
@@ -198,12 +192,13 @@ def _warnings(result: Result, other_captions: int) -> list[str]:
         found.append("Clips that could not be judged are left out, which flatters a model that failed on them")
     if other_captions:
         found.append(f"{other_captions} clips have another caption than that of {name}")
+    found += warnings_of(result.origin, result.protocol.generation_seed)
     for judge in result.judges:
         figures = ", ".join(figure.name for figure in result.figures if judge.name in figure.name.split("/"))
         if judge.is_reward:
             found.append(
-                f"{judge.name} was the reward network in fine-tuning and is the judge: {figures} tell how well the "
-                "model learnt to please it, not how good it is"
+                f"{judge.name} taught the model, as the reward, and is the judge: {figures} tell how well the model "
+                "learnt to please it, not how good it is"
             )
         if not judge.pinned:
             found.append(f"{name} pins no weights of {judge.name}: compare the SHA-256 before comparing {figures}")

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from consistency_tta.datamodules.audio import BadClip
 from consistency_tta.evaluation.cache import HeardCache
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair, fault_of, is_silent, read_sound
-from consistency_tta.evaluation.measures import Material
+from consistency_tta.evaluation.material import Collection, Material, collect
 from consistency_tta.evaluation.networks import embed_text
+from consistency_tta.evaluation.on_disk import HeardOnDisk
 from consistency_tta.evaluation.protocol import Protocol, file_sha256
 from consistency_tta.metrics.embedder import AudioEmbedder, Heard
 from consistency_tta.resample import Resample
@@ -33,7 +34,7 @@ class Listened:
         left_out: those that could not.
         silent: sounds that were heard though they are silent.
         formats: how many files of each side were of which format.
-        materials: by network.
+        collections: of the N clips, by network.
         values: (N,) by metric, of the sounds themselves.
         embedded, recalled: sounds and captions that networks heard, and that the cache knew.
     """
@@ -42,7 +43,7 @@ class Listened:
     left_out: list[Finding] = field(default_factory=list)
     silent: list[Finding] = field(default_factory=list)
     formats: dict[str, Counter[str]] = field(default_factory=lambda: {GENERATED: Counter(), REFERENCE: Counter()})
-    materials: dict[str, Material] = field(default_factory=dict)
+    collections: dict[str, Collection] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
     embedded: int = 0
     recalled: int = 0
@@ -82,7 +83,11 @@ class Listener:
             sound_metrics: metrics of the sounds themselves, by name.
         """
         result = Listened()
-        heard: dict[tuple[str, str], list[Heard]] = {}
+        heard = {
+            (name, side): HeardOnDisk(len(pairs), self.cache.folder)
+            for name in self.networks
+            for side in (GENERATED, REFERENCE)
+        }
         values: dict[str, list[Tensor]] = {name: [] for name in sound_metrics}
         for start in tqdm(range(0, len(pairs), self.batch_size), desc="listening", unit="batch"):
             chunk, sounds = self._read(pairs[start : start + self.batch_size], result)
@@ -93,14 +98,14 @@ class Listener:
             for side, waveform in sounds.items():
                 contents = [file_sha256(pair.side(side)) for pair in chunk]
                 for name, network in self.networks.items():
-                    heard.setdefault((name, side), []).extend(self._hear(network, contents, waveform, result))
+                    heard[name, side].extend(self._hear(network, contents, waveform, result))
         result.values = {name: torch.cat(several) for name, several in values.items() if several}
         if result.pairs:
             prompts = _numbers([pair.caption for pair in result.pairs])
             for name, network in self.networks.items():
                 text = self._read_captions(network, [pair.caption for pair in result.pairs], result)
-                generated, reference = (_stack(heard[name, side]) for side in (GENERATED, REFERENCE))
-                result.materials[name] = Material(generated, reference, text, prompts)
+                generated, reference = (heard[name, side].heard() for side in (GENERATED, REFERENCE))
+                result.collections[name] = collect(Material(generated, reference, text, prompts))
         return result
 
     def _read(self, pairs: Sequence[Pair], result: Listened) -> tuple[list[Pair], dict[str, Tensor]]:
@@ -142,7 +147,7 @@ class Listener:
         embed = embed_text(network)
         if embed is None:
             return None
-        found: list[Heard] = []
+        found = HeardOnDisk(len(captions), self.cache.folder)
         for start in range(0, len(captions), self.batch_size):
             chunk = captions[start : start + self.batch_size]
             contents = [hashlib.sha256(caption.encode()).hexdigest() for caption in chunk]
@@ -150,8 +155,8 @@ class Listener:
             def read(missing: list[int], chunk: Sequence[str] = chunk) -> Heard:
                 return Heard(embed([chunk[k] for k in missing])[:, None])
 
-            found += self._recall(network, contents, "caption", read, result)
-        return _stack(found).vectors[:, 0]
+            found.extend(self._recall(network, contents, "caption", read, result))
+        return found.heard().vectors[:, 0]
 
     def _recall(
         self,
@@ -176,12 +181,6 @@ class Listener:
         result.embedded += len(missing)
         result.recalled += len(found) - len(missing)
         return [one for one in found if one is not None]
-
-
-def _stack(several: Sequence[Heard]) -> Heard:
-    """Of N sounds together."""
-    logits = [one.logits for one in several if one.logits is not None]
-    return Heard(torch.stack([one.vectors for one in several]), torch.stack(logits) if logits else None)
 
 
 def _numbers(names: Sequence[str]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from consistency_tta.evaluation.clips import Finding
+from consistency_tta.evaluation.protocol import MetricSettings
 from consistency_tta.evaluation.result import Figure, Judge, Result
 
 #: Findings of one kind that are listed; ``result.json`` has all.
@@ -59,17 +60,22 @@ def settings(result: Result) -> dict[str, str]:
     level = "as loud as they are" if audio.peak is None else f"scaled to a peak of {audio.peak:g}"
     mean = "mean removed, " if audio.mean_removed else ""
     draws = f"{protocol.bootstrap.resamples}, of set metrics {protocol.bootstrap.set_resamples}; seed {protocol.seed}"
+    listed = protocol.clip_list
     facts = {
         "Protocol": f"{protocol.name}, version {protocol.version}",
         "SHA-256 of the protocol": protocol.sha256,
+        "Clip list": "the caption file" if listed is None else f"{listed.name}, SHA-256 {protocol.clips.sha256}",
         "Captions": f"{result.captions.name}, SHA-256 {result.captions_sha256}",
         "Sounds": f"mono, {audio.sample_rate} Hz ({audio.resampler}), {audio.seconds:g} s, {mean}{level}",
         "Generated": f"{result.generated} ({counts(result.formats['generated'])})",
         "Reference": f"{result.reference} ({counts(result.formats['reference'])})",
+        "Metrics": "; ".join(map(_asked, protocol.metrics)),
         "Bootstrap draws": draws,
+        "Seed to generate with": str(protocol.generation_seed),
         "consistency_tta": result.version,
     }
-    said = {"Model": result.model, "SHA-256 of the reward network": result.reward}
+    origin = result.origin
+    said = {"Model": origin.model, "Asked with": origin.settings, "SHA-256 of the reward networks": str(origin.rewards)}
     return facts | {key: value for key, value in said.items() if value is not None}
 
 
@@ -103,6 +109,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _row(figure: Figure) -> list[str]:
     bias = "\N{EN DASH}" if figure.interval is None else number(figure.interval.bias)
     return [figure.name, better(figure), number(figure.value), interval(figure), bias]
+
+
+def _asked(metric: MetricSettings) -> str:
+    """``inception/panns (splits 10, seed 2020)``."""
+    options = ", ".join(f"{key} {value}" for key, value in metric.options.items())
+    return metric.name + (f" ({options})" if options else "")
 
 
 def _judge(judge: Judge) -> list[str]:

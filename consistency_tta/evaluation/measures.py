@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 from torchmetrics import Metric
 
 from consistency_tta.evaluation.kernel_draws import kernel_audio_distances
+from consistency_tta.evaluation.material import Collection, Material, collect
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
 from consistency_tta.metrics.diversity import PromptDiversity
@@ -32,42 +32,8 @@ from consistency_tta.metrics.lsd import LogSpectralDistance
 from consistency_tta.metrics.pairs import BLOCK
 
 
-@dataclass
-class Material:
-    """What one network made of N pairs of sounds.
-
-    Attributes:
-        generated, reference: vectors (N, W, D), and logits (N, K) of networks that name classes.
-        text: what it made of the captions (N, D), unit vectors; None for a network without words.
-        prompts: (N,) int64, equal for clips with the same caption.
-    """
-
-    generated: Heard
-    reference: Heard
-    text: Tensor | None
-    prompts: Tensor
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    def rows(self, index: Tensor) -> Material:
-        """The pairs at ``index`` (int64 positions), in that order."""
-        text = None if self.text is None else self.text[index]
-        return Material(_rows(self.generated, index), _rows(self.reference, index), text, self.prompts[index])
-
-    @cached_property
-    def means(self) -> tuple[Tensor, Tensor]:
-        """A vector for each generated and each reference sound, (N, D) float64."""
-        return self.generated.vectors.double().mean(1), self.reference.vectors.double().mean(1)
-
-    @cached_property
-    def sets(self) -> tuple[Tensor, Tensor]:
-        """All vectors of the generated and of the reference sounds, (N W, D)."""
-        return self.generated.vectors.flatten(0, 1), self.reference.vectors.flatten(0, 1)
-
-
 class NoFigure(ValueError):  # noqa: N818 - a finding about the clips, said beside the other figures
-    """The clips are too few, or too alike, for a metric of sets."""
+    """The clips are too few, or too alike, for a metric of sets; or the network does not make what a metric needs."""
 
 
 class Kind(StrEnum):
@@ -86,11 +52,11 @@ class Measure:
         title: in reports.
         higher_is_better: whether it is.
         kind: sound: generated and reference waveforms (B, samples) and the sample rate in Hz -> values (B,);
-            clip: :class:`Material` of N pairs -> values (N,); set: :class:`Material` -> figures by name, the name of
+            clip: :class:`Material` of N pairs -> values (N,); set: :class:`Collection` -> figures by name, the name of
             a metric's only figure being empty, or :class:`NoFigure`. All take the protocol's options, too.
         function: of it.
         neither: figures that are neither better when higher nor when lower.
-        of_draws: :class:`Material` and options -> a function of clips' positions that finds the figures of those; for
+        of_draws: :class:`Collection` and options -> a function of clips' positions that finds the figures of those; for
             metrics of sets that take too long to be found anew in each draw of the bootstrap.
     """
 
@@ -101,17 +67,21 @@ class Measure:
     neither: tuple[str, ...] = ()
     of_draws: Callable[..., Callable[[Tensor], dict[str, float]]] | None = None
 
-    def figures(self, material: Material, **options: Any) -> Callable[[Tensor], dict[str, float]]:
+    def values(self, clips: Collection, **options: Any) -> Tensor:
+        """Of a metric of clips: values (N,)."""
+        return torch.cat([self.function(material, **options) for material in clips.chunks()])
+
+    def figures(self, clips: Collection, **options: Any) -> Callable[[Tensor], dict[str, float]]:
         """Of a metric of sets: positions of clips (M,) -> figures of these clips by name, or :class:`NoFigure`."""
         if self.of_draws is not None:
-            return self.of_draws(material, **options)
-        return lambda clips: self.function(material.rows(clips), **options)
+            return self.of_draws(clips, **options)
+        return lambda drawn: self.function(clips.draw(drawn), **options)
 
 
 def clap_score(material: Material) -> Tensor:
     """Cosine of each generated sound with its caption (N,); see :mod:`consistency_tta.metrics.clap`."""
     if material.text is None:
-        raise ValueError("the metric clap_score needs a network that reads captions, such as clap or tiny-clap")
+        raise NoFigure("it needs a network that reads captions, such as clap or tiny-clap")
     return F.cosine_similarity(material.means[0], material.text.double())
 
 
@@ -125,65 +95,68 @@ def distance(material: Material) -> Tensor:
     return (material.means[0] - material.means[1]).norm(dim=1)
 
 
-def diversity(material: Material) -> dict[str, float]:
+def diversity(clips: Collection) -> dict[str, float]:
     """How far apart lie generated sounds of one caption; see :mod:`consistency_tta.metrics.diversity`."""
     metric = PromptDiversity()
-    metric.update(material.means[0], material.prompts)
+    for material in clips.chunks():
+        metric.update(material.means[0], material.prompts)
     return _figures(metric)
 
 
-def frechet(material: Material) -> dict[str, float]:
+def frechet(clips: Collection) -> dict[str, float]:
     """The Fréchet distance; see :mod:`consistency_tta.metrics.frechet`.
 
     With fewer vectors than dimensions it is found from the vectors themselves: of centred rows X and Y, divided by the
     root of their number less one, the covariances are X^T X and Y^T Y, and the singular values of S_1^{1/2} S_2^{1/2}
     are those of the small matrix X Y^T. So hundreds of draws of the bootstrap take seconds, not an hour.
     """
-    generated, reference = material.sets
-    width = generated.shape[1]
-    if len(generated) > width:
-        return of_sets(FrechetDistance)(material)
+    number, width = clips.vectors
+    if number > width:
+        return of_sets(FrechetDistance)(clips)
     warnings.warn(
-        f"{len(generated)} vectors span fewer than the network's {width} dimensions: the Fréchet distance is biased "
+        f"{number} vectors span fewer than the network's {width} dimensions: the Fréchet distance is biased "
         "upwards; compare it only with distances of equally many clips",
         stacklevel=2,
     )
+    generated, reference = clips.whole().sets
     means = [rows.double().mean(0) for rows in (generated, reference)]
-    x, y = ((rows - mean) / math.sqrt(len(rows) - 1) for rows, mean in zip((generated, reference), means, strict=True))
+    x, y = ((rows - mean) / math.sqrt(number - 1) for rows, mean in zip((generated, reference), means, strict=True))
     spread = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
     return {"": float(((means[0] - means[1]).square().sum() + spread).clamp_min(0))}  # but for rounding it is not below
 
 
-def inception(material: Material, **options: Any) -> dict[str, float]:
+def inception(clips: Collection, **options: Any) -> dict[str, float]:
     """The inception score of the generated sounds; see :mod:`consistency_tta.metrics.inception`."""
-    logits = _logits(material)[0]
-    metric = InceptionScore(logits.shape[1], **options)
-    metric.update(logits)
+    metric = InceptionScore(_logits(clips.source)[0].shape[1], **options)
+    for material in clips.chunks():
+        metric.update(_logits(material)[0])
     return _figures(metric)
 
 
 def of_sets(metric_class: Callable[..., Metric]) -> Callable[..., dict[str, float]]:
     """A metric class whose ``update`` takes vectors (B, D) and whether they are real."""
 
-    def compute(material: Material, **options: Any) -> dict[str, float]:
-        generated, reference = material.sets
-        metric = metric_class(generated.shape[1], **options)
-        metric.update(reference, real=True)
-        metric.update(generated, real=False)
+    def compute(clips: Collection, **options: Any) -> dict[str, float]:
+        metric = metric_class(clips.vectors[1], **options)
+        for material in clips.chunks():
+            generated, reference = material.sets
+            metric.update(reference, real=True)
+            metric.update(generated, real=False)
         return _figures(metric)
 
     return compute
 
 
-def kad_of_draws(material: Material, **options: Any) -> Callable[[Tensor], dict[str, float]]:
+def kad_of_draws(clips: Collection, **options: Any) -> Callable[[Tensor], dict[str, float]]:
     """The kernel audio distance of clips by their positions; see :mod:`consistency_tta.evaluation.kernel_draws`."""
-    if len(material.sets[0]) ** 2 > BLOCK:  # the distances would not fit
-        return lambda clips: of_sets(KernelAudioDistance)(material.rows(clips), **options)
+    if clips.vectors[0] ** 2 > BLOCK:  # the distances would not fit
+        return lambda drawn: of_sets(KernelAudioDistance)(clips.draw(drawn), **options)
+    material = clips.whole()
     distance = kernel_audio_distances(material.generated.vectors, material.reference.vectors, **options)
 
-    def figures(clips: Tensor) -> dict[str, float]:
+    def figures(drawn: Tensor) -> dict[str, float]:
         try:
-            return {"": distance(clips)}
+            return {"": distance(drawn)}
         except ValueError as error:
             raise NoFigure(str(error)) from error
 
@@ -204,13 +177,9 @@ def log_spectral_distance(generated: Tensor, reference: Tensor, sample_rate: int
     return _one_by_one(LogSpectralDistance(sample_rate, **options), generated, reference)
 
 
-def _rows(heard: Heard, index: Tensor) -> Heard:
-    return Heard(heard.vectors[index], None if heard.logits is None else heard.logits[index])
-
-
 def _logits(material: Material) -> tuple[Tensor, Tensor]:
     if material.generated.logits is None or material.reference.logits is None:
-        raise ValueError("expected a network that names classes, such as mn04 or panns, for a metric of logits")
+        raise NoFigure("it needs a network that names classes, such as mn04 or panns")
     return material.generated.logits, material.reference.logits
 
 
@@ -250,7 +219,8 @@ def rehearse(metric: str, options: dict[str, Any], sample_rate: int, num_samples
             if measure.kind is Kind.SOUND:
                 measure.function(*torch.zeros(2, 1, num_samples), sample_rate=sample_rate, **options)
             else:
-                measure.function(Material(heard, heard, torch.eye(2), torch.arange(2)), **options)
+                two = Material(heard, heard, torch.eye(2), torch.arange(2))
+                measure.function(two if measure.kind is Kind.CLIP else collect(two), **options)
     except NoFigure:
         pass
     except (TypeError, ValueError) as error:

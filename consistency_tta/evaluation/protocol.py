@@ -129,7 +129,7 @@ class ProtocolSettings:
         metrics: in the order of the report; the first that has a value for each clip ranks the clips.
         bootstrap: intervals.
         seed: of the bootstrap and of metrics that draw.
-        generation_seed: the seed to generate with; results cannot tell whether it was.
+        generation_seed: the seed to generate with; a folder that says it was made with another is warned of.
     """
 
     name: str

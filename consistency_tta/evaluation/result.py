@@ -11,6 +11,7 @@ from typing import Any
 from consistency_tta.evaluation.bootstrap import Interval
 from consistency_tta.evaluation.clips import Finding, Pair
 from consistency_tta.evaluation.protocol import Protocol
+from consistency_tta.evaluation.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Result:
         version: of this package.
         generated, reference, captions: where the sounds and captions came from.
         captions_sha256: of the caption file.
-        model, reward: what the sounds are said to be made by, and the SHA-256 of what it is said to be fine-tuned by.
+        origin: how the sounds are said to be made.
         pairs: the clips that count.
         asked: clips that should count.
         left_out: clips that do not, and why.
@@ -77,8 +78,7 @@ class Result:
     reference: Path
     captions: Path
     captions_sha256: str
-    model: str | None
-    reward: str | None
+    origin: Provenance
     pairs: list[Pair]
     asked: int
     left_out: list[Finding]
@@ -112,8 +112,9 @@ class Result:
             "generated": str(self.generated),
             "reference": str(self.reference),
             "captions": {"file": self.captions.name, "sha256": self.captions_sha256},
-            "model": self.model,
-            "reward_sha256": self.reward,
+            "model": self.origin.model,
+            "rewards": self.origin.rewards.tree(),
+            "generation": self.origin.generation,
             "clips_in_protocol": self.protocol.clips.number,
             "clips_asked": self.asked,
             "clips_used": len(self.pairs),

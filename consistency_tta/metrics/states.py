@@ -42,7 +42,8 @@ def moments(rows: Tensor) -> Tensor:
     """
     rows = rows.double()
     mean = rows.mean(0) if len(rows) else rows.new_zeros(rows.shape[1])
-    return _pack(rows.new_tensor(len(rows)), mean, (rows - mean).T @ (rows - mean))
+    centred = rows - mean
+    return _pack(rows.new_tensor(len(rows)), mean, centred.T @ centred)
 
 
 def combine(parts: Tensor) -> Tensor:

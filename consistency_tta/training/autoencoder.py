@@ -13,6 +13,7 @@ from consistency_tta.components.codec import AudioCodec
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.contracts import Batch
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.rewards import Rewards
 from consistency_tta.training.base import Optimization, TrainingModule
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import waveform_of
@@ -96,4 +97,4 @@ class AutoencoderTraining(TrainingModule):
         """Front end and averaged autoencoder, scaled to latents of unit variance."""
         averaged = cast(AutoencoderKL, self.average.module)
         averaged.register_to_config(scaling_factor=float(self.second_moment.rsqrt()))
-        return TextToAudioPipeline(mel=self.mel, vae=averaged)
+        return TextToAudioPipeline(mel=self.mel, vae=averaged, rewards=Rewards(complete=True).tree())

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from consistency_tta.components.codec import AudioCodec
 from consistency_tta.contracts import (
-    AudioTextEncoder,
     Batch,
     Conditioning,
     Decoder,
@@ -146,9 +145,6 @@ class ConsistencyDistillation(StudentTraining):
             seed,
             lora,
         )
-        encoders = (getattr(loss, "encoder", None) for loss in losses.values())
-        rewards = (encoder.checksum for encoder in encoders if isinstance(encoder, AudioTextEncoder))
-        self.reward_checksum = next(rewards, None) or start.config["reward_checksum"]
         self.solver = solver or Heun()
         self.grid = grid or UniformGrid()
         self.num_steps = steps
@@ -287,7 +283,7 @@ class ConsistencyDistillation(StudentTraining):
         """The student with averaged weights, to be asked once."""
         own = self.own_codec(averaged=True)
         parts = {} if own is None else {"vae": own.vae}
-        return self.exported(distilled=True, reward_checksum=self.reward_checksum, **parts)
+        return self.exported(distilled=True, **parts)
 
 
 def _check_prediction_type(prediction_type: str, start: TextToAudioPipeline, student: str | None) -> None:

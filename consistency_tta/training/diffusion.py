@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -88,7 +88,8 @@ class LatentDiffusion(LatentTraining):
         self.networks = nn.ModuleDict(networks).requires_grad_(True).train()
         self.average = ExponentialMovingAverage(self.networks, average_decay, warm_up=True)
         # Not registered: what was loaded is in `frozen`, and what is new is saved by `pipeline`.
-        self.parts = {"mel": parts.mel, "vae": parts.vae, "vocoder": parts.vocoder, "scheduler": scheduler}
+        self.parts: dict[str, Any] = {name: getattr(parts, name) for name in ("mel", "vae", "vocoder")}
+        self.parts |= {"scheduler": scheduler, "rewards": parts.config["rewards"]}
 
     @property
     def latent_size(self) -> torch.Size:

@@ -113,7 +113,10 @@ class OverfittingGuard:
         self.scores = PromptScores()
 
     def attach(self, module: TrainingModule) -> None:
-        """Find the reward among the module's losses, and see that the judge is another network."""
+        """Find the reward among the module's losses, and see that the judge is another network.
+
+        Warns of a judge that was the reward of an earlier stage; it need not be neutral.
+        """
         losses = getattr(module, "losses", None)
         plugins = {name: losses.losses[name] for name in losses.weights} if isinstance(losses, WeightedLosses) else {}
         self.reward = self.find_reward(plugins)
@@ -129,6 +132,13 @@ class OverfittingGuard:
             raise ValueError(
                 f"judge and reward are the same network (weights' SHA-256 {fingerprint(self.judge)[:12]}...), which "
                 "would judge itself: give another checkpoint as judge, or set allow_same"
+            )
+
+        self.judge_taught_before = module.pipeline().rewards.include(self.judge.checksum) and self.networks_differ
+        if self.judge_taught_before:
+            rank_zero_warn(
+                "the judge taught an earlier stage of this model, which may still please it: give another as judge "
+                "where its word is to count"
             )
 
     @property
@@ -211,6 +221,7 @@ class OverfittingGuard:
         file.parent.mkdir(parents=True, exist_ok=True)
         report = self.networks | {
             "networks_differ": self.networks_differ,
+            "judge_taught_an_earlier_stage": self.judge_taught_before,
             "rule": self.rule,
             "diverged_at_step": self.diverged_at,
             "curves": self.curves,

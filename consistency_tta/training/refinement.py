@@ -96,6 +96,7 @@ class DecoderRefinement(TrainingModule):
         self.adversary = adversary
         self.average = ExponentialMovingAverage(self.vae, average_decay, warm_up=True)
         self.losses = WeightedLosses(losses, loss_weights)
+        self.rewards = parts.rewards | self.losses.rewards
         self.crop_frames = crop_frames
 
     @property
@@ -149,4 +150,5 @@ class DecoderRefinement(TrainingModule):
     def pipeline(self) -> TextToAudioPipeline:
         """Front end, autoencoder with the averaged decoder, and vocoder."""
         codec = self.frozen.codec
-        return TextToAudioPipeline(mel=codec.mel, vae=cast(AutoencoderKL, self.average.module), vocoder=codec.vocoder)
+        vae = cast(AutoencoderKL, self.average.module)
+        return TextToAudioPipeline(codec.mel, vae, codec.vocoder, rewards=self.rewards.tree())

@@ -116,6 +116,7 @@ class SoundMetrics(Callback):
         self.validations = 0
         self._reference: list[Heard] | None = None
         self._recordings: Tensor | None = None
+        self._recording_logits: dict[int, Tensor] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what generates nothing, before any time is spent."""
@@ -202,12 +203,24 @@ class SoundMetrics(Callback):
             offered |= {"vectors": heard.vectors, "logits": heard.logits}
         if any(asked & PAIRED for asked in self.asked.values()):
             assert self._recordings is not None  # read_prompts saw to it
-            offered["recording"] = recording = self._recordings[sounds.prompts].to(device)
-            if self.embedder is not None:
-                offered["recording_logits"] = hear(self.embedder, recording, sounds.sample_rate, device).logits
+            offered["recording"] = self._recordings[sounds.prompts].to(device)
+            if any("recording_logits" in asked for asked in self.asked.values()):
+                offered["recording_logits"] = self.recording_logits(sounds.prompts.tolist(), sounds.sample_rate, device)
         self.update(offered)
         if self.guard is not None:
             self.guard.take_in(waveform, sounds)
+
+    def recording_logits(self, prompts: Sequence[int], sample_rate: int, device: torch.device) -> Tensor | None:
+        """The embedder's (B, K) of the recordings of some prompts, each of which is heard once in a run."""
+        assert self._recordings is not None  # read_prompts saw to it
+        assert self.embedder is not None  # __init__ saw to it
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._recording_logits]
+        if new:
+            logits = hear(self.embedder, self._recordings[new].to(device), sample_rate, device).logits
+            if logits is None:
+                return None
+            self._recording_logits |= dict(zip(new, logits, strict=True))
+        return torch.stack([self._recording_logits[prompt] for prompt in prompts])
 
     def update(self, offered: dict[str, Any]) -> None:
         """Give each metric what it asks for; of recordings only to those that ask for ``real``."""

@@ -81,7 +81,10 @@ class StudentTraining(LatentTraining):
         self.parts: dict[str, Any] = {
             name: getattr(teacher, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")
         }
-        self.parts |= {"scheduler": scheduler}
+        self.parts |= {
+            "scheduler": scheduler,
+            "rewards": (teacher.rewards | start.rewards | self.losses.rewards).tree(),
+        }
 
     @property
     def latent_size(self) -> torch.Size:

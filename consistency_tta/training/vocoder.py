@@ -155,5 +155,5 @@ class VocoderTraining(TrainingModule):
             vocoder=self.average.module,
             distilled=self.parts.config["distilled"],
             guidance_range=self.parts.config["guidance_range"],
-            reward_checksum=self.parts.config["reward_checksum"],
+            rewards=(self.parts.rewards | self.losses.rewards).tree(),
         )

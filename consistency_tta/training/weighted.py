@@ -7,7 +7,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from consistency_tta.contracts import AudioOutput, Loss
+from consistency_tta.contracts import AudioOutput, AudioTextEncoder, Loss
+from consistency_tta.rewards import Rewards
 from consistency_tta.training.frozen import Frozen
 
 
@@ -44,6 +45,12 @@ class WeightedLosses(nn.Module):
             noise_weight: (B,), applied to losses with ``noise_weighted``.
         """
         return self.combine(self.values(out), noise_weight)
+
+    @property
+    def rewards(self) -> Rewards:
+        """The plugins' encoders."""
+        encoders = (getattr(self.losses[name], "encoder", None) for name in self.weights)
+        return Rewards.by(encoder.checksum for encoder in encoders if isinstance(encoder, AudioTextEncoder))
 
     def values(self, out: AudioOutput) -> dict[str, Tensor]:
         """The plugins' values (B,) by name, neither weighted nor averaged."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from consistency_tta.evaluation.bootstrap import draws, mean_interval, set_intervals
 from consistency_tta.evaluation.protocol import BootstrapSettings
+from consistency_tta.metrics.frechet import frechet_distance
 
 SETTINGS = BootstrapSettings(resamples=4000, set_resamples=300, confidence=0.9)
 
@@ -31,7 +32,7 @@ def test_the_same_seed_draws_the_same_clips() -> None:
     values = torch.randn(20)
     assert mean_interval(values, SETTINGS, seed=1) == mean_interval(values, SETTINGS, seed=1)
     assert mean_interval(values, SETTINGS, seed=1) != mean_interval(values, SETTINGS, seed=2)
-    index = draws(20, 5, seed=1)
+    index = torch.stack(list(draws(20, 5, seed=1)))
     assert index.shape == (5, 20)
     assert 0 <= int(index.min()) <= int(index.max()) < 20
 
@@ -55,3 +56,20 @@ def test_figures_of_sets() -> None:
     assert found["mean"].high == pytest.approx(alone.high)
     assert found["variance"].bias == pytest.approx(-whole["variance"] / 40, abs=0.5 * whole["variance"] / 40)
     assert found["variance"].resamples == 300
+
+
+def test_intervals_are_about_the_figure() -> None:
+    """A distance of sets is larger in nearly every draw than of all clips, whose interval it must not leave."""
+    real, made = torch.randn(2, 40, 20).double()
+
+    def figures(index: Tensor) -> dict[str, float]:
+        return {
+            "": float(
+                frechet_distance(real[index].mean(0), real[index].T.cov(), made[index].mean(0), made[index].T.cov())
+            )
+        }
+
+    whole = figures(torch.arange(40))
+    found = set_intervals(whole, figures, 40, SETTINGS, seed=0)[""]
+    assert found.low < whole[""] < found.high
+    assert found.low + found.bias > whole[""]  # where the percentiles of the draws begin

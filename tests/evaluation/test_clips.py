@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,51 @@ def test_names_of_audiocaps(tmp_path: Path) -> None:
     (reference / "clip0.wav").rename(reference / "Yclip0.wav")
     found = find_pairs(load_protocol(write_protocol(tmp_path)), generated, reference)
     assert (len(found.pairs), found.unused) == (6, [])
+
+
+def test_clips_are_those_of_the_protocol_whatever_a_caption_file_calls_them(
+    folders: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    """As TANGO's and the official ConsistencyTTA's JSON lines do, and the table of a folder that was made of them."""
+    protocol, generated, reference = folders
+    for folder in (generated, reference):
+        for file in list(folder.iterdir()):
+            file.rename(folder / f"{file.stem}_0.wav")
+    told = [
+        {"location": f"data/audio/clip{k}_0.wav", "captions": f"Noise {letter} number {k}"}
+        for k, letter in ((3, "o"), (1, "e"))
+    ]
+    captions = tmp_path / "captions.json"
+    captions.write_text("".join(json.dumps(line) + "\n" for line in told))
+    found = find_pairs(load_protocol(protocol), generated, reference, captions)
+    assert [(pair.id, pair.generated.name) for pair in found.pairs] == [
+        ("clip3", "clip3_0.wav"),
+        ("clip1", "clip1_0.wav"),
+    ]
+    assert (found.asked, found.left_out, found.other_captions) == (2, [], [])
+    table = tmp_path / "captions.csv"
+    table.write_text("file,caption\nclip3_0.wav,Noise o number 3\nYclip3.wav,Again\nclip9_0.wav,Unknown\n")
+    found = find_pairs(load_protocol(protocol), generated, reference, table)
+    assert [pair.id for pair in found.pairs] == ["clip3"]
+    assert [(fault.id, fault.reason) for fault in found.left_out] == [
+        ("Yclip3", "duplicate"),
+        ("clip9_0", "not in the protocol"),
+    ]
+
+
+def test_the_official_list_of_prompts_is_that_of_its_protocol(tmp_path: Path) -> None:
+    """Its first lines, as https://github.com/Bai-YT/ConsistencyTTA has them in data/test_audiocaps_subset.json."""
+    captions = tmp_path / "test_audiocaps_subset.json"
+    captions.write_text(
+        '{"dataset": "audiocaps", "location": "dataset/audiocaps_test_set/7fmOlUlwoNg_20.wav", '
+        '"captions": "A machine is making clicking sound as people talk in the background"}\n'
+    )
+    for name in ("generated", "reference"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "7fmOlUlwoNg_20.wav", noise(0), RATE)
+    found = find_pairs(load_protocol("audiocaps-882"), tmp_path / "generated", tmp_path / "reference", captions)
+    assert [pair.id for pair in found.pairs] == ["7fmOlUlwoNg"]
+    assert found.other_captions == []
 
 
 def missing(folder: Path) -> None:

@@ -17,6 +17,7 @@ from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.evaluate import evaluate
 from consistency_tta.evaluation.result import Result
 from consistency_tta.metrics.embedder import Heard
+from consistency_tta.rewards import Rewards
 from tests.evaluation.cases import CHECKSUM, RATE, ToyNetwork, noise, write_protocol, write_sounds
 
 
@@ -158,13 +159,18 @@ def test_part_of_a_protocol_is_warned_of(folders: dict[str, Path], tmp_path: Pat
 def test_the_judge_that_was_the_reward(told: str, folders: dict[str, Path], tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
-    (model / "model_index.json").write_text(json.dumps({"reward_checksum": CHECKSUM}))
+    (model / "model_index.json").write_text(
+        json.dumps({"rewards": Rewards(("2" * 64, CHECKSUM), complete=True).tree()})
+    )
     result = run(folders, **({"reward": CHECKSUM} if told == "option" else {"model": model}))
     assert result.judges[0].is_reward is True
-    assert any("toy was the reward network in fine-tuning and is the judge" in said for said in result.warnings)
+    assert any("toy taught the model, as the reward, and is the judge" in said for said in result.warnings)
     assert "is the judge" in (folders["output"] / "report.html").read_text()
+    both = run(folders, model=model, reward="1" * 64)
+    assert both.judges[0].is_reward is True
+    assert both.origin.rewards == Rewards(("2" * 64, CHECKSUM, "1" * 64), complete=True)
     other = run(folders, reward="1" * 64)
-    assert other.judges[0].is_reward is False
+    assert other.judges[0].is_reward is None  # there may be more than was told
     assert not any("reward" in said for said in other.warnings)
 
 

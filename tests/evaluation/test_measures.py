@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from consistency_tta.evaluation import measures
+from consistency_tta.evaluation.material import Collection, Material, collect
 from consistency_tta.evaluation.measures import (
     MEASURES,
     Kind,
-    Material,
     NoFigure,
     clap_score,
     distance,
@@ -35,10 +35,14 @@ def material(generated: Heard, reference: Heard) -> Material:
     return Material(generated, reference, text, torch.arange(len(text)) // 2)
 
 
+def collection(generated: Heard, reference: Heard) -> Collection:
+    return collect(material(generated, reference))
+
+
 def test_equal_sounds() -> None:
     one = heard()
     same = material(one, one)
-    assert frechet(same)[""] == pytest.approx(0, abs=1e-6)
+    assert frechet(collect(same))[""] == pytest.approx(0, abs=1e-6)
     assert distance(same).abs().max() == 0
     torch.testing.assert_close(similarity(same), torch.ones(CLIPS).double())
 
@@ -46,7 +50,7 @@ def test_equal_sounds() -> None:
 def test_shuffled_sounds_are_one_set_but_other_pairs() -> None:
     one, order = heard(), torch.arange(CLIPS).roll(1)
     other = material(one, Heard(one.vectors[order], one.logits))
-    assert frechet(other)[""] == pytest.approx(0, abs=1e-6)
+    assert frechet(collect(other))[""] == pytest.approx(0, abs=1e-6)
     assert distance(other).min() > 0.1
     assert similarity(other).mean() < 0.6
 
@@ -59,7 +63,7 @@ def test_frechet_by_vectors_is_frechet_by_covariances(width: int) -> None:
     metric = FrechetDistance(width)
     metric.update(both.reference.vectors.flatten(0, 1), real=True)
     metric.update(both.generated.vectors.flatten(0, 1), real=False)
-    assert frechet(both)[""] == pytest.approx(float(metric.compute()), rel=1e-5)
+    assert frechet(collect(both))[""] == pytest.approx(float(metric.compute()), rel=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.*span fewer than")
@@ -68,16 +72,16 @@ def test_the_frechet_distance_of_one_set_is_not_below_zero() -> None:
     for width in range(4, 60, 4):
         sounds = heard(width=width)
         order = torch.randperm(len(sounds.vectors))
-        found = frechet(material(sounds, Heard(sounds.vectors[order], None)))[""]
+        found = frechet(collection(sounds, Heard(sounds.vectors[order], None)))[""]
         assert 0 <= found < 1e-6
 
 
 def test_too_few_clips_are_warned_of() -> None:
     with pytest.warns(UserWarning, match="24 vectors span fewer than the network's 40 dimensions"):
-        frechet(material(heard(width=40), heard(width=40)))
+        frechet(collection(heard(width=40), heard(width=40)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        frechet(material(heard(width=4), heard(width=4)))
+        frechet(collection(heard(width=4), heard(width=4)))
 
 
 def test_clap_score_is_the_cosine_with_the_caption() -> None:
@@ -85,7 +89,7 @@ def test_clap_score_is_the_cosine_with_the_caption() -> None:
     vector, text = both.generated.vectors[3].mean(0), both.text[3]
     assert float(clap_score(both)[3]) == pytest.approx(float(vector @ text / vector.norm()), rel=1e-5)
     both.text = None
-    with pytest.raises(ValueError, match="needs a network that reads captions"):
+    with pytest.raises(NoFigure, match="needs a network that reads captions"):
         clap_score(both)
 
 
@@ -105,23 +109,13 @@ def test_values_of_clips_have_the_metrics_mean() -> None:
     assert values.std() > 0
 
 
-def test_rows_are_clips() -> None:
-    both, index = material(heard(), heard()), torch.tensor([4, 4, 1])
-    part = both.rows(index)
-    assert len(part) == 3
-    for name in ("clap_score", "distance", "kl_sigmoid"):
-        function = MEASURES[name].function
-        torch.testing.assert_close(function(part), function(both)[index])
-    assert part.prompts.tolist() == [2, 2, 0]
-
-
 @pytest.mark.filterwarnings("ignore:.*span fewer than", "ignore:subsets of")
 @pytest.mark.parametrize(("name", "options"), [("frechet_infinity", {"min_clips": 10, "num_sizes": 4})])
 def test_options_reach_the_metric(name: str, options: dict[str, int]) -> None:
-    found = MEASURES[name].function(material(heard(), heard()), **options)
+    found = MEASURES[name].function(collection(heard(), heard()), **options)
     assert set(found) == {"distance", "r_squared"}
     with pytest.raises(ValueError, match="lower min_clips"):
-        MEASURES[name].function(material(heard(), heard()))
+        MEASURES[name].function(collection(heard(), heard()))
 
 
 @pytest.mark.parametrize("options", [{}, {"bandwidth": 2.0, "scale": 3.0}])
@@ -130,17 +124,17 @@ def test_kernel_distances_of_draws_are_looked_up(
     options: dict[str, float], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measures, "BLOCK", block)  # of 1: nothing fits, all is found anew
-    both = material(heard(), heard())
+    both = collection(heard(), heard())
     figures = MEASURES["kad"].figures(both, **options)
     for clips in (torch.arange(CLIPS), torch.randint(CLIPS, (CLIPS,)), torch.tensor([3, 3, 5])):
-        anew = MEASURES["kad"].function(both.rows(clips), **options)
+        anew = MEASURES["kad"].function(both.draw(clips), **options)
         assert figures(clips)[""] == pytest.approx(anew[""], rel=1e-9)
     with pytest.raises(ValueError, match="scale > 0"):
         MEASURES["kad"].figures(both, scale=0)(torch.arange(CLIPS))
 
 
 def test_equal_recordings_have_no_kernel_distance() -> None:
-    alike = material(heard(), Heard(torch.ones(CLIPS, 2, WIDTH)))
+    alike = collection(heard(), Heard(torch.ones(CLIPS, 2, WIDTH)))
     with pytest.raises(NoFigure, match="median distance is 0"):
         MEASURES["kad"].function(alike)
     with pytest.raises(NoFigure, match="median distance is 0"):
@@ -153,7 +147,7 @@ def test_metrics_of_sets_give_finite_figures(name: str) -> None:
     options = {"splits": 2} if name == "inception" else {}
     measure = MEASURES[name]
     assert measure.kind is Kind.SET
-    found = measure.function(material(heard(), heard()), **options)
+    found = measure.function(collection(heard(), heard()), **options)
     assert torch.tensor(list(found.values())).isfinite().all()
     assert set(measure.neither) <= set(found)
 
@@ -161,8 +155,9 @@ def test_metrics_of_sets_give_finite_figures(name: str) -> None:
 @pytest.mark.parametrize("name", ["kl_softmax", "kl_sigmoid", "inception"])
 def test_metrics_of_classes_need_classes(name: str) -> None:
     nameless = Heard(torch.randn(CLIPS, 1, WIDTH))
-    with pytest.raises(ValueError, match="expected a network that names classes"):
-        MEASURES[name].function(material(nameless, nameless))
+    pairs = (material if MEASURES[name].kind is Kind.CLIP else collection)(nameless, nameless)
+    with pytest.raises(NoFigure, match="needs a network that names classes"):
+        MEASURES[name].function(pairs)
 
 
 @pytest.mark.parametrize("name", MEASURES)

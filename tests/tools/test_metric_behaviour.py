@@ -1,11 +1,9 @@
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parents[2] / "tools"))  # the tools are scripts, in no package
-import metric_behaviour
+from tools import metric_behaviour
 
 
 def test_degradations_are_what_they_say():
@@ -16,8 +14,9 @@ def test_degradations_are_what_they_say():
     power = torch.fft.rfft(metric_behaviour.degraded(waveform, "low-pass, kHz", 2)).abs().square()
     assert power[:, 2000:].sum() < 1e-6 * power[:, :2000].sum()
     torch.testing.assert_close(power[:, :2000], torch.fft.rfft(waveform).abs().square()[:, :2000], rtol=1e-2, atol=1e-2)
-    shifted = metric_behaviour.degraded(waveform, "shift, s", 0.5)
-    torch.testing.assert_close(shifted[:, 8_000:], waveform[:, :8_000], rtol=0, atol=0)
+    for kind, before in (("delay, s", torch.zeros(3, 8_000)), ("rotation, s", waveform[:, 8_000:])):
+        shifted = metric_behaviour.degraded(waveform, kind, 0.5)
+        torch.testing.assert_close(shifted, torch.cat([before, waveform[:, :8_000]], dim=1), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("share", "changed"), [(0.25, 2), (0.5, 5), (1.0, 10)])
@@ -30,6 +29,16 @@ def test_an_exchange_moves_whole_classes(share, changed):
     assert len(set(others)) == changed
 
 
+@pytest.mark.parametrize(("share", "lost"), [(0.25, 2), (0.5, 5), (0.9, 9)])
+def test_classes_that_are_replaced_occur_no_more(share, lost):
+    labels = [f"class {number}" for number in range(10) for _ in range(3)]
+    order = metric_behaviour.shuffled(labels, "replaced", share).tolist()
+    left = [labels[place] for place in order]
+    assert len(set(left)) == 10 - lost
+    assert sum(one != other for one, other in zip(left, labels, strict=True)) == 3 * lost
+    assert len(set(order)) == 3 * (10 - lost)  # whole classes
+
+
 def test_the_table_marks_what_does_not_worsen():
     steps = [f"{kind} {step:g}" for kind, steps in metric_behaviour.STEPS.items() for step in steps]
     metrics = metric_behaviour.HIGHER_IS_BETTER
@@ -38,12 +47,12 @@ def test_the_table_marks_what_does_not_worsen():
     }
     found[steps[1]] = [2.0] * len(metrics)
     rows = {line.split(" |")[0]: line for line in metric_behaviour.table(found).splitlines()}
-    assert rows["| KAD ↓"] == "| KAD ↓ | 1 | 2 | (2) | 4 " + "| 2 | 3 | 4 " * 3 + "|"
-    assert rows["| IS ↑"] == "| IS ↑ | 1 | (2) | (2) | (4) " + "| (2) | (3) | (4) " * 3 + "|"
+    assert rows["| KAD ↓"] == "| KAD ↓ | 1 | 2 | (2) | 4 " + "| 2 | 3 | 4 " * 5 + "|"
+    assert rows["| IS ↑"] == "| IS ↑ | 1 | (2) | (2) | (4) " + "| (2) | (3) | (4) " * 5 + "|"
 
 
 def test_without_matplotlib_it_says_what_to_install_before_it_listens(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    inputs = [f"--{name}={tmp_path / 'nothing'}" for name in ("clips", "captions", "weights")]
+    inputs = [str(tmp_path / "nothing"), f"--weights={tmp_path / 'nothing'}"]
     with pytest.raises(ModuleNotFoundError, match="pip install matplotlib"):
         metric_behaviour.main([*inputs, f"--output={tmp_path / 'picture.png'}"])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from consistency_tta.contracts import Conditioning
-from consistency_tta.losses import CLAPLoss, LatentPseudoHuberLoss
 from consistency_tta.pipeline import TextToAudioPipeline
-from tests.toy_encoder import ToyEncoder
 from tests.toys import toy_parts
 from tests.training.runs import asked, batch, data, distillation, guidance, in_training, inputs, randomness, trainer
 
@@ -131,14 +128,3 @@ def test_a_student_is_no_teacher(stage_2: Path) -> None:
         distillation(stage_2)
     with pytest.raises(ValueError, match=r"expected a diffusion teacher, but .* is a one-query student"):
         guidance(stage_2)
-
-
-def test_a_folder_says_which_network_it_was_fine_tuned_by(teacher_folder: Path, tmp_path: Path) -> None:
-    encoder = ToyEncoder()
-    encoder.checksum = "abc"
-    tuned = distillation(teacher_folder, losses={"clap": CLAPLoss(encoder), "latent": LatentPseudoHuberLoss()})
-    tuned.pipeline().save_pretrained(tmp_path / "tuned")
-    assert json.loads((tmp_path / "tuned" / "model_index.json").read_text())["reward_checksum"] == "abc"
-    later = distillation(teacher_folder, student=str(tmp_path / "tuned"))
-    assert later.pipeline().config["reward_checksum"] == "abc"
-    assert distillation(teacher_folder).pipeline().config["reward_checksum"] is None

@@ -226,9 +226,11 @@ def test_pairs_are_the_validation_sets_recordings_and_the_sounds_of_their_captio
     def metrics() -> dict[str, Metric]:
         return {"lsd": LogSpectralDistance(16000), "clap": CLAPAudioScore(ToyEncoder()), "kl": SoftmaxDivergence()}
 
-    values, own = Values(), metrics()
+    values, own, embedder, asked = Values(), metrics(), ToyEmbedder(), []
+    embedder.register_forward_hook(lambda network, given, made: asked.append(len(given[0])))
     settings: dict[str, Any] = {"num_samples": 2, "batch_size": 4, "seed": 3}
-    module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics(), 3, ToyEmbedder(), **settings), values)
+    module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics(), 3, embedder, **settings), values)
+    assert sum(asked) == 2 * 6 + 3  # all sounds at both validations, each recording once
     held = data(num_clips=16)
     recordings = held.collate([held.val_dataset[index] for index in range(3)])
     for sounds in FixedPrompts(recordings.captions, **settings).sounds(module.pipeline()):

@@ -1,0 +1,134 @@
+"""Making what is missing in folders, by any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from tqdm import tqdm
+
+from consistency_tta.generation.folder import Folder, prepare, weights_sha256, write_sound
+from consistency_tta.generation.request import Sound, ask, expect_at_least
+from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline, best_device
+from consistency_tta.processes import Place
+
+
+@dataclass
+class Tally:
+    """What was made in how much time."""
+
+    sounds: int = 0
+    queries: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: {"latents": 0.0, "decoders": 0.0})
+    audio_seconds: float = 0.0
+
+    def add(self, made: TextToAudioOutput) -> None:
+        """Count a batch."""
+        self.sounds += len(made.waveform)
+        self.queries += made.queries * len(made.waveform)
+        self.seconds = {part: seconds + made.seconds[part] for part, seconds in self.seconds.items()}
+        self.audio_seconds += made.waveform.numel() / made.sample_rate
+
+    def __str__(self) -> str:
+        total, each = sum(self.seconds.values()), self.queries / self.sounds
+        return (
+            f"{each:g} {'query' if each == 1 else 'queries'} each, {total:.2f} s in all "
+            f"(latents {self.seconds['latents']:.2f} s, decoders {self.seconds['decoders']:.2f} s), "
+            f"real-time factor {total / self.audio_seconds:.3f}"
+        )
+
+
+def fill(
+    folders: Sequence[Folder],
+    model: str,
+    batch_size: int = 8,
+    device: str | None = None,
+    devices: int = 1,
+    overwrite: bool = False,
+) -> None:
+    """Make what is missing in folders.
+
+    Args:
+        folders: with sounds of one model.
+        model: model folder, bundled name or hub id.
+        batch_size: sounds made at a time.
+        device: such as cuda or cpu; the best there is if None.
+        devices: processes to start, each on a device of its own, or on the CPU; under a launcher (torchrun, srun) 1,
+            as it has started them.
+        overwrite: empty a folder whose sounds were made otherwise, instead of refusing it.
+
+    Raises:
+        ValueError: a folder has sounds of other settings; there are not so many devices; both a launcher and
+            ``devices`` start processes.
+    """
+    expect_at_least(1, batch_size=batch_size, devices=devices)
+    place = Place.of_launcher()
+    if place.world_size > 1 and (devices > 1 or overwrite):
+        raise ValueError(
+            f"expected devices=1 and no overwrite under a launcher, in {place}, got devices={devices}, "
+            f"overwrite={overwrite}: the launcher starts the processes, and none may empty a folder that others fill"
+        )
+    kind = best_device(device).type
+    if kind != "cpu" and devices > torch.accelerator.device_count():
+        raise ValueError(f"expected devices of at most {torch.accelerator.device_count()} {kind}, got {devices}")
+    pipeline = TextToAudioPipeline.from_pretrained(model)
+    pipeline.require("unet")
+    about = {"model": model, "weights": weights_sha256(pipeline)}
+    about["rewards"] = pipeline.config["rewards"]
+    for folder in folders:
+        prepare(folder, about, pipeline.default_steps, overwrite)
+    if not any(folder.missing for folder in folders):
+        print(f"all {sum(len(folder.sounds) for folder in folders)} sounds are there")
+    elif devices == 1:
+        _make(pipeline, folders, batch_size, device, place)
+    else:
+        del pipeline  # each process has its own
+        threads = max(1, torch.get_num_threads() // devices) if kind == "cpu" else torch.get_num_threads()
+        torch.multiprocessing.spawn(_work, (devices, threads, model, folders, batch_size, device), nprocs=devices)
+
+
+def _work(
+    rank: int, world_size: int, threads: int, model: str, folders: Sequence[Folder], batch_size: int, device: str | None
+) -> None:
+    """A process that :func:`fill` starts."""
+    torch.set_num_threads(threads)
+    pipeline = TextToAudioPipeline.from_pretrained(model)
+    _make(pipeline, folders, batch_size, device, Place(rank, world_size, rank))
+
+
+def _make(
+    pipeline: TextToAudioPipeline, folders: Sequence[Folder], batch_size: int, device: str | None, place: Place
+) -> None:
+    """Make this process's share of the batches."""
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.to(_device(device, place))
+    work, tally = [], Tally()
+    for folder, batch in place.share(list(_batches(folders, batch_size))):
+        missing = {sound.file for sound in batch if not (folder.path / sound.file).exists()}
+        if missing:
+            work.append((folder, batch, missing))
+    for folder, batch, missing in tqdm(work, desc="generating", unit="batch", disable=place.rank > 0):
+        made = ask(pipeline, folder.request, batch)
+        tally.add(made)
+        for sound, waveform in zip(batch, made.waveform, strict=True):
+            if sound.file in missing:
+                write_sound(folder.path / sound.file, waveform, made.sample_rate)
+    if tally.sounds:
+        who = f"{place}: " if place.world_size > 1 else ""
+        written = sum(len(missing) for _, _, missing in work)
+        print(f"{who}{written} sounds of {sum(len(folder.sounds) for folder in folders)} written, {tally}", flush=True)
+
+
+def _batches(folders: Sequence[Folder], batch_size: int) -> Iterator[tuple[Folder, Sequence[Sound]]]:
+    for folder in folders:
+        for start in range(0, len(folder.sounds), batch_size):
+            yield folder, folder.sounds[start : start + batch_size]
+
+
+def _device(name: str | None, place: Place) -> torch.device:
+    """This process's own device of the kind asked for."""
+    device = best_device(name)
+    if place.world_size == 1 or device.type == "cpu" or device.index is not None:
+        return device
+    return torch.device(device.type, place.local_rank % torch.accelerator.device_count())

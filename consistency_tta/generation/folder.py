@@ -1,0 +1,153 @@
+"""A folder of sounds, and what it says about itself."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import soundfile
+import torch
+from torch import Tensor
+
+from consistency_tta.generation.request import Request, Sound
+from consistency_tta.pipeline import TextToAudioPipeline
+
+MANIFEST, CAPTIONS = "generation.json", "captions.csv"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Sounds and how to make them.
+
+    Attributes:
+        path: of the folder.
+        request: of all its sounds.
+        sounds: at least one.
+    """
+
+    path: Path
+    request: Request
+    sounds: Sequence[Sound]
+
+    @property
+    def missing(self) -> list[Sound]:
+        """What is still to be made."""
+        return [sound for sound in self.sounds if not (self.path / sound.file).exists()]
+
+    @property
+    def files(self) -> list[Path]:
+        """All files, whether there or not."""
+        return [self.path / sound.file for sound in self.sounds]
+
+
+def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite: bool = False) -> None:
+    """Write what a folder is about, or see that it is about that.
+
+    Args:
+        folder: to be filled.
+        model: its name, the SHA-256 of its ``weights``, and what is known of its ``rewards``.
+        default_steps: of the model.
+        overwrite: empty the folder if it is about something else, instead of raising.
+
+    Raises:
+        ValueError: the folder has sounds of other settings, or of unknown ones.
+    """
+    request = asdict(folder.request) | {"steps": folder.request.steps or default_steps}
+    request["grid"] = None if folder.request.grid is None else type(folder.request.grid).__name__
+    asked = [[sound.file, sound.caption] for sound in folder.sounds]
+    captions = hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
+    manifest: dict[str, Any] = model | request | {"sounds": len(asked), "captions": captions}
+    if (found := read_manifest(folder.path)) is not None:
+        # The same weights make the same sounds wherever they lie, and whatever taught them.
+        about = manifest.keys() - {"model", "rewards"}
+        other = [name for name in manifest if name in about and found.get(name) != manifest[name]]
+        if not other:
+            if found != manifest:
+                _write(folder.path / MANIFEST, _json(manifest))
+            return None
+        told = ", ".join(f"{name} {_short(found.get(name))} instead of {_short(manifest[name])}" for name in other)
+        if not overwrite:
+            raise ValueError(f"{folder.path} has sounds of {told}: give another output, or --overwrite true")
+        _empty(folder.path)
+    strangers = [path for path in folder.files if path.exists()]
+    if strangers and not overwrite:
+        if read_manifest(folder.path) is not None:  # another process has just begun
+            return prepare(folder, model, default_steps)
+        raise ValueError(
+            f"{strangers[0]} is there, but no {MANIFEST} that says how it was made: give another output, or "
+            "--overwrite true"
+        )
+    for path in strangers:
+        path.unlink()
+    for parent, sounds in _tables(folder).items():
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([("file", "caption"), *sounds])
+        _write(parent / CAPTIONS, text.getvalue().encode())
+    _write(folder.path / MANIFEST, _json(manifest))
+    return None
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What a folder is about; None if it does not say."""
+    file = folder / MANIFEST
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def weights_sha256(pipeline: TextToAudioPipeline) -> str:
+    """SHA-256 of all weights of a model, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, part in sorted(pipeline.components.items()):
+        if isinstance(part, torch.nn.Module):
+            for key, tensor in sorted(part.state_dict().items()):
+                digest.update(f"{name}.{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def write_sound(path: Path, waveform: Tensor, sample_rate: int) -> None:
+    """A waveform (samples,) as a 16-bit wav file, by renaming, so that a file that is there is whole."""
+    content = io.BytesIO()
+    soundfile.write(content, waveform.numpy(), sample_rate, format="WAV", subtype="PCM_16")
+    _write(path, content.getvalue())
+
+
+def _tables(folder: Folder) -> dict[Path, list[tuple[str, str]]]:
+    """(name, caption) by the folder that has them in its table."""
+    tables: dict[Path, list[tuple[str, str]]] = {}
+    for sound in folder.sounds:
+        parent = folder.path if sound.number is None else folder.path / str(sound.number)
+        tables.setdefault(parent, []).append((sound.name, sound.caption))
+    return tables
+
+
+def _empty(folder: Path) -> None:
+    """Remove the sounds that a folder's tables name, and the tables."""
+    for table in (folder / CAPTIONS, *folder.glob(f"*/{CAPTIONS}")):
+        if table.is_file():
+            with table.open(newline="", encoding="utf-8") as rows:
+                for row in csv.DictReader(rows):
+                    (table.parent / row["file"]).unlink(missing_ok=True)
+            table.unlink()
+
+
+def _json(tree: dict[str, Any]) -> bytes:
+    return (json.dumps(tree, indent=2) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{uuid4().hex}.part")  # several processes may write a manifest at once
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
+def _short(value: object) -> str:
+    """A setting for people; a checksum by its beginning."""
+    return f"{value[:8]}…" if isinstance(value, str) and len(value) == 64 else str(value)

@@ -1,0 +1,57 @@
+"""What a folder of sounds says of itself, and what its judge says instead."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from consistency_tta.evaluation.provenance import provenance, warnings_of
+from consistency_tta.generation.fill import fill
+from consistency_tta.generation.folder import Folder
+from consistency_tta.generation.request import Request, sounds_of
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.rewards import Rewards
+
+
+@pytest.fixture
+def model(teacher_folder: Path, tmp_path: Path) -> Path:
+    pipeline = TextToAudioPipeline.from_pretrained(teacher_folder)
+    pipeline.register_to_config(rewards=Rewards(("a" * 64,), complete=True).tree())
+    pipeline.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_generated_folder_says_how(samples: int, model: Path, tmp_path: Path) -> None:
+    captions = tmp_path / "captions.csv"
+    captions.write_text("file,caption\none,a dog\ntwo,rain\n")
+    request = Request(guidance_scale=2.0, steps=1, seed=7)
+    sounds = sounds_of(captions, samples)
+    fill([Folder(tmp_path / "out", request, sounds)], str(model), 2, "cpu")
+    found = provenance(tmp_path / "out" / "1" if samples == 2 else tmp_path / "out")
+    assert found.model == str(model)
+    assert found.rewards == Rewards(("a" * 64,), complete=True)
+    assert found.settings is not None
+    assert found.settings.startswith("guidance_scale 2.0, external_guidance_scale 1.0, steps 1, seed 7, weights ")
+    assert warnings_of(found, 7) == []
+    assert warnings_of(found, 0) == ["generation.json says that the sounds were made with seed 7, the protocol's is 0"]
+    # Who judges knows better than the folder, and adds to what the model's own folder knows.
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "model_index.json").write_text(json.dumps({"rewards": Rewards(("b" * 64,)).tree()}))
+    told = provenance(tmp_path / "out", tmp_path / "tuned", reward="c" * 64)
+    assert (told.model, told.rewards) == (str(tmp_path / "tuned"), Rewards(("b" * 64, "c" * 64)))
+
+
+def test_a_folder_of_somebody_else_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "generation.json").write_text(json.dumps({"model": "another", "seed": 5}))
+    found = provenance(tmp_path / "sounds")  # no 0, 1, ...: what lies above is about something else
+    assert (found.model, found.rewards, found.settings) == (None, Rewards(), None)
+    assert warnings_of(found, 3) == []
+    with pytest.raises(FileNotFoundError, match="expected a model folder, but there is no"):
+        provenance(tmp_path / "sounds", tmp_path)
+
+
+def test_bundled_models_are_known_by_name(tmp_path: Path) -> None:
+    assert len(provenance(tmp_path, "tiny-student").rewards.checksums) == 1
