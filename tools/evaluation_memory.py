@@ -15,6 +15,7 @@ import multiprocessing
 import tempfile
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +79,7 @@ def evaluate(clips: int, shape: tuple[int, int, int]) -> None:
 
 def need(clips: int, shape: tuple[int, int, int]) -> Need:
     """Of some clips."""
+    warnings.simplefilter("ignore", UserWarning)  # of fewer clips than dimensions
     evaluate(50, shape)  # brings the libraries in
     before, started = own_mb(), time.perf_counter()
     with Peak() as peak:

@@ -12,7 +12,7 @@ from torch import Tensor
 from consistency_tta.metrics.embedder import Heard
 
 #: Numbers of either side's vectors in memory at a time.
-CHUNK = 2**22
+CHUNK = 2**20
 
 
 @dataclass
