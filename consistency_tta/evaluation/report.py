@@ -85,10 +85,10 @@ class Report:
 
     def _notes(self) -> str:
         notes = [
-            "<b>Interval</b>: percentiles of figures of clips drawn with replacement: how far the choice of clips may "
-            "carry a figure. It knows nothing of other seeds and other judges.",
+            "<b>Interval</b>: percentiles of figures of clips drawn with replacement, less their bias: where figures "
+            "of equally many other clips would lie. It knows nothing of other seeds and other judges.",
             "<b>Bias of the draws</b>: their mean minus the figure. A draw has fewer different clips, so that "
-            "distances of whole sets are larger in it, and the interval may lie above the figure.",
+            "distances of whole sets are larger in it.",
             "Compare only figures of the same protocol (SHA-256), the same clips and the same networks.",
         ]
         return f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in notes)}</ul>'

@@ -133,7 +133,6 @@ class OverfittingGuard:
                 f"judge and reward are the same network (weights' SHA-256 {fingerprint(self.judge)[:12]}...), which "
                 "would judge itself: give another checkpoint as judge, or set allow_same"
             )
-
         self.judge_taught_before = module.pipeline().rewards.include(self.judge.checksum) and self.networks_differ
         if self.judge_taught_before:
             rank_zero_warn(

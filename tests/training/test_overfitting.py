@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.losses import CLAPLoss, LatentL2Loss
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.rewards import Rewards
 from consistency_tta.training import OverfittingGuard, SoundMetrics
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.fingerprint import fingerprint
@@ -139,6 +142,28 @@ def test_a_network_does_not_judge_itself(teacher_folder: Path, tmp_path: Path) -
         OverfittingGuard(Loud(-1.0), patience=0)
     with pytest.raises(ValueError, match="at least two prompts"):
         guard.note(0, torch.zeros(1, 2))
+
+
+def test_a_judge_that_was_the_reward_of_an_earlier_stage_is_warned_of(teacher_folder: Path, tmp_path: Path) -> None:
+    teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
+    teacher.register_to_config(rewards=Rewards(("earlier",), complete=True).tree())
+    teacher.save_pretrained(tmp_path / "teacher")
+    guard = OverfittingGuard(Loud(-1.0))
+    for checksum, folder, taught in (
+        ("earlier", tmp_path / "teacher", True),
+        ("another", tmp_path / "teacher", False),
+        ("another", teacher_folder, None),  # of which nothing is known
+    ):
+        guard.judge.checksum = checksum
+        reward = CLAPLoss(Loud(1.0))
+        reward.encoder.checksum = "now"
+        module = distillation(folder, losses={"clap": reward})
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            guard.attach(module)
+        assert any("the judge taught an earlier stage" in str(warning.message) for warning in said) == bool(taught)
+        guard.write(tmp_path / "overfitting.json")
+        assert json.loads((tmp_path / "overfitting.json").read_text())["judge_taught_an_earlier_stage"] is taught
 
 
 def test_fingerprints_are_of_weights_wherever_they_come_from_and_are_kept(tmp_path: Path) -> None:
