@@ -146,35 +146,38 @@ def _places(weights: str | list[str] | None) -> dict[str, str]:
 
 def _compute(settings: MetricSettings, heard: Listened, result: Result) -> None:
     """Add a metric's figures, and the clips' values where it has some."""
-    measure, rules, name = MEASURES[settings.metric], result.protocol, settings.name
-    if measure.kind is Kind.SET:
-        clips = heard.collections[settings.network or ""]
-        intervals: dict[str, Interval] = {}
-        try:
-            whole = measure.function(clips, **settings.options)
-        except NoFigure as error:
-            warnings.warn(f"{name} has no figure: {error}", stacklevel=2)
-            return
-        try:
-            if settings.interval:
-                figures = measure.figures(clips, **settings.options)
-                intervals = set_intervals(whole, figures, len(clips), rules.bootstrap, rules.seed)
-        except NoFigure as error:
-            warnings.warn(f"{name} has no interval, for draws of so few clips have no figure: {error}", stacklevel=2)
-        for part, value in whole.items():
-            titles = (f"{measure.title}, {part}", f"{name}/{part}") if part else (measure.title, name)
-            better = None if part in measure.neither else measure.higher_is_better
-            result.figures.append(Figure(titles[1], titles[0], better, value, intervals.get(part)))
-        return
+    add = _add_set if MEASURES[settings.metric].kind is Kind.SET else _add_clips
     try:
-        values = (
-            heard.values[name]
-            if measure.kind is Kind.SOUND
-            else measure.values(heard.collections[settings.network or ""], **settings.options)
-        )
+        add(settings, heard, result)
     except NoFigure as error:
-        warnings.warn(f"{name} has no figure: {error}", stacklevel=2)
-        return
+        warnings.warn(f"{settings.name} has no figure: {error}", stacklevel=2)
+
+
+def _add_set(settings: MetricSettings, heard: Listened, result: Result) -> None:
+    """Add the figures of a metric of sets."""
+    measure, rules, name = MEASURES[settings.metric], result.protocol, settings.name
+    clips = heard.collections[settings.network or ""]
+    whole = measure.function(clips, **settings.options)
+    intervals: dict[str, Interval] = {}
+    try:
+        if settings.interval:
+            figures = measure.figures(clips, **settings.options)
+            intervals = set_intervals(whole, figures, len(clips), rules.bootstrap, rules.seed)
+    except NoFigure as error:
+        warnings.warn(f"{name} has no interval, for draws of so few clips have no figure: {error}", stacklevel=2)
+    for part, value in whole.items():
+        titles = (f"{measure.title}, {part}", f"{name}/{part}") if part else (measure.title, name)
+        better = None if part in measure.neither else measure.higher_is_better
+        result.figures.append(Figure(titles[1], titles[0], better, value, intervals.get(part)))
+
+
+def _add_clips(settings: MetricSettings, heard: Listened, result: Result) -> None:
+    """Add the figure of a metric of clips, or of sounds, and their values."""
+    measure, rules, name = MEASURES[settings.metric], result.protocol, settings.name
+    if measure.kind is Kind.SOUND:
+        values = heard.values[name]
+    else:
+        values = measure.values(heard.collections[settings.network or ""], **settings.options)
     interval = mean_interval(values, rules.bootstrap, rules.seed) if settings.interval else None
     result.figures.append(Figure(name, measure.title, measure.higher_is_better, float(values.mean()), interval))
     result.per_clip[name] = values.tolist()

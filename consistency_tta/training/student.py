@@ -48,6 +48,7 @@ class StudentTraining(LatentTraining):
         teacher: TextToAudioPipeline,
         start: TextToAudioPipeline,
         prediction_type: str,
+        *,
         losses: dict[str, Loss],
         loss_weights: dict[str, float] | None,
         weighting: Weighting,
@@ -56,7 +57,7 @@ class StudentTraining(LatentTraining):
         average_decay: float,
         optimization: Optimization,
         seed: int | None,
-        lora: LoRA | None = None,
+        lora: LoRA | None,
     ) -> None:
         if not 0 <= caption_dropout < 1:
             raise ValueError(f"expected a caption_dropout in [0, 1), got {caption_dropout}")
