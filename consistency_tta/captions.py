@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 #: Kinds of audio file, the preferred first where a clip has several.
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+#: Clips and captions of the protocols of ``consistency-tta evaluate``, which are data of this package.
+CLIP_LISTS = Path(__file__).parent / "evaluation" / "protocols"
 #: Columns or keys that name a clip by its audio file, with or without folder and extension.
 _FILE = ("location", "file", "file_name", "id")
 
@@ -45,14 +47,23 @@ class Row(NamedTuple):
     caption: str
 
 
+def caption_file(captions: str | Path) -> Path:
+    """A caption file, or the clip list of a protocol by its name, such as ``audiocaps-882``."""
+    listed = CLIP_LISTS / f"{captions}.csv"
+    return listed if not Path(captions).exists() and listed.is_file() else Path(captions)
+
+
 def read_rows(captions: str | Path) -> list[Row]:
     """The rows of a caption file, in their order.
+
+    Args:
+        captions: see :func:`caption_file`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be understood, with the line, or has no captions.
     """
-    captions = Path(captions)
+    captions = caption_file(captions)
     if not captions.is_file():
         raise FileNotFoundError(f"the caption file {captions} does not exist")
     text = captions.read_text(encoding="utf-8-sig")

@@ -21,8 +21,16 @@ class Rewards:
 
     @classmethod
     def of(cls, tree: Mapping[str, Any] | None) -> Rewards:
-        """What :meth:`tree` gave; of nothing, nothing is known."""
-        return cls() if tree is None else cls(tuple(tree["sha256"]), tree["complete"])
+        """What :meth:`tree` gave; of nothing, nothing is known.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if tree is None:
+            return cls()
+        if not isinstance(tree, Mapping) or tree.keys() != {"sha256", "complete"}:
+            raise ValueError(f"expected rewards with sha256 and complete, as a model's folder has them, got {tree}")
+        return cls(tuple(tree["sha256"]), tree["complete"])
 
     @classmethod
     def by(cls, checksums: Iterable[str | None]) -> Rewards:

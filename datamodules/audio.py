@@ -30,6 +30,7 @@ class Fault(StrEnum):
 
     MISSING = "missing"
     UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
     TOO_SHORT = "too short"
     NOT_FINITE = "not finite"
     SILENT = "silent"
@@ -69,6 +70,16 @@ def audio_info(path: Path, min_seconds: float = 0.0) -> tuple[int, int, int]:
     if info.frames < min_seconds * info.samplerate:
         raise BadClip(Fault.TOO_SHORT, f"{info.frames / info.samplerate:.3f} s, expected at least {min_seconds} s")
     return info.samplerate, info.frames, info.channels
+
+
+def missing_bytes(path: Path) -> int:
+    """How many bytes a WAV file lacks of what its header says, which decodes as if it were whole; 0 for other files."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    said = int.from_bytes(head[4:8], "little")
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE" or said == 0xFFFFFFFF:  # so written where the length is not known yet
+        return 0
+    return max(0, said + 8 - path.stat().st_size)
 
 
 def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:

@@ -53,6 +53,19 @@ def test_a_judge_without_what_it_needs_is_named_beforehand(tmp_path: Path) -> No
         Judge(real=tmp_path).check()
 
 
+def test_other_recordings_in_the_same_place_are_another_judge(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "tagger.pt").write_bytes(b"one")
+    seen = []
+    for change in (lambda: None, lambda: None, lambda: (tmp_path / "tagger.pt").write_bytes(b"other")):
+        change()
+        seen.append(Judge(real=tmp_path / "real", tagger=tmp_path / "tagger.pt").facts)
+    soundfile.write(tmp_path / "real" / "x.wav", np.zeros(10), 16000)
+    seen.append(Judge(real=tmp_path / "real", tagger=tmp_path / "tagger.pt").facts)
+    assert seen[0] == seen[1]
+    assert len({json.dumps(facts) for facts in seen}) == 3
+
+
 def test_two_models_are_swept_into_one_picture(
     teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

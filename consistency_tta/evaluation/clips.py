@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from consistency_tta.captions import Row, read_rows
-from consistency_tta.datamodules.audio import SILENCE_PEAK, BadClip, audio_info, decode
-from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, read_captions
+from consistency_tta.datamodules.audio import SILENCE_PEAK, BadClip, Fault, audio_info, decode, missing_bytes
+from consistency_tta.datamodules.clips import EXTENSIONS, AmbiguousName, AudioFolder, Clip, read_captions
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
 from consistency_tta.resample import Resample
 
@@ -106,7 +106,9 @@ def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: P
                 result.left_out.append(Finding(clip.id, "captions", "duplicate", detail))
                 continue
             named.add(meant.name)
-            clip.id = both[1].id = meant.name
+            for one, folder in zip(both, folders.values(), strict=True):
+                one.id = meant.name
+                _locate(one, folder, meant)
             if meant.caption != clip.captions[0]:
                 result.other_captions.append(clip.id)
         result.asked += 1
@@ -122,7 +124,9 @@ def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: P
         claimed = {path for clip in clips for path in _bearers(clip, files[side])}
         for path in sorted(path for several in files[side].values() for path in several if path not in claimed):
             name = path.relative_to(folders[side].folder).as_posix()
-            result.unused.append(Finding(name, side, "no caption", f"no row of {source.name} names this file"))
+            result.unused.append(
+                Finding(name, side, "no caption", f"{source.name} names no clip, or one with a likelier file")
+            )
     return result
 
 
@@ -137,9 +141,11 @@ def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str]:
         (num_samples,) float32, and the file's format, such as ``44100 Hz, 2 channels``; silence stays silence.
 
     Raises:
-        BadClip: the file is missing, empty, unreadable or has samples that are not finite.
+        BadClip: the file is missing, empty, unreadable, truncated, or has samples that are not finite.
     """
     rate, _, channels = audio_info(path)
+    if lost := missing_bytes(path):
+        raise BadClip(Fault.TRUNCATED, f"{lost:,} bytes less than its header says")
     waveform = Resample(rate, audio.sample_rate)(decode(path)[0][None])[0][: audio.num_samples]
     if audio.mean_removed:
         waveform = waveform - waveform.mean()
@@ -171,6 +177,16 @@ def _official(protocol: Protocol, clip_list: Path) -> dict[str, Row]:
         for name in (row.name, *row.candidates)
         if name == row.name or (name and not name.isdecimal())
     }
+
+
+def _locate(clip: Clip, folder: AudioFolder, meant: Row) -> None:
+    """Find a clip's file by the protocol's names for it, where the caption file's lead nowhere."""
+    if clip.path.is_file() or clip.ambiguous:
+        return
+    try:
+        clip.path = folder.find(*filter(None, meant.candidates)) or clip.path
+    except AmbiguousName as error:
+        clip.ambiguous = str(error)
 
 
 def _first_rows(captions: Path) -> list[Row]:

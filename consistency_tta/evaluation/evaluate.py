@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from consistency_tta import __version__
+from consistency_tta.captions import caption_file
 from consistency_tta.evaluation.bootstrap import Interval, mean_interval, set_intervals
 from consistency_tta.evaluation.cache import HeardCache
 from consistency_tta.evaluation.clips import find_pairs
@@ -74,7 +75,7 @@ def evaluate(
     if len(heard.pairs) < 2:
         reasons = "; ".join(f"{f.id} ({f.side}): {f.reason}, {f.detail}" for f in left_out[:3])
         raise ValueError(f"expected at least 2 clips with both sounds, got {len(heard.pairs)}. {reasons}")
-    source = captions or rules.clip_list
+    source = rules.clip_list if captions is None else caption_file(captions)
     assert source is not None  # find_pairs would not have come back
     result = Result(
         protocol=rules,
@@ -87,7 +88,7 @@ def evaluate(
         pairs=heard.pairs,
         asked=pairs.asked,
         left_out=left_out,
-        silent=heard.silent,
+        odd=heard.odd,
         unused=pairs.unused,
         formats={side: dict(kinds.most_common()) for side, kinds in heard.formats.items()},
         judges=[_judge(name, network.checksum, rules, origin.rewards) for name, network in networks.items()],
@@ -168,7 +169,9 @@ def _add_set(settings: MetricSettings, heard: Listened, result: Result) -> None:
     for part, value in whole.items():
         titles = (f"{measure.title}, {part}", f"{name}/{part}") if part else (measure.title, name)
         better = None if part in measure.neither else measure.higher_is_better
-        result.figures.append(Figure(titles[1], titles[0], better, value, intervals.get(part)))
+        # What is neither better when higher nor when lower says how sure the others are.
+        interval = None if part in measure.neither else intervals.get(part)
+        result.figures.append(Figure(titles[1], titles[0], better, value, interval))
 
 
 def _add_clips(settings: MetricSettings, heard: Listened, result: Result) -> None:
@@ -219,7 +222,7 @@ def _summary(result: Result, heard: Listened, output: Path) -> str:
         spread = "" if figure.interval is None else f"  ({interval(figure)})"
         lines.append(f"  {figure.name:<{width}}  {number(figure.value)}{spread}")
     lines += [f"warning: {warning}" for warning in result.warnings]
-    findings = result.left_out + result.silent
+    findings = result.left_out + result.odd
     lines += [f"  {f.id} ({f.side}): {f.reason}, {f.detail}" for f in findings[:PRINTED]]
     if len(findings) > PRINTED:
         lines.append(f"  and {len(findings) - PRINTED} more")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from consistency_tta.datamodules.audio import BadClip
+from consistency_tta.datamodules.audio import BadClip, audio_info
 from consistency_tta.evaluation.cache import HeardCache
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair, fault_of, is_silent, read_sound
 from consistency_tta.evaluation.material import Collection, Material, collect
@@ -21,6 +21,8 @@ from consistency_tta.evaluation.protocol import Protocol, file_sha256
 from consistency_tta.metrics.embedder import AudioEmbedder, Heard
 from consistency_tta.resample import Resample
 
+#: Seconds by which a sound may be shorter than the protocol's and is not listed.
+SHORT = 0.1
 #: Values (B,) of generated and reference waveforms (B, samples).
 SoundMetric = Callable[[Tensor, Tensor], Tensor]
 
@@ -32,7 +34,7 @@ class Listened:
     Attributes:
         pairs: the N clips that could be heard, in order.
         left_out: those that could not.
-        silent: sounds that were heard though they are silent.
+        odd: sounds that were heard though they are silent, or shorter than the protocol has them.
         formats: how many files of each side were of which format.
         collections: of the N clips, by network.
         values: (N,) by metric, of the sounds themselves.
@@ -41,7 +43,7 @@ class Listened:
 
     pairs: list[Pair] = field(default_factory=list)
     left_out: list[Finding] = field(default_factory=list)
-    silent: list[Finding] = field(default_factory=list)
+    odd: list[Finding] = field(default_factory=list)
     formats: dict[str, Counter[str]] = field(default_factory=lambda: {GENERATED: Counter(), REFERENCE: Counter()})
     collections: dict[str, Collection] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
@@ -125,9 +127,13 @@ class Listener:
             chunk.append(pair)
             for side, waveform in both.items():
                 sounds[side].append(waveform)
+                rate, samples, _ = audio_info(pair.side(side))
+                if samples < rate * (self.protocol.audio.seconds - SHORT):
+                    detail = f"{pair.side(side).name}: {samples / rate:.2f} s, followed by silence"
+                    result.odd.append(Finding(pair.id, side, "short", detail))
                 if is_silent(waveform):
                     detail = f"{pair.side(side).name}: nothing above -80 dBFS; it counts as it is"
-                    result.silent.append(Finding(pair.id, side, "silent", detail))
+                    result.odd.append(Finding(pair.id, side, "silent", detail))
         result.pairs += chunk
         return chunk, {side: torch.stack(several) for side, several in sounds.items() if several}
 

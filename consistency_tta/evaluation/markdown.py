@@ -41,7 +41,7 @@ def sections(result: Result) -> list[tuple[str, list[Finding]]]:
     """Lists of findings with their titles, without empty ones."""
     lists = [
         (f"Left out ({len({finding.id for finding in result.left_out})} clips)", result.left_out),
-        ("Silent, and counted as they are", result.silent),
+        ("Silent or short, and counted as they are", result.odd),
         ("Files that no clip claims", result.unused),
     ]
     return [(title, findings) for title, findings in lists if findings]

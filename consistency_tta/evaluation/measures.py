@@ -118,6 +118,8 @@ def frechet(clips: Collection) -> dict[str, float]:
         "upwards; compare it only with distances of equally many clips",
         stacklevel=2,
     )
+    if number < 2:
+        raise NoFigure(f"the Fréchet distance needs at least two vectors, got {number}")
     generated, reference = clips.whole().sets
     means = [rows.double().mean(0) for rows in (generated, reference)]
     x, y = ((rows - mean) / math.sqrt(number - 1) for rows, mean in zip((generated, reference), means, strict=True))

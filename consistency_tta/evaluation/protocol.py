@@ -85,8 +85,7 @@ class MetricSettings:
         metric: a name of :data:`consistency_tta.evaluation.measures.MEASURES`.
         network: that hears for it, a name among the protocol's; None for a metric of the sound itself.
         options: of the metric.
-        interval: whether a bootstrap interval means something. Not where a clip that is drawn twice is its own nearest
-            neighbour.
+        interval: whether there is an interval; it takes a draw's time for each draw.
     """
 
     metric: str
@@ -102,7 +101,7 @@ class MetricSettings:
 
 @dataclass(frozen=True)
 class BootstrapSettings:
-    """How sure a figure is: percentile bootstrap over clips.
+    """How sure a figure is, by draws of clips; see :mod:`consistency_tta.evaluation.bootstrap`.
 
     Attributes:
         resamples: for means over clips.

@@ -52,7 +52,8 @@ def provenance(generated: Path, model: str | Path | None = None, reward: str | N
         index = Path(resolve(model)) / "model_index.json"
         if not index.is_file():
             raise FileNotFoundError(f"expected a model folder, but there is no {index}")
-        rewards = Rewards.of(json.loads(index.read_text(encoding="utf-8")).get("rewards"))
+        own = Rewards.of(json.loads(index.read_text(encoding="utf-8")).get("rewards"))
+        rewards = rewards | own if told else own
     if reward is not None:
         rewards = rewards | Rewards((checksum_of(reward),), complete=True)
     return Provenance(told.get("model") if model is None else str(model), rewards, told)

@@ -85,10 +85,9 @@ class Report:
 
     def _notes(self) -> str:
         notes = [
-            "<b>Interval</b>: percentiles of figures of clips drawn with replacement, less their bias: where figures "
-            "of equally many other clips would lie. It knows nothing of other seeds and other judges.",
-            "<b>Bias of the draws</b>: their mean minus the figure. A draw has fewer different clips, so that "
-            "distances of whole sets are larger in it.",
+            "<b>Interval</b>: for what so many clips give on average. Percentiles of draws of the clips, less their "
+            "bias; of a mean with replacement, of whole sets by halves. It knows nothing of other seeds and judges.",
+            "<b>Bias of the draws</b>: their mean minus the figure. Half of the clips give larger distances of sets.",
             "Compare only figures of the same protocol (SHA-256), the same clips and the same networks.",
         ]
         return f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in notes)}</ul>'

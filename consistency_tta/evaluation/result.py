@@ -63,7 +63,7 @@ class Result:
         pairs: the clips that count.
         asked: clips that should count.
         left_out: clips that do not, and why.
-        silent: sounds that count though they are silent.
+        odd: sounds that count though they are silent, or shorter than the protocol has them.
         unused: files that no clip claims.
         formats: of the files, by side.
         judges: networks that heard.
@@ -82,7 +82,7 @@ class Result:
     pairs: list[Pair]
     asked: int
     left_out: list[Finding]
-    silent: list[Finding]
+    odd: list[Finding]
     unused: list[Finding]
     formats: dict[str, dict[str, int]]
     judges: list[Judge]
@@ -122,7 +122,7 @@ class Result:
             "networks": [asdict(judge) for judge in self.judges],
             "figures": [asdict(figure) for figure in self.figures],
             "left_out": [asdict(finding) for finding in self.left_out],
-            "silent": [asdict(finding) for finding in self.silent],
+            "counted_as_they_are": [asdict(finding) for finding in self.odd],
             "unused_files": [asdict(finding) for finding in self.unused],
             "formats": self.formats,
             "clips": clips,

@@ -97,7 +97,12 @@ def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """What a folder is about; None if it does not say."""
     file = folder / MANIFEST
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected JSON in {file}, got something else ({error}): remove it or generate anew") from None
 
 
 def weights_sha256(pipeline: TextToAudioPipeline) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import median
 
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from consistency_tta.bundled import TRANSFORMERS, resolve
 from consistency_tta.captions import EXTENSIONS
+from consistency_tta.checksum import checksum
 from consistency_tta.comparison import RealClips
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.generation.folder import Folder, read_manifest
@@ -47,10 +49,14 @@ class Judge:
     real: Path | None = None
     tagger: Path | None = None
 
-    @property
-    def facts(self) -> dict[str, str | None]:
-        """What makes scores comparable."""
-        return {name: None if value is None else str(value) for name, value in asdict(self).items()}
+    @cached_property
+    def facts(self) -> dict[str, list[str] | None]:
+        """What makes scores comparable: names, and what tells their content from that of another time."""
+        places = asdict(self) | {"clap": resolve(self.clap, TRANSFORMERS)}
+        return {
+            name: None if value is None else [str(value), _content(Path(places[name]))]
+            for name, value in asdict(self).items()
+        }
 
     def check(self) -> None:
         """See that all is there, before hours of generation.
@@ -110,6 +116,15 @@ def judge_all(folders: Sequence[Folder], model: str, judge: Judge, device: str |
             "frechet": real.distance(heard),
         }
         (folder.path / SCORES).write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+
+
+def _content(place: Path) -> str:
+    """SHA-256 of a file, or of the names and sizes of a folder's; empty for what is not here, such as a hub id."""
+    if place.is_file():
+        return checksum(place)
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    told = "".join(f"{path.relative_to(place).as_posix()} {path.stat().st_size}\n" for path in files)
+    return hashlib.sha256(told.encode()).hexdigest() if files else ""
 
 
 def recordings(folder: Path) -> list[Path]:

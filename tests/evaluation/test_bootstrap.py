@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 from torch import Tensor
 
-from consistency_tta.evaluation.bootstrap import draws, mean_interval, set_intervals
+from consistency_tta.evaluation.bootstrap import draws, halves, mean_interval, set_intervals
 from consistency_tta.evaluation.protocol import BootstrapSettings
 from consistency_tta.metrics.frechet import frechet_distance
 
@@ -51,24 +53,48 @@ def test_figures_of_sets() -> None:
 
     whole = figures(torch.arange(40))
     found = set_intervals(whole, figures, 40, SETTINGS, seed=3)
-    alone = mean_interval(values, BootstrapSettings(300, 2, 0.9), seed=3)
-    assert found["mean"].low == pytest.approx(alone.low)
-    assert found["mean"].high == pytest.approx(alone.high)
+    alone = mean_interval(values, SETTINGS, seed=3)
+    assert found["mean"].high - found["mean"].low == pytest.approx(alone.high - alone.low, rel=0.15)
     assert found["variance"].bias == pytest.approx(-whole["variance"] / 40, abs=0.5 * whole["variance"] / 40)
+    assert found["variance"].low >= 0
     assert found["variance"].resamples == 300
+
+
+def test_halves_have_each_clip_once() -> None:
+    drawn = list(halves(9, 50, seed=1))
+    assert {len(set(half.tolist())) for half in drawn} == {4}
+    assert len({tuple(sorted(half.tolist())) for half in drawn}) > 30
+    assert set(torch.cat(drawn).tolist()) == set(range(9))
+
+
+def test_halves_spread_as_far_as_other_clips_do() -> None:
+    """A Fréchet distance of 400 clips in 32 dimensions, against the spread over 60 other sets of clips."""
+
+    def sets() -> tuple[Tensor, Tensor]:
+        return torch.randn(400, 32).double(), 1.2 * torch.randn(400, 32).double() + 0.3
+
+    spread = torch.tensor([distance(*sets()) for _ in range(60)]).std()
+    widths = []
+    for seed in range(4):
+        real, made = sets()
+        figures = partial(of_rows, real, made)
+        found = set_intervals(figures(torch.arange(400)), figures, 400, BootstrapSettings(2, 60, 0.9), seed)[""]
+        widths.append(found.high - found.low)
+    assert sum(widths) / 4 == pytest.approx(2 * 1.645 * float(spread), rel=0.3)
+
+
+def distance(real: Tensor, made: Tensor) -> float:
+    return float(frechet_distance(real.mean(0), real.T.cov(), made.mean(0), made.T.cov()))
+
+
+def of_rows(real: Tensor, made: Tensor, index: Tensor) -> dict[str, float]:
+    return {"": distance(real[index], made[index])}
 
 
 def test_intervals_are_about_the_figure() -> None:
     """A distance of sets is larger in nearly every draw than of all clips, whose interval it must not leave."""
     real, made = torch.randn(2, 40, 20).double()
-
-    def figures(index: Tensor) -> dict[str, float]:
-        return {
-            "": float(
-                frechet_distance(real[index].mean(0), real[index].T.cov(), made[index].mean(0), made[index].T.cov())
-            )
-        }
-
+    figures = partial(of_rows, real, made)
     whole = figures(torch.arange(40))
     found = set_intervals(whole, figures, 40, SETTINGS, seed=0)[""]
     assert found.low < whole[""] < found.high

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from consistency_tta.captions import read_clips
 from consistency_tta.datamodules.audio import BadClip
 from consistency_tta.evaluation.clips import find_pairs, is_silent, read_sound
 from consistency_tta.evaluation.protocol import AudioSettings, load_protocol
@@ -279,3 +280,33 @@ def test_silence_stays_silence(tmp_path: Path) -> None:
     assert is_silent(waveform)
     assert waveform.isfinite().all()
     assert not is_silent(torch.from_numpy(noise(0)))
+
+
+def test_a_wav_file_cut_short_is_named(tmp_path: Path) -> None:
+    """Its decoder takes what is left for the whole; a header that does not know the length yet says nothing."""
+    soundfile.write(tmp_path / "whole.wav", noise(0), RATE)
+    content = (tmp_path / "whole.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[: len(content) // 2])
+    (tmp_path / "streamed.wav").write_bytes(content[:4] + b"\xff\xff\xff\xff" + content[8:])
+    lost = len(content) - len(content) // 2
+    with pytest.raises(BadClip, match=rf"truncated: {lost:,} bytes less than its header says"):
+        read_sound(tmp_path / "cut.wav", AUDIO)
+    for name in ("whole", "streamed"):
+        assert read_sound(tmp_path / f"{name}.wav", AUDIO)[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["clip3", "Yclip3", "Yclip3_0"])
+def test_files_are_found_by_the_protocols_names_too(
+    name: str, folders: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    protocol, generated, reference = folders
+    (reference / "clip3.wav").rename(reference / f"{name}.wav")
+    captions = tmp_path / "captions.json"
+    captions.write_text('{"location": "audio/clip3_0.wav", "captions": "Noise o number 3"}\n')
+    (pair,) = find_pairs(load_protocol(protocol), generated, reference, captions).pairs
+    assert (pair.generated.name, pair.reference.name) == ("clip3.wav", f"{name}.wav")
+
+
+def test_clip_lists_of_protocols_are_caption_files_by_name() -> None:
+    assert len(read_clips("audiocaps-957")) == 957
+    assert read_clips("esc50-fold5")["5-103415-A-2"] == ["A pig oinks"]

@@ -37,11 +37,11 @@ def test_a_generated_folder_says_how(samples: int, model: Path, tmp_path: Path) 
     assert found.settings.startswith("guidance_scale 2.0, external_guidance_scale 1.0, steps 1, seed 7, weights ")
     assert warnings_of(found, 7) == []
     assert warnings_of(found, 0) == ["generation.json says that the sounds were made with seed 7, the protocol's is 0"]
-    # Who judges knows better than the folder, and adds to what the model's own folder knows.
+    # Who judges may know of more, and of no less than the sounds and the model's own folder do.
     (tmp_path / "tuned").mkdir()
     (tmp_path / "tuned" / "model_index.json").write_text(json.dumps({"rewards": Rewards(("b" * 64,)).tree()}))
     told = provenance(tmp_path / "out", tmp_path / "tuned", reward="c" * 64)
-    assert (told.model, told.rewards) == (str(tmp_path / "tuned"), Rewards(("b" * 64, "c" * 64)))
+    assert (told.model, told.rewards) == (str(tmp_path / "tuned"), Rewards(("a" * 64, "b" * 64, "c" * 64)))
 
 
 def test_a_folder_of_somebody_else_says_nothing(tmp_path: Path) -> None:
