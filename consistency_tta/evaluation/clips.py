@@ -125,7 +125,7 @@ def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: P
         for path in sorted(path for several in files[side].values() for path in several if path not in claimed):
             name = path.relative_to(folders[side].folder).as_posix()
             result.unused.append(
-                Finding(name, side, "no caption", f"{source.name} names no clip, or one with a likelier file")
+                Finding(name, side, "no caption", f"no row of {source.name} names it, or its clip has a likelier file")
             )
     return result
 
