@@ -11,6 +11,7 @@ All is differentiable in the waveform, so that the tagger can judge as a metric 
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING
 
 import torch
@@ -205,9 +206,15 @@ class AudioTagger(nn.Module):
             path: the file, a plain state dict.
 
         Raises:
-            ValueError: the file's keys or shapes are not those of mn04_as; the message names them.
+            ValueError: the file is truncated, or its keys or shapes are not those of mn04_as; the message names them.
         """
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(
+                f"expected EfficientAT's mn04_as_mAP_432.pt in {path}, but it is truncated or no file of torch "
+                f"({str(error)[:80]!r}): fetch it again from https://github.com/fschmid56/EfficientAT/releases"
+            ) from None
         if not isinstance(weights, dict):
             raise ValueError(f"expected a state dict of EfficientAT's mn04_as in {path}, got {type(weights).__name__}")
         tagger = cls()

@@ -123,6 +123,13 @@ def test_a_wrong_checkpoint_is_named(tagger, tmp_path):
     assert "classifier.5.bias has shape (50,), expected (527,)" in str(error.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
+def test_a_broken_download_is_named(content, tmp_path):
+    (tmp_path / "mn04.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"mn04_as_mAP_432\.pt in .*, but it is truncated .* fetch it again"):
+        AudioTagger.from_checkpoint(tmp_path / "mn04.pt")
+
+
 def test_a_wrong_waveform_is_named(tagger):
     with pytest.raises(ValueError, match=r"shape \(B, samples\), got \(16000,\)"):
         tagger(torch.zeros(16_000), 32_000)
