@@ -25,8 +25,8 @@ def encode(
 ) -> Path:
     """Write the latents of a datamodule's clips, for ``LatentsDataModule``.
 
-    The folder's form is described in ``shards.py``. Clips of the training split that fill no batch at the end of an epoch
-    are left out, others in each copy.
+    The folder's form is described in ``shards.py``. Clips of the training split that fill no batch at the end of an
+    epoch are left out, others in each copy.
 
     Args:
         data: any datamodule that reads audio.
