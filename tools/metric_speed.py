@@ -1,6 +1,6 @@
 """How fast metrics take clips in, and how much memory they hold and need, for growing numbers of clips.
 
-    python tools/metric_speed.py [--clips 100 500 1000 2000] [--metrics frechet kad] [--networks tiny-clap mn04=FILE]
+    python -m tools.metric_speed [--clips 100 500 1000 2000] [--metrics frechet kad] [--networks tiny-clap mn04=FILE]
 
 Embeddings and logits are random numbers, so what a network costs that hears them is in lines of its own, for ten
 seconds of noise at the network's rate. CLAP scores hear themselves, by the bundled CLAP: five seconds of each sound.

@@ -1,16 +1,12 @@
 import importlib
 import inspect
 import pkgutil
-import sys
-from pathlib import Path
 
 import pytest
 from torchmetrics import Metric
 
 from consistency_tta import metrics
-
-sys.path.append(str(Path(__file__).parents[2] / "tools"))  # the tools are scripts, in no package
-import metric_speed
+from tools import metric_speed
 
 
 def test_every_metric_is_measured():
