@@ -46,6 +46,11 @@ class Row(NamedTuple):
     file: str
     caption: str
 
+    @property
+    def names(self) -> list[str]:
+        """All whole names of the clip: its path, or those that a video's part may have; not the number of a caption."""
+        return [self.name] if self.candidates[0].startswith("/") else self.candidates[:-1]
+
 
 def caption_file(captions: str | Path) -> Path:
     """A caption file, or the clip list of a protocol by its name, such as ``audiocaps-882``."""

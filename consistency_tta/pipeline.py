@@ -323,8 +323,9 @@ def _fetch(name: str, **options: Any) -> str:
     """
     try:
         return snapshot_download(name, **options)
-    except (OSError, ValueError):  # all of the hub's are among them
+    except (OSError, ValueError) as error:  # all of the hub's are among them
+        said = str(error).split("\n")[0]
         raise FileNotFoundError(
             f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "
-            f"({offer()}): train it or convert it first, or name another"
+            f"({offer()}): train it or convert it first, or name another. The hub's client: {said:.150}"
         ) from None

@@ -73,13 +73,24 @@ def audio_info(path: Path, min_seconds: float = 0.0) -> tuple[int, int, int]:
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes a WAV file lacks of what its header says, which decodes as if it were whole; 0 for other files."""
+    """How many bytes of samples a WAV file lacks of what its header says; 0 for other files.
+
+    The decoder takes what is left for the whole. Lengths from 2 GB less 64 kB on are what programs write into a pipe,
+    whose length they do not know; of RF64 files the length is in a chunk of its own.
+    """
     with path.open("rb") as file:
-        head = file.read(12)
-    said = int.from_bytes(head[4:8], "little")
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE" or said == 0xFFFFFFFF:  # so written where the length is not known yet
-        return 0
-    return max(0, said + 8 - path.stat().st_size)
+        head, wide = file.read(12), 0
+        if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+            return 0
+        while len(chunk := file.read(8)) == 8:
+            size = int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"data":
+                size = wide or (0 if size >= 0x7FFF0000 else size)
+                return max(0, size - (path.stat().st_size - file.tell()))
+            content = file.read(size + size % 2)
+            if chunk[:4] == b"ds64":
+                wide = int.from_bytes(content[8:16], "little")
+    return 0
 
 
 def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:

@@ -60,10 +60,11 @@ def test_other_recordings_in_the_same_place_are_another_judge(tmp_path: Path) ->
     for change in (lambda: None, lambda: None, lambda: (tmp_path / "tagger.pt").write_bytes(b"other")):
         change()
         seen.append(Judge(real=tmp_path / "real", tagger=tmp_path / "tagger.pt").facts)
-    soundfile.write(tmp_path / "real" / "x.wav", np.zeros(10), 16000)
-    seen.append(Judge(real=tmp_path / "real", tagger=tmp_path / "tagger.pt").facts)
+    for level in (0.1, 0.2):
+        soundfile.write(tmp_path / "real" / "x.wav", np.full(10, level), 16000)
+        seen.append(Judge(real=tmp_path / "real", tagger=tmp_path / "tagger.pt").facts)
     assert seen[0] == seen[1]
-    assert len({json.dumps(facts) for facts in seen}) == 3
+    assert len({json.dumps(facts) for facts in seen}) == 4
 
 
 def test_two_models_are_swept_into_one_picture(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from consistency_tta.captions import Row, read_rows
+from consistency_tta.captions import Row, endings, read_rows
 from consistency_tta.datamodules.audio import SILENCE_PEAK, BadClip, Fault, audio_info, decode, missing_bytes
 from consistency_tta.datamodules.clips import EXTENSIONS, AmbiguousName, AudioFolder, Clip, read_captions
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
@@ -90,13 +91,13 @@ def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: P
         )
     folders = {GENERATED: AudioFolder(generated), REFERENCE: AudioFolder(reference)}
     found = {side: read_captions(source, folder) for side, folder in folders.items()}
-    official = None if protocol.clip_list is None else _official(protocol, protocol.clip_list)
+    official = None if protocol.clip_list is None else ClipNames(_listed(protocol, protocol.clip_list))
     files = {side: _files(folder.folder) for side, folder in folders.items()}
     result, named = Pairs([], 0, [], [], []), set[str]()
     for row, *both in zip(_first_rows(source), found[GENERATED], found[REFERENCE], strict=True):
         clip = both[0]
         if official is not None:
-            meant = next((official[name] for name in (row.name, *row.candidates) if name in official), None)
+            meant = official.find(row)
             if meant is None:
                 detail = f"the protocol {protocol.name} has no such clip"
                 result.left_out.append(Finding(clip.id, "captions", "not in the protocol", detail))
@@ -108,7 +109,7 @@ def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: P
             named.add(meant.name)
             for one, folder in zip(both, folders.values(), strict=True):
                 one.id = meant.name
-                _locate(one, folder, meant)
+                _locate(one, folder, row, meant)
             if meant.caption != clip.captions[0]:
                 result.other_captions.append(clip.id)
         result.asked += 1
@@ -165,26 +166,49 @@ def fault_of(pair: Pair, side: str, bad: BadClip) -> Finding:
     return Finding(pair.id, side, str(bad.fault), f"{pair.side(side).name}: {bad.detail}")
 
 
-def _official(protocol: Protocol, clip_list: Path) -> dict[str, Row]:
-    """The protocol's clips by all names that a caption file may have for them."""
+class ClipNames:
+    """A protocol's clips by what a caption file may call them.
+
+    Two names are of one clip if they are equal, or one is the end of the other's path, and of no other clip's.
+
+    Args:
+        rows: one of each clip.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.whole = {name: row for row in rows for name in row.names}
+        self.ends: defaultdict[str, list[Row]] = defaultdict(list)
+        for name, row in self.whole.items():
+            for ending in endings(name)[1:]:
+                self.ends[ending].append(row)
+
+    def find(self, row: Row) -> Row | None:
+        """The protocol's clip that a row means."""
+        for name in row.names:
+            for ending in endings(name):
+                if ending in self.whole:
+                    return self.whole[ending]
+        several = [meant for name in row.names for meant in self.ends.get(name, [])]
+        return several[0] if len(several) == 1 else None
+
+
+def _listed(protocol: Protocol, clip_list: Path) -> list[Row]:
+    """The rows of the protocol's clips."""
     rows = _first_rows(clip_list)
     if len(rows) != protocol.clips.number:
         raise ValueError(f"{protocol.source}: expected {protocol.clips.number} clips in its list, got {len(rows)}")
-    # A number is a name where it is the only one: a caption file's numbers may be its own.
-    return {
-        name: row
-        for row in rows
-        for name in (row.name, *row.candidates)
-        if name == row.name or (name and not name.isdecimal())
-    }
+    return rows
 
 
-def _locate(clip: Clip, folder: AudioFolder, meant: Row) -> None:
-    """Find a clip's file by the protocol's names for it, where the caption file's lead nowhere."""
-    if clip.path.is_file() or clip.ambiguous:
-        return
+def _locate(clip: Clip, folder: AudioFolder, row: Row, meant: Row) -> None:
+    """Find a clip's file by the names that the protocol has for it, of which no two clips have one.
+
+    Or by the number of the caption, if the caption file has one.
+    """
+    names = meant.candidates if meant.candidates[0].startswith("/") else meant.names
+    numbers = set(row.candidates) - set(row.names) - {""} if not row.candidates[0].startswith("/") else set()
     try:
-        clip.path = folder.find(*filter(None, meant.candidates)) or clip.path
+        clip.path, clip.ambiguous = folder.find(*names, *numbers) or folder.folder / meant.name, ""
     except AmbiguousName as error:
         clip.ambiguous = str(error)
 

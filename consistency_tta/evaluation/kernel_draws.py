@@ -25,8 +25,8 @@ def kernel_audio_distances(
         bandwidth, scale: of :class:`consistency_tta.metrics.kernel.KernelAudioDistance`, which gives the same.
 
     Returns:
-        A function of clips by their positions (M,), int64. It raises a ValueError where their real sounds are too much
-        alike for a bandwidth. It keeps 24 (N W)^2 bytes.
+        A function of clips by their positions (M,), int64. It raises a ValueError where they are too few, or their
+        real sounds too much alike for a bandwidth. It keeps 24 (N W)^2 bytes.
     """
     metric = KernelAudioDistance(generated.shape[2], bandwidth, scale)  # refuses wrong options
     width = generated.shape[1]
@@ -35,6 +35,8 @@ def kernel_audio_distances(
 
     def distance(clips: Tensor) -> float:
         rows = (clips[:, None] * width + torch.arange(width)).flatten()
+        if len(rows) < 2:
+            raise ValueError(f"the kernel audio distance needs at least two vectors a side, got {len(rows)}")
         within_real, within_made, between = (table[rows][:, rows] for table in tables)
         wide = within_real.new_tensor(metric.bandwidth) if metric.bandwidth else _median_of_pairs(within_real)
         if wide == 0:

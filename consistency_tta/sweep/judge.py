@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -119,12 +118,9 @@ def judge_all(folders: Sequence[Folder], model: str, judge: Judge, device: str |
 
 
 def _content(place: Path) -> str:
-    """SHA-256 of a file, or of the names and sizes of a folder's; empty for what is not here, such as a hub id."""
-    if place.is_file():
-        return checksum(place)
-    files = sorted(path for path in place.rglob("*") if path.is_file())
-    told = "".join(f"{path.relative_to(place).as_posix()} {path.stat().st_size}\n" for path in files)
-    return hashlib.sha256(told.encode()).hexdigest() if files else ""
+    """SHA-256 of a file, or of all files of a folder; empty for what is not here, such as a hub id."""
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    return checksum(*files) if files else ""
 
 
 def recordings(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 import soundfile
 import torch
 
-from consistency_tta.captions import read_clips
-from consistency_tta.datamodules.audio import BadClip
-from consistency_tta.evaluation.clips import find_pairs, is_silent, read_sound
+from consistency_tta.captions import Row, read_clips, read_rows
+from consistency_tta.datamodules.audio import BadClip, missing_bytes
+from consistency_tta.evaluation.clips import ClipNames, find_pairs, is_silent, read_sound
 from consistency_tta.evaluation.protocol import AudioSettings, load_protocol
 from tests.evaluation.cases import RATE, noise, write_protocol, write_sounds
 
@@ -282,17 +283,67 @@ def test_silence_stays_silence(tmp_path: Path) -> None:
     assert not is_silent(torch.from_numpy(noise(0)))
 
 
-def test_a_wav_file_cut_short_is_named(tmp_path: Path) -> None:
-    """Its decoder takes what is left for the whole; a header that does not know the length yet says nothing."""
-    soundfile.write(tmp_path / "whole.wav", noise(0), RATE)
+@pytest.mark.parametrize("kind", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize("form", ["WAV", "WAVEX", "RF64"])
+def test_a_wav_file_cut_short_is_named(form: str, kind: str, tmp_path: Path) -> None:
+    """Its decoder takes what is left for the whole."""
+    soundfile.write(tmp_path / "whole.wav", noise(0)[:1601], RATE, kind, format=form)
     content = (tmp_path / "whole.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(content[: len(content) // 2])
-    (tmp_path / "streamed.wav").write_bytes(content[:4] + b"\xff\xff\xff\xff" + content[8:])
-    lost = len(content) - len(content) // 2
-    with pytest.raises(BadClip, match=rf"truncated: {lost:,} bytes less than its header says"):
+    (tmp_path / "longer.wav").write_bytes(content + b"LIST\x04\x00\x00\x00INFO")
+    with pytest.raises(BadClip, match=r"truncated: [\d,]+ bytes less than its header says"):
         read_sound(tmp_path / "cut.wav", AUDIO)
-    for name in ("whole", "streamed"):
+    for name in ("whole", "longer"):
         assert read_sound(tmp_path / f"{name}.wav", AUDIO)[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("length", [0x7FFFF000, 0x80000000, 0xFFFFFFFF])
+def test_a_length_that_was_not_known_says_nothing(length: int, tmp_path: Path) -> None:
+    """As programs write it that write into a pipe."""
+    soundfile.write(tmp_path / "whole.wav", noise(0), RATE)
+    content = (tmp_path / "whole.wav").read_bytes()
+    place = content.index(b"data") + 4
+    said = length.to_bytes(4, "little")
+    (tmp_path / "piped.wav").write_bytes(content[:4] + said + content[8:place] + said + content[place + 4 :])
+    assert missing_bytes(tmp_path / "piped.wav") == 0
+
+
+def row(text: str, tmp_path: Path) -> list[Row]:
+    (tmp_path / "rows.csv").write_text(text)
+    return read_rows(tmp_path / "rows.csv")
+
+
+def test_a_name_is_another_clips_only_where_it_is_the_end_of_its_path(tmp_path: Path) -> None:
+    videos = ClipNames(row("audiocap_id,youtube_id,start_time,caption\n8,X,30,a\n9,Z,0,b\n", tmp_path))
+    paths = ClipNames(row("file,caption\ndog/a.wav,a\ncat/a.wav,b\naudio/1.wav,c\n", tmp_path))
+    for names, asked, meant in (
+        (videos, "id,caption\nfolder/YX_30,a\n", "X"),
+        (videos, "youtube_id,start_time,caption\nX,30,a\nX,60,a\n", "X"),
+        (videos, "youtube_id,start_time,caption\nX,60,a\nX,30,a\n", None),
+        (videos, "id,caption\n8,a\n", None),  # the number of a caption, or a number of its own
+        (paths, "file,caption\n1.wav,a\n", "audio/1"),
+        (paths, "file,caption\na.wav,a\n", None),
+        (paths, "file,caption\nbird/a.wav,a\n", None),
+        (paths, "file,caption\ndata/dog/a.wav,a\n", "dog/a"),
+    ):
+        found = names.find(row(asked, tmp_path)[0])
+        assert (found and found.name) == meant, asked
+
+
+def test_no_file_of_another_clip_is_taken(tmp_path: Path) -> None:
+    """A number beside a video is no name of its file, and the end of two clips' paths is none of either."""
+    protocol = write_protocol(tmp_path)
+    (tmp_path / "toy.csv").write_text("audiocap_id,youtube_id,start_time,caption\n8,Z,0,b\n")
+    digest = hashlib.sha256((tmp_path / "toy.csv").read_bytes()).hexdigest()
+    protocol = write_protocol(tmp_path / "other", clips={"number": 1, "file": "../toy.csv", "sha256": digest})
+    (tmp_path / "asked.csv").write_text("id,caption\nZ,b\n")
+    for name in ("generated", "reference"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "8.wav", noise(0), RATE)
+    places = load_protocol(protocol), tmp_path / "generated", tmp_path / "reference", tmp_path / "asked.csv"
+    assert [(fault.id, fault.reason) for fault in find_pairs(*places).left_out] == 2 * [("Z", "missing")]
+    places[-1].write_text("audiocap_id,youtube_id,start_time,caption\n8,Z,0,b\n")  # here it is said
+    assert [pair.reference.name for pair in find_pairs(*places).pairs] == ["8.wav"]
 
 
 @pytest.mark.parametrize("name", ["clip3", "Yclip3", "Yclip3_0"])

@@ -133,6 +133,12 @@ def test_kernel_distances_of_draws_are_looked_up(
         MEASURES["kad"].figures(both, scale=0)(torch.arange(CLIPS))
 
 
+def test_one_vector_has_no_kernel_distance() -> None:
+    pairs = collect(material(Heard(torch.randn(3, 1, WIDTH)), Heard(torch.randn(3, 1, WIDTH))))
+    with pytest.raises(NoFigure, match="at least two vectors a side, got 1"):
+        MEASURES["kad"].figures(pairs)(torch.tensor([1]))
+
+
 def test_equal_recordings_have_no_kernel_distance() -> None:
     alike = collection(heard(), Heard(torch.ones(CLIPS, 2, WIDTH)))
     with pytest.raises(NoFigure, match="median distance is 0"):
