@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from consistency_tta.captions import Row, endings, read_rows
 from consistency_tta.datamodules.audio import SILENCE_PEAK, BadClip, Fault, audio_info, decode, missing_bytes
-from consistency_tta.datamodules.clips import EXTENSIONS, AmbiguousName, AudioFolder, Clip, read_captions
+from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, read_captions
+from consistency_tta.evaluation.names import ClipNames, NoClip, first_rows, locate
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
 from consistency_tta.resample import Resample
 
@@ -91,43 +90,32 @@ def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: P
         )
     folders = {GENERATED: AudioFolder(generated), REFERENCE: AudioFolder(reference)}
     found = {side: read_captions(source, folder) for side, folder in folders.items()}
-    official = None if protocol.clip_list is None else ClipNames(_listed(protocol, protocol.clip_list))
     files = {side: _files(folder.folder) for side, folder in folders.items()}
-    result, named = Pairs([], 0, [], [], []), set[str]()
-    for row, *both in zip(_first_rows(source), found[GENERATED], found[REFERENCE], strict=True):
-        clip = both[0]
-        if official is not None:
-            meant = official.find(row)
-            if meant is None:
-                detail = f"the protocol {protocol.name} has no such clip"
-                result.left_out.append(Finding(clip.id, "captions", "not in the protocol", detail))
+    names = None if protocol.clip_list is None else ClipNames(protocol, protocol.clip_list)
+    result = Pairs([], 0, [], [], [])
+    for row, *both in zip(first_rows(source), found[GENERATED], found[REFERENCE], strict=True):
+        if names is not None:
+            try:
+                meant = names.claim(row)
+            except NoClip as error:
+                result.left_out.append(Finding(both[0].id, "captions", error.reason, error.detail))
                 continue
-            if meant.name in named:
-                detail = f"{row.name} is another name of {meant.name}: keep the one that is meant"
-                result.left_out.append(Finding(clip.id, "captions", "duplicate", detail))
-                continue
-            named.add(meant.name)
-            for one, folder in zip(both, folders.values(), strict=True):
-                one.id = meant.name
-                _locate(one, folder, row, meant)
-            if meant.caption != clip.captions[0]:
-                result.other_captions.append(clip.id)
+            for clip, folder in zip(both, folders.values(), strict=True):
+                clip.id = meant.name
+                locate(clip, folder, row, meant)
+            if meant.caption != row.caption:
+                result.other_captions.append(meant.name)
         result.asked += 1
-        faults = [
-            fault
-            for side, one in zip(folders, both, strict=True)
-            if (fault := _fault(one, side, files[side])) is not None
-        ]
-        result.left_out += faults
-        if not faults:
-            result.pairs.append(Pair(clip.id, clip.captions[0], clip.path, both[1].path))
+        faults = [_fault(clip, side, files[side]) for side, clip in zip(folders, both, strict=True)]
+        result.left_out += [fault for fault in faults if fault is not None]
+        if not any(faults):
+            result.pairs.append(Pair(both[0].id, row.caption, both[0].path, both[1].path))
     for side, clips in found.items():
         claimed = {path for clip in clips for path in _bearers(clip, files[side])}
         for path in sorted(path for several in files[side].values() for path in several if path not in claimed):
             name = path.relative_to(folders[side].folder).as_posix()
-            result.unused.append(
-                Finding(name, side, "no caption", f"no row of {source.name} names it, or its clip has a likelier file")
-            )
+            detail = f"no row of {source.name} names it, or its clip has a likelier file"
+            result.unused.append(Finding(name, side, "no caption", detail))
     return result
 
 
@@ -164,61 +152,6 @@ def is_silent(waveform: Tensor) -> bool:
 def fault_of(pair: Pair, side: str, bad: BadClip) -> Finding:
     """Why a file cannot be judged."""
     return Finding(pair.id, side, str(bad.fault), f"{pair.side(side).name}: {bad.detail}")
-
-
-class ClipNames:
-    """A protocol's clips by what a caption file may call them.
-
-    Two names are of one clip if they are equal, or one is the end of the other's path, and of no other clip's.
-
-    Args:
-        rows: one of each clip.
-    """
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.whole = {name: row for row in rows for name in row.names}
-        self.ends: defaultdict[str, list[Row]] = defaultdict(list)
-        for name, row in self.whole.items():
-            for ending in endings(name)[1:]:
-                self.ends[ending].append(row)
-
-    def find(self, row: Row) -> Row | None:
-        """The protocol's clip that a row means."""
-        for name in row.names:
-            for ending in endings(name):
-                if ending in self.whole:
-                    return self.whole[ending]
-        several = [meant for name in row.names for meant in self.ends.get(name, [])]
-        return several[0] if len(several) == 1 else None
-
-
-def _listed(protocol: Protocol, clip_list: Path) -> list[Row]:
-    """The rows of the protocol's clips."""
-    rows = _first_rows(clip_list)
-    if len(rows) != protocol.clips.number:
-        raise ValueError(f"{protocol.source}: expected {protocol.clips.number} clips in its list, got {len(rows)}")
-    return rows
-
-
-def _locate(clip: Clip, folder: AudioFolder, row: Row, meant: Row) -> None:
-    """Find a clip's file by the names that the protocol has for it, of which no two clips have one.
-
-    Or by the number of the caption, if the caption file has one.
-    """
-    names = meant.candidates if meant.candidates[0].startswith("/") else meant.names
-    numbers = set(row.candidates) - set(row.names) - {""} if not row.candidates[0].startswith("/") else set()
-    try:
-        clip.path, clip.ambiguous = folder.find(*names, *numbers) or folder.folder / meant.name, ""
-    except AmbiguousName as error:
-        clip.ambiguous = str(error)
-
-
-def _first_rows(captions: Path) -> list[Row]:
-    """The first row of each clip, in the order in which clips are read."""
-    rows: dict[str, Row] = {}
-    for row in read_rows(captions):
-        rows.setdefault(row.name, row)
-    return list(rows.values())
 
 
 def _files(folder: Path) -> dict[Path, list[Path]]:

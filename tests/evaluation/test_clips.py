@@ -12,9 +12,9 @@ import pytest
 import soundfile
 import torch
 
-from consistency_tta.captions import Row, read_clips, read_rows
+from consistency_tta.captions import read_clips
 from consistency_tta.datamodules.audio import BadClip, missing_bytes
-from consistency_tta.evaluation.clips import ClipNames, find_pairs, is_silent, read_sound
+from consistency_tta.evaluation.clips import find_pairs, is_silent, read_sound
 from consistency_tta.evaluation.protocol import AudioSettings, load_protocol
 from tests.evaluation.cases import RATE, noise, write_protocol, write_sounds
 
@@ -306,28 +306,6 @@ def test_a_length_that_was_not_known_says_nothing(length: int, tmp_path: Path) -
     said = length.to_bytes(4, "little")
     (tmp_path / "piped.wav").write_bytes(content[:4] + said + content[8:place] + said + content[place + 4 :])
     assert missing_bytes(tmp_path / "piped.wav") == 0
-
-
-def row(text: str, tmp_path: Path) -> list[Row]:
-    (tmp_path / "rows.csv").write_text(text)
-    return read_rows(tmp_path / "rows.csv")
-
-
-def test_a_name_is_another_clips_only_where_it_is_the_end_of_its_path(tmp_path: Path) -> None:
-    videos = ClipNames(row("audiocap_id,youtube_id,start_time,caption\n8,X,30,a\n9,Z,0,b\n", tmp_path))
-    paths = ClipNames(row("file,caption\ndog/a.wav,a\ncat/a.wav,b\naudio/1.wav,c\n", tmp_path))
-    for names, asked, meant in (
-        (videos, "id,caption\nfolder/YX_30,a\n", "X"),
-        (videos, "youtube_id,start_time,caption\nX,30,a\nX,60,a\n", "X"),
-        (videos, "youtube_id,start_time,caption\nX,60,a\nX,30,a\n", None),
-        (videos, "id,caption\n8,a\n", None),  # the number of a caption, or a number of its own
-        (paths, "file,caption\n1.wav,a\n", "audio/1"),
-        (paths, "file,caption\na.wav,a\n", None),
-        (paths, "file,caption\nbird/a.wav,a\n", None),
-        (paths, "file,caption\ndata/dog/a.wav,a\n", "dog/a"),
-    ):
-        found = names.find(row(asked, tmp_path)[0])
-        assert (found and found.name) == meant, asked
 
 
 def test_no_file_of_another_clip_is_taken(tmp_path: Path) -> None:
