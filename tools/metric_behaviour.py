@@ -44,6 +44,7 @@ from consistency_tta.metrics.lsd import LogSpectralDistance
 from consistency_tta.metrics.mn04 import EMBEDDING_DIM, NUM_CLASSES, AudioTagger
 from consistency_tta.resample import Resample
 from tools.esc10_captions import Recording, captions_by_label, recordings
+from tools.pyplot import import_pyplot
 
 SAMPLE_RATE = 16_000
 #: Degradations and their steps, from mild to strong.
@@ -242,20 +243,6 @@ def table(found: dict[str, list[float]]) -> str:
                 before = value
         lines.append(f"| {name} {'↑' if higher else '↓'} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def import_pyplot() -> Any:
-    """Matplotlib, which the picture alone needs."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "expected matplotlib for the picture, found none: pip install matplotlib, or leave --output out"
-        ) from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
 
 
 def draw(found: dict[str, list[float]], output: Path, pyplot: Any) -> None:

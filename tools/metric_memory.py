@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from consistency_tta.metrics.embedders import EMBEDDERS
-from tools.metric_behaviour import import_pyplot
+from tools.pyplot import import_pyplot
 
 #: A row of the table: name, clips, clips a second, seconds, MB of states, MB of the peak.
 ROW = re.compile(r"^\| (\S+) \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$", re.MULTILINE)

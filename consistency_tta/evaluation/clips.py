@@ -119,7 +119,7 @@ def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: P
     return result
 
 
-def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str]:
+def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str, float]:
     """A sound as the protocol wants it.
 
     Args:
@@ -127,12 +127,13 @@ def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str]:
         audio: the protocol's settings.
 
     Returns:
-        (num_samples,) float32, and the file's format, such as ``44100 Hz, 2 channels``; silence stays silence.
+        (num_samples,) float32, in which silence stays silence; the file's format, such as ``44100 Hz, 2 channels``; and
+        its own length in seconds.
 
     Raises:
         BadClip: the file is missing, empty, unreadable, truncated, or has samples that are not finite.
     """
-    rate, _, channels = audio_info(path)
+    rate, samples, channels = audio_info(path)
     if lost := missing_bytes(path):
         raise BadClip(Fault.TRUNCATED, f"{lost:,} bytes less than its header says")
     waveform = Resample(rate, audio.sample_rate)(decode(path)[0][None])[0][: audio.num_samples]
@@ -141,7 +142,7 @@ def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str]:
     if audio.peak is not None and not is_silent(waveform):
         waveform = waveform * (audio.peak / waveform.abs().max())
     padded = torch.nn.functional.pad(waveform, (0, audio.num_samples - len(waveform)))
-    return padded, f"{rate} Hz, {channels} channel{'s' * (channels != 1)}"
+    return padded, f"{rate} Hz, {channels} channel{'s' * (channels != 1)}", samples / rate
 
 
 def is_silent(waveform: Tensor) -> bool:

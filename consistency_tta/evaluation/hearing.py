@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from consistency_tta.datamodules.audio import BadClip, audio_info
+from consistency_tta.datamodules.audio import BadClip
 from consistency_tta.evaluation.cache import HeardCache
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair, fault_of, is_silent, read_sound
 from consistency_tta.evaluation.material import Collection, Material, collect
@@ -116,9 +116,10 @@ class Listener:
         sounds: dict[str, list[Tensor]] = {GENERATED: [], REFERENCE: []}
         for pair in pairs:
             both: dict[str, Tensor] = {}
+            seconds: dict[str, float] = {}
             for side in sounds:
                 try:
-                    both[side], kind = read_sound(pair.side(side), self.protocol.audio)
+                    both[side], kind, seconds[side] = read_sound(pair.side(side), self.protocol.audio)
                     result.formats[side][kind] += 1
                 except BadClip as bad:
                     result.left_out.append(fault_of(pair, side, bad))
@@ -127,9 +128,8 @@ class Listener:
             chunk.append(pair)
             for side, waveform in both.items():
                 sounds[side].append(waveform)
-                rate, samples, _ = audio_info(pair.side(side))
-                if samples < rate * (self.protocol.audio.seconds - SHORT):
-                    detail = f"{pair.side(side).name}: {samples / rate:.2f} s, followed by silence"
+                if seconds[side] < self.protocol.audio.seconds - SHORT:
+                    detail = f"{pair.side(side).name}: {seconds[side]:.2f} s, followed by silence"
                     result.odd.append(Finding(pair.id, side, "short", detail))
                 if is_silent(waveform):
                     detail = f"{pair.side(side).name}: nothing above -80 dBFS; it counts as it is"

@@ -30,8 +30,10 @@ def draw(output: Path, latest: Path, judge: Judge) -> list[Path]:
             others.append(file.parent)
             continue
         named = {name: scores["generation"][name] for name in ("model", *(field.name for field in NUMBERS))}
-        rows.append(named | {key: scores[key] for key in ("queries", "seconds", "clap", "clap_error", "frechet")})
-        rows[-1]["clap_is_reward"] = scores.get("clap_is_reward", False)
+        rows.append(
+            named
+            | {key: scores[key] for key in ("queries", "seconds", "clap", "clap_error", "frechet", "clap_is_reward")}
+        )
     if others:
         print(f"left out, as of other captions or judged by another: {', '.join(map(str, others))}")
     rows.sort(key=lambda row: (row["model"], *(row[name] for name in ("queries", "steps", "seed", "guidance_scale"))))

@@ -250,7 +250,7 @@ def test_other_formats_are_the_same_tone(
         return 0.4 * np.sin(2 * np.pi * 440 * np.arange(rate // 4) / rate)
 
     file = write(tmp_path / "tone.wav", np.repeat(tone(rate)[:, None], channels, axis=1), rate, subtype)
-    waveform, kind = read_sound(file, AUDIO)
+    waveform, kind, _ = read_sound(file, AUDIO)
     assert kind == f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
     assert waveform.shape == (2000,)
     inner = slice(200, 1800)  # resampled tones rise and fall at their ends
@@ -268,7 +268,7 @@ def test_length_and_loudness(samples: int, tmp_path: Path) -> None:
     file = write(tmp_path / "a.wav", sound)
     kept = torch.from_numpy(sound[:2000] - sound[:2000].mean()).float()
     for peak in (None, 0.5):
-        waveform, _ = read_sound(file, AudioSettings(RATE, "", 0.25, True, peak))
+        waveform, *_ = read_sound(file, AudioSettings(RATE, "", 0.25, True, peak))
         assert waveform.shape == (2000,)
         expected = kept if peak is None else kept * peak / kept.abs().max()
         torch.testing.assert_close(waveform[: len(kept)], expected, atol=1e-3, rtol=0)
@@ -277,7 +277,7 @@ def test_length_and_loudness(samples: int, tmp_path: Path) -> None:
 
 def test_silence_stays_silence(tmp_path: Path) -> None:
     file = write(tmp_path / "a.wav", np.zeros(2000))
-    waveform, _ = read_sound(file, AudioSettings(RATE, "", 0.25, True, 0.5))
+    waveform, *_ = read_sound(file, AudioSettings(RATE, "", 0.25, True, 0.5))
     assert is_silent(waveform)
     assert waveform.isfinite().all()
     assert not is_silent(torch.from_numpy(noise(0)))
