@@ -10,7 +10,8 @@ from lightning.pytorch import LightningDataModule
 from tqdm import tqdm
 
 from consistency_tta.contracts import Batch
-from consistency_tta.pipeline import TextToAudioPipeline, best_device
+from consistency_tta.device import best_device
+from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.shards import write_shard
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from tqdm import tqdm
 
 from consistency_tta.contracts import TimeGrid
+from consistency_tta.device import best_device
 from consistency_tta.generation.fill import Tally, fill
 from consistency_tta.generation.folder import Folder, write_sound
 from consistency_tta.generation.request import Request, Sound, ask, expect_at_least, sounds_of
-from consistency_tta.pipeline import TextToAudioPipeline, best_device
+from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.sweep.judge import Judge
 from consistency_tta.sweep.run import run_sweep
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -14,11 +13,9 @@ from typing import Any, ClassVar
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils.torch_utils import randn_tensor
-from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, SpeechT5HifiGan
 
-from consistency_tta.bundled import offer, resolve
 from consistency_tta.components.codec import AudioCodec
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding
@@ -33,25 +30,10 @@ from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
 from consistency_tta.diffusion.solve import DDIM
 from consistency_tta.folder import written_whole
+from consistency_tta.model_folder import HUB_OPTIONS, base_folder, model_folder, model_index
 from consistency_tta.rewards import Rewards
 
 logger = logging.getLogger(__name__)
-#: What says which model of the hub is meant, and how it is fetched.
-HUB_OPTIONS = ("cache_dir", "revision", "token", "local_files_only", "force_download")
-
-
-def best_device(name: str | None = None) -> torch.device:
-    """The named device, or else the accelerator, or else the CPU; a ValueError for one that is not there."""
-    if name is not None:
-        try:
-            return torch.empty(0, device=name).device
-        except (RuntimeError, AssertionError) as error:  # the latter is of a torch that was built without
-            raise ValueError(
-                f"expected a device that torch finds here, got {name} ({str(error).splitlines()[0]}): leave it out for "
-                "the best there is, or say cpu"
-            ) from None
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return accelerator or torch.device("cpu")
 
 
 @dataclass
@@ -141,16 +123,11 @@ class TextToAudioPipeline(DiffusionPipeline):
         A folder may rest on another: where ``model_index.json`` has ``"_base": "../teacher"``, a part that it lists but
         for which there is no subfolder is that folder's. What ``save_pretrained`` writes is whole again.
         """
-        name = resolve(pretrained_model_name_or_path)
-        if not Path(name).exists():
-            name = _fetch(name, **{option: kwargs.pop(option) for option in HUB_OPTIONS if option in kwargs})
-        if not (Path(name) / "model_index.json").exists():
-            raise FileNotFoundError(
-                f"{name} is no model folder: it has no model_index.json. Make one with `consistency-tta export`."
-            )
-        parts = cls._parts_of_base(Path(name), kwargs)
+        hub = {option: kwargs.pop(option) for option in HUB_OPTIONS if option in kwargs}
+        folder = model_folder(pretrained_model_name_or_path, **hub)
+        parts = cls._parts_of_base(folder, kwargs)
         # Low-memory loading needs accelerate, which nothing else here does.
-        pipeline = super().from_pretrained(name, **({"low_cpu_mem_usage": False} | parts | kwargs))
+        pipeline = super().from_pretrained(str(folder), **({"low_cpu_mem_usage": False} | parts | kwargs))
         if not {"dtype", "torch_dtype"} & kwargs.keys():
             # diffusers loads in float32; transformers would train and run a float16 folder's text encoder in float16.
             for part in pipeline.components.values():
@@ -166,12 +143,10 @@ class TextToAudioPipeline(DiffusionPipeline):
     @classmethod
     def _parts_of_base(cls, folder: Path, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The parts that a folder leaves to the one it rests on."""
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        if "_base" not in index:
+        index = model_index(folder)
+        base = base_folder(folder, index)
+        if base is None:
             return {}
-        base = folder / index["_base"]
-        if not (base / "model_index.json").exists():
-            raise FileNotFoundError(f"{folder} rests on {base}, which is no model folder: put it back there")
         listed = [name for name in cls._optional_components if index.get(name, [None])[0]]
         wanted = [name for name in listed if name not in kwargs and not (folder / name).is_dir()]
         unwanted = dict.fromkeys(set(cls._optional_components) - set(wanted))  # None: diffusers does not load it
@@ -314,18 +289,3 @@ class TextToAudioPipeline(DiffusionPipeline):
     def quiet(self) -> bool:
         """Whether progress bars are switched off (``set_progress_bar_config(disable=True)``)."""
         return bool(getattr(self, "_progress_bar_config", {}).get("disable", False))
-
-
-def _fetch(name: str, **options: Any) -> str:
-    """The folder of a model of the hub, fetched or out of its cache.
-
-    Not by diffusers, which takes components from its own modules or from code in the repository, and refuses others.
-    """
-    try:
-        return snapshot_download(name, **options)
-    except (OSError, ValueError) as error:  # all of the hub's are among them
-        said = str(error).split("\n")[0]
-        raise FileNotFoundError(
-            f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "
-            f"({offer()}): train it or convert it first, or name another. The hub's client: {said:.150}"
-        ) from None

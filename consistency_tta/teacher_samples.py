@@ -9,7 +9,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from consistency_tta.contracts import LatentSource, Solver, TimeGrid
-from consistency_tta.pipeline import TextToAudioPipeline, best_device
+from consistency_tta.device import best_device
+from consistency_tta.pipeline import TextToAudioPipeline
 
 #: Log-variance of a posterior that is a point: its standard deviation is 3e-7.
 POINT = -30.0

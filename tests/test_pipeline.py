@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from consistency_tta.components.networks import hifigan
 from consistency_tta.components.unet import student_unet
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
-from consistency_tta.pipeline import TextToAudioPipeline, best_device
+from consistency_tta.pipeline import TextToAudioPipeline
 from tests.toys import NUM_SAMPLES, toy_parts
 
 
@@ -97,28 +96,6 @@ def test_a_part_of_a_model_is_a_folder_and_what_is_missing_is_named(tmp_path: Pa
     del parts["vocoder"]
     with pytest.raises(ValueError, match="lacks vocoder"):
         TextToAudioPipeline(**parts)("a dog")
-
-
-def test_a_wrong_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=rf"{tmp_path} is no model folder"):
-        TextToAudioPipeline.from_pretrained(tmp_path)
-
-
-def test_a_model_of_the_hub_is_loaded_out_of_its_cache(
-    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without diffusers, which refuses a repository whose components are not its own: ours are mel and vocoder."""
-    cached = tmp_path / "models--someone--model"
-    shutil.copytree(teacher_folder, cached / "snapshots" / "abc")
-    (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text("abc")
-    monkeypatch.setattr(TextToAudioPipeline, "download", None)
-    pipeline = TextToAudioPipeline.from_pretrained("someone/model", cache_dir=tmp_path)
-    expected = TextToAudioPipeline.from_pretrained(teacher_folder)
-    for ours, same in zip(pipeline.unet.parameters(), expected.unet.parameters(), strict=True):
-        assert torch.equal(ours, same)
-    with pytest.raises(FileNotFoundError, match="someone/other is neither a model folder here nor a model of the hub"):
-        TextToAudioPipeline.from_pretrained("someone/other", cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize("solver", [None, DDIM(), Heun(), DPMSolver2S()])
@@ -234,12 +211,3 @@ def test_half_precision_folders_run_in_float32_or_as_they_are(dtype: torch.dtype
         made = loaded("a dog", latents=noise)
         assert made.waveform.dtype == torch.float32
         torch.testing.assert_close(made.waveform, expected, atol=0.05 * float(expected.abs().max()), rtol=0)
-
-
-@pytest.mark.parametrize("name", ["nonsense", "cuda:99"])
-def test_a_device_that_is_not_there_is_named(name: str) -> None:
-    with pytest.raises(
-        ValueError, match=rf"a device that torch finds here, got {name} \(.*\): leave it out .* or say cpu"
-    ):
-        best_device(name)
-    assert best_device("cpu") == torch.device("cpu")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from consistency_tta import __version__
 from consistency_tta.captions import caption_file
+from consistency_tta.device import best_device
 from consistency_tta.evaluation.bootstrap import Interval, mean_interval, set_intervals
 from consistency_tta.evaluation.cache import HeardCache
 from consistency_tta.evaluation.clips import find_pairs
@@ -19,7 +20,6 @@ from consistency_tta.evaluation.protocol import MetricSettings, Protocol, file_s
 from consistency_tta.evaluation.provenance import provenance, warnings_of
 from consistency_tta.evaluation.report import write_report
 from consistency_tta.evaluation.result import Figure, Judge, Result
-from consistency_tta.pipeline import best_device
 from consistency_tta.rewards import Rewards
 
 #: Findings that are printed; the report has them all.
@@ -52,7 +52,7 @@ def evaluate(
         cache: folder for what networks heard, which evaluations may share; ``heard`` in the output if not given.
         batch_size: sounds heard at a time.
         device: such as cuda or cpu; the best there is if not given.
-        model: folder or bundled name of the model that made the sounds, whose model_index.json may name
+        model: folder, bundled name or hub id of the model that made the sounds, whose model_index.json may name
             ``rewards``; what ``generate`` noted in the folder of sounds if not given.
         reward: what else the model was fine-tuned by, a CLAP's file, folder or SHA-256. A judge that is the same
             network is warned of.

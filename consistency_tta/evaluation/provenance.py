@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consistency_tta.bundled import resolve
 from consistency_tta.evaluation.networks import checksum_of
 from consistency_tta.generation.folder import MANIFEST, read_manifest
+from consistency_tta.model_folder import model_folder, model_index
 from consistency_tta.rewards import Rewards
 
 
@@ -40,7 +39,7 @@ def provenance(generated: Path, model: str | Path | None = None, reward: str | N
 
     Args:
         generated: the folder; where there are several sounds of each clip, one of its folders 0, 1, ...
-        model: folder or bundled name of the model; what the folder says if None.
+        model: folder, bundled name or hub id of the model; what the folder says if None.
         reward: what else it was taught by, a CLAP's file, folder or SHA-256.
 
     Raises:
@@ -49,10 +48,7 @@ def provenance(generated: Path, model: str | Path | None = None, reward: str | N
     told = read_manifest(generated) or (read_manifest(generated.parent) if generated.name.isdecimal() else None) or {}
     rewards = Rewards.of(told.get("rewards"))
     if model is not None:
-        index = Path(resolve(model)) / "model_index.json"
-        if not index.is_file():
-            raise FileNotFoundError(f"expected a model folder, but there is no {index}")
-        own = Rewards.of(json.loads(index.read_text(encoding="utf-8")).get("rewards"))
+        own = Rewards.of(model_index(model_folder(model)).get("rewards"))
         rewards = rewards | own if told else own
     if reward is not None:
         rewards = rewards | Rewards((checksum_of(reward),), complete=True)

@@ -20,10 +20,11 @@ from consistency_tta.captions import EXTENSIONS
 from consistency_tta.checksum import checksum
 from consistency_tta.comparison import RealClips
 from consistency_tta.components.clap import TransformersClap
+from consistency_tta.device import best_device
 from consistency_tta.generation.folder import Folder, read_manifest
 from consistency_tta.generation.request import ask
 from consistency_tta.metrics.mn04 import AudioTagger
-from consistency_tta.pipeline import TextToAudioPipeline, best_device
+from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.resample import Resample
 
 SCORES = "scores.json"

@@ -224,7 +224,7 @@ def test_what_few_clips_do_not_allow_is_left_out_alone(folders: dict[str, Path])
         ({"weights": "toy"}, "expected --weights NAME=PATH, such as mn04="),
         ({"weights": "mn04=x,vggish=y"}, "expected weights of toy"),
         ({"batch_size": 0}, "expected a batch_size of at least 1, got 0"),
-        ({"model": Path("nowhere")}, "expected a model folder, but there is no nowhere"),
+        ({"model": Path("nowhere")}, "nowhere is neither a model folder here nor"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str, folders: dict[str, Path]) -> None:

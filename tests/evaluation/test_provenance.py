@@ -49,7 +49,7 @@ def test_a_folder_of_somebody_else_says_nothing(tmp_path: Path) -> None:
     found = provenance(tmp_path / "sounds")  # no 0, 1, ...: what lies above is about something else
     assert (found.model, found.rewards, found.settings) == (None, Rewards(), None)
     assert warnings_of(found, 3) == []
-    with pytest.raises(FileNotFoundError, match="expected a model folder, but there is no"):
+    with pytest.raises(FileNotFoundError, match="is no model folder"):
         provenance(tmp_path / "sounds", tmp_path)
 
 
