@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from consistency_tta.components.codec import AudioCodec
 from consistency_tta.contracts import (
     Batch,
     Conditioning,
-    Decoder,
     DistillationOutput,
     Loss,
     Solver,
@@ -24,17 +20,7 @@ from consistency_tta.diffusion.solve import Heun
 from consistency_tta.diffusion.weighting import Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
-from consistency_tta.training.crop import check_crop_frames, random_starts
-from consistency_tta.training.decoder import (
-    Crop,
-    CroppedDecoder,
-    TrainedDecoder,
-    decoder_of,
-    own_autoencoder,
-    with_parts,
-)
 from consistency_tta.training.ema import ExponentialMovingAverage
-from consistency_tta.training.frozen import Frozen
 from consistency_tta.training.lora import LoRA
 from consistency_tta.training.num_steps import DoublingSteps
 from consistency_tta.training.randomness import BatchRandomness
@@ -140,6 +126,9 @@ class ConsistencyDistillation(StudentTraining):
             weighting=weighting or Uniform(),
             guidance_scale=guidance_scale,
             caption_dropout=caption_dropout,
+            train_decoder=train_decoder,
+            checkpoint_decoders=checkpoint_decoders,
+            crop_frames=crop_frames,
             average_decay=average_decay,
             optimization=optimization,
             seed=seed,
@@ -153,37 +142,10 @@ class ConsistencyDistillation(StudentTraining):
         self.top_share, self.trajectory_share, self.teacher_steps = top_share, trajectory_share, teacher_steps
         self.trajectory = self.grid(self.schedule, teacher_steps) if teacher_steps else None
         self.target = ExponentialMovingAverage(self.student, target_decay)
-        own = own_autoencoder(start.vae, parts.vae)
-        self.decoder = TrainedDecoder(self.frozen.codec, own, average_decay) if train_decoder else None
-        # What an earlier stage made of the decoder stays the student's, where this one does not train it on.
-        kept = None if train_decoder or own is parts.vae else with_parts(self.frozen.codec, decoder_of(own))
-        self.kept_decoder = None if kept is None else Frozen(codec=kept)
-        self.checkpoint_decoders = checkpoint_decoders
-        self.crop_frames = crop_frames
-        downsampling = self.frozen.codec.downsampling
-        check_crop_frames(crop_frames, downsampling, self.latent_size[0] * downsampling)
-
-    def setup(self, stage: str) -> None:
-        """Have decoders computed again on the way back, if asked; before, ``ddp_spawn`` could not pickle them."""
-        super().setup(stage)
-        if self.checkpoint_decoders:
-            kept = None if self.kept_decoder is None else self.kept_decoder.codec
-            for decoder in filter(None, (self.frozen.codec, self.decoder, kept)):
-                decoder.enable_gradient_checkpointing()
-
-    def trained(self) -> nn.Module:
-        """The student, and the decoder if it is trained along."""
-        return self.student if self.decoder is None else nn.ModuleList([self.student, self.decoder.parts])
 
     def averages(self) -> tuple[ExponentialMovingAverage, ...]:
         """The target network and the evaluation average."""
         return self.target, self.average
-
-    def update_averages(self) -> None:
-        """The student's, and the decoder's if it is trained along."""
-        super().update_averages()
-        if self.decoder is not None:
-            self.decoder.update_average()
 
     def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
         """One step of consistency distillation."""
@@ -202,26 +164,8 @@ class ConsistencyDistillation(StudentTraining):
         target_latent = self.target_latent(z_0, z_t, t, s, conditioning, noisy_rows)
         student_latent = self.current()(z_t, t, conditioning)
 
-        out = DistillationOutput(student_latent, target_latent, z_0, t, s, w, *self.heard(batch, randomness))
-        return self.compared(out)
-
-    def heard(self, batch: Batch, randomness: BatchRandomness) -> tuple[Batch, Decoder, Decoder | None]:
-        """What losses of sound hear: the batch, and decoders for target and student, all cut to a crop if asked."""
-        training, codec = self.trainer.training, self.frozen.codec
-        own = self.own_codec(averaged=not training)
-        if not training or not self.crop_frames:
-            return batch, codec, own
-        frames = self.crop_frames // codec.downsampling
-        starts = random_starts(randomness, len(batch), self.latent_size[0], frames)
-        crop = Crop(starts, frames, codec.downsampling * codec.mel.config["hop_length"])
-        waveform = None if batch.waveform is None else crop.waveform(batch.waveform)
-        return replace(batch, waveform=waveform), CroppedDecoder(codec, crop), own and CroppedDecoder(own, crop)
-
-    def own_codec(self, averaged: bool) -> AudioCodec | None:
-        """What the student is heard through, if its decoder is not the teacher's."""
-        if self.decoder is not None:
-            return self.decoder.codec(averaged)
-        return None if self.kept_decoder is None else self.kept_decoder.codec
+        sound = self.hearing.decoders(batch, randomness, self.trainer.training)
+        return self.compared(DistillationOutput(student_latent, target_latent, z_0, t, s, w, *sound))
 
     def draw_times(self, batch_size: int, randomness: BatchRandomness) -> tuple[Tensor, Tensor, Tensor]:
         """Times t and s (B,), and the positions (int64) of examples that get a whole trajectory; all on the CPU.
@@ -281,9 +225,7 @@ class ConsistencyDistillation(StudentTraining):
 
     def pipeline(self) -> TextToAudioPipeline:
         """The student with averaged weights, to be asked once."""
-        own = self.own_codec(averaged=True)
-        parts = {} if own is None else {"vae": own.vae}
-        return self.exported(distilled=True, **parts)
+        return self.exported(distilled=True)
 
 
 def _check_prediction_type(prediction_type: str, start: TextToAudioPipeline, student: str | None) -> None:

@@ -28,13 +28,16 @@ class GuidanceDistillation(StudentTraining):
         teacher: folder or hub id of the guided teacher. The student starts at its conditional answers, and puts out
             what it puts out (such as v).
         losses: loss plugins by name. ``LatentL2Loss`` with the default weighting is the paper's; losses of sound hear
-            the teacher's and the student's estimates of the clean latent, whole and with all that gradients need kept.
+            the teacher's and the student's estimates of the clean latent.
         loss_weights: weights of the losses by name; 1 where none is given.
         guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
         caption_dropout: share of examples trained without their caption, in [0, 1). Only needed for guidance on top of
             the student's.
         weighting: of losses with ``noise_weighted``. ``MinSNR`` if not given, which for the squared error of z_0 is the
             paper's weight min(SNR, 5) / (SNR + 1) of the squared error of v.
+        checkpoint_decoders: whether the decoders' inner values are computed again on the way back instead of kept:
+            losses of sound then need less memory, and more time.
+        crop_frames: mel frames that losses of sound see of a training example, cut at a random place; 0 for all.
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
@@ -49,6 +52,8 @@ class GuidanceDistillation(StudentTraining):
         guidance_scale: float | tuple[float, float] = (0.0, 6.0),
         caption_dropout: float = 0.0,
         weighting: Weighting | None = None,
+        checkpoint_decoders: bool = False,
+        crop_frames: int = 0,
         average_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
@@ -68,6 +73,9 @@ class GuidanceDistillation(StudentTraining):
             weighting=weighting or MinSNR(),
             guidance_scale=guidance_scale,
             caption_dropout=caption_dropout,
+            train_decoder=False,
+            checkpoint_decoders=checkpoint_decoders,
+            crop_frames=crop_frames,
             average_decay=average_decay,
             optimization=optimization,
             seed=seed,
@@ -84,7 +92,8 @@ class GuidanceDistillation(StudentTraining):
         with torch.no_grad():
             target = self.frozen.teacher(z_t, t, conditioning)
         estimate = self.current()(z_t, t, conditioning)
-        return self.compared(DistillationOutput(estimate, target, z_0, t, t, w, batch, self.frozen.codec))
+        sound = self.hearing.decoders(batch, randomness, self.trainer.training)
+        return self.compared(DistillationOutput(estimate, target, z_0, t, t, w, *sound))
 
     def pipeline(self) -> TextToAudioPipeline:
         """The student with averaged weights: a diffusion model."""

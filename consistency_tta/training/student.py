@@ -19,6 +19,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.by_time import LossesByTime
 from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.hearing import Hearing
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
 from consistency_tta.training.lora import LoRA, merged, save_adapter
 from consistency_tta.training.randomness import BatchRandomness
@@ -37,6 +38,7 @@ class StudentTraining(LatentTraining):
         weighting: of losses with ``noise_weighted``.
         guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
         caption_dropout: share of examples trained without their caption, in [0, 1).
+        train_decoder, checkpoint_decoders, crop_frames: see :class:`~consistency_tta.training.hearing.Hearing`.
         average_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
@@ -54,6 +56,9 @@ class StudentTraining(LatentTraining):
         weighting: Weighting,
         guidance_scale: float | tuple[float, float],
         caption_dropout: float,
+        train_decoder: bool,
+        checkpoint_decoders: bool,
+        crop_frames: int,
         average_decay: float,
         optimization: Optimization,
         seed: int | None,
@@ -77,6 +82,15 @@ class StudentTraining(LatentTraining):
             lora.adapt(unet)
         self.student = UNetDenoiser(unet, self.schedule, prediction_type, features)
         self.average = ExponentialMovingAverage(self.student, average_decay, warm_up=True)
+        self.hearing = Hearing(
+            self.frozen.codec,
+            start.vae,
+            self.latent_size[0],
+            train_decoder=train_decoder,
+            average_decay=average_decay,
+            checkpoint_decoders=checkpoint_decoders,
+            crop_frames=crop_frames,
+        )
         scheduler = DDIMScheduler.from_config(teacher.scheduler.config, prediction_type=prediction_type)
         # Not registered: the networks among them are in `frozen`.
         self.parts: dict[str, Any] = {
@@ -92,9 +106,15 @@ class StudentTraining(LatentTraining):
         """(T, F) of the latents that the student generates."""
         return torch.Size(self.student.unet.config.sample_size)
 
+    def setup(self, stage: str) -> None:
+        """Prepare decoders, too."""
+        super().setup(stage)
+        self.hearing.setup()
+
     def trained(self) -> nn.Module:
-        """The student."""
-        return self.student
+        """The student, and the decoder if it is trained along."""
+        decoder = self.hearing.decoder
+        return self.student if decoder is None else nn.ModuleList([self.student, decoder.parts])
 
     def averaged(self) -> nn.Module:
         """The student."""
@@ -103,6 +123,12 @@ class StudentTraining(LatentTraining):
     def averages(self) -> tuple[ExponentialMovingAverage, ...]:
         """The evaluation average."""
         return (self.average,)
+
+    def update_averages(self) -> None:
+        """The student's, and the decoder's if it is trained along."""
+        super().update_averages()
+        if self.hearing.decoder is not None:
+            self.hearing.decoder.update_average()
 
     def on_fit_start(self) -> None:
         """Say how much of the student an adapter is."""
@@ -161,15 +187,17 @@ class StudentTraining(LatentTraining):
         self.note_by_time({f"loss/{name}": value.detach() for name, value in values.items()}, out.t)
         return losses["loss"]
 
-    def exported(self, distilled: bool, **parts: Any) -> TextToAudioPipeline:
-        """The student with averaged weights, and the teacher's other parts unless they are given."""
+    def exported(self, distilled: bool) -> TextToAudioPipeline:
+        """The student with averaged weights, its own decoder if it has one, and the teacher's other parts."""
         student = cast(UNetDenoiser, self.average.module)
+        own = self.hearing.student_codec(averaged=True)
+        parts = self.parts if own is None else self.parts | {"vae": own.vae}
         return TextToAudioPipeline(
             unet=merged(student.unet),
             guidance_embedding=student.guidance_embedding,
             distilled=distilled,
             guidance_range=list(self.guidance_range),
-            **(self.parts | parts),
+            **parts,
         )
 
 
