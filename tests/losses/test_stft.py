@@ -1,10 +1,11 @@
-"""The multi-resolution STFT loss against scipy, and where sounds are silent."""
+"""The multi-resolution STFT loss against scipy and auraloss, and where sounds are silent."""
 
 from __future__ import annotations
 
 import math
 import pickle
 
+import auraloss
 import numpy as np
 import pytest
 import scipy.signal
@@ -38,6 +39,31 @@ def test_equals_parallel_wavegans_formula() -> None:
             expected += np.linalg.norm(made - wanted) / np.linalg.norm(wanted) / 3  # Frobenius norms
             expected += np.abs(np.log(made) - np.log(wanted)).mean() / 3
         assert value == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["tones in noise", "noise", "tones that stop"])
+def test_equals_auraloss_for_one_example(name: str) -> None:
+    """Value and gradient, with its floor of 1e-4; of several examples it mixes the spectral convergence."""
+    time = torch.arange(16000) / 16000
+    tones = sum(torch.sin(2 * torch.pi * 110 * 1.7**k * time + k) for k in range(8)) / 16
+    noise, other_noise = 0.05 * torch.randn(2, 16000)
+    made = {"tones in noise": tones + noise, "noise": noise, "tones that stop": tones * (time < 0.5)}[name]
+    wanted = 0.5 * tones + other_noise
+    ours, theirs = (made[None].clone().requires_grad_() for _ in range(2))
+
+    value = MultiResolutionSTFTLoss(floor=1e-4)(Sounds(student_waveform=ours, target_waveform=wanted[None]))[0]
+    reference = auraloss.freq.MultiResolutionSTFTLoss(eps=1e-8)(theirs[None], wanted[None, None])
+    value.backward()
+    reference.backward()
+    assert value.item() == pytest.approx(reference.item(), rel=1e-5)
+    assert (ours.grad - theirs.grad).abs().max() <= 1e-5 * theirs.grad.abs().max()
+
+
+def test_is_not_auraloss_for_a_silent_target() -> None:
+    noise, silence = 0.1 * torch.randn(1, 16000), torch.zeros(1, 16000)
+    value = MultiResolutionSTFTLoss(floor=1e-4)(Sounds(student_waveform=noise, target_waveform=silence))
+    assert auraloss.freq.MultiResolutionSTFTLoss(eps=1e-8)(noise[None], silence[None]) > 10_000
+    assert value < 20
 
 
 def test_equality_costs_nothing() -> None:

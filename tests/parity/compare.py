@@ -21,8 +21,9 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import __version__ as transformers_version
 
+from consistency_tta.diffusion.solve import DDIM
 from tests.parity import draws
-from tests.parity.ours import Ours, official_losses
+from tests.parity.ours import Ours, in_float64, official_losses
 
 RECORDED = Path(__file__).parent / "recorded.safetensors"
 
@@ -63,6 +64,8 @@ def parity(ours: Ours, recorded: dict[str, Tensor]) -> dict[str, dict[str, float
     groups["losses"] = compared(ours.losses())
     groups["averages"] = compared(ours.averages())
     groups["generation"] = compared(ours.generation())
+    groups["DDIM"] = compared(ours.ddim())
+    groups["Karras"] = compared(ours.karras())
     sound = ours.sound(recorded["mel"], recorded["decode.mel"])
     # The official waveform is longer by what transposed convolutions leave over, which the codec here cuts off.
     waveform = difference(sound.pop("vocoder.waveform"), recorded["vocoder.waveform"][:, : draws.SAMPLES])
@@ -80,6 +83,9 @@ def by_design(ours: Ours, recorded: dict[str, Tensor]) -> dict[str, float]:
     exempt = {"latent": weighted["latent"], "clap": weighted["clap"].loss}  # type: ignore[dict-item]
     raw, offset = recorded["vocoder.waveform"], recorded["vocoder.published_offset"]
     warm = ours.averages(warm_up=True)
+    ddim = draws.thinned(ours.trajectory(DDIM(), None))
+    karras = ours.karras(official_times=False)
+    timesteps = karras["karras.timesteps"] - recorded["karras.timesteps"]
     return {
         "stage 1 at the top timestep, loss": difference(top["loss"], recorded["stage1_top.loss"]),
         "CLAP loss per example (waveforms neither moved nor longer)": difference(
@@ -96,7 +102,26 @@ def by_design(ours: Ours, recorded: dict[str, Tensor]) -> dict[str, float]:
         "evaluation average after five updates, warmed up": difference(
             warm["ema.student_ema_unet"], recorded["ema.student_ema_unet"]
         ),
-    }
+        "DDIM in 18 steps at our times": difference(ddim, recorded["ddim.teacher_trajectory"]),
+        "Karras's times, in timesteps": float(timesteps.abs().max()),
+    } | {f"at our times, {name}": difference(tensor, recorded[name]) for name, tensor in karras.items()}
+
+
+def rounding(ours: Ours, recorded: dict[str, Tensor]) -> dict[str, list[float]]:
+    """How far ours, ours without oneDNN and the official code are from ours in float64."""
+
+    def computed(loss: str, quantity: str) -> Tensor:
+        return ours.stage_2(*official_losses()[loss], official_sound=True)[quantity]
+
+    found = {}
+    for asked in (("clap", "gradient_norm"), ("stft", "gradient")):
+        name = "stage2_{}.{}".format(*asked)
+        with in_float64():
+            exact = computed(*asked)
+        with torch.backends.mkldnn.flags(enabled=False):
+            plain = computed(*asked)
+        found[name] = [difference(side, exact) for side in (computed(*asked), plain, recorded[name])]
+    return found
 
 
 def main() -> None:
@@ -105,7 +130,7 @@ def main() -> None:
     checkpoint = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(Path(folder), checkpoint)
-        groups, design = parity(ours, recorded), by_design(ours, recorded)
+        groups, design, distances = parity(ours, recorded), by_design(ours, recorded), rounding(ours, recorded)
     print(f"official: {about['versions']}")
     print(f"ours: torch {torch.__version__}, diffusers {diffusers_version}, transformers {transformers_version}\n")
     for group, found in groups.items():
@@ -114,6 +139,9 @@ def main() -> None:
     print()
     for name, value in design.items():
         print(f"| {name} | {value:.2g} |")
+    print()
+    for name, values in distances.items():
+        print(f"| {name} | {' | '.join(f'{value:.1e}' for value in values)} |")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ The weights go through ``consistency_tta.convert``, under the official names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import ByT5Tokenizer
 
+from consistency_tta import pipeline
 from consistency_tta.contracts import (
     AudioTextEncoder,
     Batch,
@@ -21,17 +24,18 @@ from consistency_tta.contracts import (
     DistillationOutput,
     Loss,
     NoiseSchedule,
+    Solver,
     TimeGrid,
 )
 from consistency_tta.convert.consistencytta import consistencytta
 from consistency_tta.convert.unet import guided_unet
 from consistency_tta.diffusion import sample
 from consistency_tta.diffusion.denoise import CFGDenoiser
-from consistency_tta.diffusion.grid import LinspaceGrid
-from consistency_tta.diffusion.noise import expand
-from consistency_tta.diffusion.solve import Heun
+from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid
+from consistency_tta.diffusion.noise import VariancePreservingSchedule, expand
+from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.diffusion.weighting import MinSNR
-from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL2Loss
+from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL2Loss, MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import ConsistencyDistillation, GuidanceDistillation
 from consistency_tta.training.ema import ExponentialMovingAverage
@@ -43,6 +47,9 @@ from tests.training.runs import in_training
 TIMES = torch.tensor(draws.TIMESTEPS, dtype=torch.float64) + 1
 SCALES = torch.tensor(draws.GUIDANCE_SCALES)
 ROWS = len(draws.CAPTIONS)
+
+#: What generation starts from, and the fresh noise of three more queries.
+NOISES = ("noise z_T", "fresh 0", "fresh 1", "fresh 2")
 
 UNETS = ("teacher_unet.", "student_unet.", "student_target_unet.", "student_ema_unet.")
 
@@ -85,12 +92,54 @@ class Given:
         return self.drawn_integers
 
 
-class OfficialGrid(TimeGrid):
-    """The 18 points of the official training, of which the last, timestep 0, counts as clean there."""
+class DDIMGrid(TimeGrid):
+    """The official points of DDIM, every 55th timestep of 1000 for 18 of them, from 935 down to 0; and then clean."""
 
     def forward(self, schedule: NoiseSchedule, num_steps: int) -> Tensor:
-        times = LinspaceGrid()(schedule, num_steps + 1)[:-1]
+        timesteps = torch.arange(num_steps - 1, -1, -1) * (schedule.num_train_timesteps // num_steps)
+        return torch.cat([timesteps.double() + 1, torch.zeros(1)])
+
+
+class OfficialGrid(TimeGrid):
+    """The 18 points of the official training, of which the last, timestep 0, counts as clean there.
+
+    Args:
+        points: the grid that has them before its 0; the published training's if not given.
+    """
+
+    def __init__(self, points: TimeGrid | None = None) -> None:
+        super().__init__()
+        self.points = points or LinspaceGrid()
+
+    def forward(self, schedule: NoiseSchedule, num_steps: int) -> Tensor:
+        times = self.points(schedule, num_steps + 1)[:-1]
         return torch.cat([times[:-1], times.new_zeros(1)])
+
+
+class LogInterpolated(VariancePreservingSchedule):
+    """r between whole times by its logarithm, as the official code finds the times of Karras's noise levels.
+
+    For its other times it interpolates r itself, like ``VariancePreservingSchedule``.
+    """
+
+    def ratio(self, t: Tensor) -> Tensor:
+        table = self._table_for(t)
+        index = t.long().clamp(1, self.num_train_timesteps - 1)
+        ratio = torch.lerp(table[index].log(), table[index + 1].log(), (t - index).to(table.dtype)).exp()
+        return torch.where(t < 1, super().ratio(t), ratio)
+
+    def time(self, ratio: Tensor) -> Tensor:
+        table = self._table_for(ratio)
+        index = (torch.searchsorted(table, ratio) - 1).clamp(1, self.num_train_timesteps - 1)
+        low, high = table[index].log(), table[index + 1].log()
+        return torch.where(ratio < table[1], super().time(ratio), index + (ratio.log() - low) / (high - low))
+
+
+@contextlib.contextmanager
+def log_interpolated() -> Iterator[None]:
+    """Lets model folders be read with the official interpolation of Karras's times."""
+    with mock.patch.object(pipeline, "VariancePreservingSchedule", LogInterpolated):
+        yield
 
 
 class StandInCLAP(AudioTextEncoder):
@@ -122,6 +171,13 @@ def like_official_sound(codec: Any) -> None:
         return waveform - (waveform.max() + waveform.min()) / 2
 
     codec.mel_to_waveform = mel_to_waveform
+
+
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
+    """Lets stage 2 be computed in float64, to tell rounding from anything else: whoever wants float32 gets that."""
+    with mock.patch.object(Tensor, "float", Tensor.double):
+        yield
 
 
 class Ours:
@@ -188,13 +244,22 @@ class Ours:
         given = Given([torch.zeros_like(z_0), noise], SCALES / 6, torch.tensor(timesteps))
         return self.results(module, module.loss(self.batch(z_0), given))
 
-    def stage_2(self, losses: dict[str, Loss], loss_weights: dict[str, float], official_sound: bool = False) -> Any:
+    def stage_2(
+        self,
+        losses: dict[str, Loss],
+        loss_weights: dict[str, float],
+        official_sound: bool = False,
+        solver: Solver | None = None,
+        points: TimeGrid | None = None,
+    ) -> Any:
         """Loss and gradients of consistency distillation on the official grid.
 
         Args:
             losses: by name.
             loss_weights: by name.
             official_sound: whether waveforms are made as there.
+            solver: of the teacher's steps; Heun if not given. DDIM starts from noise as there.
+            points: of the official grid; the published training's if not given.
         """
         folder = self.folder / "stage 2"
         if not folder.exists():
@@ -210,7 +275,8 @@ class Ours:
             loss_weights,
             student=str(folder),
             prediction_type="sample",
-            grid=OfficialGrid(),
+            solver=solver,
+            grid=OfficialGrid(points),
             num_steps=17,
             teacher_steps=0,
             weighting=MinSNR(),
@@ -220,14 +286,15 @@ class Ours:
             target["unet"],
             target["guidance_embedding"],
         )
-        in_training(module, self.folder)
+        z_0 = draws.normal("z_0", ROWS, *draws.LATENT)
+        in_training(module, self.folder).to(z_0.dtype)
         if official_sound:
             like_official_sound(module.frozen.codec)
-        z_0 = draws.normal("z_0", ROWS, *draws.LATENT)
+        if isinstance(solver, DDIM):
+            module.noisy = self.noisy_for_ddim
         noise = [torch.zeros_like(z_0), draws.normal("epsilon", ROWS, *draws.LATENT)]
-        return self.results(
-            module, module.loss(self.batch(z_0), Given(noise, SCALES / 6, torch.tensor(draws.GRID_INDICES)))
-        )
+        given = Given(noise, SCALES.to(z_0.dtype) / 6, torch.tensor(draws.GRID_INDICES))
+        return self.results(module, module.loss(self.batch(z_0), given))
 
     def results(self, module: Any, loss: Tensor) -> dict[str, Tensor]:
         """Loss, the norm of all gradients and some of them."""
@@ -260,16 +327,70 @@ class Ours:
         return denoiser(z_t, TIMES, self.conditioning()), lambda v: alpha * z_t - sigma * v
 
     @torch.no_grad()
-    def teacher_step(self) -> Tensor:
-        """One guided step of Heun from four points of the official grid."""
-        times, index = LinspaceGrid()(self.schedule, 18).float(), torch.tensor(draws.GRID_INDICES)
+    def teacher_step(self, solver: Solver | None = None, points: TimeGrid | None = None) -> Tensor:
+        """One guided step, of Heun if not given, from four points of a grid, the published training's if not given."""
+        denoiser = CFGDenoiser(self.teacher.denoiser, self.empty)
+        schedule = self.teacher.denoiser.schedule
+        times, index = (points or LinspaceGrid())(schedule, 18).float(), torch.tensor(draws.GRID_INDICES)
         t, s = times[index], times[index + 1]
         z_0, epsilon = (draws.normal(name, ROWS, *draws.LATENT) for name in ("z_0", "epsilon"))
-        z_t = torch.where(
-            expand(t == 1000, z_0), self.schedule.prior(epsilon), self.schedule.add_noise(z_0, epsilon, t)
+        if isinstance(solver, DDIM):
+            z_t = self.noisy_for_ddim(z_0, epsilon, t)
+        else:
+            z_t = torch.where(expand(t == 1000, z_0), schedule.prior(epsilon), schedule.add_noise(z_0, epsilon, t))
+        return (solver or Heun())(denoiser, z_t, t, s, self.conditioning())
+
+    def noisy_for_ddim(self, z_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+        """z_t of the official DDIM, whose first point, of those t, is noise of variance 1."""
+        return torch.where(expand(t == t.max(), z_0), epsilon, self.schedule.add_noise(z_0, epsilon, t))
+
+    def ddim(self) -> dict[str, Tensor]:
+        """The official DDIM: its points, a step of it, generation and stage 2."""
+        points = DDIMGrid()(self.schedule, 18)
+        latents = {"step": self.teacher_step(DDIM(), DDIMGrid())} | self.ddim_generation(points)
+        trained = self.stage_2({"latent": LatentL2Loss()}, {}, solver=DDIM(), points=DDIMGrid())
+        return (
+            {"ddim.timesteps": points[:-1] - 1}
+            | {f"ddim.{name}": draws.thinned(latent) for name, latent in latents.items()}
+            | {f"stage2_ddim.{name}": tensor for name, tensor in trained.items()}
         )
-        denoiser = CFGDenoiser(self.teacher.denoiser, self.empty)
-        return Heun()(denoiser, z_t, t, s, self.conditioning())
+
+    @torch.no_grad()
+    def ddim_generation(self, points: Tensor) -> dict[str, Tensor]:
+        """From noise of variance 1 at the first point; this project's own generation starts from z_T, at T, alone."""
+        noise, *fresh = (draws.normal(name, 1, *draws.LATENT) for name in NOISES)
+        conditioning = Conditioning(self.student.text(draws.CAPTIONS[:1]), torch.tensor([3.0]))
+        student, teacher = self.student.denoiser, CFGDenoiser(self.teacher.denoiser, self.empty)
+        first, *later = (time[None].float() for time in (points[0], *DDIMGrid()(self.schedule, 4)[1:-1]))
+        z_0 = student(noise, first, conditioning)
+        for t, epsilon in zip(later, fresh, strict=True):
+            z_0 = student(self.schedule.add_noise(z_0, epsilon, t), t, conditioning)
+        z = noise
+        for t, s in pairwise(points[:-1].float()):
+            z = DDIM()(teacher, z, t[None], s[None], conditioning)
+        # The official 18th step, from timestep 0, is one to the same noise level: it changes nothing.
+        return {"four_queries": z_0, "teacher_trajectory": z}
+
+    def karras(self, official_times: bool = True) -> dict[str, Tensor]:
+        """Heun at Karras's times: these, their noise levels, a step, generation and stage 2.
+
+        Args:
+            official_times: whether a noise level between two timesteps has the time that it has there.
+        """
+        with log_interpolated() if official_times else contextlib.nullcontext():
+            schedule, grid = self.teacher.denoiser.schedule, KarrasGrid()
+            points = grid(schedule, 18)[:-1]
+            latents = {
+                "step": self.teacher_step(points=grid),
+                "four_queries": self.several_queries(grid),
+                "teacher_trajectory": self.trajectory(Heun(), grid),
+            }
+            trained = self.stage_2({"latent": LatentL2Loss()}, {}, points=grid)
+        return (
+            {"karras.timesteps": points - 1, "karras.sigmas": schedule.ratio(points)}
+            | {f"karras.{name}": draws.thinned(latent) for name, latent in latents.items()}
+            | {f"stage2_karras.{name}": tensor for name, tensor in trained.items()}
+        )
 
     @torch.no_grad()
     def averages(self, warm_up: bool = False) -> dict[str, Tensor]:
@@ -297,23 +418,26 @@ class Ours:
 
     def several_queries(self, grid: TimeGrid | None) -> Tensor:
         """The student in four queries, with the recording's fresh noise."""
-        names = ("noise z_T", "fresh 0", "fresh 1", "fresh 2")
-        noise, *fresh = (draws.normal(name, 1, *draws.LATENT) for name in names)
+        noise, *fresh = (draws.normal(name, 1, *draws.LATENT) for name in NOISES)
         with mock.patch.object(sample, "randn_tensor", side_effect=fresh):
             return self.student.sample(draws.CAPTIONS[0], 3.0, 4, grid=grid, latents=noise)[0]
+
+    def trajectory(self, solver: Solver, grid: TimeGrid | None) -> Tensor:
+        """The guided teacher in 18 steps."""
+        self.teacher.set_progress_bar_config(disable=True)
+        noise = draws.normal("noise z_T", 1, *draws.LATENT)
+        return self.teacher.sample(draws.CAPTIONS[0], 3.0, 18, solver, grid, latents=noise)[0]
 
     def generation(self) -> dict[str, Tensor]:
         """All of it through the pipeline."""
         caption, noise = draws.CAPTIONS[0], draws.normal("noise z_T", 1, *draws.LATENT)
-        self.teacher.set_progress_bar_config(disable=True)
-        teacher, _ = self.teacher.sample(caption, 3.0, 18, Heun(), LinspaceGrid(), latents=noise)
         return {
             "generation.one_query": self.student.sample(caption, 3.0, latents=noise)[0],
             "generation.four_queries": self.several_queries(LinspaceGrid()),
             "generation.external_guidance": self.student.sample(
                 caption, 3.0, latents=noise, external_guidance_scale=2.0
             )[0],
-            "generation.teacher_trajectory": teacher,
+            "generation.teacher_trajectory": self.trajectory(Heun(), LinspaceGrid()),
         }
 
     @torch.no_grad()
@@ -337,15 +461,23 @@ class Ours:
         t = torch.ones(2)
         out = DistillationOutput(student, target, target, t, t, t, self.batch(target), codec)
         with torch.no_grad():
-            latent, mel, clap = (loss(out) for loss in (LatentL2Loss(), MelL2Loss(), CLAPLoss(StandInCLAP())))
-        return {"loss.mse": latent, "loss.mel": 0.7 * latent + 0.3 * mel, "loss.clap": latent + 0.1 * clap}
+            plugins = (LatentL2Loss(), MelL2Loss(), CLAPLoss(StandInCLAP()), MultiResolutionSTFTLoss(floor=1e-4))
+            latent, mel, clap, stft = (loss(out) for loss in plugins)
+        return {
+            "loss.mse": latent,
+            "loss.mel": 0.7 * latent + 0.3 * mel,
+            "loss.clap": latent + 0.1 * clap,
+            "loss.stft": 0.8 * latent + 0.1 * stft,
+        }
 
 
 def official_losses() -> dict[str, tuple[dict[str, Loss], dict[str, float]]]:
     """The official losses of stage 2, by their official names, all of them weighted by noise as there."""
-    mel, clap = NoiseWeighted(MelL2Loss()), NoiseWeighted(CLAPLoss(StandInCLAP()))
+    sounds = (MelL2Loss(), MultiResolutionSTFTLoss(floor=1e-4), CLAPLoss(StandInCLAP()))
+    mel, stft, clap = (NoiseWeighted(loss) for loss in sounds)
     return {
         "mse": ({"latent": LatentL2Loss()}, {}),
         "mel": ({"latent": LatentL2Loss(), "mel": mel}, {"latent": 0.7, "mel": 0.3}),
+        "stft": ({"latent": LatentL2Loss(), "stft": stft}, {"latent": 0.8, "stft": 0.1}),
         "clap": ({"latent": LatentL2Loss(), "clap": clap}, {"clap": 0.1}),
     }

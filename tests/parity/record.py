@@ -225,23 +225,21 @@ def stage_1(settings: dict[str, Any]) -> dict[str, Tensor]:
     return found
 
 
-def stage_2(settings: dict[str, Any], loss_type: str) -> tuple[dict[str, Tensor], Any]:
-    """Consistency distillation: the teacher's guided step, loss and gradients; and the model."""
+def stage_2(settings: dict[str, Any], name: str, **options: Any) -> tuple[dict[str, Tensor], Tensor, Any]:
+    """Consistency distillation: loss and gradients; the teacher's guided step; and the model."""
     rows = len(draws.CAPTIONS)
-    further = {"teacher_guidance_scale": -1, "use_edm": True, "loss_type": loss_type}
-    model = made(importlib.import_module("models").AudioLCM, settings | further)
-    positions = torch.tensor(draws.GRID_INDICES)  # the official code doubles them: Heun's timesteps come twice
+    model = made(importlib.import_module("models").AudioLCM, settings | {"teacher_guidance_scale": -1} | options)
+    assert not hasattr(model.losses["stft"], "sr")  # which it reads: an AttributeError, without the next line
+    model.losses["stft"].sr = 16000  # as in its CLAP loss
+    positions = torch.tensor(draws.GRID_INDICES)  # the official code doubles them for Heun, whose timesteps come twice
     uniform = torch.tensor(draws.GUIDANCE_SCALES) / 6
     stepped = inputs_of(model.student_target_unet)
     z_0 = draws.normal("z_0", rows, *draws.LATENT)
     with drawn(randint=[positions], randn_like=[draws.normal("epsilon", rows, *draws.LATENT)], rand=[uniform]):
         loss = model(z_0, draws.waveform()[[0, 1, 0, 1]], draws.CAPTIONS)
     loss.backward()
-    name = f"stage2_{loss_type}"
-    found = {f"{name}.loss": loss.detach()[None]} | gradients(model.student_unet, name)
-    if loss_type == "mse":
-        found |= {"teacher_step.z_s": stepped[0]}
-    return found, model
+    name = f"stage2_{name}"
+    return {f"{name}.loss": loss.detach()[None]} | gradients(model.student_unet, name), stepped[0], model
 
 
 @torch.no_grad()
@@ -277,9 +275,8 @@ def networks(model: Any) -> dict[str, Tensor]:
     }
 
 
-def generation(model: Any, settings: dict[str, Any]) -> dict[str, Tensor]:
-    """The student in one query and in four, also guided from outside, and the teacher in 18 steps of Heun."""
-    kind = importlib.import_module("diffusers").HeunDiscreteScheduler
+def generation(model: Any) -> dict[str, Tensor]:
+    """The student in one query and in four, also guided from outside, and the teacher over 18 points."""
     here = importlib.import_module("models.audio_consistency_model")
     captions = draws.CAPTIONS[:1]
     shape = (1, *draws.LATENT)
@@ -290,7 +287,9 @@ def generation(model: Any, settings: dict[str, Any]) -> dict[str, Tensor]:
         ("external_guidance", 1, {"guidance_scale_post": 2.0}),
         ("teacher_trajectory", 1, {"query_teacher": True}),
     ):
-        scheduler = kind.from_pretrained(settings["scheduler_name"], subfolder="scheduler")
+        scheduler = type(model.noise_scheduler).from_pretrained(model.scheduler_name, subfolder="scheduler")
+        if model.use_karras:
+            scheduler.use_karras_sigmas = True  # as the official inference.py does
         fresh = [draws.normal(f"fresh {index}", *shape) for index in range(steps - 1)]
         # The official shape, (B, C, 256, 16), is hard-coded.
         noise = mock.patch.object(here, "randn_tensor", return_value=draws.normal("noise z_T", *shape))
@@ -299,6 +298,25 @@ def generation(model: Any, settings: dict[str, Any]) -> dict[str, Tensor]:
                 captions, scheduler, guidance_scale_input=3.0, num_steps=steps, return_all=True, **options
             )
         found[f"generation.{name}"] = results[1 if "query_teacher" in options else 0]
+    return found
+
+
+def variants(settings: dict[str, Any]) -> dict[str, Tensor]:
+    """What differs where the official training is not asked for Heun's steps (DDIM), or is for Karras's times."""
+    found: dict[str, Tensor] = {}
+    for name, options in (("ddim", {"use_edm": False}), ("karras", {"use_edm": True, "use_karras": True})):
+        trained, stepped, model = stage_2(settings, name, **options)
+        scheduler = model.noise_scheduler
+        found |= trained | {f"{name}.timesteps": scheduler.timesteps[:: scheduler.order]}
+        found[f"{name}.step"] = draws.thinned(stepped)
+        generated = generation(model)
+        for quantity in ("four_queries", "teacher_trajectory"):
+            found[f"{name}.{quantity}"] = draws.thinned(generated[f"generation.{quantity}"])
+    found["karras.sigmas"] = scheduler.sigmas[:-1:2]
+    both = stage_2(settings, "both", use_edm=False, use_karras=True)[2].noise_scheduler
+    assert type(both).__name__ == "DDIMScheduler"
+    assert torch.equal(both.timesteps, found["ddim.timesteps"])
+    print("use_karras without use_edm is neither refused nor heeded")
     return found
 
 
@@ -325,12 +343,7 @@ def losses(model: Any) -> dict[str, Tensor]:
     """The official losses before the noise weighting, per example."""
     student, target = (draws.normal(name, 2, *draws.LATENT) for name in ("loss student", "loss target"))
     rest = (draws.waveform(), draws.CAPTIONS[:2])
-    found = {f"loss.{name}": model.losses[name](student, target, *rest).detach() for name in ("mse", "mel", "clap")}
-    try:
-        model.losses["stft"](student, target, *rest)
-    except AttributeError as error:
-        print(f"the official STFT loss cannot be computed: {error}")
-    return found
+    return {f"loss.{name}": loss(student, target, *rest).detach() for name, loss in model.losses.items()}
 
 
 def main() -> None:
@@ -344,17 +357,18 @@ def main() -> None:
     settings: dict[str, Any] = files(output) | {"snr_gamma": 5.0}
     vae = autoencoder()
     recorded = stage_1(settings)
-    for loss_type in ("mse", "mel", "clap"):
-        found, model = stage_2(settings | {"vae": vae}, loss_type)
-        recorded |= found
-    recorded |= networks(model) | generation(model, settings) | sound(vae) | losses(model)
+    settings["vae"] = vae
+    for loss_type in ("mse", "mel", "stft", "clap"):
+        found, stepped, model = stage_2(settings, loss_type, use_edm=True, loss_type=loss_type)
+        recorded |= found | {"teacher_step.z_s": stepped}  # the same with all losses
+    recorded |= networks(model) | generation(model) | sound(vae) | losses(model)
     state = model.state_dict()
     torch.save(state, output / "pytorch_model_2.bin")
     names = ("teacher_unet.", "student_unet.", "student_target_unet.", "student_ema_unet.", "text_encoder.", "vae.")
     digests = {
         name: digest({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)}) for name in names
     }
-    recorded |= averages(model.train())
+    recorded |= averages(model.train()) | variants(settings)
     commit = subprocess.run(["git", "-C", official, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     versions = {
         name: importlib.import_module(name).__version__ for name in ("torch", "transformers", "numpy", "librosa")

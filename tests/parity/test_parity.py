@@ -12,7 +12,7 @@ from consistency_tta.diffusion.sample import consistency_times
 from tests.convert.published import digest
 from tests.parity import draws
 from tests.parity.compare import difference, read
-from tests.parity.ours import Ours, official_losses, official_shapes
+from tests.parity.ours import Ours, in_float64, official_losses, official_shapes
 
 #: In float32, as a share of the largest number of a quantity.
 TOLERANCE = 1e-5
@@ -70,6 +70,16 @@ def test_stage_2_and_fine_tuning(name: str, ours: Ours, recorded: dict[str, Tens
     check(ours.stage_2(*official_losses()[name], official_sound=True), recorded, f"stage2_{name}.")
 
 
+def test_stage_2_with_the_stft_loss(ours: Ours, recorded: dict[str, Tensor]) -> None:
+    """Its gradients in float32 are further off than the tolerance, by our own rounding (docs/parity.md)."""
+    found = ours.stage_2(*official_losses()["stft"], official_sound=True)
+    check({"loss": found["loss"], "gradient_norm": found["gradient_norm"]}, recorded, "stage2_stft.")
+    with in_float64():
+        exact = ours.stage_2(*official_losses()["stft"], official_sound=True)
+    assert exact["gradient"].dtype == torch.float64
+    check(exact, recorded, "stage2_stft.")
+
+
 def test_losses_per_example(ours: Ours, recorded: dict[str, Tensor]) -> None:
     check(ours.losses(), recorded)
 
@@ -85,6 +95,24 @@ def test_generation(ours: Ours, recorded: dict[str, Tensor]) -> None:
 def test_several_queries_end_above_the_lowest_noise(ours: Ours) -> None:
     """The official last query, at timestep 0, is one that its student was never trained on."""
     assert consistency_times(ours.schedule, 4).tolist() == [1000, 750, 500, 250]
+
+
+def test_ddim(ours: Ours, recorded: dict[str, Tensor]) -> None:
+    check(ours.ddim(), recorded)
+
+
+def test_karras(ours: Ours, recorded: dict[str, Tensor]) -> None:
+    found = ours.karras()
+    check(found, recorded)
+    torch.testing.assert_close(found["karras.sigmas"].float(), recorded["karras.sigmas"], rtol=TOLERANCE, atol=0)
+
+
+def test_karras_times_are_where_the_schedule_has_these_noise_levels(ours: Ours, recorded: dict[str, Tensor]) -> None:
+    """The official code interpolates their logarithms, though not where it looks noise levels up."""
+    found = ours.karras(official_times=False)
+    torch.testing.assert_close(found["karras.sigmas"].float(), recorded["karras.sigmas"], rtol=TOLERANCE, atol=0)
+    assert 1e-3 < (found["karras.timesteps"] - recorded["karras.timesteps"]).abs().max() < 1e-2
+    check({"karras.step": found["karras.step"]}, recorded)
 
 
 def test_autoencoder_and_vocoder(ours: Ours, recorded: dict[str, Tensor]) -> None:
