@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 # Before any import of transformers: each miss of a hub would wait for half a minute.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -24,13 +26,16 @@ def _seeded() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _port(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port for processes that train together, another one in each test.
+def _environment() -> Iterator[None]:
+    """A test's own: Lightning leaves seeds and ranks in it, with which a later test's processes wait for others.
 
-    Lightning takes one that is free when it asks; seconds later, when the processes have started, some connection may
-    have got it. The system hands out ports from 32768 on.
+    And a port for processes that train together, another one in each test. Lightning takes one that is free when it
+    asks; seconds later, when the processes have started, some connection may have got it. The system hands out ports
+    from 32768 on.
     """
-    monkeypatch.setenv("MASTER_PORT", str(20000 + (13 * os.getpid() + next(_TESTS)) % 12000))
+    port = str(20000 + (13 * os.getpid() + next(_TESTS)) % 12000)
+    with mock.patch.dict(os.environ, {"MASTER_PORT": port}):
+        yield
 
 
 @pytest.fixture(scope="session")
