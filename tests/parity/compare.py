@@ -23,7 +23,8 @@ from transformers import __version__ as transformers_version
 
 from consistency_tta.diffusion.solve import DDIM
 from tests.parity import draws
-from tests.parity.ours import Ours, in_float64, official_losses
+from tests.parity.ours import Ours
+from tests.parity.peculiarities import in_float64, official_losses
 
 RECORDED = Path(__file__).parent / "recorded.safetensors"
 

@@ -12,7 +12,8 @@ from consistency_tta.diffusion.sample import consistency_times
 from tests.convert.published import digest
 from tests.parity import draws
 from tests.parity.compare import difference, read
-from tests.parity.ours import Ours, in_float64, official_losses, official_shapes
+from tests.parity.ours import Ours, official_shapes
+from tests.parity.peculiarities import in_float64, official_losses
 
 #: In float32, as a share of the largest number of a quantity.
 TOLERANCE = 1e-5
