@@ -19,7 +19,7 @@ def model_folder(name: str | Path, **hub_options: Any) -> Path:
 
     Args:
         name: a folder, a bundled model's name, or a hub id.
-        hub_options: any of :data:`HUB_OPTIONS`.
+        hub_options: any of :data:`HUB_OPTIONS`; with ``allow_patterns`` some files of a model of the hub suffice.
 
     Raises:
         FileNotFoundError: if it is none of these, or the folder is no model's.

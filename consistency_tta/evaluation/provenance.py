@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consistency_tta.bundled import PIPELINE
 from consistency_tta.evaluation.networks import checksum_of
 from consistency_tta.generation.folder import MANIFEST, read_manifest
 from consistency_tta.model_folder import model_folder, model_index
@@ -48,7 +49,7 @@ def provenance(generated: Path, model: str | Path | None = None, reward: str | N
     told = read_manifest(generated) or (read_manifest(generated.parent) if generated.name.isdecimal() else None) or {}
     rewards = Rewards.of(told.get("rewards"))
     if model is not None:
-        own = Rewards.of(model_index(model_folder(model)).get("rewards"))
+        own = Rewards.of(model_index(model_folder(model, allow_patterns=[PIPELINE])).get("rewards"))
         rewards = rewards | own if told else own
     if reward is not None:
         rewards = rewards | Rewards((checksum_of(reward),), complete=True)

@@ -50,7 +50,7 @@ class Hearing(nn.Module):
         super().__init__()
         check_crop_frames(crop_frames, codec.downsampling, latent_frames * codec.downsampling)
         own = own_autoencoder(start, codec.vae)
-        self.frozen = Frozen(codec=codec)
+        self.frozen = Frozen(codec=codec)  # the owner's, which has it frozen, too
         self.decoder = TrainedDecoder(codec, own, average_decay) if train_decoder else None
         # What an earlier stage made of the decoder stays the student's, where this one does not train it on.
         kept = None if train_decoder or own is codec.vae else with_parts(codec, decoder_of(own))

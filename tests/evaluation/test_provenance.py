@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from huggingface_hub import snapshot_download
 
+from consistency_tta import model_folder
 from consistency_tta.evaluation.provenance import provenance, warnings_of
 from consistency_tta.generation.fill import fill
 from consistency_tta.generation.folder import Folder
@@ -51,6 +54,24 @@ def test_a_folder_of_somebody_else_says_nothing(tmp_path: Path) -> None:
     assert warnings_of(found, 3) == []
     with pytest.raises(FileNotFoundError, match="is no model folder"):
         provenance(tmp_path / "sounds", tmp_path)
+
+
+def test_of_a_model_of_the_hub_its_index_is_fetched_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = tmp_path / "models--someone--model" / "snapshots" / "abc" / "model_index.json"
+    index.parent.mkdir(parents=True)
+    index.write_text(json.dumps({"rewards": Rewards(("b" * 64,), complete=True).tree()}))
+    (index.parents[2] / "refs").mkdir()
+    (index.parents[2] / "refs" / "main").write_text("abc")
+    asked = []
+
+    def from_the_cache(name: str, **options: Any) -> str:
+        asked.append(options)
+        return snapshot_download(name, cache_dir=tmp_path, **options)
+
+    monkeypatch.setattr(model_folder, "snapshot_download", from_the_cache)
+    found = provenance(tmp_path / "sounds", "someone/model")
+    assert (found.model, found.rewards) == ("someone/model", Rewards(("b" * 64,), complete=True))
+    assert asked == [{"allow_patterns": ["model_index.json"]}]
 
 
 def test_bundled_models_are_known_by_name(tmp_path: Path) -> None:

@@ -85,9 +85,10 @@ def test_checkpointed_decoders_give_the_same_step(
         torch.testing.assert_close(one, other)
 
 
-def test_checkpointed_decoders_reach_processes_that_are_spawned(teacher_folder: Path) -> None:
+@pytest.mark.parametrize("make", [guidance, with_decoder])
+def test_checkpointed_decoders_reach_processes_that_are_spawned(make: Callable[..., Any], teacher_folder: Path) -> None:
     """The strategy ddp_spawn pickles what it trains."""
-    assert ForkingPickler.dumps(with_decoder(teacher_folder, checkpoint_decoders=True))
+    assert ForkingPickler.dumps(make(teacher_folder, checkpoint_decoders=True))
 
 
 @pytest.mark.parametrize("make", [guidance, distillation, with_decoder])
@@ -120,11 +121,12 @@ def test_losses_of_sound_hear_a_crop_and_losses_of_latents_see_all(
     assert torch.equal(heard.seen[-1].reference_waveform, clips.waveform)
 
 
-def test_crops_do_not_change_the_other_draws(teacher_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [guidance, distillation])
+def test_crops_do_not_change_the_other_draws(make: Callable[..., Any], teacher_folder: Path, tmp_path: Path) -> None:
     seen = []
     for frames in (0, 8):
         heard = Heard()
-        in_training(distillation(teacher_folder, losses={"sound": heard}, crop_frames=frames), tmp_path).loss(
+        in_training(make(teacher_folder, losses={"sound": heard}, crop_frames=frames), tmp_path).loss(
             batch(2), randomness()
         )
         seen.append(heard.seen[0])
