@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from consistency_tta import bundled
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -18,6 +21,14 @@ import demo
 
 SMALL = ["--trainer.max_steps", "3", "--data.copies", "1", "--data.batch_size", "2", "--trainer.log_every_n_steps", "1"]
 SMALL += ["--data.source.num_inference_steps", "2", "--trainer.accelerator", "cpu", "--teacher_steps", "2"]
+
+
+@pytest.fixture(autouse=True)
+def _progress_bars() -> Iterator[None]:
+    """Those that the demo switches off are for the whole process, and other tests look at them."""
+    yield
+    for logging in (diffusers_logging, transformers_logging):
+        logging.enable_progress_bar()
 
 
 @pytest.fixture
