@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 
 def best_device(name: str | None = None) -> torch.device:
@@ -17,3 +18,11 @@ def best_device(name: str | None = None) -> torch.device:
             ) from None
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where its first weight is, be it of a module that is kept as a plain attribute, as frozen ones are here."""
+    for module in (network, *vars(network).values()):
+        if isinstance(module, nn.Module) and (weight := next(module.parameters(), None)) is not None:
+            return weight.device
+    return torch.device("cpu")

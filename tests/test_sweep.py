@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from consistency_tta.cli import main
-from consistency_tta.evaluation.networks import checksum_of
+from consistency_tta.components.clap import TransformersClap
 from consistency_tta.generate import generate
 from consistency_tta.rewards import Rewards
 from consistency_tta.sweep import judge
@@ -76,7 +76,7 @@ def test_two_models_are_swept_into_one_picture(
     captions, output = tmp_path / "captions.csv", tmp_path / "sweep"
     captions.write_text("id,caption\nx,rain\ny,a dog\n")
     index = tmp_path / "student" / "model_index.json"
-    rewards = {"rewards": Rewards((checksum_of(str(tmp_path / "clap")),)).tree()}
+    rewards = {"rewards": Rewards.by([TransformersClap(tmp_path / "clap")]).tree()}
     index.write_text(json.dumps(json.loads(index.read_text()) | rewards))
     monkeypatch.setattr(judge, "TIMED", 1)
     command = ["generate", "--captions", str(captions), "--output", str(output), "--device", "cpu"]

@@ -15,11 +15,12 @@ from consistency_tta.evaluation.clips import find_pairs
 from consistency_tta.evaluation.hearing import Listened, Listener, SoundMetric
 from consistency_tta.evaluation.markdown import interval, markdown, number, used
 from consistency_tta.evaluation.measures import MEASURES, Kind, NoFigure, rehearse
-from consistency_tta.evaluation.networks import make_networks
+from consistency_tta.evaluation.networks import identity, make_networks
 from consistency_tta.evaluation.protocol import MetricSettings, Protocol, file_sha256, load_protocol
 from consistency_tta.evaluation.provenance import provenance, warnings_of
 from consistency_tta.evaluation.report import write_report
 from consistency_tta.evaluation.result import Figure, Judge, Result
+from consistency_tta.metrics.embedder import AudioEmbedder
 from consistency_tta.rewards import Rewards
 
 #: Findings that are printed; the report has them all.
@@ -91,7 +92,7 @@ def evaluate(
         odd=heard.odd,
         unused=pairs.unused,
         formats={side: dict(kinds.most_common()) for side, kinds in heard.formats.items()},
-        judges=[_judge(name, network.checksum, rules, origin.rewards) for name, network in networks.items()],
+        judges=[_judge(name, network, rules, origin.rewards) for name, network in networks.items()],
     )
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -128,9 +129,9 @@ def _sound_metrics(rules: Protocol) -> dict[str, SoundMetric]:
     }
 
 
-def _judge(name: str, checksum: str, rules: Protocol, rewards: Rewards) -> Judge:
+def _judge(name: str, network: AudioEmbedder, rules: Protocol, rewards: Rewards) -> Judge:
     pinned = rules.networks[name].sha256 is not None
-    return Judge(name, checksum, pinned, rewards.include(checksum))
+    return Judge(name, network.checksum, pinned, rewards.include(identity(network)))
 
 
 def _places(weights: str | list[str] | None) -> dict[str, str]:

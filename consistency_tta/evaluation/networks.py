@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from torch import Tensor
 
 from consistency_tta.bundled import TRANSFORMERS, resolve
-from consistency_tta.evaluation.protocol import Protocol, file_sha256
+from consistency_tta.components.clap import TransformersClap
+from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.evaluation.protocol import Protocol
 from consistency_tta.metrics.embedder import AudioEmbedder
 from consistency_tta.metrics.embedders import EMBEDDERS, make_embedder
+from consistency_tta.rewards import Identity
 
 
 def make_network(name: str, weights: str | None = None) -> AudioEmbedder:
@@ -58,18 +60,18 @@ def embed_text(network: AudioEmbedder) -> Callable[[Sequence[str]], Tensor] | No
     return None if encoder is None else encoder.embed_text
 
 
-def checksum_of(weights: str) -> str:
-    """SHA-256 of a CLAP's weights, as its embedder has it.
+def identity(network: AudioEmbedder) -> Identity:
+    """What a network is known by among rewards; only audio-text encoders are any."""
+    encoder = getattr(network, "encoder", None)
+    return Identity.of(encoder) if isinstance(encoder, AudioTextEncoder) else Identity(network.checksum, ())
+
+
+def identity_of(weights: str) -> Identity:
+    """What a CLAP is known by.
 
     Args:
-        weights: the checksum itself, a file, a folder of transformers, or a bundled CLAP's name.
+        weights: the SHA-256 of its file, which tells it from no other CLAP, or as for ``TransformersClap``.
     """
     if re.fullmatch("[0-9a-f]{64}", weights):
-        return weights
-    path = Path(resolve(weights, TRANSFORMERS))
-    file = path / "model.safetensors" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"expected a SHA-256 of 64 digits, or weights, a file or a folder with model.safetensors, got {weights}"
-        )
-    return file_sha256(file)
+        return Identity(weights)
+    return Identity.of(TransformersClap(resolve(weights, TRANSFORMERS)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from consistency_tta.bundled import PIPELINE
-from consistency_tta.evaluation.networks import checksum_of
+from consistency_tta.evaluation.networks import identity_of
 from consistency_tta.generation.folder import MANIFEST, read_manifest
 from consistency_tta.model_folder import model_folder, model_index
 from consistency_tta.rewards import Rewards
@@ -52,7 +52,7 @@ def provenance(generated: Path, model: str | Path | None = None, reward: str | N
         own = Rewards.of(model_index(model_folder(model, allow_patterns=[PIPELINE])).get("rewards"))
         rewards = rewards | own if told else own
     if reward is not None:
-        rewards = rewards | Rewards((checksum_of(reward),), complete=True)
+        rewards = rewards | Rewards((identity_of(reward),), complete=True)
     return Provenance(told.get("model") if model is None else str(model), rewards, told)
 
 

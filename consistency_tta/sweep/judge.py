@@ -26,6 +26,7 @@ from consistency_tta.generation.request import ask
 from consistency_tta.metrics.mn04 import AudioTagger
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.resample import Resample
+from consistency_tta.rewards import Identity
 
 SCORES = "scores.json"
 #: Sounds that are made alone to take the time, and what is made before the clock runs.
@@ -107,7 +108,7 @@ def judge_all(folders: Sequence[Folder], model: str, judge: Judge, device: str |
         queries, seconds = _cost(pipeline, folder)
         scores = {
             "judge": judge.facts,
-            "clap_is_reward": pipeline.rewards.include(clap.checksum),
+            "clap_is_reward": pipeline.rewards.include(Identity.of(clap)),
             "generation": read_manifest(folder.path),
             "queries": queries,
             "seconds": seconds,

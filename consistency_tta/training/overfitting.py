@@ -32,8 +32,8 @@ from torchmetrics.utilities import dim_zero_cat
 
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.metrics.clap import clap_scores
+from consistency_tta.rewards import Identity
 from consistency_tta.training.base import TrainingModule
-from consistency_tta.training.fingerprint import fingerprint
 from consistency_tta.training.places import run_folder
 from consistency_tta.training.prompts import Sounds
 from consistency_tta.training.weighted import WeightedLosses
@@ -75,7 +75,7 @@ class OverfittingGuard:
     """Watches reward and judge at each validation, logs both, and warns once when they part; see the file's beginning.
 
     An option of :class:`~consistency_tta.training.SoundMetrics`. Logs ``val/guard/reward`` and ``val/guard/judge``;
-    writes both networks' checksums, the rule and the curves to ``overfitting.json`` in the run's folder.
+    writes both networks' checksums and signatures, the rule and the curves to ``overfitting.json`` in the run's folder.
 
     Args:
         judge: another network than the loss's. The more it differs, in data and in kind, the more it is worth.
@@ -86,7 +86,7 @@ class OverfittingGuard:
         allow_same: whether judge and reward may be the same network, which then only shows the curve.
 
     Raises:
-        ValueError: a number is out of range, the losses have no such encoder, or both networks have the same weights.
+        ValueError: a number is out of range, the losses have no such encoder, or both networks are the same.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class OverfittingGuard:
         self.loss = loss
         self.allow_same = allow_same
         self.rule = {"margin": margin, "z": z, "patience": patience}
-        self.networks: dict[str, dict[str, str | None]] = {}
+        self.networks: dict[str, dict[str, Any]] = {}
         self.curves: list[dict[str, Any]] = []
         self.best: Tensor | None = None
         self.best_step = 0
@@ -120,20 +120,22 @@ class OverfittingGuard:
         losses = getattr(module, "losses", None)
         plugins = {name: losses.losses[name] for name in losses.weights} if isinstance(losses, WeightedLosses) else {}
         self.reward = self.find_reward(plugins)
+        networks = {"reward": self.reward, "judge": self.judge}
+        self.known = {name: Identity.of(network) for name, network in networks.items()}
         self.networks = {
             name: {
                 "network": type(network).__name__,
                 "sha256_of_file": network.checksum,
-                "sha256_of_weights": fingerprint(network),
+                "signature": self.known[name].signature,
             }
-            for name, network in (("reward", self.reward), ("judge", self.judge))
+            for name, network in networks.items()
         }
         if not self.networks_differ and not self.allow_same:
             raise ValueError(
-                f"judge and reward are the same network (weights' SHA-256 {fingerprint(self.judge)[:12]}...), which "
+                "judge and reward are the same network: the files are the same, or both hear the same in a sound. It "
                 "would judge itself: give another checkpoint as judge, or set allow_same"
             )
-        self.judge_taught_before = module.pipeline().rewards.include(self.judge.checksum) and self.networks_differ
+        self.judge_taught_before = module.pipeline().rewards.include(self.known["judge"]) and self.networks_differ
         if self.judge_taught_before:
             rank_zero_warn(
                 "the judge taught an earlier stage of this model, which may still please it: give another as judge "
@@ -142,8 +144,8 @@ class OverfittingGuard:
 
     @property
     def networks_differ(self) -> bool:
-        """Whether reward and judge have different weights."""
-        return self.networks["reward"]["sha256_of_weights"] != self.networks["judge"]["sha256_of_weights"]
+        """Whether reward and judge are two, whatever files and packages they are of."""
+        return not self.known["reward"].is_one_with(self.known["judge"])
 
     def find_reward(self, plugins: dict[str, nn.Module]) -> AudioTextEncoder:
         """The encoder of the loss that was named, or of the only one that has one."""

@@ -50,7 +50,7 @@ class WeightedLosses(nn.Module):
     def rewards(self) -> Rewards:
         """The plugins' encoders."""
         encoders = (getattr(self.losses[name], "encoder", None) for name in self.weights)
-        return Rewards.by(encoder.checksum for encoder in encoders if isinstance(encoder, AudioTextEncoder))
+        return Rewards.by(encoder for encoder in encoders if isinstance(encoder, AudioTextEncoder))
 
     def values(self, out: AudioOutput) -> dict[str, Tensor]:
         """The plugins' values (B,) by name, neither weighted nor averaged."""

@@ -17,7 +17,7 @@ from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.evaluate import evaluate
 from consistency_tta.evaluation.result import Result
 from consistency_tta.metrics.embedder import Heard
-from consistency_tta.rewards import Rewards
+from consistency_tta.rewards import Identity, Rewards
 from tests.evaluation.cases import CHECKSUM, RATE, ToyNetwork, noise, write_protocol, write_sounds
 
 
@@ -164,7 +164,7 @@ def test_the_judge_that_was_the_reward(told: str, folders: dict[str, Path], tmp_
     model = tmp_path / "model"
     model.mkdir()
     (model / "model_index.json").write_text(
-        json.dumps({"rewards": Rewards(("2" * 64, CHECKSUM), complete=True).tree()})
+        json.dumps({"rewards": Rewards((Identity("2" * 64), Identity(CHECKSUM)), complete=True).tree()})
     )
     result = run(folders, **({"reward": CHECKSUM} if told == "option" else {"model": model}))
     assert result.judges[0].is_reward is True
@@ -172,7 +172,7 @@ def test_the_judge_that_was_the_reward(told: str, folders: dict[str, Path], tmp_
     assert "is the judge" in (folders["output"] / "report.html").read_text()
     both = run(folders, model=model, reward="1" * 64)
     assert both.judges[0].is_reward is True
-    assert both.origin.rewards == Rewards(("2" * 64, CHECKSUM, "1" * 64), complete=True)
+    assert both.origin.rewards == Rewards(tuple(map(Identity, ("2" * 64, CHECKSUM, "1" * 64))), complete=True)
     other = run(folders, reward="1" * 64)
     assert other.judges[0].is_reward is None  # there may be more than was told
     assert not any("reward" in said for said in other.warnings)

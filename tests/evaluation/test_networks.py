@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
 
 from consistency_tta.bundled import MODELS
 from consistency_tta.evaluation import networks
-from consistency_tta.evaluation.networks import checksum_of, embed_text, make_network, make_networks
+from consistency_tta.evaluation.networks import embed_text, identity, identity_of, make_network, make_networks
 from consistency_tta.evaluation.protocol import load_protocol
+from consistency_tta.rewards import Identity
 from tests.evaluation.cases import CHECKSUM, ToyNetwork, write_protocol
 
 
@@ -41,7 +41,6 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
 def test_the_bundled_network_is_the_pinned_one() -> None:
     network = make_network("tiny-clap")
     assert network.checksum == load_protocol("esc50-fold5").networks["tiny-clap"].sha256
-    assert network.checksum == checksum_of("tiny-clap")
     read = embed_text(network)
     assert read is not None
     assert read(["A dog barks"]).shape == (1, network.num_features)
@@ -53,10 +52,14 @@ def test_missing_weights_are_said(tmp_path: Path) -> None:
         make_network("mn04", str(tmp_path))
 
 
-def test_checksums(tmp_path: Path) -> None:
-    file = tmp_path / "clap.pt"
-    file.write_bytes(b"weights")
-    assert checksum_of(str(file)) == hashlib.sha256(b"weights").hexdigest()
-    assert checksum_of("a" * 64) == "a" * 64
-    with pytest.raises(FileNotFoundError, match="expected a SHA-256 of 64 digits, or weights"):
-        checksum_of(str(tmp_path / "none"))
+def test_what_a_network_is_known_by(tmp_path: Path) -> None:
+    clap = identity(make_network("tiny-clap"))
+    assert clap == identity_of("tiny-clap") == identity_of(str(MODELS / "tiny-clap"))
+    assert clap.signature
+    assert identity_of("a" * 64) == Identity("a" * 64, None)
+    with pytest.raises(FileNotFoundError, match=r"expected a CLAP, but .*none is neither a folder here nor"):
+        identity_of(str(tmp_path / "none"))
+
+
+def test_a_network_without_words_taught_none() -> None:
+    assert identity(ToyNetwork()) == Identity(CHECKSUM, ())

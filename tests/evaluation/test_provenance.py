@@ -15,13 +15,13 @@ from consistency_tta.generation.fill import fill
 from consistency_tta.generation.folder import Folder
 from consistency_tta.generation.request import Request, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.rewards import Rewards
+from consistency_tta.rewards import Identity, Rewards
 
 
 @pytest.fixture
 def model(teacher_folder: Path, tmp_path: Path) -> Path:
     pipeline = TextToAudioPipeline.from_pretrained(teacher_folder)
-    pipeline.register_to_config(rewards=Rewards(("a" * 64,), complete=True).tree())
+    pipeline.register_to_config(rewards=Rewards((Identity("a" * 64),), complete=True).tree())
     pipeline.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
@@ -35,16 +35,19 @@ def test_a_generated_folder_says_how(samples: int, model: Path, tmp_path: Path) 
     fill([Folder(tmp_path / "out", request, sounds)], str(model), 2, "cpu")
     found = provenance(tmp_path / "out" / "1" if samples == 2 else tmp_path / "out")
     assert found.model == str(model)
-    assert found.rewards == Rewards(("a" * 64,), complete=True)
+    assert found.rewards == Rewards((Identity("a" * 64),), complete=True)
     assert found.settings is not None
     assert found.settings.startswith("guidance_scale 2.0, external_guidance_scale 1.0, steps 1, seed 7, weights ")
     assert warnings_of(found, 7) == []
     assert warnings_of(found, 0) == ["generation.json says that the sounds were made with seed 7, the protocol's is 0"]
     # Who judges may know of more, and of no less than the sounds and the model's own folder do.
     (tmp_path / "tuned").mkdir()
-    (tmp_path / "tuned" / "model_index.json").write_text(json.dumps({"rewards": Rewards(("b" * 64,)).tree()}))
+    (tmp_path / "tuned" / "model_index.json").write_text(json.dumps({"rewards": Rewards((Identity("b" * 64),)).tree()}))
     told = provenance(tmp_path / "out", tmp_path / "tuned", reward="c" * 64)
-    assert (told.model, told.rewards) == (str(tmp_path / "tuned"), Rewards(("a" * 64, "b" * 64, "c" * 64)))
+    assert (told.model, told.rewards) == (
+        str(tmp_path / "tuned"),
+        Rewards(tuple(Identity(each * 64) for each in "abc")),
+    )
 
 
 def test_a_folder_of_somebody_else_says_nothing(tmp_path: Path) -> None:
@@ -59,7 +62,7 @@ def test_a_folder_of_somebody_else_says_nothing(tmp_path: Path) -> None:
 def test_of_a_model_of_the_hub_its_index_is_fetched_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = tmp_path / "models--someone--model" / "snapshots" / "abc" / "model_index.json"
     index.parent.mkdir(parents=True)
-    index.write_text(json.dumps({"rewards": Rewards(("b" * 64,), complete=True).tree()}))
+    index.write_text(json.dumps({"rewards": Rewards((Identity("b" * 64),), complete=True).tree()}))
     (index.parents[2] / "refs").mkdir()
     (index.parents[2] / "refs" / "main").write_text("abc")
     asked = []
@@ -70,9 +73,11 @@ def test_of_a_model_of_the_hub_its_index_is_fetched_alone(tmp_path: Path, monkey
 
     monkeypatch.setattr(model_folder, "snapshot_download", from_the_cache)
     found = provenance(tmp_path / "sounds", "someone/model")
-    assert (found.model, found.rewards) == ("someone/model", Rewards(("b" * 64,), complete=True))
+    assert (found.model, found.rewards) == ("someone/model", Rewards((Identity("b" * 64),), complete=True))
     assert asked == [{"allow_patterns": ["model_index.json"]}]
 
 
 def test_bundled_models_are_known_by_name(tmp_path: Path) -> None:
-    assert len(provenance(tmp_path, "tiny-student").rewards.checksums) == 1
+    (taught_by,) = provenance(tmp_path, "tiny-student").rewards.encoders
+    (told,) = provenance(tmp_path, reward="tiny-clap").rewards.encoders
+    assert taught_by == told
