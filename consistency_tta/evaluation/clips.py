@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -39,16 +40,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Pair:
-    """A generated sound, the recording with the same name, and their caption."""
+    """A generated sound, the recording with the same name, their caption, and more generated sounds of it, by side."""
 
     id: str
     caption: str
     generated: Path
     reference: Path
+    more: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def sides(self) -> dict[str, Path]:
+        """All files."""
+        return {GENERATED: self.generated, REFERENCE: self.reference, **self.more}
 
     def side(self, name: str) -> Path:
-        """One of the two files."""
-        return self.generated if name == GENERATED else self.reference
+        """One of the files."""
+        return self.sides[name]
 
 
 @dataclass
@@ -70,7 +77,16 @@ class Pairs:
     other_captions: list[str]
 
 
-def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: Path | None = None) -> Pairs:
+def numbered(generated: Path) -> list[Path]:
+    """A folder of sounds; or 0, 1, ... in it, of which each has one sound of every clip."""
+    sets = [path for path in generated.glob("*") if path.name.isdecimal() and path.is_dir()]
+    # A folder of sounds may have some more in a folder named so.
+    return sorted(sets, key=lambda path: int(path.name)) if (generated / "0").is_dir() else [generated]
+
+
+def find_pairs(
+    protocol: Protocol, generated: Path, reference: Path, captions: Path | None = None, more: Sequence[Path] = ()
+) -> Pairs:
     """Match the clips of a protocol with the files of two folders.
 
     Args:
@@ -78,6 +94,7 @@ def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: P
         generated, reference: folders with wav, flac, ogg and mp3 files, named as the clips.
         captions: caption file (AudioCaps CSV, or TANGO's JSON lines) that says which of the protocol's clips were
             asked for, and in which words; its first caption of a clip counts. Needed where the protocol ships no list.
+        more: folders with more generated sounds of the same clips, all of which a clip must have.
 
     Raises:
         FileNotFoundError: a folder or file is missing, or a folder has no audio.
@@ -88,28 +105,30 @@ def find_pairs(protocol: Protocol, generated: Path, reference: Path, captions: P
         raise ValueError(
             f"expected --captions with {protocol.clips.number} clips, since {protocol.name} comes without its list"
         )
-    folders = {GENERATED: AudioFolder(generated), REFERENCE: AudioFolder(reference)}
+    others = {f"{GENERATED}, {folder.name}": folder for folder in more}
+    folders = {side: AudioFolder(at) for side, at in {GENERATED: generated, REFERENCE: reference, **others}.items()}
     found = {side: read_captions(source, folder) for side, folder in folders.items()}
     files = {side: _files(folder.folder) for side, folder in folders.items()}
     names = None if protocol.clip_list is None else ClipNames(protocol, protocol.clip_list)
     result = Pairs([], 0, [], [], [])
-    for row, *both in zip(first_rows(source), found[GENERATED], found[REFERENCE], strict=True):
+    for row, *clips in zip(first_rows(source), *found.values(), strict=True):
         if names is not None:
             try:
                 meant = names.claim(row)
             except NoClip as error:
-                result.left_out.append(Finding(both[0].id, "captions", error.reason, error.detail))
+                result.left_out.append(Finding(clips[0].id, "captions", error.reason, error.detail))
                 continue
-            for clip, folder in zip(both, folders.values(), strict=True):
+            for clip, folder in zip(clips, folders.values(), strict=True):
                 clip.id = meant.name
                 locate(clip, folder, row, meant)
             if meant.caption != row.caption:
                 result.other_captions.append(meant.name)
         result.asked += 1
-        faults = [_fault(clip, side, files[side]) for side, clip in zip(folders, both, strict=True)]
+        faults = [_fault(clip, side, files[side]) for side, clip in zip(folders, clips, strict=True)]
         result.left_out += [fault for fault in faults if fault is not None]
         if not any(faults):
-            result.pairs.append(Pair(both[0].id, row.caption, both[0].path, both[1].path))
+            made, recorded, *rest = (clip.path for clip in clips)
+            result.pairs.append(Pair(clips[0].id, row.caption, made, recorded, dict(zip(others, rest, strict=True))))
     for side, clips in found.items():
         claimed = {path for clip in clips for path in _bearers(clip, files[side])}
         for path in sorted(path for several in files[side].values() for path in several if path not in claimed):

@@ -11,7 +11,7 @@ from consistency_tta.captions import caption_file
 from consistency_tta.device import best_device
 from consistency_tta.evaluation.bootstrap import Interval, mean_interval, set_intervals
 from consistency_tta.evaluation.cache import HeardCache
-from consistency_tta.evaluation.clips import find_pairs
+from consistency_tta.evaluation.clips import find_pairs, numbered
 from consistency_tta.evaluation.hearing import Listened, Listener, SoundMetric
 from consistency_tta.evaluation.markdown import interval, markdown, number, used
 from consistency_tta.evaluation.measures import MEASURES, Kind, NoFigure, rehearse
@@ -43,7 +43,8 @@ def evaluate(
     """Judge generated sounds beside recordings by a protocol; writes result.json, report.md and report.html.
 
     Args:
-        generated: folder of generated sounds (wav, flac, ogg, mp3), each named as its clip.
+        generated: folder of generated sounds (wav, flac, ogg, mp3), each named as its clip; or a folder with several
+            such, named 0, 1, ...: of these the first is judged, and the others count for diversity alone.
         reference: folder of the recordings with the same names.
         protocol: name of one that comes with the package, or a YAML file.
         captions: caption file that says which of the protocol's clips were generated, of which captions; the
@@ -68,7 +69,8 @@ def evaluate(
         _check(settings)
         rehearse(settings.metric, settings.options, rules.audio.sample_rate, rules.audio.num_samples)
     origin = provenance(generated, model, reward)
-    pairs = find_pairs(rules, generated, reference, captions)
+    generated, *more = numbered(generated)
+    pairs = find_pairs(rules, generated, reference, captions, more)
     networks = make_networks(rules, _places(weights))
     listener = Listener(rules, networks, HeardCache(cache or output / "heard"), batch_size, best_device(device))
     heard = listener.listen(pairs.pairs, _sound_metrics(rules))
@@ -82,6 +84,7 @@ def evaluate(
         protocol=rules,
         version=__version__,
         generated=generated,
+        more=more,
         reference=reference,
         captions=source,
         captions_sha256=file_sha256(source),

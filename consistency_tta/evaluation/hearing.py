@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -44,7 +44,7 @@ class Listened:
     pairs: list[Pair] = field(default_factory=list)
     left_out: list[Finding] = field(default_factory=list)
     odd: list[Finding] = field(default_factory=list)
-    formats: dict[str, Counter[str]] = field(default_factory=lambda: {GENERATED: Counter(), REFERENCE: Counter()})
+    formats: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     collections: dict[str, Collection] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
     embedded: int = 0
@@ -85,11 +85,8 @@ class Listener:
             sound_metrics: metrics of the sounds themselves, by name.
         """
         result = Listened()
-        heard = {
-            (name, side): HeardOnDisk(len(pairs), self.cache.folder)
-            for name in self.networks
-            for side in (GENERATED, REFERENCE)
-        }
+        sides = pairs[0].sides if pairs else {}
+        heard = {(name, side): HeardOnDisk(len(pairs), self.cache.folder) for name in self.networks for side in sides}
         values: dict[str, list[Tensor]] = {name: [] for name in sound_metrics}
         for start in tqdm(range(0, len(pairs), self.batch_size), desc="listening", unit="batch"):
             chunk, sounds = self._read(pairs[start : start + self.batch_size], result)
@@ -106,14 +103,14 @@ class Listener:
             prompts = _numbers([pair.caption for pair in result.pairs])
             for name, network in self.networks.items():
                 text = self._read_captions(network, [pair.caption for pair in result.pairs], result)
-                generated, reference = (heard[name, side].heard() for side in (GENERATED, REFERENCE))
-                result.collections[name] = collect(Material(generated, reference, text, prompts))
+                generated, reference, *more = (heard[name, side].heard() for side in sides)
+                result.collections[name] = collect(Material(generated, reference, text, prompts, tuple(more)))
         return result
 
     def _read(self, pairs: Sequence[Pair], result: Listened) -> tuple[list[Pair], dict[str, Tensor]]:
-        """The pairs of which both sounds can be heard, and their waveforms (B, samples) by side."""
+        """The pairs of which all sounds can be heard, and their waveforms (B, samples) by side."""
         chunk: list[Pair] = []
-        sounds: dict[str, list[Tensor]] = {GENERATED: [], REFERENCE: []}
+        sounds: dict[str, list[Tensor]] = {side: [] for side in pairs[0].sides}
         for pair in pairs:
             both: dict[str, Tensor] = {}
             seconds: dict[str, float] = {}
@@ -123,7 +120,7 @@ class Listener:
                     result.formats[side][kind] += 1
                 except BadClip as bad:
                     result.left_out.append(fault_of(pair, side, bad))
-            if len(both) < 2:
+            if len(both) < len(sounds):
                 continue
             chunk.append(pair)
             for side, waveform in both.items():

@@ -74,6 +74,8 @@ def settings(result: Result) -> dict[str, str]:
         "Seed to generate with": str(protocol.generation_seed),
         "consistency_tta": result.version,
     }
+    if result.more:
+        facts["More sounds of each clip"] = f"{', '.join(map(str, result.more))}: for diversity alone"
     origin = result.origin
     said = {"Model": origin.model, "Asked with": origin.settings, "SHA-256 of the reward networks": str(origin.rewards)}
     return facts | {key: value for key, value in said.items() if value is not None}

@@ -23,12 +23,14 @@ class Material:
         generated, reference: vectors (N, W, D), and logits (N, K) of networks that name classes.
         text: what it made of the captions (N, D), unit vectors; None for a network without words.
         prompts: (N,) int64, equal for clips with the same caption.
+        more: what it made of more generated sounds of the same clips, of each (N, W, D).
     """
 
     generated: Heard
     reference: Heard
     text: Tensor | None
     prompts: Tensor
+    more: tuple[Heard, ...] = ()
 
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
@@ -78,7 +80,10 @@ class Collection:
     def _read(self, clips: Tensor) -> Material:
         source = self.source
         text = None if source.text is None else source.text[clips]
-        return Material(_rows(source.generated, clips), _rows(source.reference, clips), text, source.prompts[clips])
+        generated, reference, *more = (
+            _rows(heard, clips) for heard in (source.generated, source.reference, *source.more)
+        )
+        return Material(generated, reference, text, source.prompts[clips], tuple(more))
 
 
 def collect(source: Material) -> Collection:

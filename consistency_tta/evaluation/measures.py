@@ -96,11 +96,20 @@ def distance(material: Material) -> Tensor:
 
 
 def diversity(clips: Collection) -> dict[str, float]:
-    """How far apart lie generated sounds of one caption; see :mod:`consistency_tta.metrics.diversity`."""
-    metric = PromptDiversity()
+    """How far apart lie generated sounds of one caption, and recordings, if several have one.
+
+    See :mod:`consistency_tta.metrics.diversity`. All generated sounds of a clip count.
+    """
+    made, recorded = PromptDiversity(), PromptDiversity()
     for material in clips.chunks():
-        metric.update(material.means[0], material.prompts)
-    return _figures(metric)
+        generated, reference = material.means
+        recorded.update(reference, material.prompts)
+        for means in (generated, *(heard.vectors.double().mean(1) for heard in material.more)):
+            made.update(means, material.prompts)
+    figures = _figures(made)
+    if len(clips.source.prompts.unique()) < len(clips.source.prompts):
+        figures["reference"] = _figures(recorded)[""]
+    return figures
 
 
 def frechet(clips: Collection) -> dict[str, float]:
@@ -245,5 +254,5 @@ MEASURES: dict[str, Measure] = {
     "kid": Measure("Kernel distance, polynomial", False, Kind.SET, of_sets(KernelDistance)),
     "neighbours": Measure("Nearest neighbours", True, Kind.SET, of_sets(Coverage)),
     "inception": Measure("Inception score", True, Kind.SET, inception, ("std",)),
-    "diversity": Measure("Diversity within a caption", True, Kind.SET, diversity),
+    "diversity": Measure("Diversity within a caption", True, Kind.SET, diversity, ("reference",)),
 }

@@ -127,7 +127,7 @@ class ProtocolSettings:
         networks: by name, see :func:`consistency_tta.evaluation.networks.make_network`.
         metrics: in the order of the report; the first that has a value for each clip ranks the clips.
         bootstrap: intervals.
-        seed: of the bootstrap and of metrics that draw.
+        seed: of the bootstrap. Metrics that draw have a ``seed`` of their own among their options, 0 if not given.
         generation_seed: the seed to generate with; a folder that says it was made with another is warned of.
     """
 

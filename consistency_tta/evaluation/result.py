@@ -58,6 +58,7 @@ class Result:
         protocol: by which.
         version: of this package.
         generated, reference, captions: where the sounds and captions came from.
+        more: folders with more generated sounds of the same clips, which count for diversity alone.
         captions_sha256: of the caption file.
         origin: how the sounds are said to be made.
         pairs: the clips that count.
@@ -75,6 +76,7 @@ class Result:
     protocol: Protocol
     version: str
     generated: Path
+    more: list[Path]
     reference: Path
     captions: Path
     captions_sha256: str
@@ -110,6 +112,7 @@ class Result:
             "protocol": protocol,
             "consistency_tta": self.version,
             "generated": str(self.generated),
+            "more_generated": list(map(str, self.more)),
             "reference": str(self.reference),
             "captions": {"file": self.captions.name, "sha256": self.captions_sha256},
             "model": self.origin.model,

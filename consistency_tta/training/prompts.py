@@ -36,7 +36,8 @@ class FixedPrompts:
     """Captions and how sounds are made of them.
 
     Sound k of caption i starts from noise that depends on (seed, i, k) alone, neither on the batch size nor on the
-    number of processes; it is the noise of ``consistency-tta generate`` with this seed and these captions.
+    number of processes; it is the noise of ``consistency-tta generate`` with this seed and these captions as texts (of
+    a file with clips, there, it depends on the names of the clips).
 
     Attributes:
         captions: in order.

@@ -292,3 +292,38 @@ def test_equal_clips_can_be_drawn(folders: dict[str, Path]) -> None:
         {"metric": "distance", "network": "toy"}, {"metric": "lsd"}
     ]})  # fmt: skip
     assert "nan" not in (folders["output"] / "report.html").read_text().split("<script>")[0].split("</style>")[-1]
+
+
+@pytest.mark.usefixtures("toy")
+def test_more_sounds_of_each_clip_count_for_diversity_alone(folders: dict[str, Path], tmp_path: Path) -> None:
+    metrics = [{"metric": name, "network": "toy", "interval": False} for name in ("diversity", "frechet")]
+    alone = run(folders, changes={"metrics": metrics[1:]})
+    several = tmp_path / "several"
+    several.mkdir()
+    folders["generated"].rename(several / "0")
+    others = [write_sounds(several / name, seed) for name, seed in (("2", 7), ("10", 8))]
+    folders["generated"] = several
+    result = run(folders, changes={"metrics": metrics})
+    assert (result.generated, result.more) == (several / "0", others)
+    assert figure(result, "frechet/toy") == pytest.approx(figure(alone, "frechet/toy"))
+    heard = torch.stack(
+        [
+            torch.cat([ToyNetwork()(_sound(folder / f"clip{k}.wav")).vectors.mean(1) for k in range(6)])
+            for folder in (several / "0", *others)
+        ]
+    )
+    apart = [torch.pdist(heard[:, k].double()).mean() for k in range(6)]
+    assert figure(result, "diversity/toy") == pytest.approx(float(torch.stack(apart).mean()), rel=1e-5)
+    assert f"{others[0]}, {others[1]}: for diversity alone" in (folders["output"] / "report.md").read_text()
+    (others[1] / "clip4.wav").unlink()
+    (others[1] / "clip5.wav").write_bytes(b"")
+    rest = run(folders, changes={"metrics": metrics})
+    assert [pair.id for pair in rest.pairs] == [f"clip{k}" for k in range(4)]
+    assert {(one.id, one.side, one.reason) for one in rest.left_out} == {
+        ("clip4", "generated, 10", "missing"),
+        ("clip5", "generated, 10", "unreadable"),
+    }
+
+
+def _sound(file: Path) -> torch.Tensor:
+    return torch.from_numpy(soundfile.read(file, dtype="float32")[0])[None]

@@ -169,3 +169,17 @@ def test_metrics_of_classes_need_classes(name: str) -> None:
 @pytest.mark.parametrize("name", MEASURES)
 def test_every_metric_takes_no_options_at_a_rehearsal(name: str) -> None:
     measures.rehearse(name, {}, 8000, 2000)
+
+
+def test_diversity_is_of_all_generated_sounds_of_a_caption_beside_that_of_the_recordings() -> None:
+    made, recorded, more = heard(), heard(), heard()
+    pairs = material(made, recorded)
+    pairs.more = (more,)
+    found = MEASURES["diversity"].function(collect(pairs))
+    sounds = torch.stack([made.vectors.mean(1), more.vectors.mean(1)], dim=1).double()  # (CLIPS, 2, WIDTH)
+    expected = torch.stack([torch.pdist(sounds[k : k + 2].flatten(0, 1)).mean() for k in range(0, CLIPS, 2)]).mean()
+    assert found[""] == pytest.approx(float(expected))
+    apart = [torch.dist(*recorded.vectors.mean(1)[k : k + 2].double()) for k in range(0, CLIPS, 2)]
+    assert found["reference"] == pytest.approx(float(torch.stack(apart).mean()))
+    pairs.prompts = torch.arange(CLIPS)
+    assert list(MEASURES["diversity"].function(collect(pairs))) == [""]  # no two recordings have one caption
