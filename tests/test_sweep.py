@@ -12,10 +12,11 @@ import pytest
 import soundfile
 
 from consistency_tta.cli import main
+from consistency_tta.comparison import REAL_CLIPS
 from consistency_tta.components.clap import TransformersClap
+from consistency_tta.evaluation.protocol import RESAMPLER, file_sha256
 from consistency_tta.generate import generate
 from consistency_tta.rewards import Rewards
-from consistency_tta.sweep import judge
 from consistency_tta.sweep.judge import Judge
 from consistency_tta.sweep.run import parse_sweep
 from tests.bundles import write_clap, write_real_clips, write_student
@@ -55,6 +56,8 @@ def test_a_judge_without_what_it_needs_is_named_beforehand(tmp_path: Path) -> No
 
 def test_other_recordings_in_the_same_place_are_another_judge(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
+    for name in ("x", "y"):
+        soundfile.write(tmp_path / "real" / f"{name}.wav", np.zeros(10), 16000)
     (tmp_path / "tagger.pt").write_bytes(b"one")
     seen = []
     for change in (lambda: None, lambda: None, lambda: (tmp_path / "tagger.pt").write_bytes(b"other")):
@@ -78,7 +81,7 @@ def test_two_models_are_swept_into_one_picture(
     index = tmp_path / "student" / "model_index.json"
     rewards = {"rewards": Rewards.by([TransformersClap(tmp_path / "clap")]).tree()}
     index.write_text(json.dumps(json.loads(index.read_text()) | rewards))
-    monkeypatch.setattr(judge, "TIMED", 1)
+    monkeypatch.setattr("consistency_tta.sweep.scores.TIMED", 1)
     command = ["generate", "--captions", str(captions), "--output", str(output), "--device", "cpu"]
     command += ["--judge.clap", str(tmp_path / "clap")]
     main([*command, "--model", str(teacher_folder), "--sweep", "guidance_scale=1,3", "steps=2"])
@@ -102,8 +105,29 @@ def test_two_models_are_swept_into_one_picture(
     assert len(lines) == 2 + 4 * 2  # the legend's, and those of four panels
     html = page.read_text(encoding="utf-8")
     assert picture.read_text(encoding="utf-8").strip() in html
-    assert f"taught {tmp_path / 'student'}, as a reward" in html
-    assert f"taught {teacher_folder}" not in html
+    # The CLAP finds both figures, so what it taught flatters both.
+    pleased = "taught the model, as the reward, and is the judge: CLAP scores and Fréchet distances tell how well"
+    assert f"<li>{tmp_path / 'student'}: {tmp_path / 'clap'} {pleased}" in html
+    assert html.count("taught the model") == 1
+    assert {row["clap_is_reward"] for row in rows if row["model"].endswith("student")} == {"True"}
+    assert {row["frechet_is_reward"] for row in rows if row["model"].endswith("student")} == {"True"}
+
+    # What the figures depend on is wherever they are.
+    told = {
+        "captions_sha256": file_sha256(captions),
+        "clap_sha256": file_sha256(tmp_path / "clap" / "model.safetensors"),
+        "reference_sha256": file_sha256(tmp_path / "clap" / REAL_CLIPS),
+    }
+    for key, value in told.items():
+        assert {row[key] for row in rows} == {value}
+        assert value in html
+        assert value in picture.read_text(encoding="utf-8")
+    assert len({row["weights_sha256"] for row in rows} - {""}) == 2
+    assert {row["solver"] for row in rows} == {"DDIM", "none, a student"}
+    said = {"recordings": "50", "sounds": "2", "captions": "captions.csv", "resampler": RESAMPLER, "protocol": ""}
+    assert all(row | said == row for row in rows)
+    assert "50 recordings" in html
+    assert "<b>No protocol</b>" in html
 
     # Again: nothing is made, heard or timed. A score that is lost is found again from the sounds.
     scores = {file: file.read_bytes() for file in output.rglob("scores.json")}
@@ -116,6 +140,12 @@ def test_two_models_are_swept_into_one_picture(
     assert again["seconds"] > 0
     assert again | {"seconds": 0} == before | {"seconds": 0}
     assert all(file.read_bytes() == content for file, content in scores.items() if file != lost)
+
+    # What an earlier version judged, which noted less, is judged anew.
+    old = json.loads(lost.read_text())
+    lost.write_text(json.dumps(old | {"judge": {"clap": [str(tmp_path / "clap"), "0" * 64]}}))
+    main(student if "student" in str(lost) else [*command, "--model", str(teacher_folder), *student[-3:-1], "steps=2"])
+    assert json.loads(lost.read_text()) | {"seconds": 0} == before | {"seconds": 0}
 
     # Other captions are not drawn along with these.
     captions.write_text("id,caption\nx,rain\ny,a cat\n")

@@ -206,10 +206,7 @@ def _warnings(result: Result, other_captions: int) -> list[str]:
     for judge in result.judges:
         figures = ", ".join(figure.name for figure in result.figures if judge.name in figure.name.split("/"))
         if judge.is_reward:
-            found.append(
-                f"{judge.name} taught the model, as the reward, and is the judge: {figures} tell how well the model "
-                "learnt to please it, not how good it is"
-            )
+            found.append(judge.pleased(figures))
         if not judge.pinned:
             found.append(f"{name} pins no weights of {judge.name}: compare the SHA-256 before comparing {figures}")
     return found
