@@ -14,12 +14,15 @@ import soundfile
 from consistency_tta.cli import main
 from consistency_tta.comparison import REAL_CLIPS
 from consistency_tta.components.clap import TransformersClap
+from consistency_tta.evaluation import networks
+from consistency_tta.evaluation.evaluate import evaluate
 from consistency_tta.evaluation.protocol import RESAMPLER, file_sha256
 from consistency_tta.generate import generate
 from consistency_tta.rewards import Rewards
 from consistency_tta.sweep.judge import Judge
 from consistency_tta.sweep.run import parse_sweep
 from tests.bundles import write_clap, write_real_clips, write_student
+from tests.evaluation.cases import ToyNetwork, write_protocol, write_sounds
 
 
 def test_values_are_of_the_settings_kind() -> None:
@@ -47,11 +50,11 @@ def test_a_sweep_that_cannot_be_understood_is_named(settings: list[str], message
 
 def test_a_judge_without_what_it_needs_is_named_beforehand(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"judge\.real, a folder of recordings, beside judge\.tagger"):
-        Judge(tagger=tmp_path / "x").check()
+        Judge(tagger=tmp_path / "x").check(tmp_path / "captions.csv")
     with pytest.raises(FileNotFoundError, match=r"the tagger's weights, but there is no .*x"):
-        Judge(real=tmp_path, tagger=tmp_path / "x").check()
+        Judge(real=tmp_path, tagger=tmp_path / "x").check(tmp_path / "captions.csv")
     with pytest.raises(FileNotFoundError, match=r"at least 2 recordings .* got 0"):
-        Judge(real=tmp_path).check()
+        Judge(real=tmp_path).check(tmp_path / "captions.csv")
 
 
 def test_other_recordings_in_the_same_place_are_another_judge(tmp_path: Path) -> None:
@@ -169,3 +172,83 @@ def test_recordings_of_any_length_and_rate_are_a_reference(teacher_folder: Path,
     table, *_ = generate([], str(teacher_folder), tmp_path / "out", **settings)
     [row] = csv.DictReader(table.open(newline=""))
     assert float(row["frechet"]) > 0
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ToyNetwork:
+    """The network of the toy protocol."""
+    network = ToyNetwork()
+    monkeypatch.setattr(networks, "make_network", lambda name, weights: network)
+    monkeypatch.setattr("consistency_tta.sweep.scores.TIMED", 1)
+    return network
+
+
+def test_a_point_by_a_protocol_is_what_evaluate_finds(teacher_folder: Path, tmp_path: Path, toy: ToyNetwork) -> None:
+    """The same figures to the last bit, though the protocol cuts, centres and scales sounds; not those of another."""
+    file = write_protocol(tmp_path / "rules", audio=_audio(0.5))
+    reference, output = write_sounds(tmp_path / "recordings"), tmp_path / "sweep"
+    command = ["generate", "--captions", str(tmp_path / "rules" / "toy.csv"), "--output", str(output)]
+    command += ["--device", "cpu", "--model", str(teacher_folder)]
+    command += ["--judge.protocol", str(file), "--judge.real", str(reference), "--sweep", "steps=1"]
+    table, picture, page = main([*command, "guidance_scale=1,3"])
+    rows = list(csv.DictReader(table.open(newline="")))
+    assert len(rows) == 2
+    for row in rows:
+        point = next(output.glob(f"*/steps-1_guidance_scale-{float(row['guidance_scale']):g}"))
+        found = evaluate(
+            point, reference, str(file), point / "captions.csv", tmp_path / "alone", device="cpu", batch_size=5
+        )
+        figures = {figure.name: figure.value for figure in found.figures}
+        assert {name: float(row[name]) for name in figures} == figures
+        assert (float(row["clap"]), float(row["frechet"])) == (figures["clap_score/toy"], figures["frechet/toy"])
+        scores = json.loads((point / "scores.json").read_text())
+        assert scores["figures"] == found.tree()["figures"]
+        assert scores["warnings"] == found.warnings
+        assert (point / "report" / "report.html").is_file()
+        said = {"protocol": "toy", "protocol_version": "3", "protocol_sha256": file_sha256(file), "sounds": "6"}
+        assert row | said == row
+        for text in (page.read_text(), picture.read_text(), json.dumps(scores)):
+            assert "toy, version 3" in text
+            assert file_sha256(file) in text
+            assert "6 of 6 clips used" in text
+    assert rows[0]["frechet"] != rows[1]["frechet"]
+    assert "<b>No protocol</b>" not in page.read_text()
+
+    # Again: nobody listens. By another protocol: nothing of before is kept.
+    heard = toy.heard
+    main([*command, "guidance_scale=1,3"])
+    assert toy.heard == heard
+    write_protocol(tmp_path / "rules", version=4, audio=_audio(0.25))
+    table, *_ = main([*command, "guidance_scale=3"])
+    [row] = csv.DictReader(table.open(newline=""))
+    assert row["protocol_version"] == "4"
+    assert row["frechet"] not in {before["frechet"] for before in rows}
+
+
+def _audio(peak: float) -> dict[str, object]:
+    return {"sample_rate": 8000, "resampler": RESAMPLER, "seconds": 0.25, "peak": peak}
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_protocol_that_a_sweep_cannot_be_judged_by_is_named_beforehand(tmp_path: Path) -> None:
+    file, recordings = str(write_protocol(tmp_path)), write_sounds(tmp_path / "recordings")
+    captions = tmp_path / "toy.csv"
+    Judge(real=recordings, protocol=file).check(captions)
+    with pytest.raises(ValueError, match=r"judge\.real, the folder of recordings, beside judge\.protocol"):
+        Judge(protocol=file).check(captions)
+    with pytest.raises(ValueError, match=r"no judge\.clap and no judge\.tagger beside judge\.protocol"):
+        Judge("other", recordings, protocol=file).check(captions)
+    with pytest.raises(ValueError, match=r"judge\.weights beside a judge\.protocol alone, got toy=x"):
+        Judge(weights="toy=x").check(captions)
+    strangers = tmp_path / "strangers.csv"
+    strangers.write_text("id,caption\nx,rain\ny,a dog\n")
+    with pytest.raises(
+        ValueError, match=r"2 clips of toy in .*strangers.csv with a recording in .*got 0\. x \(captions"
+    ):
+        Judge(real=recordings, protocol=file).check(strangers)
+    request = {"captions": captions, "sweep": ["steps=1"], "num_samples": 2}
+    with pytest.raises(ValueError, match=r"one sound for each clip with judge\.protocol"):
+        generate([], "nothing", tmp_path / "out", judge=Judge(real=recordings, protocol=file), **request)
+    lsd = write_protocol(tmp_path, metrics=[{"metric": "lsd"}])
+    with pytest.raises(ValueError, match=r"clap_score and frechet, which a sweep draws, got .*toy.yaml with lsd"):
+        Judge(real=recordings, protocol=str(lsd)).check(captions)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from consistency_tta.comparison import RealClips
 from consistency_tta.evaluation.result import Judge as Network
-from consistency_tta.generation.folder import Folder
+from consistency_tta.generation.folder import Folder, read_manifest
 from consistency_tta.metrics.mn04 import AudioTagger
 from consistency_tta.resample import Resample
 from consistency_tta.rewards import Identity, Rewards
@@ -45,16 +45,12 @@ class AsTheyAre:
         else:
             self.real = RealClips.of(embeddings(tqdm(recordings(judge.real), desc="recordings"), self._for_distance))
 
-    def score(self, folder: Folder, rewards: Rewards) -> dict[str, Any]:
-        """The figures of a folder, who found them and what must be known of them, as JSON takes it.
-
-        Args:
-            folder: whose sounds are all there.
-            rewards: what taught the model.
-        """
+    def score(self, folder: Folder) -> dict[str, Any]:
+        """The figures of a folder whose sounds are all there, who found them and what must be known of them."""
         vectors = embeddings(folder.files, self._by_clap)
         cosines = (vectors * self.clap.embed_text([sound.caption for sound in folder.sounds]).cpu()).sum(1)
         heard = vectors if self.tagger is None else embeddings(folder.files, self._for_distance)
+        rewards = Rewards.of((read_manifest(folder.path) or {}).get("rewards"))
         networks = [
             Network(name, facts["sha256"], False, rewards.include(self._identity(name, facts["sha256"])))
             for name, facts in self.judge.facts["networks"].items()

@@ -37,7 +37,7 @@ def draw(output: Path, latest: Path, judge: Judge) -> list[Path]:
     rows = list(map(table_row, points))
     files = [output / f"sweep.{kind}" for kind in ("csv", "svg", "html")]
     with files[0].open("w", newline="", encoding="utf-8") as table:
-        writer = csv.DictWriter(table, list(rows[0]))
+        writer = csv.DictWriter(table, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows(rows)
     picture = _picture(rows, measured_with(points))

@@ -46,6 +46,7 @@ def table_row(scores: Scores) -> dict[str, Any]:
         "solver": scores["solver"],
         "grid": generation["grid"] or "uniform",
         "consistency_tta": scores["consistency_tta"],
+        **{figure["name"]: figure["value"] for figure in scores.get("figures", [])},
     }
 
 
@@ -58,14 +59,19 @@ def measured_with(points: Sequence[Scores]) -> dict[str, str]:
     first = points[0]
     judge, reference, count = first["judge"], first["judge"]["reference"], first["generation"]["sounds"]
     captions = _each(f"{point['captions']['file']}, SHA-256 {point['captions']['sha256']}" for point in points)
-    facts = {
-        "Text fit": f"CLAP score of {_network(judge, 'clap')}",
-        "Quality": f"Fréchet distance of {_network(judge, 'frechet')}",
-        "Sounds": f"{judge['sounds']} ({judge['resampler']})",
+    others = [name for name in judge["networks"] if name not in (judge["clap"], judge["frechet"])]
+    facts: dict[str, str] = {
+        **(judge["protocol"] or {"settings": {"Protocol": "none"}})["settings"],
+        "Text fit": f"CLAP score of {_network(judge, judge['clap'])}",
+        "Quality": f"Fréchet distance of {_network(judge, judge['frechet'])}",
+        **({"Other networks": "; ".join(_network(judge, name) for name in others)} if others else {}),
+        "Sounds": judge["sounds"],
         "Reference": f"{reference['place']}, {reference['recordings']} recordings, SHA-256 {reference['sha256']}",
         "Captions": f"{captions}; {count} sounds, SHA-256 of their list {first['generation']['captions']}",
         "Seed": _each(point["generation"]["seed"] for point in points),
     }
+    if judge["protocol"]:
+        facts["Clips"] = _each(point["used"] for point in points)
     for model in dict.fromkeys(point["generation"]["model"] for point in points):
         own = [point for point in points if point["generation"]["model"] == model]
         facts[model] = _each(_asked(point) for point in own)
@@ -81,9 +87,9 @@ def warnings_of(points: Iterable[Scores]) -> list[str]:
     return [f"{', '.join(dict.fromkeys(models))}: {warning}." for warning, models in said.items()]
 
 
-def _network(judge: dict[str, Any], key: str) -> str:
-    found = judge["networks"][judge[key]]
-    return f"{judge[key]}, which hears at {found['sample_rate']} Hz, SHA-256 {found['sha256']}"
+def _network(judge: dict[str, Any], name: str) -> str:
+    found = judge["networks"][name]
+    return f"{name}, which hears at {found['sample_rate']} Hz, SHA-256 {found['sha256']}"
 
 
 def _asked(point: Scores) -> str:

@@ -15,6 +15,7 @@ from consistency_tta.comparison import REAL_CLIPS, RealClips
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.evaluation.protocol import RESAMPLER
 from consistency_tta.metrics.mn04 import SAMPLE_RATE
+from consistency_tta.sweep.by_protocol import ByProtocol
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,32 @@ class Judge:
         real: folder of recordings to which the Fréchet distance is taken; null for the statistics beside the CLAP.
         tagger: EfficientAT's ``mn04_as_mAP_432.pt``, in whose embedding the Fréchet distance is taken, to ``real``;
             null for the CLAP's own embedding.
+        protocol: a protocol's name or YAML file, by which ``evaluate`` judges the sounds beside ``real``; it names the
+            networks.
+        weights: where a protocol's networks have their weights, as ``mn04=path``.
     """
 
     clap: str = "tiny-clap"
     real: Path | None = None
     tagger: Path | None = None
+    protocol: str | None = None
+    weights: str | list[str] | None = None
+
+    @cached_property
+    def by_protocol(self) -> ByProtocol | None:
+        """The judge by a protocol, if there is one."""
+        if self.protocol is None:
+            if self.weights is not None:
+                raise ValueError(f"expected judge.weights beside a judge.protocol alone, got {self.weights}")
+            return None
+        if self.clap != Judge.clap or self.tagger is not None:
+            raise ValueError(
+                "expected no judge.clap and no judge.tagger beside judge.protocol, which names its networks: say with "
+                "judge.weights where their weights are"
+            )
+        if self.real is None:
+            raise ValueError("expected judge.real, the folder of recordings, beside judge.protocol, got none")
+        return ByProtocol(self.protocol, self.real, self.weights)
 
     @cached_property
     def hearer(self) -> TransformersClap:
@@ -43,6 +65,8 @@ class Judge:
 
         ``networks`` are those that hear; ``clap`` and ``frechet`` say by name which of them find these figures.
         """
+        if self.by_protocol is not None:
+            return self.by_protocol.facts | {"reference": self._reference()}
         networks: dict[str, dict[str, Any]] = {
             self.clap: {"sha256": self.hearer.checksum, "sample_rate": self.hearer.sample_rate}
         }
@@ -54,7 +78,9 @@ class Judge:
             networks[distance] = {"sha256": checksum(self.tagger), "sample_rate": SAMPLE_RATE}
         return {
             "protocol": None,
-            "sounds": "mono, whole, as loud as they are, mean kept, resampled once, to the network's rate",
+            "sounds": (
+                f"mono, whole, as loud as they are, mean kept, resampled once ({RESAMPLER}), to the network's rate"
+            ),
             "resampler": RESAMPLER,
             "networks": networks,
             "clap": self.clap,
@@ -62,13 +88,18 @@ class Judge:
             "reference": self._reference(),
         }
 
-    def check(self) -> None:
+    def check(self, captions: Path) -> None:
         """See that all is there, before hours of generation.
+
+        Args:
+            captions: of the sounds that are to be made.
 
         Raises:
             FileNotFoundError: something is not.
-            ValueError: a tagger without recordings.
+            ValueError: a tagger or protocol without recordings, or a protocol that does not fit.
         """
+        if self.by_protocol is not None:
+            return self.by_protocol.check(captions)
         if self.tagger is not None and self.real is None:
             raise ValueError("expected judge.real, a folder of recordings, beside judge.tagger, got none")
         if self.tagger is not None and not self.tagger.is_file():
@@ -78,6 +109,7 @@ class Judge:
         else:
             recordings(self.real)
         _ = self.hearer
+        return None
 
     def _reference(self) -> dict[str, Any]:
         """Where the recordings are, how many, and the SHA-256 of their contents, or of the statistics of them."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from consistency_tta.evaluation.report import html_table
 from consistency_tta.page import page
+from consistency_tta.sweep.by_protocol import REPORT
 from consistency_tta.sweep.facts import Scores, measured_with, table_row, warnings_of
 from consistency_tta.sweep.scores import TIMED
 
@@ -24,7 +26,8 @@ _FIGURES = {
 NO_PROTOCOL = (
     "<b>No protocol</b>: sounds are judged as they are, so these figures compare with each other, not with those of "
     "<code>consistency-tta evaluate</code>. For those of a setting: <code>consistency-tta evaluate --generated FOLDER "
-    "--captions FOLDER/captions.csv --reference RECORDINGS --protocol NAME</code>, with its folder of sounds."
+    "--captions FOLDER/captions.csv --reference RECORDINGS --protocol NAME</code>, with its folder of sounds; for "
+    "those of all settings sweep with <code>--judge.protocol NAME --judge.real RECORDINGS</code>."
 )
 
 
@@ -61,10 +64,20 @@ def _notes(points: Sequence[Scores]) -> str:
     first, errors = points[0], [point["clap_error"] for point in points]
     notes = [
         *map(escape, warnings_of(points)),
-        *([] if first["judge"]["protocol"] else [NO_PROTOCOL]),
+        _by(first["judge"]["protocol"]),
         f"{first['generation']['sounds']} sounds in each row, from the same noise in all rows of a seed. The Fréchet "
-        "distance is biased upwards, the more so the fewer sounds there are: compare rows, not papers.",
+        "distance is biased upwards, the more so the fewer sounds there are: compare it where there are equally many.",
         f"The standard error of the CLAP score over the sounds is {min(errors):.3f} to {max(errors):.3f}.",
         f"Seconds: the median of {TIMED} sounds made alone on the machine that judged.",
     ]
     return f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in notes)}</ul>'
+
+
+def _by(protocol: dict[str, Any] | None) -> str:
+    if protocol is None:
+        return NO_PROTOCOL
+    name = f"<b>{escape(protocol['name'])}, version {protocol['version']}</b>, SHA-256 {protocol['sha256']}"
+    return (
+        f"{name}: the figures are those of <code>consistency-tta evaluate</code> of each folder of sounds, whose "
+        f"<code>{REPORT}/report.html</code> has all of them, with intervals."
+    )

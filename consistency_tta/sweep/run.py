@@ -61,11 +61,20 @@ def run_sweep(
         judge: of the sounds.
         **production: of :func:`consistency_tta.generation.fill.fill`.
 
+    Raises:
+        ValueError: the settings cannot be understood, or the judge cannot judge these sounds.
+        FileNotFoundError: the judge lacks something.
+
     Returns:
         The table, the picture and the page; nothing while other processes still have sounds to make.
     """
     grid = parse_sweep(settings)
-    judge.check()
+    if judge.protocol is not None and any(sound.number is not None for sound in sounds):
+        raise ValueError(
+            "expected one sound for each clip with judge.protocol, got several: leave num_samples at 1 and "
+            "all_captions at false"
+        )
+    judge.check(captions)
     home = output / (re.sub(r"[^\w.-]+", "_", model).strip("._") or "model")
     folders = []
     for values in itertools.product(*grid.values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,7 +46,8 @@ def judge_all(folders: Sequence[Folder], captions: Path, model: str, judge: Judg
     place, asked_for = best_device(device), caption_file(captions)
     pipeline = TextToAudioPipeline.from_pretrained(model).to(place)
     pipeline.set_progress_bar_config(disable=True)
-    scorer = AsTheyAre(judge, place)
+    ruled = judge.by_protocol
+    score = AsTheyAre(judge, place).score if ruled is None else partial(ruled.score, device=place)
     for folder in tqdm(waiting, desc="judging", unit="folder"):
         queries, seconds = _cost(pipeline, folder)
         scores = {
@@ -57,7 +59,7 @@ def judge_all(folders: Sequence[Folder], captions: Path, model: str, judge: Judg
             "queries": queries,
             "seconds": seconds,
         }
-        scores |= scorer.score(folder, pipeline.rewards)
+        scores |= score(folder)
         (folder.path / SCORES).write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
 
 
