@@ -206,6 +206,7 @@ def test_a_point_by_a_protocol_is_what_evaluate_finds(teacher_folder: Path, tmp_
         assert scores["warnings"] == found.warnings
         assert (point / "report" / "report.html").is_file()
         said = {"protocol": "toy", "protocol_version": "3", "protocol_sha256": file_sha256(file), "sounds": "6"}
+        said["clips"] = "6 of 6 clips used."
         assert row | said == row
         for text in (page.read_text(), picture.read_text(), json.dumps(scores)):
             assert "toy, version 3" in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -165,10 +165,14 @@ class Report:
         return html_table(["Network", "SHA-256 of its weights", "Pinned", "Is the reward"], rows)
 
     def _facts(self) -> str:
-        facts = "".join(
-            f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in settings(self.result).items()
-        )
-        return f'<dl class="facts">{facts}</dl><p class="muted">{escape(self.result.protocol.description.strip())}</p>'
+        about = escape(self.result.protocol.description.strip())
+        return f'{fact_list(settings(self.result))}<p class="muted">{about}</p>'
+
+
+def fact_list(facts: Mapping[str, str]) -> str:
+    """Settings and their values, plain text, as HTML."""
+    items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
+    return f'<dl class="facts">{items}</dl>'
 
 
 def html_table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:

@@ -33,6 +33,7 @@ def table_row(scores: Scores) -> dict[str, Any]:
         "protocol": protocol.get("name"),
         "protocol_version": protocol.get("version"),
         "protocol_sha256": protocol.get("sha256"),
+        "clips": scores.get("used"),
         "prepared": judge["sounds"],
         "resampler": judge["resampler"],
         "captions": scores["captions"]["file"],
@@ -74,7 +75,7 @@ def measured_with(points: Sequence[Scores]) -> dict[str, str]:
         facts["Clips"] = _each(point["used"] for point in points)
     for model in dict.fromkeys(point["generation"]["model"] for point in points):
         own = [point for point in points if point["generation"]["model"] == model]
-        facts[model] = _each(_asked(point) for point in own)
+        facts[f"Model {model}"] = _each(_asked(point) for point in own)
     return facts | {"consistency_tta": _each(point["consistency_tta"] for point in points)}
 
 

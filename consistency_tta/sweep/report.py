@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from consistency_tta.evaluation.report import html_table
+from consistency_tta.evaluation.report import fact_list, html_table
 from consistency_tta.page import page
 from consistency_tta.sweep.by_protocol import REPORT
 from consistency_tta.sweep.facts import Scores, measured_with, table_row, warnings_of
@@ -48,15 +48,12 @@ def report(points: Sequence[Scores], picture: str) -> str:
         ["Model", *(title for title, _ in columns.values())],
         [(escape(row["model"]), [f"{row[name]:{form}}" for name, (_, form) in columns.items()]) for row in rows],
     )
-    facts = html_table(
-        ["Setting", "Value"], [(escape(key), [escape(value)]) for key, value in measured_with(points).items()], "plain"
-    )
     return page(
         "Sweep · ConsistencyTTA",
         '<main><header><p class="eyebrow">ConsistencyTTA · sweep</p><h1>Quality, text fit, cost</h1></header>'
         f'<section class="card chart-card">{picture}</section>'
         f"<section>{figures}{_notes(points)}</section>"
-        f"<section><h2>Measured with</h2>{facts}</section></main>",
+        f"<section><h2>Measured with</h2>{fact_list(measured_with(points))}</section></main>",
     )
 
 
@@ -76,8 +73,7 @@ def _notes(points: Sequence[Scores]) -> str:
 def _by(protocol: dict[str, Any] | None) -> str:
     if protocol is None:
         return NO_PROTOCOL
-    name = f"<b>{escape(protocol['name'])}, version {protocol['version']}</b>, SHA-256 {protocol['sha256']}"
     return (
-        f"{name}: the figures are those of <code>consistency-tta evaluate</code> of each folder of sounds, whose "
-        f"<code>{REPORT}/report.html</code> has all of them, with intervals."
+        f"<b>{escape(protocol['name'])}, version {protocol['version']}</b>: figures are those of <code>consistency-tta "
+        f"evaluate</code> of each folder of sounds, whose <code>{REPORT}/report.html</code> has all, with intervals."
     )
