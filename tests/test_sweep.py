@@ -183,29 +183,40 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyNetwork:
     return network
 
 
-def test_a_point_by_a_protocol_is_what_evaluate_finds(teacher_folder: Path, tmp_path: Path, toy: ToyNetwork) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_point_by_a_protocol_is_what_evaluate_finds(
+    number: int, teacher_folder: Path, tmp_path: Path, toy: ToyNetwork
+) -> None:
     """The same figures to the last bit, though the protocol cuts, centres and scales sounds; not those of another."""
-    file = write_protocol(tmp_path / "rules", audio=_audio(0.5))
+    metrics = [{"metric": metric, "network": "toy"} for metric in ("clap_score", "frechet")]
+    metrics.append({"metric": "diversity", "network": "toy", "interval": False})
+    file = write_protocol(tmp_path / "rules", audio=_audio(0.5), metrics=metrics)
     reference, output = write_sounds(tmp_path / "recordings"), tmp_path / "sweep"
     command = ["generate", "--captions", str(tmp_path / "rules" / "toy.csv"), "--output", str(output)]
     command += ["--device", "cpu", "--model", str(teacher_folder)]
-    command += ["--judge.protocol", str(file), "--judge.real", str(reference), "--sweep", "steps=1"]
+    command += ["--num_samples", str(number), "--judge.protocol", str(file), "--judge.real", str(reference)]
+    command += ["--sweep", "steps=1"]
     table, picture, page = main([*command, "guidance_scale=1,3"])
     rows = list(csv.DictReader(table.open(newline="")))
     assert len(rows) == 2
     for row in rows:
         point = next(output.glob(f"*/steps-1_guidance_scale-{float(row['guidance_scale']):g}"))
-        found = evaluate(
-            point, reference, str(file), point / "captions.csv", tmp_path / "alone", device="cpu", batch_size=5
-        )
+        captions = point / ("captions.csv" if number == 1 else "0/captions.csv")
+        found = evaluate(point, reference, str(file), captions, tmp_path / "alone", device="cpu", batch_size=5)
         figures = {figure.name: figure.value for figure in found.figures}
+        assert ("diversity/toy" in figures) == (number > 1)
         assert {name: float(row[name]) for name in figures} == figures
         assert (float(row["clap"]), float(row["frechet"])) == (figures["clap_score/toy"], figures["frechet/toy"])
         scores = json.loads((point / "scores.json").read_text())
         assert scores["figures"] == found.tree()["figures"]
         assert scores["warnings"] == found.warnings
         assert (point / "report" / "report.html").is_file()
-        said = {"protocol": "toy", "protocol_version": "3", "protocol_sha256": file_sha256(file), "sounds": "6"}
+        said = {
+            "protocol": "toy",
+            "protocol_version": "3",
+            "protocol_sha256": file_sha256(file),
+            "sounds": str(6 * number),
+        }
         said["clips"] = "6 of 6 clips used."
         assert row | said == row
         for text in (page.read_text(), picture.read_text(), json.dumps(scores)):
@@ -247,9 +258,6 @@ def test_a_protocol_that_a_sweep_cannot_be_judged_by_is_named_beforehand(tmp_pat
         ValueError, match=r"2 clips of toy in .*strangers.csv with a recording in .*got 0\. x \(captions"
     ):
         Judge(real=recordings, protocol=file).check(strangers)
-    request = {"captions": captions, "sweep": ["steps=1"], "num_samples": 2}
-    with pytest.raises(ValueError, match=r"one sound for each clip with judge\.protocol"):
-        generate([], "nothing", tmp_path / "out", judge=Judge(real=recordings, protocol=file), **request)
     lsd = write_protocol(tmp_path, metrics=[{"metric": "lsd"}])
     with pytest.raises(ValueError, match=r"clap_score and frechet, which a sweep draws, got .*toy.yaml with lsd"):
         Judge(real=recordings, protocol=str(lsd)).check(captions)

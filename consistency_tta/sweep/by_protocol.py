@@ -101,14 +101,15 @@ class ByProtocol:
         """The figures of a folder, who found them and what must be known of them, as JSON takes it.
 
         Args:
-            folder: whose sounds are all there, one for each clip. It gets the whole report, too.
+            folder: whose sounds are all there. It gets the whole report, too.
             device: of the networks.
         """
+        several = folder.sounds[0].number is not None  # then each set of one for each clip has its own table
         result = evaluate(
             generated=folder.path,
             reference=self.real,
             protocol=self.protocol,
-            captions=folder.path / CAPTIONS,
+            captions=folder.path / ("0" if several else "") / CAPTIONS,
             output=folder.path / REPORT,
             weights=self.weights,
             cache=folder.path.parents[1] / HEARD,
