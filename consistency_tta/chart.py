@@ -55,8 +55,14 @@ class Panel:
     logarithmic: bool = False
 
 
-def chart(panels: Sequence[Panel], legend: Sequence[tuple[int, int, str]]) -> str:
-    """Panels in two columns, below a legend of (family, member, text), as an SVG element."""
+def chart(panels: Sequence[Panel], legend: Sequence[tuple[int, int, str]], description: str = "") -> str:
+    """Panels in two columns, below a legend, as an SVG element.
+
+    Args:
+        panels: at least one.
+        legend: (family, member, text) of each line.
+        description: what the picture cannot show, in plain text; it goes wherever the file goes.
+    """
     if not panels or not legend or not all(line.points for panel in panels for line in panel.lines):
         raise ValueError("expected at least one panel, one entry of the legend, and one point in each line")
     entries = -(-len(legend) // COLUMNS) * ENTRY + 20
@@ -70,10 +76,12 @@ def chart(panels: Sequence[Panel], legend: Sequence[tuple[int, int, str]]) -> st
         f'<g transform="translate({index % COLUMNS * WIDTH} {entries + index // COLUMNS * HEIGHT})">{_panel(panel)}</g>'
         for index, panel in enumerate(panels)
     ]
+    about = f"<desc>{escape(description)}</desc>" if description else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape("; ".join(panel.title for panel in panels), quote=True)}"><style>{_style()}</style>'
-        f'<rect class="ground" width="{width}" height="{height}"/>{"".join(texts)}{"".join(drawn)}</svg>'
+        f'aria-label="{escape("; ".join(panel.title for panel in panels), quote=True)}">{about}'
+        f'<style>{_style()}</style><rect class="ground" width="{width}" height="{height}"/>'
+        f"{''.join(texts)}{''.join(drawn)}</svg>"
     )
 
 

@@ -90,7 +90,7 @@ def generate(
             "overwrite": overwrite,
         }
         if sweep:
-            return run_sweep(sounds, model, output, request, sweep, judge, **making)
+            return run_sweep(sounds, captions, model, output, request, sweep, judge, **making)
         folder = Folder(output, request, sounds)
         fill([folder], model, **making)
         return folder.files

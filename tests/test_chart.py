@@ -74,7 +74,8 @@ def test_logarithmic_axes_go_in_1_2_5() -> None:
 
 def test_a_chart_is_xml_in_the_pages_colours_whatever_it_says() -> None:
     panel = Panel('a < "b"', "&", "<x>", "y", [Line(0, 0, [(1, 1), (2, 2)], ["<w>", ""])])
-    root = ElementTree.fromstring(chart([panel], [(0, 0, "m & n"), (3, 2, "o")]))
+    root = ElementTree.fromstring(chart([panel], [(0, 0, "m & n"), (3, 2, "o")], "p < q"))
+    assert root.findtext("{http://www.w3.org/2000/svg}desc") == "p < q"
     texts = [text.text for text in root.iter(f"{SVG}text")]
     assert {'a < "b"', "&", "<x>", "<w>", "m & n", "o"} <= set(texts)
     style = root.find(f"{SVG}style").text

@@ -12,13 +12,17 @@ import pytest
 import soundfile
 
 from consistency_tta.cli import main
+from consistency_tta.comparison import REAL_CLIPS
 from consistency_tta.components.clap import TransformersClap
+from consistency_tta.evaluation import networks
+from consistency_tta.evaluation.evaluate import evaluate
+from consistency_tta.evaluation.protocol import RESAMPLER, file_sha256
 from consistency_tta.generate import generate
 from consistency_tta.rewards import Rewards
-from consistency_tta.sweep import judge
 from consistency_tta.sweep.judge import Judge
 from consistency_tta.sweep.run import parse_sweep
 from tests.bundles import write_clap, write_real_clips, write_student
+from tests.evaluation.cases import ToyNetwork, write_protocol, write_sounds
 
 
 def test_values_are_of_the_settings_kind() -> None:
@@ -46,15 +50,17 @@ def test_a_sweep_that_cannot_be_understood_is_named(settings: list[str], message
 
 def test_a_judge_without_what_it_needs_is_named_beforehand(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"judge\.real, a folder of recordings, beside judge\.tagger"):
-        Judge(tagger=tmp_path / "x").check()
+        Judge(tagger=tmp_path / "x").check(tmp_path / "captions.csv")
     with pytest.raises(FileNotFoundError, match=r"the tagger's weights, but there is no .*x"):
-        Judge(real=tmp_path, tagger=tmp_path / "x").check()
+        Judge(real=tmp_path, tagger=tmp_path / "x").check(tmp_path / "captions.csv")
     with pytest.raises(FileNotFoundError, match=r"at least 2 recordings .* got 0"):
-        Judge(real=tmp_path).check()
+        Judge(real=tmp_path).check(tmp_path / "captions.csv")
 
 
 def test_other_recordings_in_the_same_place_are_another_judge(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
+    for name in ("x", "y"):
+        soundfile.write(tmp_path / "real" / f"{name}.wav", np.zeros(10), 16000)
     (tmp_path / "tagger.pt").write_bytes(b"one")
     seen = []
     for change in (lambda: None, lambda: None, lambda: (tmp_path / "tagger.pt").write_bytes(b"other")):
@@ -78,7 +84,7 @@ def test_two_models_are_swept_into_one_picture(
     index = tmp_path / "student" / "model_index.json"
     rewards = {"rewards": Rewards.by([TransformersClap(tmp_path / "clap")]).tree()}
     index.write_text(json.dumps(json.loads(index.read_text()) | rewards))
-    monkeypatch.setattr(judge, "TIMED", 1)
+    monkeypatch.setattr("consistency_tta.sweep.scores.TIMED", 1)
     command = ["generate", "--captions", str(captions), "--output", str(output), "--device", "cpu"]
     command += ["--judge.clap", str(tmp_path / "clap")]
     main([*command, "--model", str(teacher_folder), "--sweep", "guidance_scale=1,3", "steps=2"])
@@ -102,8 +108,29 @@ def test_two_models_are_swept_into_one_picture(
     assert len(lines) == 2 + 4 * 2  # the legend's, and those of four panels
     html = page.read_text(encoding="utf-8")
     assert picture.read_text(encoding="utf-8").strip() in html
-    assert f"taught {tmp_path / 'student'}, as a reward" in html
-    assert f"taught {teacher_folder}" not in html
+    # The CLAP finds both figures, so what it taught flatters both.
+    pleased = "taught the model, as the reward, and is the judge: CLAP scores and Fréchet distances tell how well"
+    assert f"<li>{tmp_path / 'student'}: {tmp_path / 'clap'} {pleased}" in html
+    assert html.count("taught the model") == 1
+    assert {row["clap_is_reward"] for row in rows if row["model"].endswith("student")} == {"True"}
+    assert {row["frechet_is_reward"] for row in rows if row["model"].endswith("student")} == {"True"}
+
+    # What the figures depend on is wherever they are.
+    told = {
+        "captions_sha256": file_sha256(captions),
+        "clap_sha256": file_sha256(tmp_path / "clap" / "model.safetensors"),
+        "reference_sha256": file_sha256(tmp_path / "clap" / REAL_CLIPS),
+    }
+    for key, value in told.items():
+        assert {row[key] for row in rows} == {value}
+        assert value in html
+        assert value in picture.read_text(encoding="utf-8")
+    assert len({row["weights_sha256"] for row in rows} - {""}) == 2
+    assert {row["solver"] for row in rows} == {"DDIM", "none, a student"}
+    said = {"recordings": "50", "sounds": "2", "captions": "captions.csv", "resampler": RESAMPLER, "protocol": ""}
+    assert all(row | said == row for row in rows)
+    assert "50 recordings" in html
+    assert "<b>No protocol</b>" in html
 
     # Again: nothing is made, heard or timed. A score that is lost is found again from the sounds.
     scores = {file: file.read_bytes() for file in output.rglob("scores.json")}
@@ -116,6 +143,12 @@ def test_two_models_are_swept_into_one_picture(
     assert again["seconds"] > 0
     assert again | {"seconds": 0} == before | {"seconds": 0}
     assert all(file.read_bytes() == content for file, content in scores.items() if file != lost)
+
+    # What an earlier version judged, which noted less, is judged anew.
+    old = json.loads(lost.read_text())
+    lost.write_text(json.dumps(old | {"judge": {"clap": [str(tmp_path / "clap"), "0" * 64]}}))
+    main(student if "student" in str(lost) else [*command, "--model", str(teacher_folder), *student[-3:-1], "steps=2"])
+    assert json.loads(lost.read_text()) | {"seconds": 0} == before | {"seconds": 0}
 
     # Other captions are not drawn along with these.
     captions.write_text("id,caption\nx,rain\ny,a cat\n")
@@ -139,3 +172,92 @@ def test_recordings_of_any_length_and_rate_are_a_reference(teacher_folder: Path,
     table, *_ = generate([], str(teacher_folder), tmp_path / "out", **settings)
     [row] = csv.DictReader(table.open(newline=""))
     assert float(row["frechet"]) > 0
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ToyNetwork:
+    """The network of the toy protocol."""
+    network = ToyNetwork()
+    monkeypatch.setattr(networks, "make_network", lambda name, weights: network)
+    monkeypatch.setattr("consistency_tta.sweep.scores.TIMED", 1)
+    return network
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_point_by_a_protocol_is_what_evaluate_finds(
+    number: int, teacher_folder: Path, tmp_path: Path, toy: ToyNetwork
+) -> None:
+    """The same figures to the last bit, though the protocol cuts, centres and scales sounds; not those of another."""
+    metrics = [{"metric": metric, "network": "toy"} for metric in ("clap_score", "frechet")]
+    metrics.append({"metric": "diversity", "network": "toy", "interval": False})
+    file = write_protocol(tmp_path / "rules", audio=_audio(0.5), metrics=metrics)
+    reference, output = write_sounds(tmp_path / "recordings"), tmp_path / "sweep"
+    command = ["generate", "--captions", str(tmp_path / "rules" / "toy.csv"), "--output", str(output)]
+    command += ["--device", "cpu", "--model", str(teacher_folder)]
+    command += ["--num_samples", str(number), "--judge.protocol", str(file), "--judge.real", str(reference)]
+    command += ["--sweep", "steps=1"]
+    table, picture, page = main([*command, "guidance_scale=1,3"])
+    rows = list(csv.DictReader(table.open(newline="")))
+    assert len(rows) == 2
+    for row in rows:
+        point = next(output.glob(f"*/steps-1_guidance_scale-{float(row['guidance_scale']):g}"))
+        captions = point / ("captions.csv" if number == 1 else "0/captions.csv")
+        found = evaluate(point, reference, str(file), captions, tmp_path / "alone", device="cpu", batch_size=5)
+        figures = {figure.name: figure.value for figure in found.figures}
+        assert ("diversity/toy" in figures) == (number > 1)
+        assert {name: float(row[name]) for name in figures} == figures
+        assert (float(row["clap"]), float(row["frechet"])) == (figures["clap_score/toy"], figures["frechet/toy"])
+        scores = json.loads((point / "scores.json").read_text())
+        assert scores["figures"] == found.tree()["figures"]
+        assert scores["warnings"] == found.warnings
+        assert (point / "report" / "report.html").is_file()
+        said = {
+            "protocol": "toy",
+            "protocol_version": "3",
+            "protocol_sha256": file_sha256(file),
+            "sounds": str(6 * number),
+        }
+        said["clips"] = "6 of 6 clips used."
+        assert row | said == row
+        for text in (page.read_text(), picture.read_text(), json.dumps(scores)):
+            assert "toy, version 3" in text
+            assert file_sha256(file) in text
+            assert "6 of 6 clips used" in text
+    assert rows[0]["frechet"] != rows[1]["frechet"]
+    assert "<b>No protocol</b>" not in page.read_text()
+
+    # Again: nobody listens. By another protocol: nothing of before is kept.
+    heard = toy.heard
+    main([*command, "guidance_scale=1,3"])
+    assert toy.heard == heard
+    write_protocol(tmp_path / "rules", version=4, audio=_audio(0.25))
+    table, *_ = main([*command, "guidance_scale=3"])
+    [row] = csv.DictReader(table.open(newline=""))
+    assert row["protocol_version"] == "4"
+    assert row["frechet"] not in {before["frechet"] for before in rows}
+
+
+def _audio(peak: float) -> dict[str, object]:
+    return {"sample_rate": 8000, "resampler": RESAMPLER, "seconds": 0.25, "peak": peak}
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_protocol_that_a_sweep_cannot_be_judged_by_is_named_beforehand(tmp_path: Path) -> None:
+    file, recordings = str(write_protocol(tmp_path)), write_sounds(tmp_path / "recordings")
+    captions = tmp_path / "toy.csv"
+    Judge(real=recordings, protocol=file).check(captions)
+    with pytest.raises(ValueError, match=r"judge\.real, the folder of recordings, beside judge\.protocol"):
+        Judge(protocol=file).check(captions)
+    with pytest.raises(ValueError, match=r"no judge\.clap and no judge\.tagger beside judge\.protocol"):
+        Judge("other", recordings, protocol=file).check(captions)
+    with pytest.raises(ValueError, match=r"judge\.weights beside a judge\.protocol alone, got toy=x"):
+        Judge(weights="toy=x").check(captions)
+    strangers = tmp_path / "strangers.csv"
+    strangers.write_text("id,caption\nx,rain\ny,a dog\n")
+    with pytest.raises(
+        ValueError, match=r"2 clips of toy in .*strangers.csv with a recording in .*got 0\. x \(captions"
+    ):
+        Judge(real=recordings, protocol=file).check(strangers)
+    lsd = write_protocol(tmp_path, metrics=[{"metric": "lsd"}])
+    with pytest.raises(ValueError, match=r"clap_score and frechet, which a sweep draws, got .*toy.yaml with lsd"):
+        Judge(real=recordings, protocol=str(lsd)).check(captions)

@@ -64,14 +64,11 @@ def evaluate(
     """
     if batch_size < 1:
         raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
-    rules = load_protocol(protocol)
-    for settings in rules.metrics:
-        _check(settings)
-        rehearse(settings.metric, settings.options, rules.audio.sample_rate, rules.audio.num_samples)
+    rules = rehearsed(protocol)
     origin = provenance(generated, model, reward)
     generated, *more = numbered(generated)
     pairs = find_pairs(rules, generated, reference, captions, more)
-    networks = make_networks(rules, _places(weights))
+    networks = make_networks(rules, places_of(weights))
     listener = Listener(rules, networks, HeardCache(cache or output / "heard"), batch_size, best_device(device))
     heard = listener.listen(pairs.pairs, _sound_metrics(rules))
     left_out = pairs.left_out + heard.left_out
@@ -113,6 +110,35 @@ def evaluate(
     return result
 
 
+def rehearsed(protocol: str | Path) -> Protocol:
+    """A protocol whose metrics are known to work with its options; see also :func:`load_protocol`.
+
+    Raises:
+        ValueError: a metric or option is not known, or a network is missing.
+    """
+    rules = load_protocol(protocol)
+    for settings in rules.metrics:
+        _check(settings)
+        rehearse(settings.metric, settings.options, rules.audio.sample_rate, rules.audio.num_samples)
+    return rules
+
+
+def places_of(weights: str | list[str] | None) -> dict[str, str]:
+    """Where networks' weights are, by name, of ``mn04=path``.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    several = (weights.split(",") if isinstance(weights, str) else weights) or []
+    places = dict(one.partition("=")[::2] for one in several)
+    for name, place in places.items():
+        if not name or not place:
+            raise ValueError(
+                f"expected --weights NAME=PATH, such as mn04=checkpoints/mn04_as_mAP_432.pt, got {weights}"
+            )
+    return places
+
+
 def _check(settings: MetricSettings) -> None:
     """Refuse a metric that is not known, or lacks a network."""
     if settings.metric not in MEASURES:
@@ -135,18 +161,6 @@ def _sound_metrics(rules: Protocol) -> dict[str, SoundMetric]:
 def _judge(name: str, network: AudioEmbedder, rules: Protocol, rewards: Rewards) -> Judge:
     pinned = rules.networks[name].sha256 is not None
     return Judge(name, network.checksum, pinned, rewards.include(identity(network)))
-
-
-def _places(weights: str | list[str] | None) -> dict[str, str]:
-    """``mn04=path`` by name."""
-    several = (weights.split(",") if isinstance(weights, str) else weights) or []
-    places = dict(one.partition("=")[::2] for one in several)
-    for name, place in places.items():
-        if not name or not place:
-            raise ValueError(
-                f"expected --weights NAME=PATH, such as mn04=checkpoints/mn04_as_mAP_432.pt, got {weights}"
-            )
-    return places
 
 
 def _compute(settings: MetricSettings, heard: Listened, result: Result) -> None:
@@ -206,10 +220,7 @@ def _warnings(result: Result, other_captions: int) -> list[str]:
     for judge in result.judges:
         figures = ", ".join(figure.name for figure in result.figures if judge.name in figure.name.split("/"))
         if judge.is_reward:
-            found.append(
-                f"{judge.name} taught the model, as the reward, and is the judge: {figures} tell how well the model "
-                "learnt to please it, not how good it is"
-            )
+            found.append(judge.pleased(figures))
         if not judge.pinned:
             found.append(f"{name} pins no weights of {judge.name}: compare the SHA-256 before comparing {figures}")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from consistency_tta.evaluation.clips import Finding
-from consistency_tta.evaluation.protocol import MetricSettings
+from consistency_tta.evaluation.protocol import MetricSettings, Protocol
 from consistency_tta.evaluation.result import Figure, Judge, Result
 
 #: Findings of one kind that are listed; ``result.json`` has all.
@@ -56,22 +56,10 @@ def listing(findings: Sequence[Finding]) -> str:
 
 def settings(result: Result) -> dict[str, str]:
     """How the figures came about, for people."""
-    audio, protocol = result.protocol.audio, result.protocol
-    level = "as loud as they are" if audio.peak is None else f"scaled to a peak of {audio.peak:g}"
-    mean = "mean removed, " if audio.mean_removed else ""
-    draws = f"{protocol.bootstrap.resamples}, of set metrics {protocol.bootstrap.set_resamples}; seed {protocol.seed}"
-    listed = protocol.clip_list
-    facts = {
-        "Protocol": f"{protocol.name}, version {protocol.version}",
-        "SHA-256 of the protocol": protocol.sha256,
-        "Clip list": "the caption file" if listed is None else f"{listed.name}, SHA-256 {protocol.clips.sha256}",
+    facts = protocol_settings(result.protocol) | {
         "Captions": f"{result.captions.name}, SHA-256 {result.captions_sha256}",
-        "Sounds": f"mono, {audio.sample_rate} Hz ({audio.resampler}), {audio.seconds:g} s, {mean}{level}",
         "Generated": f"{result.generated} ({counts(result.formats['generated'])})",
         "Reference": f"{result.reference} ({counts(result.formats['reference'])})",
-        "Metrics": "; ".join(map(_asked, protocol.metrics)),
-        "Bootstrap draws": draws,
-        "Seed to generate with": str(protocol.generation_seed),
         "consistency_tta": result.version,
     }
     if result.more:
@@ -79,6 +67,22 @@ def settings(result: Result) -> dict[str, str]:
     origin = result.origin
     said = {"Model": origin.model, "Asked with": origin.settings, "SHA-256 of the reward networks": str(origin.rewards)}
     return facts | {key: value for key, value in said.items() if value is not None}
+
+
+def protocol_settings(protocol: Protocol) -> dict[str, str]:
+    """What a protocol says, for people."""
+    audio, listed, draws = protocol.audio, protocol.clip_list, protocol.bootstrap
+    level = "as loud as they are" if audio.peak is None else f"scaled to a peak of {audio.peak:g}"
+    mean = "mean removed, " if audio.mean_removed else ""
+    return {
+        "Protocol": f"{protocol.name}, version {protocol.version}",
+        "SHA-256 of the protocol": protocol.sha256,
+        "Clip list": "the caption file" if listed is None else f"{listed.name}, SHA-256 {protocol.clips.sha256}",
+        "Sounds": f"mono, {audio.sample_rate} Hz ({audio.resampler}), {audio.seconds:g} s, {mean}{level}",
+        "Metrics": "; ".join(map(_asked, protocol.metrics)),
+        "Bootstrap draws": f"{draws.resamples}, of set metrics {draws.set_resamples}; seed {protocol.seed}",
+        "Seed to generate with": str(protocol.generation_seed),
+    }
 
 
 def counts(formats: dict[str, int]) -> str:

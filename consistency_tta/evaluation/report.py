@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -81,7 +81,7 @@ class Report:
             head = f"{escape(figure.title)}<small>{escape(heard)}</small>"
             rows.append((head, [better(figure), number(figure.value), interval(figure), bias]))
         confidence = f"{100 * self.result.protocol.bootstrap.confidence:g} % interval"
-        return _table(["Metric", "Better", "Value", confidence, "Bias of the draws"], rows, "figures")
+        return html_table(["Metric", "Better", "Value", confidence, "Bias of the draws"], rows, "figures")
 
     def _notes(self) -> str:
         notes = [
@@ -162,13 +162,36 @@ class Report:
             )
             for judge in self.result.judges
         ]
-        return _table(["Network", "SHA-256 of its weights", "Pinned", "Is the reward"], rows)
+        return html_table(["Network", "SHA-256 of its weights", "Pinned", "Is the reward"], rows)
 
     def _facts(self) -> str:
-        facts = "".join(
-            f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in settings(self.result).items()
+        about = escape(self.result.protocol.description.strip())
+        return f'{fact_list(settings(self.result))}<p class="muted">{about}</p>'
+
+
+def fact_list(facts: Mapping[str, str]) -> str:
+    """Settings and their values, plain text, as HTML."""
+    items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
+    return f'<dl class="facts">{items}</dl>'
+
+
+def html_table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
+    """A table as HTML.
+
+    Args:
+        heads: plain text.
+        rows: (head, cells), all HTML.
+        kind: its class in ``page.css``; ``plain`` for text.
+    """
+    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    lines = []
+    for head, cells in rows:
+        drawn = "".join(
+            f'<td data-label="{escape(label)}"><span>{cell}</span></td>'
+            for label, cell in zip(heads[1:], cells, strict=True)
         )
-        return f'<dl class="facts">{facts}</dl><p class="muted">{escape(self.result.protocol.description.strip())}</p>'
+        lines.append(f'<tr><th scope="row">{head}</th>{drawn}</tr>')
+    return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
 def _network(figure: Figure) -> str:
@@ -185,21 +208,8 @@ def _axis(values: np.ndarray) -> tuple[np.ndarray, list[tuple[float, str]]]:
     return (values - low) / (high - low), [((tick - low) / (high - low), f"{tick:.3g}") for tick in ticks.tolist()]
 
 
-def _table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
-    """A table of (head, cells), all HTML."""
-    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    lines = []
-    for head, cells in rows:
-        drawn = "".join(
-            f'<td data-label="{escape(label)}"><span>{cell}</span></td>'
-            for label, cell in zip(heads[1:], cells, strict=True)
-        )
-        lines.append(f'<tr><th scope="row">{head}</th>{drawn}</tr>')
-    return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
-
-
 def _findings(findings: Sequence[Finding]) -> str:
     rows = [(escape(f.id), [escape(f.side), escape(f.reason), escape(f.detail)]) for f in findings[:LISTED]]
     more = len(findings) - LISTED
     rest = f'<p class="muted">and {more} more in result.json</p>' if more > 0 else ""
-    return _table(["Clip or file", "Side", "Reason", "Found"], rows, "plain") + rest
+    return html_table(["Clip or file", "Side", "Reason", "Found"], rows, "plain") + rest

@@ -49,6 +49,13 @@ class Judge:
     pinned: bool
     is_reward: bool | None
 
+    def pleased(self, figures: str) -> str:
+        """What to say of figures, several by their names, where it is the reward."""
+        return (
+            f"{self.name} taught the model, as the reward, and is the judge: {figures} tell how well the model "
+            "learnt to please it, not how good it is"
+        )
+
 
 @dataclass
 class Result:

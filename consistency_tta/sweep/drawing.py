@@ -3,55 +3,52 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from consistency_tta.chart import Line, Panel, chart
 from consistency_tta.generation.folder import read_manifest
-from consistency_tta.generation.request import NUMBERS
-from consistency_tta.page import page
-from consistency_tta.sweep.judge import SCORES, TIMED, Judge
+from consistency_tta.sweep.facts import Scores, measured_with, table_row
+from consistency_tta.sweep.judge import Judge
+from consistency_tta.sweep.report import report
+from consistency_tta.sweep.scores import SCORES, read_scores
 
 #: What the points of a line have in common, beside the model.
 _OF_A_LINE = ("steps", "external_guidance_scale", "seed")
+#: In which order the table has the points.
+_ORDER = ("model", "queries", "steps", "seed", "guidance_scale")
 
 
 def draw(output: Path, latest: Path, judge: Judge) -> list[Path]:
     """Write the table, the picture and the page of all folders of a sweep that can be compared with the latest."""
     captions = (read_manifest(latest) or {})["captions"]
-    rows, others = [], []
+    points: list[Scores] = []
+    others = []
     for file in sorted(output.glob(f"*/*/{SCORES}")):
-        scores = json.loads(file.read_text(encoding="utf-8"))
-        comparable = scores["judge"] == judge.facts and scores["generation"]["captions"] == captions
-        if not comparable or scores["generation"] != read_manifest(file.parent):
+        scores = read_scores(file.parent, judge)
+        if scores is None or scores["generation"]["captions"] != captions:
             others.append(file.parent)
-            continue
-        named = {name: scores["generation"][name] for name in ("model", *(field.name for field in NUMBERS))}
-        rows.append(
-            named
-            | {key: scores[key] for key in ("queries", "seconds", "clap", "clap_error", "frechet", "clap_is_reward")}
-        )
+        else:
+            points.append(scores)
     if others:
-        print(f"left out, as of other captions or judged by another: {', '.join(map(str, others))}")
-    rows.sort(key=lambda row: (row["model"], *(row[name] for name in ("queries", "steps", "seed", "guidance_scale"))))
+        print(f"left out, as of other captions or judged otherwise: {', '.join(map(str, others))}")
+    points.sort(key=lambda point: [table_row(point)[name] for name in _ORDER])
+    rows = list(map(table_row, points))
     files = [output / f"sweep.{kind}" for kind in ("csv", "svg", "html")]
     with files[0].open("w", newline="", encoding="utf-8") as table:
-        writer = csv.DictWriter(table, list(rows[0]))
+        writer = csv.DictWriter(table, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows(rows)
-    count = (read_manifest(latest) or {})["sounds"]
-    picture = _picture(rows, judge)
+    picture = _picture(rows, measured_with(points))
     files[1].write_text(picture + "\n", encoding="utf-8")
-    files[2].write_text(_page(rows, picture, judge, count), encoding="utf-8")
+    files[2].write_text(report(points, picture), encoding="utf-8")
     print(f"{len(rows)} settings compared: {', '.join(map(str, files))}")
     return files
 
 
-def _picture(rows: Sequence[dict[str, Any]], judge: Judge) -> str:
-    """The curves: a colour for each model, a mark for each number of steps."""
+def _picture(rows: Sequence[dict[str, Any]], facts: dict[str, str]) -> str:
+    """The curves: a colour for each model, a mark for each number of steps; and what they depend on, as text."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: (row["model"], row["steps"], row["guidance_scale"])):
         groups.setdefault(tuple(row[name] for name in ("model", *_OF_A_LINE)), []).append(row)
@@ -77,18 +74,18 @@ def _picture(rows: Sequence[dict[str, Any]], judge: Judge) -> str:
             for family, member, group in places
         ]
 
-    hears, scale = judge.tagger.stem if judge.tagger else judge.clap, "guidance scale w"
+    scale = "guidance scale w"
     panels = [
         Panel(
             "Text fit",
-            f"CLAP score of {judge.clap}; higher is better",
+            f"CLAP score of {rows[0]['clap_network']}; higher is better",
             scale,
             "CLAP score",
             lines("guidance_scale", "clap"),
         ),
         Panel(
             "Quality",
-            f"Fréchet distance of {hears}; lower is better",
+            f"Fréchet distance of {rows[0]['frechet_network']}; lower is better",
             scale,
             "Fréchet distance",
             lines("guidance_scale", "frechet"),
@@ -103,51 +100,8 @@ def _picture(rows: Sequence[dict[str, Any]], judge: Judge) -> str:
             True,
         ),
     ]
-    return chart(panels, legend)
+    return chart(panels, legend, "\n".join(f"{key}: {value}" for key, value in facts.items()))
 
 
 def _count(number: object, one: str, several: str) -> str:
     return f"{number} {one if str(number) == '1' else several}"
-
-
-def _page(rows: Sequence[dict[str, Any]], picture: str, judge: Judge, count: int) -> str:
-    names = {"steps": "Steps", "guidance_scale": "w", "external_guidance_scale": "External w", "seed": "Seed"}
-    shown = {
-        name: title
-        for name, title in names.items()
-        if name in ("steps", "guidance_scale") or len({row[name] for row in rows}) > 1
-    }
-    columns: dict[str, tuple[str, str]] = {name: (title, "g") for name, title in shown.items()}
-    columns |= {
-        "queries": ("Queries", "d"),
-        "seconds": ("Seconds per clip", ".3f"),
-        "clap": ("CLAP score", ".3f"),
-        "frechet": ("Fréchet", ".3f"),
-    }
-    head = "".join(f'<th scope="col">{title}</th>' for title, _ in columns.values())
-    body = "".join(
-        f'<tr><th scope="row">{escape(row["model"])}</th>'
-        + "".join(f'<td data-label="{title}">{row[name]:{form}}</td>' for name, (title, form) in columns.items())
-        + "</tr>"
-        for row in rows
-    )
-    reference = str(judge.real) if judge.real else f"the statistics beside {judge.clap}"
-    notes = [
-        f"{count} sounds in each row, from the same noise in all rows. The Fréchet distance to {escape(reference)} is "
-        "biased upwards, the more so the fewer sounds there are: compare rows, not papers.",
-        f"The standard error of the CLAP score over the sounds is {min(row['clap_error'] for row in rows):.3f} to "
-        f"{max(row['clap_error'] for row in rows):.3f}.",
-        *(
-            f"{escape(judge.clap)} taught {escape(model)}, as a reward: its CLAP score says how well the model "
-            "learnt to please it, not how good it is."
-            for model in dict.fromkeys(row["model"] for row in rows if row["clap_is_reward"])
-        ),
-        f"Seconds: the median of {TIMED} sounds made alone on the machine that judged.",
-    ]
-    return page(
-        "Sweep · ConsistencyTTA",
-        '<main><header><p class="eyebrow">ConsistencyTTA · sweep</p><h1>Quality, text fit, cost</h1></header>'
-        f'<section class="card chart-card">{picture}</section>'
-        f'<section><table><thead><tr><th scope="col">Model</th>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in notes)}</ul></section></main>',
-    )

@@ -1,38 +1,21 @@
-"""Scores of folders of sounds: text fit, quality, cost."""
+"""Who judges a sweep, and what makes two scores comparable."""
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from statistics import median
-
-import soundfile
-import torch
-from torch import Tensor
-from tqdm import tqdm
+from typing import Any
 
 from consistency_tta.bundled import TRANSFORMERS, resolve
 from consistency_tta.captions import EXTENSIONS
 from consistency_tta.checksum import checksum
-from consistency_tta.comparison import RealClips
+from consistency_tta.comparison import REAL_CLIPS, RealClips
 from consistency_tta.components.clap import TransformersClap
-from consistency_tta.device import best_device
-from consistency_tta.generation.folder import Folder, read_manifest
-from consistency_tta.generation.request import ask
-from consistency_tta.metrics.mn04 import AudioTagger
-from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.resample import Resample
-from consistency_tta.rewards import Identity
-
-SCORES = "scores.json"
-#: Sounds that are made alone to take the time, and what is made before the clock runs.
-TIMED = 3
-#: Waveforms (B, samples) and their rate in Hz to vectors (B, D).
-Embed = Callable[[Tensor, int], Tensor]
+from consistency_tta.evaluation.protocol import RESAMPLER
+from consistency_tta.metrics.mn04 import SAMPLE_RATE
+from consistency_tta.sweep.by_protocol import ByProtocol
 
 
 @dataclass(frozen=True)
@@ -44,28 +27,79 @@ class Judge:
         real: folder of recordings to which the Fréchet distance is taken; null for the statistics beside the CLAP.
         tagger: EfficientAT's ``mn04_as_mAP_432.pt``, in whose embedding the Fréchet distance is taken, to ``real``;
             null for the CLAP's own embedding.
+        protocol: a protocol's name or YAML file, by which ``evaluate`` judges the sounds beside ``real``; it names the
+            networks.
+        weights: where a protocol's networks have their weights, as ``mn04=path``.
     """
 
     clap: str = "tiny-clap"
     real: Path | None = None
     tagger: Path | None = None
+    protocol: str | None = None
+    weights: str | list[str] | None = None
 
     @cached_property
-    def facts(self) -> dict[str, list[str] | None]:
-        """What makes scores comparable: names, and what tells their content from that of another time."""
-        places = asdict(self) | {"clap": resolve(self.clap, TRANSFORMERS)}
+    def by_protocol(self) -> ByProtocol | None:
+        """The judge by a protocol, if there is one."""
+        if self.protocol is None:
+            if self.weights is not None:
+                raise ValueError(f"expected judge.weights beside a judge.protocol alone, got {self.weights}")
+            return None
+        if self.clap != Judge.clap or self.tagger is not None:
+            raise ValueError(
+                "expected no judge.clap and no judge.tagger beside judge.protocol, which names its networks: say with "
+                "judge.weights where their weights are"
+            )
+        if self.real is None:
+            raise ValueError("expected judge.real, the folder of recordings, beside judge.protocol, got none")
+        return ByProtocol(self.protocol, self.real, self.weights)
+
+    @cached_property
+    def hearer(self) -> TransformersClap:
+        """The CLAP."""
+        return TransformersClap(resolve(self.clap, TRANSFORMERS))
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What scores depend on beside the sounds, as JSON takes it: all of it is printed, and equal where comparable.
+
+        ``networks`` are those that hear; ``clap`` and ``frechet`` say by name which of them find these figures.
+        """
+        if self.by_protocol is not None:
+            return self.by_protocol.facts | {"reference": self._reference()}
+        networks: dict[str, dict[str, Any]] = {
+            self.clap: {"sha256": self.hearer.checksum, "sample_rate": self.hearer.sample_rate}
+        }
+        if (folder := Path(resolve(self.clap, TRANSFORMERS))).is_dir():  # its tokenizer and front end count, too
+            networks[self.clap]["files_sha256"] = checksum(*_files(folder))
+        distance = self.clap
+        if self.tagger is not None:
+            distance = str(self.tagger) if self.tagger.stem == self.clap else self.tagger.stem
+            networks[distance] = {"sha256": checksum(self.tagger), "sample_rate": SAMPLE_RATE}
         return {
-            name: None if value is None else [str(value), _content(Path(places[name]))]
-            for name, value in asdict(self).items()
+            "protocol": None,
+            "sounds": (
+                f"mono, whole, as loud as they are, mean kept, resampled once ({RESAMPLER}), to the network's rate"
+            ),
+            "resampler": RESAMPLER,
+            "networks": networks,
+            "clap": self.clap,
+            "frechet": distance,
+            "reference": self._reference(),
         }
 
-    def check(self) -> None:
+    def check(self, captions: Path) -> None:
         """See that all is there, before hours of generation.
+
+        Args:
+            captions: of the sounds that are to be made.
 
         Raises:
             FileNotFoundError: something is not.
-            ValueError: a tagger without recordings.
+            ValueError: a tagger or protocol without recordings, or a protocol that does not fit.
         """
+        if self.by_protocol is not None:
+            return self.by_protocol.check(captions)
         if self.tagger is not None and self.real is None:
             raise ValueError("expected judge.real, a folder of recordings, beside judge.tagger, got none")
         if self.tagger is not None and not self.tagger.is_file():
@@ -74,55 +108,17 @@ class Judge:
             RealClips.load(self.clap)
         else:
             recordings(self.real)
-        TransformersClap(resolve(self.clap, TRANSFORMERS))
+        _ = self.hearer
+        return None
 
-
-@torch.no_grad()
-def judge_all(folders: Sequence[Folder], model: str, judge: Judge, device: str | None = None) -> None:
-    """Write the scores of each folder beside its sounds, unless they are there."""
-    waiting = [folder for folder in folders if not _is_judged(folder.path, judge)]
-    if not waiting:
-        return
-    place = best_device(device)
-    clap = TransformersClap(resolve(judge.clap, TRANSFORMERS)).to(place)
-    pipeline = TextToAudioPipeline.from_pretrained(model).to(place)
-    pipeline.set_progress_bar_config(disable=True)
-
-    @lru_cache(maxsize=8)
-    def resample(rate: int) -> Resample:
-        return Resample(rate, clap.sample_rate).to(place)
-
-    def embed(waveform: Tensor, rate: int) -> Tensor:
-        return clap.embed_audio(resample(rate)(waveform.to(place))).cpu()
-
-    tagger = AudioTagger.from_checkpoint(judge.tagger).to(place) if judge.tagger else None
-
-    def embed_for_distance(waveform: Tensor, rate: int) -> Tensor:
-        return embed(waveform, rate) if tagger is None else tagger(waveform.to(place), rate)[1].cpu()
-
-    real = RealClips.load(judge.clap) if judge.real is None else _real_clips(judge.real, embed_for_distance)
-    for folder in tqdm(waiting, desc="judging", unit="folder"):
-        vectors = _embeddings(folder.files, embed)
-        cosines = (vectors * clap.embed_text([sound.caption for sound in folder.sounds]).cpu()).sum(1)
-        heard = vectors if tagger is None else _embeddings(folder.files, embed_for_distance)
-        queries, seconds = _cost(pipeline, folder)
-        scores = {
-            "judge": judge.facts,
-            "clap_is_reward": pipeline.rewards.include(Identity.of(clap)),
-            "generation": read_manifest(folder.path),
-            "queries": queries,
-            "seconds": seconds,
-            "clap": float(cosines.mean()),
-            "clap_error": float(cosines.std() / len(cosines) ** 0.5),
-            "frechet": real.distance(heard),
-        }
-        (folder.path / SCORES).write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-
-
-def _content(place: Path) -> str:
-    """SHA-256 of a file, or of all files of a folder; empty for what is not here, such as a hub id."""
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
-    return checksum(*files) if files else ""
+    def _reference(self) -> dict[str, Any]:
+        """Where the recordings are, how many, and the SHA-256 of their contents, or of the statistics of them."""
+        if self.real is not None:
+            files = recordings(self.real)
+            return {"place": str(self.real), "recordings": len(files), "sha256": checksum(*files)}
+        file = Path(resolve(self.clap, TRANSFORMERS)) / REAL_CLIPS
+        count = RealClips.load(self.clap).count
+        return {"place": f"the statistics beside {self.clap}", "recordings": count, "sha256": checksum(file)}
 
 
 def recordings(folder: Path) -> list[Path]:
@@ -131,7 +127,7 @@ def recordings(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: there are fewer.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    files = [path for path in _files(folder) if path.suffix.lower() in EXTENSIONS]
     if len(files) < 2:
         raise FileNotFoundError(
             f"expected at least 2 recordings ({', '.join(EXTENSIONS)}) in {folder}, got {len(files)}"
@@ -139,36 +135,5 @@ def recordings(folder: Path) -> list[Path]:
     return files
 
 
-def _is_judged(folder: Path, judge: Judge) -> bool:
-    """Whether this judge's scores of these very sounds are there."""
-    file = folder / SCORES
-    if not file.is_file():
-        return False
-    scores = json.loads(file.read_text(encoding="utf-8"))
-    return scores["judge"] == judge.facts and scores["generation"] == read_manifest(folder)
-
-
-def _embeddings(files: Sequence[Path], embed: Embed, batch_size: int = 8) -> Tensor:
-    """Vectors (files, D), of neighbours with equal length and rate in batches."""
-    vectors = []
-    for (_, rate), run in itertools.groupby(map(_read, files), key=lambda sound: (len(sound[0]), sound[1])):
-        while batch := [samples for samples, _ in itertools.islice(run, batch_size)]:
-            vectors.append(embed(torch.stack(batch), rate))
-    return torch.cat(vectors)
-
-
-def _read(file: Path) -> tuple[Tensor, int]:
-    samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    return torch.from_numpy(samples).mean(1), rate
-
-
-def _real_clips(folder: Path, embed: Embed) -> RealClips:
-    return RealClips.of(_embeddings(tqdm(recordings(folder), desc="recordings"), embed))
-
-
-def _cost(pipeline: TextToAudioPipeline, folder: Folder) -> tuple[int, float]:
-    """Queries and seconds of a sound that is made alone, the median of a few after one that does not count."""
-    first = folder.sounds[0]
-    ask(pipeline, replace(folder.request, steps=1), [first])
-    made = [ask(pipeline, folder.request, [sound]) for sound in folder.sounds[:TIMED]]
-    return made[0].queries, median(sum(each.seconds.values()) for each in made)
+def _files(folder: Path) -> Sequence[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -13,7 +13,8 @@ from consistency_tta.generation.fill import fill
 from consistency_tta.generation.folder import Folder
 from consistency_tta.generation.request import NUMBERS, Request, Sound
 from consistency_tta.sweep.drawing import draw
-from consistency_tta.sweep.judge import Judge, judge_all
+from consistency_tta.sweep.judge import Judge
+from consistency_tta.sweep.scores import judge_all
 
 
 def parse_sweep(settings: Sequence[str]) -> dict[str, list[Any]]:
@@ -40,6 +41,7 @@ def parse_sweep(settings: Sequence[str]) -> dict[str, list[Any]]:
 
 def run_sweep(
     sounds: Sequence[Sound],
+    captions: Path,
     model: str,
     output: Path,
     request: Request,
@@ -51,6 +53,7 @@ def run_sweep(
 
     Args:
         sounds: to be made with every combination.
+        captions: the file they come from, or a protocol's name.
         model: model folder, bundled name or hub id.
         output: folder of the sweep; what other models left there is drawn along.
         request: the settings that are not swept.
@@ -58,11 +61,15 @@ def run_sweep(
         judge: of the sounds.
         **production: of :func:`consistency_tta.generation.fill.fill`.
 
+    Raises:
+        ValueError: the settings cannot be understood, or the judge cannot judge these sounds.
+        FileNotFoundError: the judge lacks something.
+
     Returns:
         The table, the picture and the page; nothing while other processes still have sounds to make.
     """
     grid = parse_sweep(settings)
-    judge.check()
+    judge.check(captions)
     home = output / (re.sub(r"[^\w.-]+", "_", model).strip("._") or "model")
     folders = []
     for values in itertools.product(*grid.values()):
@@ -73,5 +80,5 @@ def run_sweep(
     if missing := sum(len(folder.missing) for folder in folders):
         print(f"{missing} sounds are other processes' to make; the last of them will judge and draw")
         return []
-    judge_all(folders, model, judge, production.get("device"))
+    judge_all(folders, captions, model, judge, production.get("device"))
     return draw(output, folders[0].path, judge)
