@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from consistency_tta.datamodules.audio import BadClip, Fault, audio_info, decode, normalise
+from consistency_tta.datamodules.audio import normalise
 from consistency_tta.datamodules.clips import AudioFolder, Clip, read_captions
+from consistency_tta.sound_file import BadClip, Fault, audio_info, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from consistency_tta.datamodules.audio import SILENCE_PEAK, BadClip, Fault, audio_info, decode, missing_bytes
+from consistency_tta.datamodules.audio import SILENCE_PEAK
 from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, read_captions
 from consistency_tta.evaluation.names import ClipNames, NoClip, first_rows, locate
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
 from consistency_tta.resample import Resample
+from consistency_tta.sound_file import BadClip, Fault, audio_info, decode, missing_bytes
 
 #: The two folders.
 GENERATED, REFERENCE = "generated", "reference"

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from consistency_tta.datamodules.audio import audio_info
 from consistency_tta.listening.captions import Heard, clips_of_all, parse_systems
 from consistency_tta.listening.form import form
 from consistency_tta.listening.key import KEY, PAGE, SCALES, Item, Key, Mode
 from consistency_tta.listening.sounds import low_pass, match_loudness, read
 from consistency_tta.page import audio_uri
+from consistency_tta.sound_file import audio_info
 
 #: The name of the low-passed reference among the systems.
 ANCHOR = "low-pass anchor"

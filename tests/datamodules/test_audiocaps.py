@@ -9,9 +9,9 @@ import soundfile
 import torch
 
 from consistency_tta.contracts import Batch
-from consistency_tta.datamodules.audio import BadClip
 from consistency_tta.datamodules.audiocaps import AudioCapsDataModule, AudioDataset
 from consistency_tta.datamodules.clips import Clip
+from consistency_tta.sound_file import BadClip
 
 HEADER = "audiocap_id,youtube_id,start_time,caption\n"
 

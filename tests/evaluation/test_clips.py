@@ -13,9 +13,9 @@ import soundfile
 import torch
 
 from consistency_tta.captions import read_clips
-from consistency_tta.datamodules.audio import BadClip, missing_bytes
 from consistency_tta.evaluation.clips import find_pairs, is_silent, read_sound
 from consistency_tta.evaluation.protocol import AudioSettings, load_protocol
+from consistency_tta.sound_file import BadClip
 from tests.evaluation.cases import RATE, noise, write_protocol, write_sounds
 
 AUDIO = AudioSettings(sample_rate=RATE, resampler="", seconds=0.25, mean_removed=True, peak=None)
@@ -295,17 +295,6 @@ def test_a_wav_file_cut_short_is_named(form: str, kind: str, tmp_path: Path) -> 
         read_sound(tmp_path / "cut.wav", AUDIO)
     for name in ("whole", "longer"):
         assert read_sound(tmp_path / f"{name}.wav", AUDIO)[0].abs().max() > 0
-
-
-@pytest.mark.parametrize("length", [0x7FFFF000, 0x80000000, 0xFFFFFFFF])
-def test_a_length_that_was_not_known_says_nothing(length: int, tmp_path: Path) -> None:
-    """As programs write it that write into a pipe."""
-    soundfile.write(tmp_path / "whole.wav", noise(0), RATE)
-    content = (tmp_path / "whole.wav").read_bytes()
-    place = content.index(b"data") + 4
-    said = length.to_bytes(4, "little")
-    (tmp_path / "piped.wav").write_bytes(content[:4] + said + content[8:place] + said + content[place + 4 :])
-    assert missing_bytes(tmp_path / "piped.wav") == 0
 
 
 def test_no_file_of_another_clip_is_taken(tmp_path: Path) -> None:
