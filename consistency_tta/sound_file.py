@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -12,6 +13,9 @@ from torch import Tensor
 
 #: The largest sample that is a sound's, a million times full scale: squares and sums of what is beyond overflow.
 LARGEST = 1e6
+
+#: Samples that an MP3 file may lack of what its header says, two frames: programs differ in how they count the first.
+MP3_SLACK = 2304
 
 
 class Fault(StrEnum):
@@ -40,6 +44,35 @@ class BadClip(ValueError):  # noqa: N818 - a finding, counted or listed, before 
 
     def __reduce__(self) -> tuple:
         return type(self), (self.fault, self.detail)  # so that it comes out of a worker process whole
+
+
+class Sound(NamedTuple):
+    """A whole file as mono.
+
+    Attributes:
+        waveform: (samples,) float32, the mean of the channels.
+        sample_rate: in Hz.
+        channels: of the file.
+    """
+
+    waveform: Tensor
+    sample_rate: int
+    channels: int
+
+
+def read_whole(path: Path) -> Sound:
+    """All of a file, if all is there.
+
+    Raises:
+        BadClip: if it is missing, unreadable, empty, shorter than its header says, or has samples that are not finite.
+    """
+    rate, told, channels = audio_info(path)
+    if lost := missing_bytes(path):
+        raise BadClip(Fault.TRUNCATED, f"{lost:,} bytes less than its header says")
+    waveform, _ = decode(path)
+    if len(waveform) < told - MP3_SLACK and tells_mp3_length(path):
+        raise BadClip(Fault.TRUNCATED, f"{len(waveform) / rate:.2f} s, its header says {told / rate:.2f} s")
+    return Sound(waveform, rate, channels)
 
 
 def audio_info(path: Path, min_seconds: float = 0.0) -> tuple[int, int, int]:
@@ -80,6 +113,24 @@ def missing_bytes(path: Path) -> int:
             if chunk[:4] == b"ds64":
                 wide = int.from_bytes(content[8:16], "little")
     return 0
+
+
+def tells_mp3_length(path: Path) -> bool:
+    """Whether a file is MP3 with its length in the first frame, behind "Xing" or "Info".
+
+    Without it the length that the decoder tells beforehand is a guess by the first frame's bit rate, and may be five
+    times too long for a whole file.
+    """
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":  # titles and pictures; their size is four times 7 bits
+            file.seek(10 + sum(byte << 7 * place for place, byte in enumerate(head[:5:-1])))
+        else:
+            file.seek(0)
+        frame = file.read(64)
+    mark = max(frame.find(b"Xing"), frame.find(b"Info"))
+    # The lowest of the flags behind the mark says that the number of frames follows.
+    return frame[:1] == b"\xff" and mark > 0 and bool(int.from_bytes(frame[mark + 4 : mark + 8]) & 1)
 
 
 def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:

@@ -15,7 +15,7 @@ from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, rea
 from consistency_tta.evaluation.names import ClipNames, NoClip, first_rows, locate
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
 from consistency_tta.resample import Resample
-from consistency_tta.sound_file import BadClip, Fault, audio_info, decode, missing_bytes
+from consistency_tta.sound_file import BadClip, read_whole
 
 #: The two folders.
 GENERATED, REFERENCE = "generated", "reference"
@@ -134,16 +134,14 @@ def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str, float]:
     Raises:
         BadClip: the file is missing, empty, unreadable, truncated, or has samples that are not finite.
     """
-    rate, samples, channels = audio_info(path)
-    if lost := missing_bytes(path):
-        raise BadClip(Fault.TRUNCATED, f"{lost:,} bytes less than its header says")
-    waveform = Resample(rate, audio.sample_rate)(decode(path)[0][None])[0][: audio.num_samples]
+    whole, rate, channels = read_whole(path)
+    waveform = Resample(rate, audio.sample_rate)(whole[None])[0][: audio.num_samples]
     if audio.mean_removed:
         waveform = waveform - waveform.mean()
     if audio.peak is not None and not is_silent(waveform):
         waveform = waveform * (audio.peak / waveform.abs().max())
     padded = torch.nn.functional.pad(waveform, (0, audio.num_samples - len(waveform)))
-    return padded, f"{rate} Hz, {channels} channel{'s' * (channels != 1)}", samples / rate
+    return padded, f"{rate} Hz, {channels} channel{'s' * (channels != 1)}", len(whole) / rate
 
 
 def is_silent(waveform: Tensor) -> bool:

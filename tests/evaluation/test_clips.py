@@ -231,11 +231,22 @@ def test_files_that_cannot_be_heard(make: Callable[[Path], Path], message: str, 
         read_sound(make(tmp_path / "clip.wav"), AUDIO)
 
 
-def test_a_truncated_file(tmp_path: Path) -> None:
-    whole = write(tmp_path / "whole.flac", noise(0), subtype="PCM_16").read_bytes()
-    (tmp_path / "half.flac").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BadClip):
-        read_sound(tmp_path / "half.flac", AUDIO)
+@pytest.mark.parametrize(("extension", "fault"), [("flac", "unreadable"), ("mp3", "truncated")])
+def test_a_truncated_file(extension: str, fault: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / f"whole.{extension}", np.concatenate([noise(k) for k in range(8)]), RATE)
+    whole = (tmp_path / f"whole.{extension}").read_bytes()
+    (tmp_path / "third").write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(BadClip, match=f"{fault}: "):
+        read_sound(tmp_path / "third", AUDIO)
+
+
+def test_an_ogg_file_cut_short_has_the_length_that_is_left(tmp_path: Path) -> None:
+    """Nothing in it tells how long it was."""
+    soundfile.write(tmp_path / "whole.ogg", np.concatenate([noise(k) for k in range(40)]), RATE)
+    whole = (tmp_path / "whole.ogg").read_bytes()
+    (tmp_path / "half.ogg").write_bytes(whole[: len(whole) // 2])
+    assert read_sound(tmp_path / "whole.ogg", AUDIO)[2] == 10
+    assert 2 < read_sound(tmp_path / "half.ogg", AUDIO)[2] < 8
 
 
 @pytest.mark.parametrize(
