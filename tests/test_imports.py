@@ -31,7 +31,7 @@ ORDER: list[set[str]] = [
         "sound_file",
         "suggest",
     },
-    {"model_folder"},
+    {"model_folder", "recordings"},
     {"diffusion"},
     {"components"},
     {"pipeline", "page", "chart"},

@@ -10,13 +10,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import median
 
-import soundfile
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from consistency_tta.bundled import TRANSFORMERS, resolve
-from consistency_tta.captions import EXTENSIONS
 from consistency_tta.checksum import checksum
 from consistency_tta.comparison import RealClips
 from consistency_tta.components.clap import TransformersClap
@@ -25,6 +23,7 @@ from consistency_tta.generation.folder import Folder, read_manifest
 from consistency_tta.generation.request import ask
 from consistency_tta.metrics.mn04 import AudioTagger
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.recordings import check_recordings, read_recording, recordings
 from consistency_tta.resample import Resample
 
 SCORES = "scores.json"
@@ -59,11 +58,11 @@ class Judge:
         }
 
     def check(self) -> None:
-        """See that all is there, before hours of generation.
+        """See that all is there and can be used, before hours of generation.
 
         Raises:
-            FileNotFoundError: something is not.
-            ValueError: a tagger without recordings.
+            FileNotFoundError: something is not there.
+            ValueError: a tagger without recordings, or recordings that cannot be used.
         """
         if self.tagger is not None and self.real is None:
             raise ValueError("expected judge.real, a folder of recordings, beside judge.tagger, got none")
@@ -72,7 +71,7 @@ class Judge:
         if self.real is None:
             RealClips.load(self.clap)
         else:
-            recordings(self.real)
+            check_recordings(self.real, least=2)
         TransformersClap(resolve(self.clap, TRANSFORMERS))
 
 
@@ -124,20 +123,6 @@ def _content(place: Path) -> str:
     return checksum(*files) if files else ""
 
 
-def recordings(folder: Path) -> list[Path]:
-    """The audio files below a folder, at least two.
-
-    Raises:
-        FileNotFoundError: there are fewer.
-    """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    if len(files) < 2:
-        raise FileNotFoundError(
-            f"expected at least 2 recordings ({', '.join(EXTENSIONS)}) in {folder}, got {len(files)}"
-        )
-    return files
-
-
 def _is_judged(folder: Path, judge: Judge) -> bool:
     """Whether this judge's scores of these very sounds are there."""
     file = folder / SCORES
@@ -150,19 +135,15 @@ def _is_judged(folder: Path, judge: Judge) -> bool:
 def _embeddings(files: Sequence[Path], embed: Embed, batch_size: int = 8) -> Tensor:
     """Vectors (files, D), of neighbours with equal length and rate in batches."""
     vectors = []
-    for (_, rate), run in itertools.groupby(map(_read, files), key=lambda sound: (len(sound[0]), sound[1])):
-        while batch := [samples for samples, _ in itertools.islice(run, batch_size)]:
+    sounds = map(read_recording, files)
+    for (_, rate), run in itertools.groupby(sounds, key=lambda sound: (len(sound.waveform), sound.sample_rate)):
+        while batch := [sound.waveform for sound in itertools.islice(run, batch_size)]:
             vectors.append(embed(torch.stack(batch), rate))
     return torch.cat(vectors)
 
 
-def _read(file: Path) -> tuple[Tensor, int]:
-    samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    return torch.from_numpy(samples).mean(1), rate
-
-
 def _real_clips(folder: Path, embed: Embed) -> RealClips:
-    return RealClips.of(_embeddings(tqdm(recordings(folder), desc="recordings"), embed))
+    return RealClips.of(_embeddings(tqdm(recordings(folder, least=2), desc="recordings"), embed))
 
 
 def _cost(pipeline: TextToAudioPipeline, folder: Folder) -> tuple[int, float]:
