@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from consistency_tta.captions import EXTENSIONS
-from consistency_tta.sound_file import BadClip, Sound, read_whole
+from consistency_tta.sound_file import BadClip, Fault, Sound, read_whole
 
 #: Recordings that a message names.
 NAMED = 3
@@ -31,11 +32,12 @@ def recordings(folder: Path, least: int = 1) -> list[Path]:
     return files
 
 
-def check_recordings(folder: Path, least: int = 1, num_threads: int = 8) -> None:
+def check_recordings(folder: Path, least: int = 1, min_seconds: float = 0.0, num_threads: int = 8) -> None:
     """Decode all of a folder's recordings, before hours are spent on what is measured against them.
 
     Args:
         folder, least: as :func:`recordings` takes them.
+        min_seconds: the shortest that can be heard.
         num_threads: files decoded at a time.
 
     Raises:
@@ -45,7 +47,7 @@ def check_recordings(folder: Path, least: int = 1, num_threads: int = 8) -> None
     files = recordings(folder, least)
     # Threads, not processes: libsndfile does the work and does not hold Python's lock.
     with ThreadPoolExecutor(num_threads) as pool:
-        looked = zip(files, pool.map(_fault, files), strict=True)
+        looked = zip(files, pool.map(partial(_fault, min_seconds=min_seconds), files), strict=True)
         faults = [f"{file.relative_to(folder)} ({fault})" for file, fault in looked if fault]
     if faults:
         more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
@@ -67,10 +69,12 @@ def read_recording(file: Path) -> Sound:
         raise ValueError(f"{file}: {bad}: replace or remove it") from None
 
 
-def _fault(file: Path) -> str:
+def _fault(file: Path, min_seconds: float) -> str:
     """What is wrong with a file; empty if nothing is."""
     try:
-        read_whole(file)
+        sound = read_whole(file)
+        if (seconds := len(sound.waveform) / sound.sample_rate) < min_seconds:
+            raise BadClip(Fault.TOO_SHORT, f"{seconds:.3f} s, expected at least {min_seconds:.3f} s")
     except BadClip as bad:
         return str(bad)
     return ""

@@ -79,6 +79,15 @@ def test_a_recording_that_cannot_be_used_is_named_before_anything_is_made(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_recording_that_is_too_short_for_the_tagger_is_named_beforehand(tmp_path: Path) -> None:
+    for number, samples in enumerate((512, 400, 16000)):
+        soundfile.write(tmp_path / f"{number}.wav", np.full(samples, 0.1), 16000)
+    (tmp_path / "tagger.pt").touch()
+    with pytest.raises(ValueError, match=r"1 of 3 that cannot, 1\.wav \(too short: 0.025 s, .* 0.032 s"):
+        Judge(real=tmp_path, tagger=tmp_path / "tagger.pt").check()
+    Judge(real=tmp_path).check()
+
+
 def test_other_recordings_in_the_same_place_are_another_judge(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "tagger.pt").write_bytes(b"one")

@@ -21,7 +21,7 @@ from consistency_tta.components.clap import TransformersClap
 from consistency_tta.device import best_device
 from consistency_tta.generation.folder import Folder, read_manifest
 from consistency_tta.generation.request import ask
-from consistency_tta.metrics.mn04 import AudioTagger
+from consistency_tta.metrics.mn04 import MIN_SAMPLES, SAMPLE_RATE, AudioTagger
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.recordings import check_recordings, read_recording, recordings
 from consistency_tta.resample import Resample
@@ -71,7 +71,8 @@ class Judge:
         if self.real is None:
             RealClips.load(self.clap)
         else:
-            check_recordings(self.real, least=2)
+            shortest = 0 if self.tagger is None else MIN_SAMPLES / SAMPLE_RATE
+            check_recordings(self.real, least=2, min_seconds=shortest)
         TransformersClap(resolve(self.clap, TRANSFORMERS))
 
 

@@ -29,6 +29,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.shards import write_shard
 from consistency_tta.training import LogSounds, SoundMetrics
 from consistency_tta.training.prompts import FixedPrompts, read_captions
+from consistency_tta.training.reference import check_reference
 from tests.toy_encoder import ToyEncoder
 from tests.training.runs import MAKERS, Losses, data, trainer
 
@@ -164,6 +165,11 @@ def test_a_reference_that_cannot_be_heard_is_refused_before_training(teacher_fol
         with pytest.raises(ValueError, match=message):
             fit(teacher_folder, tmp_path, losses, SoundMetrics({"fd": FrechetDistance(2)}, CAPTIONS, **settings))
         assert losses.values == []
+    (tmp_path / "real" / "empty.wav").unlink()
+    embedder = ToyEmbedder()
+    embedder.min_samples = 5000  # as FrozenEmbedder has it; there are 4000
+    with pytest.raises(ValueError, match=r"1 of 4 that cannot, deep/0\.wav \(too short: 0\.250 s, .* 0\.312 s\)"):
+        check_reference(str(tmp_path / "real"), embedder)
 
 
 def test_each_number_of_a_metric_with_several_is_logged(teacher_folder: Path, tmp_path: Path) -> None:
