@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import defaultdict
 from dataclasses import dataclass
@@ -175,12 +176,17 @@ def _fault(clip: Clip, side: str, files: dict[Path, list[Path]]) -> Finding | No
         return Finding(clip.id, side, "ambiguous", clip.ambiguous)
     bearers = _bearers(clip, files)
     if not bearers:
-        others = (
-            [path.name for path in clip.path.parent.glob(f"{clip.path.name}.*")] if clip.path.parent.is_dir() else []
-        )
-        hint = f"; {', '.join(sorted(others))} is no {', '.join(EXTENSIONS)}" if others else ""
-        return Finding(clip.id, side, "missing", f"no file for this clip{hint}")
+        return Finding(clip.id, side, "missing", "; ".join(["no file for this clip", *_likeness(clip.path)]))
     if len(bearers) > 1:
         names = ", ".join(sorted(path.name for path in bearers))
         return Finding(clip.id, side, "duplicate", f"{names}: keep the one that is meant")
     return None
+
+
+def _likeness(path: Path) -> list[str]:
+    """What there is of a missing file's name, and why it is not that file."""
+    others = sorted(path.parent.glob(f"{glob.escape(path.name)}.*")) if path.parent.is_dir() else []
+    folders = [other.name for other in others if other.is_dir()]
+    files = [other.name for other in others if not other.is_dir()]
+    kinds = {"a folder": folders, f"no {', '.join(EXTENSIONS)}": files}
+    return [f"{', '.join(names)} is {kind}" for kind, names in kinds.items() if names]

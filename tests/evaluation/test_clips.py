@@ -104,12 +104,18 @@ def wrong_extension(folder: Path) -> None:
     (folder / "clip1.wav").rename(folder / "clip1.m4a")
 
 
+def folder_instead(folder: Path) -> None:
+    missing(folder)
+    (folder / "clip1.wav").mkdir()
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason", "detail"),
     [
         (missing, "missing", "no file for this clip"),
         (duplicate, "duplicate", "clip1.flac, clip1.wav: keep the one that is meant"),
         (wrong_extension, "missing", "no file for this clip; clip1.m4a is no .wav, .flac, .ogg, .mp3"),
+        (folder_instead, "missing", "no file for this clip; clip1.wav is a folder"),
     ],
 )
 @pytest.mark.parametrize("side", ["generated", "reference"])
