@@ -25,7 +25,7 @@ def check_folder(output: Path, option: str) -> None:
     there = next(place for place in (output, *output.parents) if place.exists() or place.is_symlink())
     if not there.is_dir():
         raise NotADirectoryError(
-            f"expected a folder for {option}, got {output}, but {there} is none: give another, or remove it first"
+            f"expected a folder for {option}, got {output}, but {there} is no folder: give another, or remove it first"
         )
 
 

@@ -93,5 +93,5 @@ def test_a_file_in_a_folders_place_is_found(tmp_path: Path, monkeypatch: pytest.
     for free in (tmp_path, Path("new"), Path("new/below"), tmp_path / "new", Path()):
         check_folder(free, "--output")
     for taken, there in (("file", "file"), ("file/below/deep", "file"), ("link", "link")):
-        with pytest.raises(NotADirectoryError, match=f"a folder for --cache, got {taken}, but {there} is none"):
+        with pytest.raises(NotADirectoryError, match=f"a folder for --cache, got {taken}, but {there} is no folder"):
             check_folder(Path(taken), "--cache")

@@ -257,9 +257,7 @@ def test_a_file_in_place_of_a_folder_is_refused_before_anything_is_heard(
 ) -> None:
     (tmp_path / "taken").touch()
     places = {"cache": tmp_path / "heard", option: tmp_path / "taken"}
-    with pytest.raises(
-        NotADirectoryError, match=rf"expected a folder for --{option}, got .*taken, but .*taken is none"
-    ):
+    with pytest.raises(NotADirectoryError, match=rf"expected a folder for --{option}, got .*taken, but .*taken is no"):
         run(folders, **places)
     assert toy.heard == 0
 
