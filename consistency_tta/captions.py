@@ -58,6 +58,21 @@ def caption_file(captions: str | Path) -> Path:
     return listed if not Path(captions).exists() and listed.is_file() else Path(captions)
 
 
+def read_text(file: Path) -> str:
+    """What is in a text file, without a byte-order mark.
+
+    Raises:
+        ValueError: it is not UTF-8, with the line.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{file}, line {line}: expected UTF-8 text, got the byte {error.object[error.start]:#04x}: save it as UTF-8"
+        ) from None  # the command would show the cause, which names no file
+
+
 def read_rows(captions: str | Path) -> list[Row]:
     """The rows of a caption file, in their order.
 
@@ -71,7 +86,7 @@ def read_rows(captions: str | Path) -> list[Row]:
     captions = caption_file(captions)
     if not captions.is_file():
         raise FileNotFoundError(f"the caption file {captions} does not exist")
-    text = captions.read_text(encoding="utf-8-sig")
+    text = read_text(captions)
     rows = (_read_json if text.lstrip()[:1] in ("{", "[") else _read_csv)(text, captions)
     for row in rows:
         if not row.caption.strip():

@@ -15,6 +15,20 @@ def check_free(output: Path) -> None:
         raise ValueError(f"{output} exists already: give another --output, or remove it first")
 
 
+def check_folder(output: Path, option: str) -> None:
+    """Raise if files cannot be put into a folder, there already or not, because a file is in its place or above it.
+
+    Args:
+        output: the folder.
+        option: whose value it is, for the message.
+    """
+    there = next(place for place in (output, *output.parents) if place.exists() or place.is_symlink())
+    if not there.is_dir():
+        raise NotADirectoryError(
+            f"expected a folder for {option}, got {output}, but {there} is no folder: give another, or remove it first"
+        )
+
+
 @contextmanager
 def written_whole(output: Path, last: str) -> Iterator[Path]:
     """A folder to write into, of the same name as ``output``; its files go to their place at the end.

@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from consistency_tta.captions import read_text
 from consistency_tta.contracts import TimeGrid
 from consistency_tta.device import best_device
 from consistency_tta.generation.fill import Tally, fill
@@ -131,7 +132,7 @@ def _lines(text: str) -> list[str]:
     if text.endswith(".txt"):
         if not Path(text).is_file():
             raise FileNotFoundError(f"expected a text file with one caption a line, but there is no {text}")
-        return [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in read_text(Path(text)).splitlines() if line.strip()]
     if text.endswith(CAPTION_FILES):
         raise ValueError(f"expected a caption file alone, got {text} among other texts")
     return [text]

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from consistency_tta.contracts import Batch
-from consistency_tta.datamodules.audio import BadClip, read_audio
+from consistency_tta.datamodules.audio import read_audio
 from consistency_tta.datamodules.base import ResumableDataModule
 from consistency_tta.datamodules.check import check_headers, listing, summary
 from consistency_tta.datamodules.clips import AudioFolder, Clip, read_captions
 from consistency_tta.datamodules.mixing import mix_captions, mix_waveforms
+from consistency_tta.sound_file import BadClip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +128,7 @@ class AudioDataset(Dataset):
                     raise BadClip(
                         bad.fault,
                         f"{bad.detail} (clip {clip.id}, {clip.path}); remove its captions, or set bad_clips: skip",
-                    ) from bad
+                    ) from None  # the command would show the cause, which names no clip
                 self._tell_once(index, bad)
             index = substitute
         raise RuntimeError(

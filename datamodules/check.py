@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from consistency_tta.datamodules.audio import BadClip, Fault, audio_info, decode, normalise
+from consistency_tta.datamodules.audio import normalise
 from consistency_tta.datamodules.clips import AudioFolder, Clip, read_captions
+from consistency_tta.sound_file import BadClip, Fault, audio_info, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +45,7 @@ def check_headers(clips: Sequence[Clip], min_seconds: float, num_threads: int = 
 
 
 def check_samples(clips: Sequence[Clip], min_seconds: float, num_threads: int = 8) -> list[Finding]:
-    """All of that, and clips that are silent, not finite or damaged inside: decodes everything, with a progress bar.
+    """All of that, and clips that are silent, truncated, not finite or damaged inside: decodes everything, with a progress bar.
 
     Args:
         clips: to look at.
@@ -147,7 +148,7 @@ def _header(clip: Clip, min_seconds: float) -> Finding | None:
 def _samples(clip: Clip, min_seconds: float) -> Finding | None:
     try:
         _info(clip, min_seconds)
-        waveform, rate = decode(clip.path)
+        waveform, rate, _ = read_whole(clip.path)
         if len(waveform) < min_seconds * rate:
             raise BadClip(Fault.TOO_SHORT, f"{len(waveform) / rate:.3f} s decoded, expected at least {min_seconds} s")
         normalise(waveform)

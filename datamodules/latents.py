@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from consistency_tta.captions import read_text
 from consistency_tta.contracts import Batch, LatentSource
 from consistency_tta.datamodules.base import ResumableDataModule
 from consistency_tta.shards import captions_file, latents_file, write_shard
@@ -160,7 +161,7 @@ class GeneratedLatentsDataModule(LatentsDataModule):
             raise FileNotFoundError(
                 f"the file of captions {captions} does not exist: expected text, a caption per line"
             )
-        lines = Path(captions).read_text(encoding="utf-8").splitlines()
+        lines = read_text(Path(captions)).splitlines()
         self.list_of_captions = [line.strip() for line in lines if line.strip()]
         if not self.list_of_captions or copies < 1:
             raise ValueError(

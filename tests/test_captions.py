@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from consistency_tta.captions import read_clips
+from consistency_tta.cli import main
 from consistency_tta.datamodules.clips import read_captions
 
 CLIPS = {"dog 1": ["A dog, barking", "Barks"], "rain": ["Rain", "Water"]}
@@ -65,3 +66,12 @@ def test_errors_name_the_place(content: str, message: str, tmp_path: Path) -> No
     (tmp_path / "captions.csv").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_clips(tmp_path / "captions.csv")
+
+
+@pytest.mark.parametrize("name", ["captions.csv", "captions.txt"])
+def test_other_text_than_utf8_is_named_with_its_line(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_bytes("id,caption\na,A dog\nb,Un café\n".encode("latin-1"))
+    said = rf"^error: .*{name}, line 3: expected UTF-8 text, got the byte 0xe9: save it as UTF-8\n"
+    with pytest.raises(SystemExit, match=said):
+        main(["generate", str(file), "--model", "tiny-student", "--output", str(tmp_path / "out")])

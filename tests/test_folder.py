@@ -11,7 +11,7 @@ import pytest
 from diffusers import DiffusionPipeline
 
 from consistency_tta.components.mel import MelSpectrogram
-from consistency_tta.folder import check_free, written_whole
+from consistency_tta.folder import check_folder, check_free, written_whole
 from consistency_tta.pipeline import TextToAudioPipeline
 
 
@@ -84,3 +84,14 @@ def test_a_folder_named_from_within_is_written_too(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     TextToAudioPipeline(mel=MelSpectrogram(n_mels=16)).save_pretrained(".")
     assert (tmp_path / "model_index.json").is_file()
+
+
+def test_a_file_in_a_folders_place_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("link").symlink_to("nowhere")
+    for free in (tmp_path, Path("new"), Path("new/below"), tmp_path / "new", Path()):
+        check_folder(free, "--output")
+    for taken, there in (("file", "file"), ("file/below/deep", "file"), ("link", "link")):
+        with pytest.raises(NotADirectoryError, match=f"a folder for --cache, got {taken}, but {there} is no folder"):
+            check_folder(Path(taken), "--cache")

@@ -27,9 +27,10 @@ ORDER: list[set[str]] = [
         "processes",
         "resample",
         "shards",
+        "sound_file",
         "suggest",
     },
-    {"model_folder", "rewards"},
+    {"model_folder", "recordings", "rewards"},
     {"diffusion"},
     {"components"},
     {"pipeline", "page", "chart"},
@@ -48,7 +49,7 @@ ORDER: list[set[str]] = [
 ]
 #: Built-in plugins have a third party's standing.
 PLUGIN_ROOMS = {"losses", "datamodules"}
-PLUGINS_MAY_IMPORT = {"captions", "contracts", "resample", "shards"}
+PLUGINS_MAY_IMPORT = {"captions", "contracts", "resample", "shards", "sound_file"}
 #: Heavy, hard to install beside each other, or both: users would need them for training alone.
 BANNED = {"torchvision", "torchaudio", "librosa", "scipy"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -55,6 +56,40 @@ def test_a_judge_without_what_it_needs_is_named_beforehand(tmp_path: Path) -> No
         Judge(real=tmp_path, tagger=tmp_path / "x").check(tmp_path / "captions.csv")
     with pytest.raises(FileNotFoundError, match=r"at least 2 recordings .* got 0"):
         Judge(real=tmp_path).check(tmp_path / "captions.csv")
+
+
+def spoil_nothing(folder: Path) -> None:
+    (folder / "1.wav").touch()
+
+
+def spoil_finite(folder: Path) -> None:
+    soundfile.write(folder / "1.wav", np.r_[np.zeros(4000), np.nan], 16000, subtype="FLOAT")
+
+
+@pytest.mark.parametrize(("spoil", "said"), [(spoil_nothing, "unreadable: "), (spoil_finite, "not finite: 1 samples")])
+def test_a_recording_that_cannot_be_used_is_named_before_anything_is_made(
+    spoil: Callable[[Path], None], said: str, teacher_folder: Path, tmp_path: Path
+) -> None:
+    write_clap(tmp_path / "clap")
+    (tmp_path / "real").mkdir()
+    for name in ("0.wav", "2.wav"):
+        soundfile.write(tmp_path / "real" / name, np.full(5000, 0.1), 16000)
+    spoil(tmp_path / "real")
+    (tmp_path / "captions.csv").write_text("id,caption\nx,rain\ny,a dog\n")
+    command = ["generate", "--captions", str(tmp_path / "captions.csv"), "--output", str(tmp_path / "out")]
+    command += ["--model", str(teacher_folder), "--sweep", "steps=1", "--judge.clap", str(tmp_path / "clap")]
+    with pytest.raises(SystemExit, match=rf"error: expected recordings .* 1 of 3 that cannot, 1\.wav \({said}"):
+        main([*command, "--judge.real", str(tmp_path / "real"), "--device", "cpu"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recording_that_is_too_short_for_the_tagger_is_named_beforehand(tmp_path: Path) -> None:
+    for number, samples in enumerate((512, 400, 16000)):
+        soundfile.write(tmp_path / f"{number}.wav", np.full(samples, 0.1), 16000)
+    (tmp_path / "tagger.pt").touch()
+    with pytest.raises(ValueError, match=r"1 of 3 that cannot, 1\.wav \(too short: 0.025 s, .* 0.032 s"):
+        Judge(real=tmp_path, tagger=tmp_path / "tagger.pt").check()
+    Judge(real=tmp_path).check()
 
 
 def test_other_recordings_in_the_same_place_are_another_judge(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from consistency_tta.datamodules.audio import SILENCE_PEAK, BadClip, Fault, audio_info, decode, missing_bytes
+from consistency_tta.datamodules.audio import SILENCE_PEAK
 from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, read_captions
 from consistency_tta.evaluation.names import ClipNames, NoClip, first_rows, locate
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
 from consistency_tta.resample import Resample
+from consistency_tta.sound_file import BadClip, read_whole
 
 #: The two folders.
 GENERATED, REFERENCE = "generated", "reference"
@@ -152,16 +154,14 @@ def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str, float]:
     Raises:
         BadClip: the file is missing, empty, unreadable, truncated, or has samples that are not finite.
     """
-    rate, samples, channels = audio_info(path)
-    if lost := missing_bytes(path):
-        raise BadClip(Fault.TRUNCATED, f"{lost:,} bytes less than its header says")
-    waveform = Resample(rate, audio.sample_rate)(decode(path)[0][None])[0][: audio.num_samples]
+    whole, rate, channels = read_whole(path)
+    waveform = Resample(rate, audio.sample_rate)(whole[None])[0][: audio.num_samples]
     if audio.mean_removed:
         waveform = waveform - waveform.mean()
     if audio.peak is not None and not is_silent(waveform):
         waveform = waveform * (audio.peak / waveform.abs().max())
     padded = torch.nn.functional.pad(waveform, (0, audio.num_samples - len(waveform)))
-    return padded, f"{rate} Hz, {channels} channel{'s' * (channels != 1)}", samples / rate
+    return padded, f"{rate} Hz, {channels} channel{'s' * (channels != 1)}", len(whole) / rate
 
 
 def is_silent(waveform: Tensor) -> bool:
@@ -195,12 +195,17 @@ def _fault(clip: Clip, side: str, files: dict[Path, list[Path]]) -> Finding | No
         return Finding(clip.id, side, "ambiguous", clip.ambiguous)
     bearers = _bearers(clip, files)
     if not bearers:
-        others = (
-            [path.name for path in clip.path.parent.glob(f"{clip.path.name}.*")] if clip.path.parent.is_dir() else []
-        )
-        hint = f"; {', '.join(sorted(others))} is no {', '.join(EXTENSIONS)}" if others else ""
-        return Finding(clip.id, side, "missing", f"no file for this clip{hint}")
+        return Finding(clip.id, side, "missing", "; ".join(["no file for this clip", *_likeness(clip.path)]))
     if len(bearers) > 1:
         names = ", ".join(sorted(path.name for path in bearers))
         return Finding(clip.id, side, "duplicate", f"{names}: keep the one that is meant")
     return None
+
+
+def _likeness(path: Path) -> list[str]:
+    """What there is of a missing file's name, and why it is not that file."""
+    others = sorted(path.parent.glob(f"{glob.escape(path.name)}.*")) if path.parent.is_dir() else []
+    folders = [other.name for other in others if other.is_dir()]
+    files = [other.name for other in others if not other.is_dir()]
+    kinds = {"a folder": folders, f"no {', '.join(EXTENSIONS)}": files}
+    return [f"{', '.join(names)} is {kind}" for kind, names in kinds.items() if names]

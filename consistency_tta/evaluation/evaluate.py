@@ -20,6 +20,7 @@ from consistency_tta.evaluation.protocol import MetricSettings, Protocol, file_s
 from consistency_tta.evaluation.provenance import provenance, warnings_of
 from consistency_tta.evaluation.report import write_report
 from consistency_tta.evaluation.result import Figure, Judge, Result
+from consistency_tta.folder import check_folder
 from consistency_tta.metrics.embedder import AudioEmbedder
 from consistency_tta.rewards import Rewards
 
@@ -64,6 +65,9 @@ def evaluate(
     """
     if batch_size < 1:
         raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
+    check_folder(output, "--output")
+    if cache is not None:
+        check_folder(cache, "--cache")
     rules = rehearsed(protocol)
     origin = provenance(generated, model, reward)
     generated, *more = numbered(generated)

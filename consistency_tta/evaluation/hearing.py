@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from consistency_tta.datamodules.audio import BadClip
 from consistency_tta.evaluation.cache import HeardCache
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair, fault_of, is_silent, read_sound
 from consistency_tta.evaluation.material import Collection, Material, collect
@@ -20,6 +19,7 @@ from consistency_tta.evaluation.on_disk import HeardOnDisk
 from consistency_tta.evaluation.protocol import Protocol, file_sha256
 from consistency_tta.metrics.embedder import AudioEmbedder, Heard
 from consistency_tta.resample import Resample
+from consistency_tta.sound_file import BadClip
 
 #: Seconds by which a sound may be shorter than the protocol's and is not listed.
 SHORT = 0.1

@@ -10,15 +10,24 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from consistency_tta.datamodules.audio import audio_info
 from consistency_tta.listening.captions import Heard, clips_of_all, parse_systems
 from consistency_tta.listening.form import form
 from consistency_tta.listening.key import KEY, PAGE, SCALES, Item, Key, Mode
-from consistency_tta.listening.sounds import low_pass, match_loudness, read
+from consistency_tta.listening.sounds import (
+    MUCH,
+    alike_in_length,
+    low_pass,
+    lowest_rate,
+    match_loudness,
+    read,
+    taken_away,
+)
 from consistency_tta.page import audio_uri
 
 #: The name of the low-passed reference among the systems.
 ANCHOR = "low-pass anchor"
+#: Captions that a message names.
+NAMED = 3
 
 
 def make(
@@ -55,6 +64,10 @@ def make(
 
     Returns:
         The page.
+
+    Raises:
+        FileExistsError: the output has a test.
+        ValueError: options that do not fit each other, too few clips, or a sound that cannot be used.
     """
     folders = parse_systems(systems)
     if reference is not None and (mode != "comparison" or reference not in folders):
@@ -80,12 +93,16 @@ def make(
     random = np.random.default_rng(seed)
     clips = [clips[index] for index in random.choice(len(clips), num_clips, replace=False)]
     if sample_rate is None:
-        sample_rate = min(audio_info(file)[0] for clip in clips for file in clip.files.values())
+        sample_rate = min(lowest_rate(clip.files) for clip in clips)
 
     items: dict[str, Item] = {}
     trials: list[dict[str, Any]] = []
+    short: list[str] = []
     for clip in clips:
-        sounds = read(clip.files, sample_rate, seconds)
+        whole = read(clip.files, sample_rate)
+        if lost := taken_away(whole, sample_rate, seconds):
+            short.append(f"{clip.name} ({lost})")
+        sounds = alike_in_length(whole, sample_rate, seconds)
         if anchor and reference is not None:
             sounds[ANCHOR] = low_pass(sounds[reference], sample_rate)
         if loudness is not None:
@@ -113,6 +130,12 @@ def make(
     page = output / PAGE
     page.write_text(form(title, test, SCALES[mode], trials), encoding="utf-8")
     key.save(output)
+    if short:
+        more = f" and {len(short) - NAMED} more" if len(short) > NAMED else ""
+        print(
+            f"warning: {len(short)} of {len(clips)} captions have sounds more than {MUCH} s longer than the shortest, "
+            f"to which all of a caption are cut: {', '.join(short[:NAMED])}{more}"
+        )
     print(
         f"{page} ({page.stat().st_size / 1e6:.1f} MB): {len(items)} sounds of {len(clips)} captions, "
         f"{len(key.systems)} systems. Give raters the page alone; {output / KEY} says which sound is whose."

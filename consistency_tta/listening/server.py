@@ -141,8 +141,10 @@ def server_of(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
 
     Raises:
         FileNotFoundError: if the folder has no test.
-        ValueError: if page and key are of different tests.
+        ValueError: for a port that there is not, or if page and key are of different tests.
     """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"expected a port from 0, any that is free, to 65535, got {port}")
     key = Key.load(folder)
     page = (folder / PAGE).read_bytes()
     if f'"test": "{key.test}"'.encode() not in page:
@@ -156,7 +158,7 @@ def serve(folder: Path, port: int = 8000, host: str = "127.0.0.1") -> None:
 
     Args:
         folder: that `consistency-tta listening-test` wrote.
-        port: to listen on.
+        port: to listen on; 0 is any that is free.
         host: address to listen on; 127.0.0.1 is this machine alone, 0.0.0.0 lets others in, without encryption.
     """
     server = server_of(folder, host, port)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Hz; the rate the network hears at.
 SAMPLE_RATE = 32_000
+#: The shortest waveform it hears, 32 ms: one Fourier transform.
+MIN_SAMPLES = 1024
 #: AudioSet classes, in the order of the logits.
 NUM_CLASSES = 527
 #: Width of the embedding.
@@ -95,10 +97,10 @@ class LogMel(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, samples) -> (B, 1, 128, frames)."""
-        if waveform.shape[-1] < 1024:
+        if waveform.shape[-1] < MIN_SAMPLES:
             raise ValueError(
-                f"the tagger needs at least 1024 samples at {SAMPLE_RATE} Hz (32 ms), got {waveform.shape[-1]}: "
-                "pad the waveform with silence"
+                f"the tagger needs at least {MIN_SAMPLES} samples at {SAMPLE_RATE} Hz (32 ms), got "
+                f"{waveform.shape[-1]}: pad the waveform with silence"
             )
         emphasised = waveform[:, 1:] - 0.97 * waveform[:, :-1]
         spectrum = torch.stft(

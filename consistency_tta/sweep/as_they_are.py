@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import soundfile
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -18,9 +17,10 @@ from consistency_tta.comparison import RealClips
 from consistency_tta.evaluation.result import Judge as Network
 from consistency_tta.generation.folder import Folder, read_manifest
 from consistency_tta.metrics.mn04 import AudioTagger
+from consistency_tta.recordings import read_recording, recordings
 from consistency_tta.resample import Resample
 from consistency_tta.rewards import Identity, Rewards
-from consistency_tta.sweep.judge import Judge, recordings
+from consistency_tta.sweep.judge import Judge
 
 #: Waveforms (B, samples) and their rate in Hz to vectors (B, D).
 Embed = Callable[[Tensor, int], Tensor]
@@ -84,12 +84,8 @@ class AsTheyAre:
 def embeddings(files: Sequence[Path], embed: Embed, batch_size: int = 8) -> Tensor:
     """Vectors (files, D), of neighbours with equal length and rate in batches."""
     vectors = []
-    for (_, rate), run in itertools.groupby(map(_read, files), key=lambda sound: (len(sound[0]), sound[1])):
-        while batch := [samples for samples, _ in itertools.islice(run, batch_size)]:
+    sounds = map(read_recording, files)
+    for (_, rate), run in itertools.groupby(sounds, key=lambda sound: (len(sound.waveform), sound.sample_rate)):
+        while batch := [sound.waveform for sound in itertools.islice(run, batch_size)]:
             vectors.append(embed(torch.stack(batch), rate))
     return torch.cat(vectors)
-
-
-def _read(file: Path) -> tuple[Tensor, int]:
-    samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    return torch.from_numpy(samples).mean(1), rate

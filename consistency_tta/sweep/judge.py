@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from consistency_tta.bundled import TRANSFORMERS, resolve
-from consistency_tta.captions import EXTENSIONS
 from consistency_tta.checksum import checksum
 from consistency_tta.comparison import REAL_CLIPS, RealClips
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.evaluation.protocol import RESAMPLER
-from consistency_tta.metrics.mn04 import SAMPLE_RATE
+from consistency_tta.metrics.mn04 import MIN_SAMPLES, SAMPLE_RATE
+from consistency_tta.recordings import check_recordings, recordings
 from consistency_tta.sweep.by_protocol import ByProtocol
 
 
@@ -89,14 +89,15 @@ class Judge:
         }
 
     def check(self, captions: Path) -> None:
-        """See that all is there, before hours of generation.
+        """See that all is there and can be used, before hours of generation.
 
         Args:
             captions: of the sounds that are to be made.
 
         Raises:
-            FileNotFoundError: something is not.
-            ValueError: a tagger or protocol without recordings, or a protocol that does not fit.
+            FileNotFoundError: something is not there.
+            ValueError: a tagger or protocol without recordings, recordings that cannot be used, a protocol that does
+                not fit.
         """
         if self.by_protocol is not None:
             return self.by_protocol.check(captions)
@@ -107,32 +108,19 @@ class Judge:
         if self.real is None:
             RealClips.load(self.clap)
         else:
-            recordings(self.real)
+            shortest = 0 if self.tagger is None else MIN_SAMPLES / SAMPLE_RATE
+            check_recordings(self.real, least=2, min_seconds=shortest)
         _ = self.hearer
         return None
 
     def _reference(self) -> dict[str, Any]:
         """Where the recordings are, how many, and the SHA-256 of their contents, or of the statistics of them."""
         if self.real is not None:
-            files = recordings(self.real)
+            files = recordings(self.real, least=2)
             return {"place": str(self.real), "recordings": len(files), "sha256": checksum(*files)}
         file = Path(resolve(self.clap, TRANSFORMERS)) / REAL_CLIPS
         count = RealClips.load(self.clap).count
         return {"place": f"the statistics beside {self.clap}", "recordings": count, "sha256": checksum(file)}
-
-
-def recordings(folder: Path) -> list[Path]:
-    """The audio files below a folder, at least two.
-
-    Raises:
-        FileNotFoundError: there are fewer.
-    """
-    files = [path for path in _files(folder) if path.suffix.lower() in EXTENSIONS]
-    if len(files) < 2:
-        raise FileNotFoundError(
-            f"expected at least 2 recordings ({', '.join(EXTENSIONS)}) in {folder}, got {len(files)}"
-        )
-    return files
 
 
 def _files(folder: Path) -> Sequence[Path]:

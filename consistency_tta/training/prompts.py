@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from consistency_tta.captions import read_clips
+from consistency_tta.captions import read_clips, read_text
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.randomness import BatchRandomness
 
@@ -84,7 +84,7 @@ def read_captions(captions: Sequence[str] | str) -> list[str]:
         if not Path(captions).is_file():
             raise FileNotFoundError(f"expected a file of captions, such as text with one a line, got {captions}")
         if Path(captions).suffix == ".txt":
-            lines = Path(captions).read_text(encoding="utf-8").splitlines()
+            lines = read_text(Path(captions)).splitlines()
         else:
             lines = [texts[0] for texts in read_clips(captions).values()]
     found = [line.strip() for line in lines if line.strip()]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import soundfile
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from consistency_tta.captions import EXTENSIONS
 from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+from consistency_tta.recordings import check_recordings, read_recording, recordings
 from consistency_tta.resample import Resample
 
 
@@ -21,22 +20,22 @@ def hear(embedder: AudioEmbedder, waveform: Tensor, sample_rate: int, device: to
     return embedder(Resample(sample_rate, embedder.sample_rate).to(device)(waveform))
 
 
-def recordings(folder: Path) -> list[Path]:
-    """All sound files in a folder and its subfolders, in order.
+def check_reference(reference: str, embedder: AudioEmbedder) -> None:
+    """See that a reference can be heard, before a training starts whose first validation asks for it.
+
+    Args:
+        reference, embedder: as :func:`hear_reference` takes them.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: it is not there, or holds nothing.
+        ValueError: the file's vectors are not the embedder's, or a recording cannot be used.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    if not files:
-        raise FileNotFoundError(f"expected recordings ({', '.join(EXTENSIONS)}) in {folder}, found none")
-    return files
-
-
-def read_waveform(file: Path) -> tuple[Tensor, int]:
-    """A sound file as mono waveform (1, samples), and its sample rate in Hz."""
-    channels, sample_rate = soundfile.read(file, dtype="float32", always_2d=True)
-    return torch.from_numpy(channels.mean(axis=1))[None], sample_rate
+    path = Path(reference)
+    if path.is_file():
+        _held(path, embedder)
+    else:
+        # Not all embedders say so (consistency_tta.metrics.embedders.frozen).
+        check_recordings(path, min_seconds=getattr(embedder, "min_samples", 0) / embedder.sample_rate)
 
 
 def hear_reference(
@@ -52,23 +51,27 @@ def hear_reference(
         rank, world_size: of the process.
 
     Raises:
-        FileNotFoundError: it is not there, or holds nothing.
-        ValueError: the file's vectors are not the embedder's.
+        FileNotFoundError, ValueError: as :func:`check_reference`.
     """
-    path = Path(reference)
+    path, share = Path(reference), slice(rank, None, world_size)
     if path.is_file():
-        held = load_file(path)
-        vectors = held.get("vectors", torch.empty(0))
-        if vectors.ndim not in (2, 3) or vectors.shape[-1] != embedder.num_features:
-            raise ValueError(
-                f"expected `vectors` (N, W, {embedder.num_features}) of {embedder.name} in {path}, "
-                f"got {tuple(vectors.shape)} beside {sorted(held)}"
-            )
-        vectors = vectors if vectors.ndim == 3 else vectors[:, None]
-        logits = held.get("logits")
-        for index in range(rank, len(vectors), world_size):
+        vectors, logits = _held(path, embedder)
+        for index in range(len(vectors))[share]:
             row = slice(index, index + 1)
             yield Heard(vectors[row].to(device), None if logits is None else logits[row].to(device))
         return
-    for file in recordings(path)[rank::world_size]:
-        yield hear(embedder, *read_waveform(file), device)
+    for file in recordings(path)[share]:
+        sound = read_recording(file)
+        yield hear(embedder, sound.waveform[None], sound.sample_rate, device)
+
+
+def _held(path: Path, embedder: AudioEmbedder) -> tuple[Tensor, Tensor | None]:
+    """A file's vectors (N, W, D) and logits (N, K), if it has some."""
+    held = load_file(path)
+    vectors = held.get("vectors", torch.empty(0))
+    if vectors.ndim not in (2, 3) or vectors.shape[-1] != embedder.num_features:
+        raise ValueError(
+            f"expected `vectors` (N, W, {embedder.num_features}) of {embedder.name} in {path}, "
+            f"got {tuple(vectors.shape)} beside {sorted(held)}"
+        )
+    return vectors if vectors.ndim == 3 else vectors[:, None], held.get("logits")

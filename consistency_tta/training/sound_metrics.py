@@ -19,7 +19,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.overfitting import OverfittingGuard
 from consistency_tta.training.prompts import FixedPrompts, Sounds, read_captions
-from consistency_tta.training.reference import hear, hear_reference
+from consistency_tta.training.reference import check_reference, hear, hear_reference
 
 #: What a metric's ``update`` may ask for, by the names of its parameters.
 HEARD = {"vectors", "embeddings", "logits", "recording_logits"}
@@ -119,11 +119,14 @@ class SoundMetrics(Callback):
         self._recording_logits: dict[int, Tensor] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse what generates nothing, before any time is spent."""
+        """Refuse what generates nothing, and a reference that cannot be heard, before any time is spent."""
         pipeline = pl_module.pipeline() if isinstance(pl_module, TrainingModule) else None
         if not isinstance(pl_module, TrainingModule) or not isinstance(pipeline, TextToAudioPipeline):
             raise ValueError(f"SoundMetrics is for models that generate, and {type(pl_module).__name__} makes no sound")
         pipeline.require("vae", "vocoder", "text_encoder", "tokenizer", "unet", "scheduler")
+        # Every process looks at everything, and all refuse alike: none waits for another that has stopped.
+        if self.reference is not None and self.embedder is not None and stage in ("fit", "validate"):
+            check_reference(self.reference, self.embedder)
         if self.guard is not None:
             self.guard.attach(pl_module)
 

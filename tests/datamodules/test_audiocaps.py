@@ -8,10 +8,11 @@ import pytest
 import soundfile
 import torch
 
+from consistency_tta.cli import one_line_errors
 from consistency_tta.contracts import Batch
-from consistency_tta.datamodules.audio import BadClip
 from consistency_tta.datamodules.audiocaps import AudioCapsDataModule, AudioDataset
 from consistency_tta.datamodules.clips import Clip
+from consistency_tta.sound_file import BadClip
 
 HEADER = "audiocap_id,youtube_id,start_time,caption\n"
 
@@ -137,6 +138,8 @@ def test_a_clip_with_a_bad_part_stays_in_use(clips: list[Clip]) -> None:
 def test_bad_clips_can_fail(clips: list[Clip], write_tone) -> None:
     write_tone("c3.wav", level=0)
     with pytest.raises(BadClip, match=r"silent: .*clip c3, .*c3\.wav.*set bad_clips: skip"):
+        dataset(clips, bad_clips="fail")[0, 3]
+    with pytest.raises(SystemExit, match=r"error: silent: .*clip c3, .*c3\.wav"), one_line_errors():
         dataset(clips, bad_clips="fail")[0, 3]
 
 

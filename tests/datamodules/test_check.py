@@ -38,6 +38,17 @@ def test_samples_finds_everything(corpus: tuple[Path, Path]) -> None:
     }
 
 
+def test_what_a_download_left_half_is_truncated(write_tone, tmp_path: Path) -> None:
+    """Of an MP3 training would read past the end, of a WAV it would hear less than was captioned."""
+    for name in ("half.wav", "other.mp3"):
+        file = write_tone(name, seconds=4)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    rows = [f'{{"location": "{name}", "captions": "A tone"}}' for name in ("half", "other")]
+    (tmp_path / "captions.json").write_text("\n".join(rows))
+    findings = check_samples(read_captions(tmp_path / "captions.json", tmp_path / "audio"), min_seconds=0.5)
+    assert {finding.id: finding.fault.value for finding in findings} == {"half": "truncated", "other": "truncated"}
+
+
 def test_headers_finds_what_headers_tell(corpus: tuple[Path, Path]) -> None:
     findings = check_headers(read_captions(*corpus), min_seconds=0.5)
     assert {finding.id for finding in findings} == {"short", "broken", "gone"}

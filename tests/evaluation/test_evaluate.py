@@ -251,6 +251,17 @@ def test_wrong_options_of_a_metric_are_found_before_anything_is_heard(
     assert toy.heard == 0
 
 
+@pytest.mark.parametrize("option", ["output", "cache"])
+def test_a_file_in_place_of_a_folder_is_refused_before_anything_is_heard(
+    option: str, folders: dict[str, Path], toy: ToyNetwork, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").touch()
+    places = {"cache": tmp_path / "heard", option: tmp_path / "taken"}
+    with pytest.raises(NotADirectoryError, match=rf"expected a folder for --{option}, got .*taken, but .*taken is no"):
+        run(folders, **places)
+    assert toy.heard == 0
+
+
 def test_a_network_that_fails_is_named(
     folders: dict[str, Path], toy: ToyNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

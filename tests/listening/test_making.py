@@ -6,12 +6,14 @@ import base64
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from consistency_tta.cli import main
 from consistency_tta.listening import make
 from consistency_tta.listening.captions import clips_of_all, parse_systems
 from consistency_tta.listening.key import Key
@@ -131,6 +133,39 @@ def test_captions_that_fit_no_file_are_named(tmp_path: Path) -> None:
     captions.write_text("name,text\n7100,a sound\n")
     with pytest.raises(ValueError, match="expected a CSV header"):
         make(systems, captions, tmp_path / "test", num_clips=1)
+
+
+def cut_off(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+def not_finite(file: Path) -> None:
+    soundfile.write(file, np.r_[np.zeros(5000), np.nan], 16000, subtype="FLOAT")
+
+
+@pytest.mark.parametrize(("spoil", "said"), [(cut_off, "truncated: "), (not_finite, "not finite: 1 samples are NaN")])
+def test_a_sound_that_evaluate_would_leave_out_is_named(
+    spoil: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    systems = noise_folders(tmp_path)
+    spoil(tmp_path / "yardstick" / "7101.wav")
+    command = ["listening-test", "--systems", *systems, "--captions", str(tmp_path / "captions.csv")]
+    command += ["--num_clips", "3", "--output", str(tmp_path / "test")]
+    with pytest.raises(SystemExit, match=rf"error: system yardstick, .*yardstick/7101\.wav: {said}"):
+        main(command)
+    assert not (tmp_path / "test").exists()
+
+
+def test_captions_with_one_short_sound_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    systems = noise_folders(tmp_path, seconds=1.0)
+    soundfile.write(tmp_path / "yardstick" / "7101.wav", np.full(2400, 0.1), 16000)
+    make(systems, tmp_path / "captions.csv", tmp_path / "test", num_clips=3)
+    said = (
+        "1 of 3 captions have sounds more than 0.5 s longer .*: 7101 \\(0.15 s of yardstick, 1.00 s of zebrafish\\)\n"
+    )
+    assert re.search(said, capsys.readouterr().out)
+    make(systems, tmp_path / "captions.csv", tmp_path / "other", num_clips=3, seconds=0.6)
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_a_test_is_not_overwritten(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from consistency_tta.cli import main
 from consistency_tta.listening.answers import collect
 from consistency_tta.listening.key import Key
 from consistency_tta.listening.server import LARGEST, server_of
@@ -129,6 +130,12 @@ def test_the_length_is_checked_before_anything_is_read(address: str, length: str
     connection.endheaders()
     assert connection.getresponse().status == status
     connection.close()
+
+
+@pytest.mark.parametrize("port", [99999, 65536, -1])
+def test_a_port_that_there_is_not_is_refused(port: int, served: tuple[Path, Key]) -> None:
+    with pytest.raises(SystemExit, match=rf"^error: expected a port from 0, any that is free, to 65535, got {port}\n"):
+        main(["listening-test", "serve", str(served[0]), f"--port={port}"])
 
 
 def test_a_page_of_another_test_is_not_served(tmp_path: Path) -> None:

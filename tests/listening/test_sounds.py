@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import signal
 from torch import Tensor
 
 from consistency_tta.listening.loudness import HIGH_PASS, SAMPLE_RATE, SHELF, integrated_loudness, k_weighted
-from consistency_tta.listening.sounds import low_pass, match_loudness, read
+from consistency_tta.listening.sounds import alike_in_length, low_pass, lowest_rate, match_loudness, read, taken_away
 
 
 def tone(hertz: float, seconds: float, rate: int = 48000, amplitude: float = 1.0) -> Tensor:
@@ -70,8 +71,32 @@ def test_rate_and_length_tell_nothing(tmp_path: Path) -> None:
     files = {name: tmp_path / f"{name}.wav" for name in ("long", "short")}
     soundfile.write(files["long"], np.full(44100, 0.5), 44100)
     soundfile.write(files["short"], np.full((8000, 2), 0.5), 16000)
-    sounds = read(files, 16000)
+    assert lowest_rate(files) == 16000
+    sounds = alike_in_length(read(files, 16000), 16000)
     assert {name: len(waveform) for name, waveform in sounds.items()} == {"long": 8000, "short": 8000}
     assert abs(sounds["long"][-1]) < 1e-6  # faded out where it was cut
     assert sounds["short"][-1] == pytest.approx(0.5)
-    assert len(read(files, 16000, seconds=0.25)["short"]) == 4000
+    assert len(alike_in_length(sounds, 16000, seconds=0.25)["short"]) == 4000
+
+
+def test_what_the_shortest_takes_away_is_told_if_it_is_much() -> None:
+    sounds = {"a": torch.zeros(160000), "b": torch.zeros(2500), "c": torch.zeros(80000)}
+    assert taken_away(sounds, 16000) == "0.16 s of b, 10.00 s of a"
+    assert taken_away(sounds, 16000, seconds=2) == "0.16 s of b, 2.00 s of a"
+    assert taken_away(sounds, 16000, seconds=0.6) == ""
+    assert taken_away({"a": torch.zeros(24000), "b": torch.zeros(16000)}, 16000) == ""  # half a second
+
+
+@pytest.mark.parametrize("look", [lowest_rate, lambda files: read(files, 16000)], ids=["header", "samples"])
+def test_a_file_that_cannot_be_used_is_named_with_its_system(
+    look: Callable[[dict[str, Path]], object], tmp_path: Path
+) -> None:
+    files = {name: tmp_path / name / "7100.wav" for name in ("fine", "spoilt")}
+    for file in files.values():
+        file.parent.mkdir()
+        soundfile.write(file, np.zeros(100), 16000)
+    soundfile.write(files["spoilt"], np.zeros(0), 16000)
+    with pytest.raises(
+        ValueError, match=r"system spoilt, .*spoilt/7100\.wav: too short: no samples .*: replace the file"
+    ):
+        look(files)

@@ -29,6 +29,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.shards import write_shard
 from consistency_tta.training import LogSounds, SoundMetrics
 from consistency_tta.training.prompts import FixedPrompts, read_captions
+from consistency_tta.training.reference import check_reference
 from tests.toy_encoder import ToyEncoder
 from tests.training.runs import MAKERS, Losses, data, trainer
 
@@ -155,6 +156,22 @@ def test_sets_of_vectors_are_compared_with_recordings(teacher_folder: Path, tmp_
     assert values.logged[1]["val/metric/diversity"] == pytest.approx(float(distance), rel=1e-4)
 
 
+def test_a_reference_that_cannot_be_heard_is_refused_before_training(teacher_folder: Path, tmp_path: Path) -> None:
+    write_reference(tmp_path / "real")
+    (tmp_path / "real" / "empty.wav").touch()
+    save_file({"vectors": torch.zeros(3, 5)}, tmp_path / "other.safetensors")
+    for reference, message in (("real", r"1 of 5 that cannot, empty\.wav \("), ("other.safetensors", r"got \(3, 5\)")):
+        losses, settings = Losses(), {"embedder": ToyEmbedder(), "reference": str(tmp_path / reference)}
+        with pytest.raises(ValueError, match=message):
+            fit(teacher_folder, tmp_path, losses, SoundMetrics({"fd": FrechetDistance(2)}, CAPTIONS, **settings))
+        assert losses.values == []
+    (tmp_path / "real" / "empty.wav").unlink()
+    embedder = ToyEmbedder()
+    embedder.min_samples = 5000  # as FrozenEmbedder has it; there are 4000
+    with pytest.raises(ValueError, match=r"1 of 4 that cannot, deep/0\.wav \(too short: 0\.250 s, .* 0\.312 s\)"):
+        check_reference(str(tmp_path / "real"), embedder)
+
+
 def test_each_number_of_a_metric_with_several_is_logged(teacher_folder: Path, tmp_path: Path) -> None:
     write_reference(tmp_path / "real")
     values, settings = Values(), {"embedder": ToyEmbedder(), "reference": str(tmp_path / "real")}
@@ -275,7 +292,10 @@ def test_what_cannot_be_measured_is_named(teacher_folder: Path, tmp_path: Path) 
     with pytest.warns(UserWarning, match="this run has none"):
         fit(teacher_folder, tmp_path, SoundMetrics(clap), limit_val_batches=0)
     save_file({"vectors": torch.zeros(3, 5)}, tmp_path / "other.safetensors")
-    for reference, message in (("other.safetensors", r"\(N, W, 2\) of toy .* got \(3, 5\)"), ("empty", "found none")):
+    for reference, message in (
+        ("other.safetensors", r"\(N, W, 2\) of toy .* got \(3, 5\)"),
+        ("empty", "at least 1 recording .* got 0"),
+    ):
         callback = SoundMetrics({"fd": FrechetDistance(2)}, 2, ToyEmbedder(), str(tmp_path / reference))
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             fit(teacher_folder, tmp_path, callback)

@@ -10,7 +10,7 @@ from consistency_tta.checksum import checksum
 from consistency_tta.metrics.embedder import Heard
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 from consistency_tta.metrics.embedders.weights import Published, locate
-from consistency_tta.metrics.mn04 import EMBEDDING_DIM, SAMPLE_RATE, AudioTagger
+from consistency_tta.metrics.mn04 import EMBEDDING_DIM, MIN_SAMPLES, SAMPLE_RATE, AudioTagger
 
 PUBLISHED = Published(
     "mn04_as_mAP_432.pt", "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/mn04_as_mAP_432.pt"
@@ -31,7 +31,7 @@ class Mn04(FrozenEmbedder):
     name = "mn04"
     sample_rate = SAMPLE_RATE
     num_features = EMBEDDING_DIM
-    min_samples = 1024
+    min_samples = MIN_SAMPLES
 
     def __init__(self, weights: str | Path | None = None) -> None:
         path = locate(weights, PUBLISHED)
