@@ -56,8 +56,9 @@ def _fetch(name: str, **options: Any) -> str:
     try:
         return snapshot_download(name, **options)
     except (OSError, ValueError) as error:  # all of the hub's are among them
-        said = str(error).split("\n")[0]
+        # A path on this machine cannot be an id, which the client would explain at length.
+        said = "" if name.count("/") > 1 else f". The hub's client: {str(error).split(chr(10))[0]:.150}"
         raise FileNotFoundError(
             f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "
-            f"({offer()}): train it or convert it first, or name another. The hub's client: {said:.150}"
+            f"({offer()}): train it or convert it first, or name another{said}"
         ) from None

@@ -45,7 +45,9 @@ def check_headers(clips: Sequence[Clip], min_seconds: float, num_threads: int = 
 
 
 def check_samples(clips: Sequence[Clip], min_seconds: float, num_threads: int = 8) -> list[Finding]:
-    """All of that, and clips that are silent, truncated, not finite or damaged inside: decodes everything, with a progress bar.
+    """All of that, and clips that are silent, truncated, not finite or damaged inside: decodes everything.
+
+    With a progress bar.
 
     Args:
         clips: to look at.

@@ -88,8 +88,8 @@ def test_a_recording_that_is_too_short_for_the_tagger_is_named_beforehand(tmp_pa
         soundfile.write(tmp_path / f"{number}.wav", np.full(samples, 0.1), 16000)
     (tmp_path / "tagger.pt").touch()
     with pytest.raises(ValueError, match=r"1 of 3 that cannot, 1\.wav \(too short: 0.025 s, .* 0.032 s"):
-        Judge(real=tmp_path, tagger=tmp_path / "tagger.pt").check()
-    Judge(real=tmp_path).check()
+        Judge(real=tmp_path, tagger=tmp_path / "tagger.pt").check(tmp_path / "captions.csv")
+    Judge(real=tmp_path).check(tmp_path / "captions.csv")
 
 
 def test_other_recordings_in_the_same_place_are_another_judge(tmp_path: Path) -> None:

@@ -98,12 +98,8 @@ def evaluate(
         formats={side: dict(kinds.most_common()) for side, kinds in heard.formats.items()},
         judges=[_judge(name, network, rules, origin.rewards) for name, network in networks.items()],
     )
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        for settings in rules.metrics:
-            _compute(settings, heard, result)
-    result.warnings = _warnings(result, len(pairs.other_captions))
-    result.warnings += dict.fromkeys(str(warning.message) for warning in said if warning.category is UserWarning)
+    said = [warning for settings in rules.metrics for warning in _compute(settings, heard, result)]
+    result.warnings = [*_warnings(result, len(pairs.other_captions)), *said]
     if not result.figures:
         raise ValueError(f"expected clips that the protocol can judge: {'; '.join(result.warnings)}")
     output.mkdir(parents=True, exist_ok=True)
@@ -167,13 +163,17 @@ def _judge(name: str, network: AudioEmbedder, rules: Protocol, rewards: Rewards)
     return Judge(name, network.checksum, pinned, rewards.include(identity(network)))
 
 
-def _compute(settings: MetricSettings, heard: Listened, result: Result) -> None:
-    """Add a metric's figures, and the clips' values where it has some."""
+def _compute(settings: MetricSettings, heard: Listened, result: Result) -> list[str]:
+    """Add a metric's figures, and the clips' values where it has some; what must be known of them."""
     add = _add_set if MEASURES[settings.metric].kind is Kind.SET else _add_clips
     try:
-        add(settings, heard, result)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            add(settings, heard, result)
     except NoFigure as error:
-        warnings.warn(f"{settings.name} has no figure: {error}", stacklevel=2)
+        return [f"{settings.name} has no figure: {error}"]
+    messages = dict.fromkeys(str(warning.message) for warning in said if warning.category is UserWarning)
+    return [f"{settings.name}: {message}" for message in messages]
 
 
 def _add_set(settings: MetricSettings, heard: Listened, result: Result) -> None:
@@ -187,7 +187,7 @@ def _add_set(settings: MetricSettings, heard: Listened, result: Result) -> None:
             figures = measure.figures(clips, **settings.options)
             intervals = set_intervals(whole, figures, len(clips), rules.bootstrap, rules.seed)
     except NoFigure as error:
-        warnings.warn(f"{name} has no interval, for draws of so few clips have no figure: {error}", stacklevel=2)
+        warnings.warn(f"no interval, for draws of so few clips have no figure: {error}", stacklevel=2)
     for part, value in whole.items():
         titles = (f"{measure.title}, {part}", f"{name}/{part}") if part else (measure.title, name)
         better = None if part in measure.neither else measure.higher_is_better

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from consistency_tta.evaluation.clips import Finding
+from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding
 from consistency_tta.evaluation.protocol import MetricSettings, Protocol
 from consistency_tta.evaluation.result import Figure, Judge, Result
 
@@ -42,7 +42,8 @@ def sections(result: Result) -> list[tuple[str, list[Finding]]]:
     lists = [
         (f"Left out ({len({finding.id for finding in result.left_out})} clips)", result.left_out),
         ("Silent or short, and counted as they are", result.odd),
-        ("Files that no clip claims", result.unused),
+        # A folder of recordings may well have those of other clips, too; they are counted among the settings.
+        ("Files that no clip claims", [finding for finding in result.unused if finding.side != REFERENCE]),
     ]
     return [(title, findings) for title, findings in lists if findings]
 
@@ -56,10 +57,12 @@ def listing(findings: Sequence[Finding]) -> str:
 
 def settings(result: Result) -> dict[str, str]:
     """How the figures came about, for people."""
+    unclaimed = sum(finding.side == REFERENCE for finding in result.unused)
+    others = f"; and {unclaimed} files that no clip claims" if unclaimed else ""
     facts = protocol_settings(result.protocol) | {
         "Captions": f"{result.captions.name}, SHA-256 {result.captions_sha256}",
-        "Generated": f"{result.generated} ({counts(result.formats['generated'])})",
-        "Reference": f"{result.reference} ({counts(result.formats['reference'])})",
+        "Generated": f"{result.generated} ({counts(result.formats[GENERATED])})",
+        "Reference": f"{result.reference} ({counts(result.formats[REFERENCE])}{others})",
         "consistency_tta": result.version,
     }
     if result.more:

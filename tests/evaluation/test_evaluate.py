@@ -151,7 +151,7 @@ def test_part_of_a_protocol_is_warned_of(folders: dict[str, Path], tmp_path: Pat
     assert "2 clips count, not the 6 of toy" in said
     assert "1 clips have another caption than that of toy" in said
     assert "toy pins no weights of toy" in said
-    assert "2 vectors span fewer than the network's 4 dimensions" in said
+    assert "frechet/toy: 2 vectors span fewer than the network's 4 dimensions" in said
     captions.write_text(captions.read_text() + "stranger,Not of this protocol\n")
     result = run(folders, captions=captions)
     assert [finding.reason for finding in result.left_out] == ["not in the protocol"]
@@ -206,7 +206,7 @@ def test_what_few_clips_do_not_allow_is_left_out_alone(folders: dict[str, Path])
     assert result.figures[0].interval is None  # half of six clips are no four
     said = "\n".join(result.warnings)
     assert "diversity/toy has no figure: diversity needs at least two sounds of one prompt" in said
-    assert "inception/toy has no interval, for draws of so few clips have no figure: expected at least 4" in said
+    assert "inception/toy: no interval, for draws of so few clips have no figure: expected at least 4" in said
     assert "diversity/toy has no figure" in (folders["output"] / "report.html").read_text()
     with pytest.raises(ValueError, match="clips that the protocol can judge: inception/toy has no figure"):
         run(folders, changes={"metrics": [inception(7)]})
