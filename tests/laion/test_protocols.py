@@ -58,6 +58,7 @@ def test_a_protocol_of_the_papers_from_folders_to_a_report(name: str, stand_ins:
     write(tmp_path / "reference", names, 2)
     command = [sys.executable, "-m", "consistency_tta", "evaluate", "--protocol", "protocol.yaml"]
     command += ["--generated", "generated", "--reference", "reference", "--captions", "captions.csv"]
+    command += ["--cache", str(stand_ins / "heard")]  # by content: the second protocol's sounds are the first's
     command += ["--weights", ",".join(f"{network}={stand_ins}" for network in NETWORKS), "--device", "cpu"]
     environment = os.environ | {"HF_HUB_CACHE": str(stand_ins / "hub")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

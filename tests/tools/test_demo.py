@@ -66,7 +66,22 @@ def test_the_demo_distils_and_shows_it(models: Path) -> None:
 def test_a_student_may_be_the_start() -> None:
     given = ["--captions", "../captions.txt", "--every", "2", "--start", "tiny-student", "--output", "other"]
     file = demo.main([*SMALL, *given])
-    assert "3 steps from tiny-student" in file.read_text(encoding="utf-8")
+    report = file.read_text(encoding="utf-8")
+    assert "3 steps from tiny-student" in report
+    assert "OMP_NUM_THREADS" not in report  # no more steps were asked for
+
+
+@pytest.mark.usefixtures("models")
+def test_too_few_steps_in_the_recipes_time_are_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "ENOUGH", 1000)  # more than any machine makes in a second
+    given = ["--captions", "../captions.txt", "--every", "2", "--trainer.max_steps", "2000"]
+    file = demo.main([*SMALL, *given, "--trainer.max_time", "00:00:00:01"])
+    said = re.search(r"(\d+) steps; the recipe's time was over before 1000 steps", capsys.readouterr().out)
+    assert said
+    assert f"{said[1]} steps from" in (report := file.read_text(encoding="utf-8"))
+    assert "OMP_NUM_THREADS=1 makes it several times faster" in report
 
 
 @pytest.mark.usefixtures("models")
