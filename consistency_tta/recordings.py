@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,9 @@ def recordings(folder: Path, least: int = 1) -> list[Path]:
     Raises:
         FileNotFoundError: there are fewer.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.is_dir())
+    # Links to folders are followed, as where recordings are looked up by their clips' names.
+    below = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
+    files = sorted(path for path in below if path.suffix.lower() in EXTENSIONS)
     if len(files) < least:
         raise FileNotFoundError(
             f"expected at least {least} recording{'s' * (least != 1)} ({', '.join(EXTENSIONS)}) in {folder}, got "

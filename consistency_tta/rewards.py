@@ -24,7 +24,8 @@ class Identity:
     Attributes:
         checksum: SHA-256 of its file, in hexadecimal; None where it is not known.
         signature: the beginning of the vector that it makes of a certain sound, whichever file, format or package its
-            weights came by; None where that is not known; empty of a network that is no audio-text encoder.
+            weights came by; None where that is not known; empty of a network that is no audio-text encoder. Captions
+            do not come in: what fools one ear fools another that differs in its reading alone.
     """
 
     checksum: str | None

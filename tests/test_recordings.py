@@ -26,6 +26,9 @@ def test_recordings_are_found_at_any_depth(folder: Path) -> None:
     assert recordings(folder, least=3) == files
     check_recordings(folder, least=3)
     assert [len(read_recording(file).waveform) for file in files] == 3 * [5000]
+    (folder / "sub").mkdir()
+    (folder / "sub" / "link").symlink_to(folder / "deep.wav")
+    assert recordings(folder / "sub") == [folder / "sub" / "link" / "c.mp3"]
 
 
 @pytest.mark.parametrize(("least", "said"), [(4, "at least 4 recordings .* got 3"), (1, "at least 1 recording .* got")])

@@ -293,6 +293,11 @@ def test_a_protocol_that_a_sweep_cannot_be_judged_by_is_named_beforehand(tmp_pat
         ValueError, match=r"2 clips of toy in .*strangers.csv with a recording in .*got 0\. x \(captions"
     ):
         Judge(real=recordings, protocol=file).check(strangers)
+    pointers = write_sounds(tmp_path / "pointers")
+    for number in range(5):
+        (pointers / f"clip{number}.wav").write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(ValueError, match=r"2 clips of toy in .* got 1\. .*clip0.wav: unreadable"):
+        Judge(real=pointers, protocol=file).check(captions)
     lsd = write_protocol(tmp_path, metrics=[{"metric": "lsd"}])
     with pytest.raises(ValueError, match=r"clap_score and frechet, which a sweep draws, got .*toy.yaml with lsd"):
         Judge(real=recordings, protocol=str(lsd)).check(captions)

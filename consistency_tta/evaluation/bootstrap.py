@@ -72,7 +72,7 @@ def set_intervals(
     settings: BootstrapSettings,
     seed: int,
 ) -> dict[str, Interval]:
-    """Of each figure of a set of clips.
+    """Of each figure of a set of clips, if all draws have it.
 
     Args:
         whole: figures of all clips, by name.
@@ -86,6 +86,8 @@ def set_intervals(
         found = [figures(index) for index in halves(clips, settings.set_resamples, seed)]
     intervals = {}
     for name, value in whole.items():
+        if not all(name in one for one in found):
+            continue
         figures_of_draws = torch.tensor([one[name] for one in found]).double()
         intervals[name] = _interval(figures_of_draws, value, settings.confidence)
         if figures_of_draws.min() >= 0:  # what is never below 0 is not by taking off a bias

@@ -16,6 +16,7 @@ from consistency_tta.datamodules.audio import SILENCE_PEAK
 from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, read_captions
 from consistency_tta.evaluation.names import ClipNames, NoClip, first_rows, locate
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
+from consistency_tta.generation.folder import CAPTIONS, MANIFEST
 from consistency_tta.resample import Resample
 from consistency_tta.sound_file import BadClip, read_whole
 
@@ -80,10 +81,14 @@ class Pairs:
 
 
 def numbered(generated: Path) -> list[Path]:
-    """A folder of sounds; or 0, 1, ... in it, of which each has one sound of every clip."""
-    sets = [path for path in generated.glob("*") if path.name.isdecimal() and path.is_dir()]
-    # A folder of sounds may have some more in a folder named so.
-    return sorted(sets, key=lambda path: int(path.name)) if (generated / "0").is_dir() else [generated]
+    """A folder of sounds; or those of 0, 1, ... in it that ``generate`` left there, of the captions of 0."""
+    first = generated / "0" / CAPTIONS
+    if not (generated / MANIFEST).is_file() or not first.is_file():
+        return [generated]  # whatever else is in a folder named so
+    tables = [table for table in generated.glob(f"*/{CAPTIONS}") if table.parent.name.isdecimal()]
+    # With --all_captions there are sounds of other captions, too.
+    sets = [table.parent for table in tables if table.read_bytes() == first.read_bytes()]
+    return sorted(sets, key=lambda folder: int(folder.name))
 
 
 def find_pairs(

@@ -45,7 +45,7 @@ def evaluate(
 
     Args:
         generated: folder of generated sounds (wav, flac, ogg, mp3), each named as its clip; or a folder with several
-            such, named 0, 1, ...: of these the first is judged, and the others count for diversity alone.
+            such, 0, 1, ..., by ``generate``: of these the first is judged, and others count for diversity alone.
         reference: folder of the recordings with the same names.
         protocol: name of one that comes with the package, or a YAML file.
         captions: caption file that says which of the protocol's clips were generated, of which captions; the

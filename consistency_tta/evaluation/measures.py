@@ -98,7 +98,8 @@ def distance(material: Material) -> Tensor:
 def diversity(clips: Collection) -> dict[str, float]:
     """How far apart lie generated sounds of one caption, and recordings, if several have one.
 
-    See :mod:`consistency_tta.metrics.diversity`. All generated sounds of a clip count.
+    See :mod:`consistency_tta.metrics.diversity`. All generated sounds of a clip count. Of recordings there is a figure
+    where it is of the same captions.
     """
     made, recorded = PromptDiversity(), PromptDiversity()
     for material in clips.chunks():
@@ -107,7 +108,12 @@ def diversity(clips: Collection) -> dict[str, float]:
         for means in (generated, *(heard.vectors.double().mean(1) for heard in material.more)):
             made.update(means, material.prompts)
     figures = _figures(made)
-    if len(clips.source.prompts.unique()) < len(clips.source.prompts):
+    captions, sounds = clips.source.prompts[clips.clips].unique(return_counts=True)
+    several = int((sounds > 1).sum())
+    count = len(captions) if clips.source.more else several
+    if count < len(captions):
+        warnings.warn(f"of {len(captions)} captions only {count} have several sounds, and count", stacklevel=2)
+    if several == count:
         figures["reference"] = _figures(recorded)[""]
     return figures
 

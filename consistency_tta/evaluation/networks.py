@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
 
 from torch import Tensor
 
 from consistency_tta.bundled import TRANSFORMERS, resolve
+from consistency_tta.checksum import checksum
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.evaluation.protocol import Protocol
@@ -70,8 +73,20 @@ def identity_of(weights: str) -> Identity:
     """What a CLAP is known by.
 
     Args:
-        weights: the SHA-256 of its file, which tells it from no other CLAP, or as for ``TransformersClap``.
+        weights: the SHA-256 of its file, or any file that ``TransformersClap`` cannot hear by, which tell it from no
+            other CLAP; or as for ``TransformersClap``.
+
+    Raises:
+        FileNotFoundError: it is not there.
     """
     if re.fullmatch("[0-9a-f]{64}", weights):
         return Identity(weights)
-    return Identity.of(TransformersClap(resolve(weights, TRANSFORMERS)))
+    place = Path(resolve(weights, TRANSFORMERS))
+    if place.name == "model.safetensors" and (place.parent / TRANSFORMERS).is_file():
+        place = place.parent
+    try:
+        return Identity.of(TransformersClap(place))
+    except (OSError, ValueError, RuntimeError, UnpicklingError):
+        if not place.is_file():
+            raise
+        return Identity(checksum(place))

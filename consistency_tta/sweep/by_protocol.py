@@ -15,7 +15,8 @@ from consistency_tta.evaluation.evaluate import evaluate, places_of, rehearsed
 from consistency_tta.evaluation.markdown import protocol_settings, used
 from consistency_tta.evaluation.networks import make_networks
 from consistency_tta.evaluation.protocol import Protocol
-from consistency_tta.generation.folder import CAPTIONS, Folder
+from consistency_tta.generation.folder import Folder
+from consistency_tta.recordings import read_recording
 
 #: Beside the sounds of a point, what ``evaluate`` writes; beside the models' folders, what networks heard.
 REPORT, HEARD = "report", "heard"
@@ -90,26 +91,35 @@ class ByProtocol:
         """
         _ = self.facts
         there = find_pairs(self.rules, self.real, self.real, caption_file(captions))
-        if len(there.pairs) < 2:
-            reasons = "; ".join(f"{f.id} ({f.side}): {f.reason}, {f.detail}" for f in there.left_out[:3])
-            raise ValueError(
-                f"expected at least 2 clips of {self.rules.name} in {captions} with a recording in {self.real}, got "
-                f"{len(there.pairs)}. {reasons}"
-            )
+        faults = [f"{f.id} ({f.side}): {f.reason}, {f.detail}" for f in there.left_out]
+        good = 0
+        for pair in there.pairs:  # `evaluate` leaves bad ones out
+            try:
+                read_recording(pair.reference)
+            except ValueError as error:
+                faults.append(str(error))
+            else:
+                good += 1
+            if good == 2:
+                return
+        raise ValueError(
+            f"expected at least 2 clips of {self.rules.name} in {captions} with a recording in {self.real}, got "
+            f"{good}. {'; '.join(faults[:3])}"
+        )
 
-    def score(self, folder: Folder, device: torch.device) -> dict[str, Any]:
+    def score(self, folder: Folder, captions: Path, device: torch.device) -> dict[str, Any]:
         """The figures of a folder, who found them and what must be known of them, as JSON takes it.
 
         Args:
             folder: whose sounds are all there. It gets the whole report, too.
+            captions: the file that they were made for.
             device: of the networks.
         """
-        several = folder.sounds[0].number is not None  # then each set of one for each clip has its own table
         result = evaluate(
             generated=folder.path,
             reference=self.real,
             protocol=self.protocol,
-            captions=folder.path / ("0" if several else "") / CAPTIONS,
+            captions=captions,
             output=folder.path / REPORT,
             weights=self.weights,
             cache=folder.path.parents[1] / HEARD,

@@ -100,7 +100,9 @@ class Judge:
                 not fit.
         """
         if self.by_protocol is not None:
-            return self.by_protocol.check(captions)
+            self.by_protocol.check(captions)
+            _ = self.facts
+            return
         if self.tagger is not None and self.real is None:
             raise ValueError("expected judge.real, a folder of recordings, beside judge.tagger, got none")
         if self.tagger is not None and not self.tagger.is_file():
@@ -110,8 +112,7 @@ class Judge:
         else:
             shortest = 0 if self.tagger is None else MIN_SAMPLES / SAMPLE_RATE
             check_recordings(self.real, least=2, min_seconds=shortest)
-        _ = self.hearer
-        return None
+        _ = self.facts
 
     def _reference(self) -> dict[str, Any]:
         """Where the recordings are, how many, and the SHA-256 of their contents, or of the statistics of them."""

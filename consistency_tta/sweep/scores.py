@@ -47,7 +47,7 @@ def judge_all(folders: Sequence[Folder], captions: Path, model: str, judge: Judg
     pipeline = TextToAudioPipeline.from_pretrained(model).to(place)
     pipeline.set_progress_bar_config(disable=True)
     ruled = judge.by_protocol
-    score = AsTheyAre(judge, place).score if ruled is None else partial(ruled.score, device=place)
+    score = AsTheyAre(judge, place).score if ruled is None else partial(ruled.score, captions=asked_for, device=place)
     for folder in tqdm(waiting, desc="judging", unit="folder"):
         queries, seconds = _cost(pipeline, folder)
         scores = {

@@ -99,3 +99,10 @@ def test_intervals_are_about_the_figure() -> None:
     found = set_intervals(whole, figures, 40, SETTINGS, seed=0)[""]
     assert found.low < whole[""] < found.high
     assert found.low + found.bias > whole[""]  # where the percentiles of the draws begin
+
+
+def test_a_figure_that_some_draws_lack_has_no_interval() -> None:
+    def figures(index: torch.Tensor) -> dict[str, float]:
+        return {"": float(len(index))} | ({"seldom": 1.0} if 0 in index else {})
+
+    assert list(set_intervals(figures(torch.arange(40)), figures, 40, SETTINGS, seed=0)) == [""]

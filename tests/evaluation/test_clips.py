@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from consistency_tta.captions import read_clips
-from consistency_tta.evaluation.clips import find_pairs, is_silent, read_sound
+from consistency_tta.evaluation.clips import find_pairs, is_silent, numbered, read_sound
 from consistency_tta.evaluation.protocol import AudioSettings, load_protocol
 from consistency_tta.sound_file import BadClip
 from tests.evaluation.cases import RATE, noise, write_protocol, write_sounds
@@ -345,3 +345,21 @@ def test_files_are_found_by_the_protocols_names_too(
 def test_clip_lists_of_protocols_are_caption_files_by_name() -> None:
     assert len(read_clips("audiocaps-957")) == 957
     assert read_clips("esc50-fold5")["5-103415-A-2"] == ["A pig oinks"]
+
+
+def test_numbered_folders_are_sets_where_generate_left_them(tmp_path: Path) -> None:
+    def leave(name: str, caption: str = "rain") -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "captions.csv").write_text(f"file,caption\nclip0.wav,{caption}\n")
+        return tmp_path / name
+
+    sets = [leave(name) for name in ("0", "2", "10")]
+    assert numbered(tmp_path) == [tmp_path]  # somebody's own folders
+    (tmp_path / "generation.json").write_text("{}")
+    assert numbered(tmp_path) == sets
+    leave("2", "another caption of the clip")
+    leave("rest")
+    (tmp_path / "3").mkdir()
+    assert numbered(tmp_path) == [sets[0], sets[2]]
+    (sets[0] / "captions.csv").unlink()
+    assert numbered(tmp_path) == [tmp_path]

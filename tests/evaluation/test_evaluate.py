@@ -313,6 +313,9 @@ def test_more_sounds_of_each_clip_count_for_diversity_alone(folders: dict[str, P
     several.mkdir()
     folders["generated"].rename(several / "0")
     others = [write_sounds(several / name, seed) for name, seed in (("2", 7), ("10", 8))]
+    (several / "generation.json").write_text("{}")
+    for folder in (several / "0", *others):
+        (folder / "captions.csv").write_text("file,caption\nclip0.wav,rain\n")
     folders["generated"] = several
     result = run(folders, changes={"metrics": metrics})
     assert (result.generated, result.more) == (several / "0", others)

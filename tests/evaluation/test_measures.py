@@ -183,3 +183,9 @@ def test_diversity_is_of_all_generated_sounds_of_a_caption_beside_that_of_the_re
     assert found["reference"] == pytest.approx(float(torch.stack(apart).mean()))
     pairs.prompts = torch.arange(CLIPS)
     assert list(MEASURES["diversity"].function(collect(pairs))) == [""]  # no two recordings have one caption
+    pairs.prompts[1] = 0  # a figure of one caption's recordings would stand beside that of all sounds
+    assert list(MEASURES["diversity"].function(collect(pairs))) == [""]
+    pairs.more = ()
+    with pytest.warns(UserWarning, match=f"of {CLIPS - 1} captions only 1 have several sounds, and count"):
+        found = MEASURES["diversity"].function(collect(pairs))
+    assert found["reference"] == pytest.approx(float(apart[0]))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from consistency_tta.bundled import MODELS
+from consistency_tta.checksum import checksum
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.networks import embed_text, identity, identity_of, make_network, make_networks
 from consistency_tta.evaluation.protocol import load_protocol
@@ -57,6 +58,10 @@ def test_what_a_network_is_known_by(tmp_path: Path) -> None:
     assert clap == identity_of("tiny-clap") == identity_of(str(MODELS / "tiny-clap"))
     assert clap.signature
     assert identity_of("a" * 64) == Identity("a" * 64, None)
+    assert identity_of(str(MODELS / "tiny-clap" / "model.safetensors")) == clap
+    other = tmp_path / "other.pt"
+    other.write_bytes(b"weights of something else")
+    assert identity_of(str(other)) == Identity(checksum(other))  # known by its file alone
     with pytest.raises(FileNotFoundError, match=r"expected a CLAP, but .*none is neither a folder here nor"):
         identity_of(str(tmp_path / "none"))
 
