@@ -15,6 +15,7 @@ from consistency_tta.checksum import checksum
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.laion import LaionClap, untrained_module
 from consistency_tta.metrics.embedders import LaionCLAP, TransformersCLAP
+from consistency_tta.rewards import Identity
 from tests.laion_files import byte_tokenizer, laion_shapes
 
 TEXT: dict[str, Any] = {"width": 768, "layers": 2, "inner": 64, "positions": 514}
@@ -80,6 +81,7 @@ def test_names_and_shapes_are_those_of_the_tests_without_the_package(made: Made)
 
 def test_both_backends_hear_what_the_package_hears(made: Made) -> None:
     assert made.laion.sample_rate == made.ours.sample_rate == 48000
+    assert Identity.of(made.laion).is_one_with(Identity.of(made.ours))
     for samples in (480_000, 130_000):
         waveform = sounds(samples)
         with torch.no_grad():
