@@ -53,8 +53,11 @@ def test_a_protocol_of_the_papers_from_folders_to_a_report(name: str, stand_ins:
     (tmp_path / "captions.csv").write_text("\n".join([head, *rows]))
     names = ["_".join(row.split(",")[:2]) for row in rows]
     assert head.startswith("youtube_id,start_time")
-    write(tmp_path / "generated" / "0", names, 0)
-    write(tmp_path / "generated" / "1", names, 1)
+    for number in range(2):  # as `generate --num_samples 2` leaves them
+        made = tmp_path / "generated" / str(number)
+        write(made, names, number)
+        (made / "captions.csv").write_text("file,caption\n" + "".join(f"{name}.wav,something\n" for name in names))
+    (tmp_path / "generated" / "generation.json").write_text("{}")
     write(tmp_path / "reference", names, 2)
     command = [sys.executable, "-m", "consistency_tta", "evaluate", "--protocol", "protocol.yaml"]
     command += ["--generated", "generated", "--reference", "reference", "--captions", "captions.csv"]
