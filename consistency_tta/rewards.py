@@ -34,7 +34,7 @@ class Identity:
     @classmethod
     @torch.no_grad()
     def of(cls, encoder: AudioTextEncoder) -> Identity:
-        """An encoder listens to a second that rises from 50 Hz to a quarter of its rate."""
+        """Known by the encoder's vector of one sound: a second that rises from 50 Hz to a quarter of its rate."""
         time = torch.arange(encoder.sample_rate, dtype=torch.float64) / encoder.sample_rate
         phase = 2 * torch.pi * time * (50 + (encoder.sample_rate / 4 - 50) * time / 2)
         chirp = (0.5 * phase.sin()).float()[None]

@@ -45,9 +45,9 @@ def check_headers(clips: Sequence[Clip], min_seconds: float, num_threads: int = 
 
 
 def check_samples(clips: Sequence[Clip], min_seconds: float, num_threads: int = 8) -> list[Finding]:
-    """All of that, and clips that are silent, truncated, not finite or damaged inside: decodes everything.
+    """All of that, and clips that are silent, truncated, not finite or damaged inside.
 
-    With a progress bar.
+    Decodes everything, with a progress bar.
 
     Args:
         clips: to look at.

@@ -83,7 +83,7 @@ def distil(options: argparse.Namespace, others: list[str]) -> tuple[list[str], d
     if trainer.global_step < min(ENOUGH, trainer.max_steps):
         too_few = (
             f"; the recipe's time was over before {ENOUGH} steps, with which the method can be heard: where other "
-            "programs run beside it, OMP_NUM_THREADS=1 makes it several times faster, and --trainer.max_time "
+            "programs run beside it, OMP_NUM_THREADS=1 makes it faster, and --trainer.max_time "
             "00:00:10:00 gives it longer"
         )
         print(f"{trainer.global_step} steps{too_few}")

@@ -40,6 +40,9 @@ class Finding:
     reason: str
     detail: str
 
+    def __str__(self) -> str:
+        return f"{self.id} ({self.side}): {self.reason}, {self.detail}"
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -53,12 +56,8 @@ class Pair:
 
     @property
     def sides(self) -> dict[str, Path]:
-        """All files."""
+        """All files by side: generated, reference, and the others."""
         return {GENERATED: self.generated, REFERENCE: self.reference, **self.more}
-
-    def side(self, name: str) -> Path:
-        """One of the files."""
-        return self.sides[name]
 
 
 @dataclass
@@ -176,7 +175,7 @@ def is_silent(waveform: Tensor) -> bool:
 
 def fault_of(pair: Pair, side: str, bad: BadClip) -> Finding:
     """Why a file cannot be judged."""
-    return Finding(pair.id, side, str(bad.fault), f"{pair.side(side).name}: {bad.detail}")
+    return Finding(pair.id, side, str(bad.fault), f"{pair.sides[side].name}: {bad.detail}")
 
 
 def _files(folder: Path) -> dict[Path, list[Path]]:

@@ -77,7 +77,7 @@ def evaluate(
     heard = listener.listen(pairs.pairs, _sound_metrics(rules))
     left_out = pairs.left_out + heard.left_out
     if len(heard.pairs) < 2:
-        reasons = "; ".join(f"{f.id} ({f.side}): {f.reason}, {f.detail}" for f in left_out[:3])
+        reasons = "; ".join(map(str, left_out[:3]))
         raise ValueError(f"expected at least 2 clips with both sounds, got {len(heard.pairs)}. {reasons}")
     source = rules.clip_list if captions is None else caption_file(captions)
     assert source is not None  # find_pairs would not have come back
@@ -242,7 +242,7 @@ def _summary(result: Result, heard: Listened, output: Path) -> str:
         lines.append(f"  {figure.name:<{width}}  {number(figure.value)}{spread}")
     lines += [f"warning: {warning}" for warning in result.warnings]
     findings = result.left_out + result.odd
-    lines += [f"  {f.id} ({f.side}): {f.reason}, {f.detail}" for f in findings[:PRINTED]]
+    lines += [f"  {finding}" for finding in findings[:PRINTED]]
     if len(findings) > PRINTED:
         lines.append(f"  and {len(findings) - PRINTED} more")
     listened = f"networks heard {heard.embedded} sounds and captions, the cache knew {heard.recalled}"

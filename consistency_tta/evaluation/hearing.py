@@ -95,7 +95,7 @@ class Listener:
             for name, metric in sound_metrics.items():
                 values[name].append(metric(sounds[GENERATED], sounds[REFERENCE]).double().cpu())
             for side, waveform in sounds.items():
-                contents = [file_sha256(pair.side(side)) for pair in chunk]
+                contents = [file_sha256(pair.sides[side]) for pair in chunk]
                 for name, network in self.networks.items():
                     heard[name, side].extend(self._hear(network, contents, waveform, result))
         result.values = {name: torch.cat(several) for name, several in values.items() if several}
@@ -112,24 +112,24 @@ class Listener:
         chunk: list[Pair] = []
         sounds: dict[str, list[Tensor]] = {side: [] for side in pairs[0].sides}
         for pair in pairs:
-            both: dict[str, Tensor] = {}
+            read: dict[str, Tensor] = {}
             seconds: dict[str, float] = {}
             for side in sounds:
                 try:
-                    both[side], kind, seconds[side] = read_sound(pair.side(side), self.protocol.audio)
+                    read[side], kind, seconds[side] = read_sound(pair.sides[side], self.protocol.audio)
                     result.formats[side][kind] += 1
                 except BadClip as bad:
                     result.left_out.append(fault_of(pair, side, bad))
-            if len(both) < len(sounds):
+            if len(read) < len(sounds):
                 continue
             chunk.append(pair)
-            for side, waveform in both.items():
+            for side, waveform in read.items():
                 sounds[side].append(waveform)
                 if seconds[side] < self.protocol.audio.seconds - SHORT:
-                    detail = f"{pair.side(side).name}: {seconds[side]:.2f} s, followed by silence"
+                    detail = f"{pair.sides[side].name}: {seconds[side]:.2f} s, followed by silence"
                     result.odd.append(Finding(pair.id, side, "short", detail))
                 if is_silent(waveform):
-                    detail = f"{pair.side(side).name}: nothing above -80 dBFS; it counts as it is"
+                    detail = f"{pair.sides[side].name}: nothing above -80 dBFS; it counts as it is"
                     result.odd.append(Finding(pair.id, side, "silent", detail))
         result.pairs += chunk
         return chunk, {side: torch.stack(several) for side, several in sounds.items() if several}

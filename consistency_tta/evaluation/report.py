@@ -129,7 +129,7 @@ class Report:
         """Waveform (samples,) and mel (frames, bins) of both sides."""
         audio, front_end = self.result.protocol.audio, MelSpectrogram()
         resample = Resample(audio.sample_rate, front_end.config["sample_rate"])
-        waveforms = {side: read_sound(self.result.pairs[k].side(side), audio)[0] for side in (GENERATED, REFERENCE)}
+        waveforms = {side: read_sound(self.result.pairs[k].sides[side], audio)[0] for side in (GENERATED, REFERENCE)}
         with torch.no_grad():
             return {side: (sound, front_end(resample(sound[None]))[0]) for side, sound in waveforms.items()}
 

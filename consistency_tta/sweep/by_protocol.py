@@ -91,8 +91,7 @@ class ByProtocol:
         """
         _ = self.facts
         there = find_pairs(self.rules, self.real, self.real, caption_file(captions))
-        faults = [f"{f.id} ({f.side}): {f.reason}, {f.detail}" for f in there.left_out]
-        good = 0
+        faults, good = [*map(str, there.left_out)], 0
         for pair in there.pairs:  # `evaluate` leaves bad ones out
             try:
                 read_recording(pair.reference)

@@ -101,18 +101,14 @@ class Judge:
         """
         if self.by_protocol is not None:
             self.by_protocol.check(captions)
-            _ = self.facts
-            return
-        if self.tagger is not None and self.real is None:
+        elif self.tagger is not None and self.real is None:
             raise ValueError("expected judge.real, a folder of recordings, beside judge.tagger, got none")
-        if self.tagger is not None and not self.tagger.is_file():
+        elif self.tagger is not None and not self.tagger.is_file():
             raise FileNotFoundError(f"expected the tagger's weights, but there is no {self.tagger}")
-        if self.real is None:
-            RealClips.load(self.clap)
-        else:
+        elif self.real is not None:
             shortest = 0 if self.tagger is None else MIN_SAMPLES / SAMPLE_RATE
             check_recordings(self.real, least=2, min_seconds=shortest)
-        _ = self.facts
+        _ = self.facts  # of which the networks, and statistics in the place of recordings, must be there
 
     def _reference(self) -> dict[str, Any]:
         """Where the recordings are, how many, and the SHA-256 of their contents, or of the statistics of them."""

@@ -111,7 +111,7 @@ def by_design(ours: Ours, recorded: dict[str, Tensor]) -> dict[str, float]:
 
 
 def stage_2_in_float64(ours: Ours, recorded: dict[str, Tensor], loss: str) -> dict[str, Tensor]:
-    """Stage 2 by an official loss, from the recorded text embedding: the same numbers on every processor, to 1e-13."""
+    """Stage 2 by an official loss, from the recorded text embedding: alike with AVX2 and AVX-512, to 1e-13."""
     text = replace(ours.text, embedding=recorded["text.captions"])
     with in_float64(), mock.patch.object(ours, "text", text):
         return ours.stage_2(*official_losses()[loss], official_sound=True)
