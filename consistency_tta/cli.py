@@ -28,8 +28,8 @@ from consistency_tta.evaluation.evaluate import evaluate
 from consistency_tta.export import class_of_checkpoint, export
 from consistency_tta.generate import generate
 from consistency_tta.listening import analyse, make, serve
-from consistency_tta.precision import fastest_precision
-from consistency_tta.suggest import nearest, suggest
+from consistency_tta.runtime.precision import fastest_precision
+from consistency_tta.runtime.suggest import nearest, suggest
 from consistency_tta.training.base import TrainingModule
 
 #: Subcommands beside Lightning's.

@@ -10,9 +10,9 @@ from lightning.pytorch import LightningDataModule
 from tqdm import tqdm
 
 from consistency_tta.contracts import Batch
-from consistency_tta.device import best_device
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.shards import write_shard
+from consistency_tta.runtime.device import best_device
+from consistency_tta.storage.shards import write_shard
 
 
 @torch.no_grad()

@@ -8,15 +8,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from consistency_tta.captions import read_text
 from consistency_tta.contracts import TimeGrid
-from consistency_tta.device import best_device
+from consistency_tta.evaluation.sweep.judge import Judge
+from consistency_tta.evaluation.sweep.run import run_sweep
 from consistency_tta.generation.fill import Tally, fill
 from consistency_tta.generation.folder import Folder, write_sound
-from consistency_tta.generation.request import Request, Sound, ask, expect_at_least, sounds_of
+from consistency_tta.generation.sampling_config import Request, Sound, ask, expect_at_least, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.sweep.judge import Judge
-from consistency_tta.sweep.run import run_sweep
+from consistency_tta.runtime.device import best_device
+from consistency_tta.storage.captions import read_text
 
 BUNDLED = Judge()
 #: Endings of caption files.

@@ -20,6 +20,7 @@ from consistency_tta.components.codec import AudioCodec
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.reward_lineage import Rewards
 from consistency_tta.components.text import TextEncoder
 from consistency_tta.components.unet import UNetDenoiser
 from consistency_tta.components.vocoder import FourierVocoder
@@ -29,9 +30,8 @@ from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
 from consistency_tta.diffusion.solve import DDIM
-from consistency_tta.folder import written_whole
-from consistency_tta.model_folder import HUB_OPTIONS, base_folder, model_folder, model_index
-from consistency_tta.rewards import Rewards
+from consistency_tta.storage.atomic_directory import written_whole
+from consistency_tta.storage.model_folder import HUB_OPTIONS, base_folder, model_folder, model_index
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class TextToAudioPipeline(DiffusionPipeline):
             distilled to be guided in one query.
         distilled: whether the U-Net is a consistency student, to be asked once.
         guidance_range: the guidance scales that a U-Net which reads them was trained for, lowest and highest.
-        rewards: by which encoders any part was trained, as :meth:`consistency_tta.rewards.Rewards.tree` has it; None if
+        rewards: by which encoders any part was trained, as :meth:`consistency_tta.components.reward_lineage.Rewards.tree` has it; None if
             nothing is known.
     """
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from consistency_tta.resample import Resample
-from consistency_tta.sound_file import BadClip, Fault, audio_info, decode
+from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, decode
 
 #: A waveform whose samples, its mean removed, stay below this (-80 dB of full scale) is silent.
 SILENCE_PEAK = 1e-4

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from consistency_tta.audio.sound_file import BadClip
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules.audio import read_audio
 from consistency_tta.datamodules.base import ResumableDataModule
 from consistency_tta.datamodules.check import check_headers, listing, summary
 from consistency_tta.datamodules.clips import AudioFolder, Clip, read_captions
 from consistency_tta.datamodules.mixing import mix_captions, mix_waveforms
-from consistency_tta.sound_file import BadClip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

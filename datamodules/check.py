@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, read_whole
 from consistency_tta.datamodules.audio import normalise
 from consistency_tta.datamodules.clips import AudioFolder, Clip, read_captions
-from consistency_tta.sound_file import BadClip, Fault, audio_info, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Which clips there are: caption files, see :mod:`consistency_tta.captions`, matched with the audio in a folder."""
+"""Which clips there are: caption files, see :mod:`consistency_tta.storage.captions`, matched with the audio in a folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from consistency_tta.captions import EXTENSIONS, endings, read_rows
+from consistency_tta.storage.captions import EXTENSIONS, endings, read_rows
 
 
 @dataclass
@@ -101,7 +101,7 @@ def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) 
     fit and are no other's. A name that files in several folders bear finds none of them.
 
     Args:
-        captions: of any form that :mod:`consistency_tta.captions` knows.
+        captions: of any form that :mod:`consistency_tta.storage.captions` knows.
         audio_folder: where the audio is.
 
     Returns:

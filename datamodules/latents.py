@@ -13,10 +13,10 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from consistency_tta.captions import read_text
 from consistency_tta.contracts import Batch, LatentSource
 from consistency_tta.datamodules.base import ResumableDataModule
-from consistency_tta.shards import captions_file, latents_file, write_shard
+from consistency_tta.storage.captions import read_text
+from consistency_tta.storage.shards import captions_file, latents_file, write_shard
 
 
 class LatentsDataset(Dataset):

@@ -8,8 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from consistency_tta.audio.resample import Resample
 from consistency_tta.contracts import AudioTextEncoder, Loss
-from consistency_tta.resample import Resample
 
 
 class EncoderLoss(Loss):

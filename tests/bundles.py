@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from consistency_tta.comparison import RealClips
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.networks import clap
 from consistency_tta.components.unet import student_unet
+from consistency_tta.evaluation.comparison import RealClips
 from consistency_tta.pipeline import TextToAudioPipeline
 
 WIDTH = 16

@@ -11,8 +11,8 @@ import soundfile
 import torch
 
 from consistency_tta.generate import generate
+from consistency_tta.generation.teacher_samples import TeacherSamples
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.teacher_samples import TeacherSamples
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import guidance
 

@@ -16,40 +16,26 @@ from consistency_tta.pipeline import TextToAudioPipeline
 ROOT = Path(__file__).parents[1]
 #: Rooms from the bottom to the top; a room imports itself and what is further down.
 ORDER: list[set[str]] = [
-    {
-        "bundled",
-        "captions",
-        "checksum",
-        "contracts",
-        "device",
-        "folder",
-        "precision",
-        "processes",
-        "resample",
-        "shards",
-        "sound_file",
-        "suggest",
-    },
-    {"model_folder", "recordings", "rewards"},
+    {"contracts", "runtime", "storage"},
+    {"audio"},
     {"diffusion"},
     {"components"},
-    {"pipeline", "page", "chart"},
+    {"pipeline", "reporting"},
     # The package itself offers the pipeline under its own name, and imports it when that is asked for, not before.
     {""},
     {"metrics"},
-    {"training", "encode", "generation", "teacher_samples"},
-    {"export", "convert", "comparison"},
-    {"report"},
+    {"generation"},
+    {"training", "encode"},
+    {"export", "convert"},
     {"losses", "datamodules"},
     {"evaluation", "listening"},
-    {"sweep"},
     {"generate"},
     {"cli"},
     {"__main__"},
 ]
 #: Built-in plugins have a third party's standing.
 PLUGIN_ROOMS = {"losses", "datamodules"}
-PLUGINS_MAY_IMPORT = {"captions", "contracts", "resample", "shards", "sound_file"}
+PLUGINS_MAY_IMPORT = {"audio", "contracts", "runtime", "storage"}
 #: Heavy, hard to install beside each other, or both: users would need them for training alone.
 BANNED = {"torchvision", "torchaudio", "librosa", "scipy"}
 
@@ -119,7 +105,7 @@ def test_imports_point_one_way() -> None:
     ("module", "source"),
     [
         ("contracts", "from consistency_tta.diffusion.noise import expand"),
-        ("contracts", "from consistency_tta.resample import Resample"),
+        ("contracts", "from consistency_tta.audio.resample import Resample"),
         ("diffusion.noise", "import consistency_tta.components.mel"),
         ("components.mel", "from consistency_tta import pipeline"),
         ("components.mel", "from consistency_tta import TextToAudioPipeline"),
@@ -127,8 +113,8 @@ def test_imports_point_one_way() -> None:
         ("pipeline", "def late():\n    from consistency_tta.training.ema import ExponentialMovingAverage"),
         ("training.base", "from consistency_tta.losses import LatentL2Loss"),
         ("generate", "from consistency_tta.cli import main"),
-        ("report", "from consistency_tta.listening.key import Key"),
-        ("evaluation.evaluate", "from consistency_tta.sweep.judge import Judge"),
+        ("reporting.page", "from consistency_tta.listening.key import Key"),
+        ("evaluation.evaluate", "from consistency_tta.generate import generate"),
         ("losses.mel", "from consistency_tta.components.mel import MelSpectrogram"),
         ("losses.mel", "from consistency_tta.datamodules import SyntheticDataModule"),
         ("datamodules.base", "from consistency_tta.diffusion.noise import expand"),
@@ -147,7 +133,7 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
         ("cli", "from consistency_tta import __version__"),
         ("cli", "from consistency_tta.datamodules.check import data_check"),
         ("losses.mel", "from consistency_tta.contracts import Loss\nfrom consistency_tta.losses.stft import x"),
-        ("datamodules.audio", "from consistency_tta.resample import Resample"),
+        ("datamodules.audio", "from consistency_tta.audio.resample import Resample"),
         ("generate", "from consistency_tta import TextToAudioPipeline"),
         ("training.base", "from consistency_tta.training.ema import x\nfrom consistency_tta.pipeline import y"),
     ],

@@ -29,9 +29,9 @@ import yaml
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from consistency_tta.comparison import RealClips, embed
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.datamodules import AudioCapsDataModule
+from consistency_tta.evaluation.comparison import RealClips, embed
 from consistency_tta.export import halve
 from consistency_tta.pipeline import TextToAudioPipeline
 

@@ -25,10 +25,10 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from consistency_tta.bundled import PIPELINE, TRANSFORMERS, offer, resolve
 from consistency_tta.cli import main as consistency_tta
-from consistency_tta.comparison import Contestant, RealClips, judge, make_sounds
-from consistency_tta.report import Report
+from consistency_tta.evaluation.comparison import Contestant, RealClips, judge, make_sounds
+from consistency_tta.storage.bundled import PIPELINE, TRANSFORMERS, offer, resolve
+from tools.demo_report import Report
 
 RECIPES = Path(__file__).parents[1] / "lightning_configs" / "tiny"
 CAPTIONS = RECIPES / "esc10_captions.txt"

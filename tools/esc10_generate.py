@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from consistency_tta.device import best_device
+from consistency_tta.audio.resample import Resample
 from consistency_tta.diffusion import solve
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.resample import Resample
+from consistency_tta.runtime.device import best_device
 from tools.esc10_captions import captions_by_label, recordings
 
 

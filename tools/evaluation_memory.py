@@ -22,9 +22,9 @@ from typing import NamedTuple
 import torch
 
 from consistency_tta.evaluation.bootstrap import mean_interval, set_intervals
-from consistency_tta.evaluation.material import Material, collect
-from consistency_tta.evaluation.measures import MEASURES
-from consistency_tta.evaluation.on_disk import HeardOnDisk
+from consistency_tta.evaluation.clip_embeddings import Material, collect
+from consistency_tta.evaluation.embedding_memmap import HeardOnDisk
+from consistency_tta.evaluation.metric_specs import MEASURES
 from consistency_tta.evaluation.protocol import BootstrapSettings
 from consistency_tta.metrics.embedder import Heard
 

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from consistency_tta.bundled import TRANSFORMERS, resolve
+from consistency_tta.audio.resample import Resample
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from consistency_tta.metrics.coverage import Coverage
@@ -42,7 +42,7 @@ from consistency_tta.metrics.inception import InceptionScore
 from consistency_tta.metrics.kernel import KernelAudioDistance, KernelDistance
 from consistency_tta.metrics.lsd import LogSpectralDistance
 from consistency_tta.metrics.mn04 import EMBEDDING_DIM, NUM_CLASSES, AudioTagger
-from consistency_tta.resample import Resample
+from consistency_tta.storage.bundled import TRANSFORMERS, resolve
 from tools.esc10_captions import Recording, captions_by_label, recordings
 from tools.pyplot import import_pyplot
 

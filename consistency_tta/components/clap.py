@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
-from consistency_tta.bundled import TRANSFORMERS, resolve
-from consistency_tta.checksum import checksum
 from consistency_tta.components.laion_checkpoint import (
     FETCH,
     clap_model,
@@ -28,6 +26,8 @@ from consistency_tta.components.laion_checkpoint import (
     read_laion,
 )
 from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.storage.bundled import TRANSFORMERS, resolve
+from consistency_tta.storage.checksum import checksum
 
 
 class ClapFrontEnd(nn.Module):

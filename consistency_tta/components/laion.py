@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, RobertaConfig, RobertaModel
 
-from consistency_tta.checksum import checksum
 from consistency_tta.components.laion_checkpoint import MAX_TOKENS, laion_tokenizer, read_laion, text_settings
 from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.storage.checksum import checksum
 
 #: What laion_clap calls its audio networks, by the width of their first level.
 AUDIO_NETWORKS = {96: "HTSAT-tiny", 128: "HTSAT-base", 256: "HTSAT-large"}

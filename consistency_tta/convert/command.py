@@ -10,7 +10,7 @@ from torch import nn
 from consistency_tta.convert.audioldm import audioldm
 from consistency_tta.convert.consistencytta import consistencytta
 from consistency_tta.convert.tango import tango
-from consistency_tta.folder import check_free
+from consistency_tta.storage.atomic_directory import check_free
 
 
 def convert(

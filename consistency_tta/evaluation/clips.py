@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.sound_file import BadClip, read_whole
 from consistency_tta.datamodules.audio import SILENCE_PEAK
 from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, read_captions
-from consistency_tta.evaluation.names import ClipNames, NoClip, first_rows, locate
+from consistency_tta.evaluation.clip_names import ClipNames, NoClip, first_rows, locate
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
 from consistency_tta.generation.folder import CAPTIONS, MANIFEST
-from consistency_tta.resample import Resample
-from consistency_tta.sound_file import BadClip, read_whole
 
 #: The two folders.
 GENERATED, REFERENCE = "generated", "reference"

@@ -7,22 +7,22 @@ from functools import partial
 from pathlib import Path
 
 from consistency_tta import __version__
-from consistency_tta.captions import caption_file
-from consistency_tta.device import best_device
+from consistency_tta.components.reward_lineage import Rewards
 from consistency_tta.evaluation.bootstrap import Interval, mean_interval, set_intervals
-from consistency_tta.evaluation.cache import HeardCache
 from consistency_tta.evaluation.clips import find_pairs, numbered
-from consistency_tta.evaluation.hearing import Listened, Listener, SoundMetric
+from consistency_tta.evaluation.embedding_cache import HeardCache
+from consistency_tta.evaluation.extraction import Listened, Listener, SoundMetric
 from consistency_tta.evaluation.markdown import interval, markdown, number, used
-from consistency_tta.evaluation.measures import MEASURES, Kind, NoFigure, rehearse
+from consistency_tta.evaluation.metric_specs import MEASURES, Kind, NoFigure, rehearse
 from consistency_tta.evaluation.networks import identity, make_networks
 from consistency_tta.evaluation.protocol import MetricSettings, Protocol, file_sha256, load_protocol
 from consistency_tta.evaluation.provenance import provenance, warnings_of
 from consistency_tta.evaluation.report import write_report
 from consistency_tta.evaluation.result import Figure, Judge, Result
-from consistency_tta.folder import check_folder
 from consistency_tta.metrics.embedder import AudioEmbedder
-from consistency_tta.rewards import Rewards
+from consistency_tta.runtime.device import best_device
+from consistency_tta.storage.atomic_directory import check_folder
+from consistency_tta.storage.captions import caption_file
 
 #: Findings that are printed; the report has them all.
 PRINTED = 10

@@ -10,14 +10,14 @@ from pickle import UnpicklingError
 
 from torch import Tensor
 
-from consistency_tta.bundled import TRANSFORMERS, resolve
-from consistency_tta.checksum import checksum
 from consistency_tta.components.clap import TransformersClap
+from consistency_tta.components.reward_lineage import Identity
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.evaluation.protocol import Protocol
 from consistency_tta.metrics.embedder import AudioEmbedder
 from consistency_tta.metrics.embedders import EMBEDDERS, make_embedder
-from consistency_tta.rewards import Identity
+from consistency_tta.storage.bundled import TRANSFORMERS, resolve
+from consistency_tta.storage.checksum import checksum
 
 
 def make_network(name: str, weights: str | None = None) -> AudioEmbedder:

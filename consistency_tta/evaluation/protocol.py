@@ -15,12 +15,12 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from consistency_tta.resample import ATTENUATION, ZERO_CROSSINGS
-from consistency_tta.suggest import suggest
+from consistency_tta.audio.resample import ATTENUATION, ZERO_CROSSINGS
+from consistency_tta.runtime.suggest import suggest
 
 #: The protocols that come with the package, a YAML file for each, and their lists of clips.
 PROTOCOLS = Path(__file__).parent / "protocols"
-#: What :class:`consistency_tta.resample.Resample` is; a protocol that was made with another is refused.
+#: What :class:`consistency_tta.audio.resample.Resample` is; a protocol that was made with another is refused.
 RESAMPLER = f"kaiser-sinc-{ZERO_CROSSINGS}-{ATTENUATION:g}dB"
 
 
@@ -82,7 +82,7 @@ class MetricSettings:
     """A metric.
 
     Attributes:
-        metric: a name of :data:`consistency_tta.evaluation.measures.MEASURES`.
+        metric: a name of :data:`consistency_tta.evaluation.metric_specs.MEASURES`.
         network: that hears for it, a name among the protocol's; None for a metric of the sound itself.
         options: of the metric.
         interval: whether there is an interval; it takes a draw's time for each draw.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consistency_tta.bundled import PIPELINE
+from consistency_tta.components.reward_lineage import Rewards
 from consistency_tta.evaluation.networks import identity_of
 from consistency_tta.generation.folder import MANIFEST, read_manifest
-from consistency_tta.model_folder import model_folder, model_index
-from consistency_tta.rewards import Rewards
+from consistency_tta.storage.bundled import PIPELINE
+from consistency_tta.storage.model_folder import model_folder, model_index
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from consistency_tta.audio.resample import Resample
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, read_sound
 from consistency_tta.evaluation.markdown import LISTED, better, interval, number, sections, settings, used
 from consistency_tta.evaluation.result import Figure, Result
-from consistency_tta.page import DECIBEL, Axes, mel_axes, nice, page, player, plot, spectrogram_uri
-from consistency_tta.resample import Resample
+from consistency_tta.reporting.page import DECIBEL, Axes, mel_axes, nice, page, player, plot, spectrogram_uri
 
 #: How many of the best and of the worst clips can be heard.
 HEARD = 4

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from tqdm import tqdm
 
-from consistency_tta.device import best_device
 from consistency_tta.generation.folder import Folder, prepare, weights_sha256, write_sound
-from consistency_tta.generation.request import Sound, ask, expect_at_least
+from consistency_tta.generation.sampling_config import Sound, ask, expect_at_least
 from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline
-from consistency_tta.processes import Place
+from consistency_tta.runtime.device import best_device
+from consistency_tta.runtime.distributed import Place
 
 
 @dataclass

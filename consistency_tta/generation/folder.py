@@ -16,7 +16,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from consistency_tta.generation.request import Request, Sound
+from consistency_tta.generation.sampling_config import Request, Sound
 from consistency_tta.pipeline import TextToAudioPipeline
 
 MANIFEST, CAPTIONS = "generation.json", "captions.csv"

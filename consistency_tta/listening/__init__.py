@@ -1,7 +1,7 @@
 """Listening tests: a blinded page for raters, a server for their answers, and what the answers say."""
 
 from consistency_tta.listening.analysis import analyse
-from consistency_tta.listening.making import make
+from consistency_tta.listening.builder import make
 from consistency_tta.listening.server import serve
 
 __all__ = ["analyse", "make", "serve"]

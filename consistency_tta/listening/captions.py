@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from consistency_tta.captions import read_rows
 from consistency_tta.datamodules.clips import AmbiguousName, AudioFolder
+from consistency_tta.storage.captions import read_rows
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def clips_of_all(captions: Path, systems: dict[str, AudioFolder]) -> list[Heard]
     """The clips of a caption file that every system has a sound of.
 
     A file belongs to the clip whose name it bears, be it the one that ``generate`` gives or a recording's
-    (:class:`consistency_tta.captions.Row`). Of several captions with the same file the first counts.
+    (:class:`consistency_tta.storage.captions.Row`). Of several captions with the same file the first counts.
 
     Args:
-        captions: as :func:`consistency_tta.captions.read_rows` reads them.
+        captions: as :func:`consistency_tta.storage.captions.read_rows` reads them.
         systems: their folders.
 
     Raises:

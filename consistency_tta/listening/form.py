@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from consistency_tta.listening.key import Scale
-from consistency_tta.page import page
+from consistency_tta.reporting.page import page
 
 
 def form(title: str, test: str, scales: Sequence[Scale], trials: Sequence[dict[str, Any]]) -> str:

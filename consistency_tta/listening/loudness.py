@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from consistency_tta.resample import Resample
+from consistency_tta.audio.resample import Resample
 
 #: The rate for which the Recommendation gives its filters, in Hz.
 SAMPLE_RATE = 48000

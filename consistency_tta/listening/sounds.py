@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.sound_file import BadClip, audio_info, read_whole
 from consistency_tta.listening.loudness import integrated_loudness
-from consistency_tta.resample import Resample
-from consistency_tta.sound_file import BadClip, audio_info, read_whole
 
 #: Cutoff of the low-pass anchor in Hz: Recommendation ITU-R BS.1534-3, "Method for the subjective assessment of
 #: intermediate quality level of audio systems", 2015, https://www.itu.int/rec/R-REC-BS.1534.

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from consistency_tta.audio.resample import Resample
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.metrics.states import ClipMean
-from consistency_tta.resample import Resample
 
 
 def clap_scores(encoder: AudioTextEncoder, waveform: Tensor, captions: Sequence[str], sample_rate: int) -> Tensor:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.resample import Resample
+from consistency_tta.audio.resample import Resample
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,11 +18,11 @@ from torch.optim import AdamW, Optimizer
 
 from consistency_tta.contracts import Batch
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
+from consistency_tta.training.callbacks.predictions import WriteSounds
+from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.ema import ExponentialMovingAverage
-from consistency_tta.training.finite import SkipNonFiniteSteps
-from consistency_tta.training.predictions import WriteSounds
-from consistency_tta.training.preview import Preview
-from consistency_tta.training.randomness import VALIDATION_SEED, BatchRandomness
+from consistency_tta.training.step_rng import VALIDATION_SEED, BatchRandomness
 
 
 @dataclass(frozen=True)

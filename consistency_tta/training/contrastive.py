@@ -12,10 +12,10 @@ from torch import Tensor
 from consistency_tta.components.clap import Clap
 from consistency_tta.contracts import Batch
 from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import waveform_of
-from consistency_tta.training.preview import Preview
-from consistency_tta.training.randomness import BatchRandomness
+from consistency_tta.training.step_rng import BatchRandomness
 
 
 def caption_keys(captions: Sequence[str]) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from consistency_tta.training.randomness import BatchRandomness
+from consistency_tta.training.step_rng import BatchRandomness
 
 
 def check_crop_frames(crop_frames: int, downsampling: int, whole: int | None = None) -> None:

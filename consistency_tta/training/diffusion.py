@@ -15,10 +15,10 @@ from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.diffusion.weighting import SNRPlusOne
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
-from consistency_tta.training.by_time import LossesByTime
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
-from consistency_tta.training.randomness import BatchRandomness
+from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.time_binned_losses import LossesByTime
 
 
 def stable_diffusion_scheduler() -> DDIMScheduler:

@@ -12,11 +12,11 @@ from consistency_tta.components.text import TextEncoder
 from consistency_tta.contracts import Batch, TextEmbedding
 from consistency_tta.diffusion.denoise import same_length
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.base import Optimization, TrainingModule
-from consistency_tta.training.by_time import LossesByTime
-from consistency_tta.training.frozen import Frozen
-from consistency_tta.training.preview import Preview
-from consistency_tta.training.randomness import VALIDATION_SEED, BatchRandomness
+from consistency_tta.training.callbacks.preview import Preview
+from consistency_tta.training.step_rng import VALIDATION_SEED, BatchRandomness
+from consistency_tta.training.time_binned_losses import LossesByTime
 
 
 class LatentTraining(TrainingModule):

@@ -163,5 +163,5 @@ def test_a_folder_in_half_precision_is_computed_in_float32(folder: Path, tmp_pat
 
 def test_a_bundled_clap_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clap(**SMALL).save_pretrained(tmp_path / "tiny-clap")
-    monkeypatch.setattr("consistency_tta.bundled.MODELS", tmp_path)
+    monkeypatch.setattr("consistency_tta.storage.bundled.MODELS", tmp_path)
     assert TransformersClap("tiny-clap").sample_rate == 16000

@@ -5,9 +5,9 @@ import pytest
 import soundfile
 import torch
 
+from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, decode
 from consistency_tta.datamodules.audio import normalise, read_audio
-from consistency_tta.resample import Resample
-from consistency_tta.sound_file import BadClip, Fault, audio_info, decode
 
 
 @pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])

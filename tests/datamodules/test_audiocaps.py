@@ -8,11 +8,11 @@ import pytest
 import soundfile
 import torch
 
+from consistency_tta.audio.sound_file import BadClip
 from consistency_tta.cli import one_line_errors
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules.audiocaps import AudioCapsDataModule, AudioDataset
 from consistency_tta.datamodules.clips import Clip
-from consistency_tta.sound_file import BadClip
 
 HEADER = "audiocap_id,youtube_id,start_time,caption\n"
 

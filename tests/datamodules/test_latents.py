@@ -58,7 +58,7 @@ def test_a_student_is_distilled_from_the_teacher_alone(teacher_folder: Path, tmp
     (tmp_path / "captions.txt").write_text("a tone\n\nnoise\na low tone\n")
     source = [
         "--data.source",
-        "consistency_tta.teacher_samples.TeacherSamples",
+        "consistency_tta.generation.teacher_samples.TeacherSamples",
         "--data.source.model",
         str(teacher_folder),
     ]

@@ -12,10 +12,10 @@ import pytest
 import soundfile
 import torch
 
-from consistency_tta.captions import read_clips
+from consistency_tta.audio.sound_file import BadClip
 from consistency_tta.evaluation.clips import find_pairs, is_silent, numbered, read_sound
 from consistency_tta.evaluation.protocol import AudioSettings, load_protocol
-from consistency_tta.sound_file import BadClip
+from consistency_tta.storage.captions import read_clips
 from tests.evaluation.cases import RATE, noise, write_protocol, write_sounds
 
 AUDIO = AudioSettings(sample_rate=RATE, resampler="", seconds=0.25, mean_removed=True, peak=None)

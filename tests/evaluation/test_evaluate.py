@@ -13,11 +13,11 @@ import soundfile
 import torch
 
 from consistency_tta.cli import main
+from consistency_tta.components.reward_lineage import Identity, Rewards
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.evaluate import evaluate
 from consistency_tta.evaluation.result import Result
 from consistency_tta.metrics.embedder import Heard
-from consistency_tta.rewards import Identity, Rewards
 from tests.evaluation.cases import CHECKSUM, RATE, ToyNetwork, noise, write_protocol, write_sounds
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from consistency_tta.bundled import MODELS
-from consistency_tta.checksum import checksum
+from consistency_tta.components.reward_lineage import Identity
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.networks import embed_text, identity, identity_of, make_network, make_networks
 from consistency_tta.evaluation.protocol import load_protocol
-from consistency_tta.rewards import Identity
+from consistency_tta.storage.bundled import MODELS
+from consistency_tta.storage.checksum import checksum
 from tests.evaluation.cases import CHECKSUM, ToyNetwork, write_protocol
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consistency_tta.datamodules.clips import AudioFolder, read_captions
-from consistency_tta.evaluation.measures import MEASURES, Kind
+from consistency_tta.evaluation.metric_specs import MEASURES, Kind
 from consistency_tta.evaluation.protocol import PROTOCOLS, RESAMPLER, load_protocol, protocol_names
 from tests.evaluation.cases import settings, write_protocol, write_sounds
 

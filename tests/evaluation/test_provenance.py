@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from huggingface_hub import snapshot_download
 
-from consistency_tta import model_folder
+from consistency_tta.components.reward_lineage import Identity, Rewards
 from consistency_tta.evaluation.provenance import provenance, warnings_of
 from consistency_tta.generation.fill import fill
 from consistency_tta.generation.folder import Folder
-from consistency_tta.generation.request import Request, sounds_of
+from consistency_tta.generation.sampling_config import Request, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.rewards import Identity, Rewards
+from consistency_tta.storage import model_folder
 
 
 @pytest.fixture

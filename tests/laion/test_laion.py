@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from transformers import RobertaConfig
 
-from consistency_tta.checksum import checksum
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.laion import LaionClap, untrained_module
+from consistency_tta.components.reward_lineage import Identity
 from consistency_tta.metrics.embedders import LaionCLAP, TransformersCLAP
-from consistency_tta.rewards import Identity
+from consistency_tta.storage.checksum import checksum
 from tests.laion_files import byte_tokenizer, laion_shapes
 
 TEXT: dict[str, Any] = {"width": 768, "layers": 2, "inner": 64, "positions": 514}

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 import yaml
 
-from consistency_tta.captions import caption_file
-from consistency_tta.checksum import checksum
 from consistency_tta.evaluation.protocol import load_protocol
+from consistency_tta.storage.captions import caption_file
+from consistency_tta.storage.checksum import checksum
 from tools import stand_in_weights
 
 CLIPS = 12

@@ -16,7 +16,7 @@ from consistency_tta.components.networks import clap
 from consistency_tta.contracts import Batch, DistillationOutput
 from consistency_tta.losses import CLAPLoss
 from consistency_tta.losses import clap as module
-from consistency_tta.training.weighted import WeightedLosses
+from consistency_tta.training.weighted_losses import WeightedLosses
 from tests.components.test_clap import SMALL
 from tests.losses.outputs import Sounds
 from tests.toy_encoder import ToyEncoder, halves

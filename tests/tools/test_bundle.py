@@ -14,10 +14,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from consistency_tta import bundled
-from consistency_tta.comparison import RealClips
 from consistency_tta.components.clap import TransformersClap
+from consistency_tta.evaluation.comparison import RealClips
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.storage import bundled
 from tests.bundles import WIDTH, write_clap, write_student
 
 sys.path.append(str(Path(__file__).parents[2] / "tools"))  # the tools are scripts, in no package

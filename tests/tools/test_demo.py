@@ -12,8 +12,8 @@ import pytest
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from consistency_tta import bundled
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.storage import bundled
 from tests.bundles import write_clap, write_real_clips, write_student
 
 sys.path.append(str(Path(__file__).parents[2] / "tools"))  # the tools are scripts, in no package

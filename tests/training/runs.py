@@ -25,9 +25,9 @@ from consistency_tta.training import (
     LatentDiffusion,
     VocoderTraining,
 )
-from consistency_tta.training.adversary import Adversary
 from consistency_tta.training.base import Optimization, TrainingModule
-from consistency_tta.training.randomness import BatchRandomness
+from consistency_tta.training.codec.adversary import Adversary
+from consistency_tta.training.step_rng import BatchRandomness
 from tests.toys import MEL, NUM_SAMPLES, VAE, VOCODER
 
 FAST = Optimization(learning_rate=3e-3)

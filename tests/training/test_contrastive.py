@@ -19,7 +19,7 @@ from consistency_tta.datamodules.synthetic import SyntheticDataModule
 from consistency_tta.training import ContrastiveTraining, ExportFolder, LogSounds
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.contrastive import caption_keys, contrastive_loss
-from consistency_tta.training.randomness import BatchRandomness
+from consistency_tta.training.step_rng import BatchRandomness
 from tests.components.test_clap import SMALL
 from tests.training.runs import trainer
 

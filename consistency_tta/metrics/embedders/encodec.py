@@ -10,11 +10,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from consistency_tta.checksum import checksum
 from consistency_tta.components.laion import import_extra
 from consistency_tta.metrics.embedder import Heard
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 from consistency_tta.metrics.embedders.weights import Published, load, locate, read
+from consistency_tta.storage.checksum import checksum
 
 PUBLISHED = Published(
     "encodec_24khz-d7cc33bc.th", "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from consistency_tta.checksum import checksum
 from consistency_tta.metrics.embedder import Heard
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 from consistency_tta.metrics.embedders.weights import Published, locate
 from consistency_tta.metrics.mn04 import EMBEDDING_DIM, MIN_SAMPLES, SAMPLE_RATE, AudioTagger
+from consistency_tta.storage.checksum import checksum
 
 PUBLISHED = Published(
     "mn04_as_mAP_432.pt", "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/mn04_as_mAP_432.pt"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from consistency_tta.checksum import checksum
 from consistency_tta.components.laion import import_extra
 from consistency_tta.metrics.embedder import Heard
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 from consistency_tta.metrics.embedders.weights import Published, load, locate, read
+from consistency_tta.storage.checksum import checksum
 
 PUBLISHED = Published(
     "Cnn14_16k_mAP=0.438.pth",

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.checksum import checksum
 from consistency_tta.metrics.embedder import Heard
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 from consistency_tta.metrics.embedders.weights import Published, load, locate, read
 from consistency_tta.metrics.mn04 import kaldi_mel_filters
+from consistency_tta.storage.checksum import checksum
 
 PUBLISHED = Published(
     "vggish-10086976.pth", "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"

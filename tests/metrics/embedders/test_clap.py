@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import ClapModel
 
-from consistency_tta.bundled import MODELS
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.metrics.embedders import TinyCLAP, TransformersCLAP
+from consistency_tta.storage.bundled import MODELS
 
 TINY = MODELS / "tiny-clap"
 

@@ -1,0 +1,110 @@
+"""What the figures of a sweep depend on: for people, and for the table that programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from consistency_tta.components.reward_lineage import Rewards
+from consistency_tta.generation.sampling_config import NUMBERS
+
+#: A point's content of ``scores.json``.
+Scores = dict[str, Any]
+
+
+def table_row(scores: Scores) -> dict[str, Any]:
+    """A point's line of ``sweep.csv``: its settings, its figures, and what these depend on."""
+    generation, judge = scores["generation"], scores["judge"]
+    protocol, reference, rewards = judge["protocol"] or {}, judge["reference"], _is_reward(scores)
+    figures = {key: scores[key] for key in ("queries", "seconds", "clap", "clap_error", "frechet")}
+    networks: dict[str, Any] = {}
+    for key in ("clap", "frechet"):
+        found = judge["networks"][judge[key]]
+        networks |= {
+            f"{key}_is_reward": rewards[judge[key]],
+            f"{key}_network": judge[key],
+            f"{key}_sha256": found["sha256"],
+            f"{key}_sample_rate": found["sample_rate"],
+        }
+    return {
+        **{name: generation[name] for name in ("model", *(field.name for field in NUMBERS))},
+        **figures,
+        **networks,
+        "protocol": protocol.get("name"),
+        "protocol_version": protocol.get("version"),
+        "protocol_sha256": protocol.get("sha256"),
+        "clips": scores.get("used"),
+        "prepared": judge["sounds"],
+        "resampler": judge["resampler"],
+        "captions": scores["captions"]["file"],
+        "captions_sha256": scores["captions"]["sha256"],
+        "sounds": generation["sounds"],
+        "sounds_sha256": generation["captions"],
+        "reference": reference["place"],
+        "recordings": reference["recordings"],
+        "reference_sha256": reference["sha256"],
+        "weights_sha256": generation["weights"],
+        "solver": scores["solver"],
+        "grid": generation["grid"] or "uniform",
+        "consistency_tta": scores["consistency_tta"],
+        **{figure["name"]: figure["value"] for figure in scores.get("figures", [])},
+    }
+
+
+def measured_with(points: Sequence[Scores]) -> dict[str, str]:
+    """What the figures of points that can be compared depend on, for people.
+
+    Args:
+        points: at least one, of one judge and the same captions.
+    """
+    first = points[0]
+    judge, reference, count = first["judge"], first["judge"]["reference"], first["generation"]["sounds"]
+    captions = _each(f"{point['captions']['file']}, SHA-256 {point['captions']['sha256']}" for point in points)
+    others = [name for name in judge["networks"] if name not in (judge["clap"], judge["frechet"])]
+    facts: dict[str, str] = {
+        **(judge["protocol"] or {"settings": {"Protocol": "none"}})["settings"],
+        "Text fit": f"CLAP score of {_network(judge, judge['clap'])}",
+        "Quality": f"Fréchet distance of {_network(judge, judge['frechet'])}",
+        **({"Other networks": "; ".join(_network(judge, name) for name in others)} if others else {}),
+        "Sounds": judge["sounds"],
+        "Reference": f"{reference['place']}, {reference['recordings']} recordings, SHA-256 {reference['sha256']}",
+        "Captions": f"{captions}; {count} sounds, SHA-256 of their list {first['generation']['captions']}",
+        "Seed": _each(point["generation"]["seed"] for point in points),
+    }
+    if judge["protocol"]:
+        facts["Clips"] = _each(point["used"] for point in points)
+    for model in dict.fromkeys(point["generation"]["model"] for point in points):
+        own = [point for point in points if point["generation"]["model"] == model]
+        facts[f"Model {model}"] = _each(_asked(point) for point in own)
+    return facts | {"consistency_tta": _each(point["consistency_tta"] for point in points)}
+
+
+def warnings_of(points: Iterable[Scores]) -> list[str]:
+    """What whoever reads the figures must know, each with the models it is said of."""
+    said: dict[str, list[str]] = {}
+    for point in points:
+        for warning in point["warnings"]:
+            said.setdefault(warning, []).append(point["generation"]["model"])
+    return [f"{', '.join(dict.fromkeys(models))}: {warning}." for warning, models in said.items()]
+
+
+def _network(judge: dict[str, Any], name: str) -> str:
+    found = judge["networks"][name]
+    return f"{name}, which hears at {found['sample_rate']} Hz, SHA-256 {found['sha256']}"
+
+
+def _asked(point: Scores) -> str:
+    generation = point["generation"]
+    return (
+        f"weights with SHA-256 {generation['weights']}; solver {point['solver']}; {generation['grid'] or 'uniform'} "
+        f"grid; SHA-256 of the reward networks: {Rewards.of(generation['rewards'])}"
+    )
+
+
+def _is_reward(scores: Scores) -> dict[str, bool | None]:
+    return {network["name"]: network["is_reward"] for network in scores["networks"]}
+
+
+def _each(values: Iterable[object]) -> str:
+    """Different values, each once."""
+    return "; ".join(dict.fromkeys(map(str, values)))

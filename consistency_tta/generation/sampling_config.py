@@ -1,0 +1,112 @@
+"""What to ask a model for: sounds, their captions and noise, and the settings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from consistency_tta.contracts import TimeGrid
+from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline
+from consistency_tta.storage.captions import read_clips
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a model is asked.
+
+    Attributes:
+        guidance_scale: w.
+        steps: queries of a student, solver steps of a teacher; its default if None.
+        seed: of the noise.
+        external_guidance_scale: w of guidance on top of what the U-Net has learnt of it; 1 for none.
+        grid: times of the steps; uniform if None.
+    """
+
+    guidance_scale: float = 3.0
+    steps: int | None = None
+    seed: int = 0
+    external_guidance_scale: float = 1.0
+    grid: TimeGrid | None = None
+
+    def __post_init__(self) -> None:
+        expect_at_least(1, steps=1 if self.steps is None else self.steps)
+        expect_at_least(0, seed=self.seed)
+
+
+#: The settings that are numbers, which a sweep may go over.
+NUMBERS = [field for field in fields(Request) if field.name != "grid"]
+
+
+class Sound(NamedTuple):
+    """A sound to make.
+
+    Attributes:
+        name: of its file, which may have folders of its own (``dog/1.wav``).
+        caption: what it should be.
+        position: what its noise depends on beside the seed.
+        number: of the set it belongs to, where a clip has several sounds.
+    """
+
+    name: str
+    caption: str
+    position: tuple[int, ...]
+    number: int | None = None
+
+    @property
+    def file(self) -> str:
+        """Its path below the folder."""
+        return self.name if self.number is None else f"{self.number}/{self.name}"
+
+
+def expect_at_least(lowest: int, **numbers: int) -> None:
+    """Raise a ValueError that names the number that is too low."""
+    for name, value in numbers.items():
+        if value < lowest:
+            raise ValueError(f"expected {name} of at least {lowest}, got {value}")
+
+
+def sounds_of(captions: Path, num_samples: int = 1, all_captions: bool = False) -> list[Sound]:
+    """The sounds of a caption file.
+
+    Args:
+        captions: of any form that :mod:`consistency_tta.storage.captions` knows.
+        num_samples: sounds per caption.
+        all_captions: of each clip, not only the first.
+    """
+    expect_at_least(1, num_samples=num_samples)
+    clips = {name: texts if all_captions else texts[:1] for name, texts in read_clips(captions).items()}
+    several = num_samples * max(map(len, clips.values())) > 1
+    return [
+        Sound(
+            f"{name}.wav",
+            texts[caption],
+            (int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]), caption, sample),
+            caption * num_samples + sample if several else None,
+        )
+        for name, texts in clips.items()
+        for caption in range(len(texts))
+        for sample in range(num_samples)
+    ]
+
+
+def ask(pipeline: TextToAudioPipeline, request: Request, sounds: Sequence[Sound]) -> TextToAudioOutput:
+    """Make sounds in one batch."""
+    return pipeline(
+        [sound.caption for sound in sounds],
+        request.guidance_scale,
+        request.steps,
+        grid=request.grid,
+        generator=[noise(request.seed, *sound.position) for sound in sounds],
+        external_guidance_scale=request.external_guidance_scale,
+    )
+
+
+def noise(*position: int) -> torch.Generator:
+    """Random numbers that depend on nothing but these."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0] >> 1))

@@ -1,0 +1,155 @@
+"""Making a listening test: a page for raters and its key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from consistency_tta.listening.captions import Heard, clips_of_all, parse_systems
+from consistency_tta.listening.form import form
+from consistency_tta.listening.key import KEY, PAGE, SCALES, Item, Key, Mode
+from consistency_tta.listening.sounds import (
+    MUCH,
+    alike_in_length,
+    low_pass,
+    lowest_rate,
+    match_loudness,
+    read,
+    taken_away,
+)
+from consistency_tta.reporting.page import audio_uri
+
+#: The name of the low-passed reference among the systems.
+ANCHOR = "low-pass anchor"
+#: Captions that a message names.
+NAMED = 3
+
+
+def make(
+    systems: list[str],
+    captions: Path,
+    output: Path = Path("listening-test"),
+    mode: Mode = "rating",
+    num_clips: int = 20,
+    seed: int = 0,
+    reference: str | None = None,
+    anchor: bool = False,
+    loudness: float | None = -23.0,
+    sample_rate: int | None = None,
+    seconds: float | None = None,
+    title: str = "Listening test",
+) -> Path:
+    """Write a blinded listening test: one web page for the raters, and a key that stays here.
+
+    Args:
+        systems: name=folder, one or more; the files bear the clips' names.
+        captions: CSV or JSON lines with the clips' names and captions.
+        output: folder for the page and its key; must not have a key yet.
+        mode: rating asks for the quality and the relevance, 1 to 5, of one sound at a time; comparison has all sounds
+            of a caption side by side, with sliders from 0 to 100 (MUSHRA-like).
+        num_clips: how many clips, chosen at random among those that all systems have.
+        seed: of that choice and of the items' names.
+        reference: in a comparison, the system that is also shown openly, as the reference.
+        anchor: in a comparison with a reference, whether to add the reference low-passed at 3.5 kHz.
+        loudness: in LUFS, of all sounds (ITU-R BS.1770-4); lower for all of a caption where one would clip; null leaves
+            them as they are.
+        sample_rate: of all sounds, in Hz; the lowest of any file if not given.
+        seconds: the longest a sound may be; sounds of a caption are cut to the shortest of them in any case.
+        title: of the page.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileExistsError: the output has a test.
+        ValueError: options that do not fit each other, too few clips, or a sound that cannot be used.
+    """
+    folders = parse_systems(systems)
+    if reference is not None and (mode != "comparison" or reference not in folders):
+        raise ValueError(
+            f"expected as reference one of the systems {', '.join(folders)} of a comparison, got {reference!r} and "
+            f"mode {mode}"
+        )
+    if anchor and reference is None:
+        raise ValueError("the anchor is made of the reference: name one of the systems as --reference")
+    if anchor and ANCHOR in folders:
+        raise ValueError(f"{ANCHOR!r} is the anchor's own name: give the system another")
+    if seed < 0 or num_clips < 1 or (seconds is not None and seconds <= 0):
+        raise ValueError(
+            f"expected a seed of at least 0, a positive num_clips and seconds, got {seed}, {num_clips} and {seconds}"
+        )
+    if (output / KEY).exists():
+        raise FileExistsError(f"{output} has a listening test: remove it, or give another --output")
+    clips = clips_of_all(captions, folders)
+    if len(clips) < num_clips:
+        raise ValueError(
+            f"expected {num_clips} clips, but only {len(clips)} of {captions} have a sound of every system"
+        )
+    random = np.random.default_rng(seed)
+    clips = [clips[index] for index in random.choice(len(clips), num_clips, replace=False)]
+    if sample_rate is None:
+        sample_rate = min(lowest_rate(clip.files) for clip in clips)
+
+    items: dict[str, Item] = {}
+    trials: list[dict[str, Any]] = []
+    short: list[str] = []
+    for clip in clips:
+        whole = read(clip.files, sample_rate)
+        if lost := taken_away(whole, sample_rate, seconds):
+            short.append(f"{clip.name} ({lost})")
+        sounds = alike_in_length(whole, sample_rate, seconds)
+        if anchor and reference is not None:
+            sounds[ANCHOR] = low_pass(sounds[reference], sample_rate)
+        if loudness is not None:
+            sounds = match_loudness(sounds, sample_rate, loudness)
+        shown = _items(clip, sounds, sample_rate, items, random)
+        if mode == "rating":
+            trials += [{"caption": clip.caption, "items": [item]} for item in shown]
+        else:
+            trials.append({"caption": clip.caption, "items": shown})
+            if reference is not None:
+                trials[-1]["reference"] = audio_uri(sounds[reference], sample_rate)
+    trials = [trials[index] for index in random.permutation(len(trials))]
+
+    test = hashlib.sha256(json.dumps([mode, title, trials]).encode()).hexdigest()[:12]
+    settings = {
+        "captions": str(captions),
+        "folders": {name: str(folder.folder) for name, folder in folders.items()},
+        "seed": seed,
+        "sample_rate": sample_rate,
+        "loudness": loudness,
+        "seconds": seconds,
+    }
+    key = Key(test, mode, (*folders, *([ANCHOR] if anchor else [])), reference, items, settings)
+    output.mkdir(parents=True, exist_ok=True)
+    page = output / PAGE
+    page.write_text(form(title, test, SCALES[mode], trials), encoding="utf-8")
+    key.save(output)
+    if short:
+        more = f" and {len(short) - NAMED} more" if len(short) > NAMED else ""
+        print(
+            f"warning: {len(short)} of {len(clips)} captions have sounds more than {MUCH} s longer than the shortest, "
+            f"to which all of a caption are cut: {', '.join(short[:NAMED])}{more}"
+        )
+    print(
+        f"{page} ({page.stat().st_size / 1e6:.1f} MB): {len(items)} sounds of {len(clips)} captions, "
+        f"{len(key.systems)} systems. Give raters the page alone; {output / KEY} says which sound is whose."
+    )
+    return page
+
+
+def _items(
+    clip: Heard, sounds: dict[str, Tensor], sample_rate: int, items: dict[str, Item], random: np.random.Generator
+) -> list[dict[str, str]]:
+    """A clip's sounds as the page has them, in random order; what they are is added to ``items``."""
+    shown = []
+    for system in random.permutation(list(sounds)).tolist():
+        name = random.bytes(6).hex()
+        items[name] = Item(system, clip.name, clip.caption)
+        shown.append({"id": name, "sound": audio_uri(sounds[system], sample_rate)})
+    return shown

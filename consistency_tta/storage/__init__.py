@@ -1,0 +1,1 @@
+"""Captions, shards, model folders, checksums."""

@@ -1,0 +1,64 @@
+"""The folder that a model's name means: one that is here, a bundled one, or one of the hub's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from consistency_tta.storage.bundled import PIPELINE, offer, resolve
+
+#: What says which model of the hub is meant, and how it is fetched.
+HUB_OPTIONS = ("cache_dir", "revision", "token", "local_files_only", "force_download")
+
+
+def model_folder(name: str | Path, **hub_options: Any) -> Path:
+    """The folder of a :class:`consistency_tta.TextToAudioPipeline`.
+
+    Args:
+        name: a folder, a bundled model's name, or a hub id.
+        hub_options: any of :data:`HUB_OPTIONS`; with ``allow_patterns`` some files of a model of the hub suffice.
+
+    Raises:
+        FileNotFoundError: if it is none of these, or the folder is no model's.
+    """
+    name = resolve(name)
+    folder = Path(name if Path(name).exists() else _fetch(name, **hub_options))
+    if not (folder / PIPELINE).exists():
+        raise FileNotFoundError(
+            f"{folder} is no model folder: it has no {PIPELINE}. Make one with `consistency-tta export`."
+        )
+    return folder
+
+
+def model_index(folder: Path) -> dict[str, Any]:
+    """What a model folder consists of."""
+    return json.loads((folder / PIPELINE).read_text(encoding="utf-8"))
+
+
+def base_folder(folder: Path, index: dict[str, Any]) -> Path | None:
+    """The folder that another rests on, by its ``"_base"``; None if it stands alone."""
+    if "_base" not in index:
+        return None
+    base = folder / index["_base"]
+    if not (base / PIPELINE).exists():
+        raise FileNotFoundError(f"{folder} rests on {base}, which is no model folder: put it back there")
+    return base
+
+
+def _fetch(name: str, **options: Any) -> str:
+    """The folder of a model of the hub, fetched or out of its cache.
+
+    Not by diffusers, which takes components from its own modules or from code in the repository, and refuses others.
+    """
+    try:
+        return snapshot_download(name, **options)
+    except (OSError, ValueError) as error:  # all of the hub's are among them
+        # A path on this machine cannot be an id, which the client would explain at length.
+        said = "" if name.count("/") > 1 else f". The hub's client: {str(error).split(chr(10))[0]:.150}"
+        raise FileNotFoundError(
+            f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "
+            f"({offer()}): train it or convert it first, or name another{said}"
+        ) from None

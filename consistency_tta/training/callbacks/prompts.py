@@ -1,0 +1,93 @@
+"""The same captions from the same noise, whenever a model is listened to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.storage.captions import read_clips, read_text
+from consistency_tta.training.step_rng import BatchRandomness
+
+
+@dataclass
+class Sounds:
+    """What was made of some prompts.
+
+    Attributes:
+        waveform: (B, samples) in [-1, 1], on the CPU.
+        sample_rate: in Hz.
+        captions: B captions.
+        prompts: (B,) int64, the captions' numbers in the list.
+    """
+
+    waveform: Tensor
+    sample_rate: int
+    captions: list[str]
+    prompts: Tensor
+
+
+@dataclass(frozen=True)
+class FixedPrompts:
+    """Captions and how sounds are made of them.
+
+    Sound k of caption i starts from noise that depends on (seed, i, k) alone, neither on the batch size nor on the
+    number of processes; it is the noise of ``consistency-tta generate`` with this seed and these captions as texts (of
+    a file with clips, there, it depends on the names of the clips).
+
+    Attributes:
+        captions: in order.
+        guidance_scale: w.
+        steps: of the U-Net; 1 for a student and 50 for a teacher if None.
+        num_samples: sounds per caption.
+        batch_size: sounds made at a time.
+        seed: of the noise.
+    """
+
+    captions: Sequence[str]
+    guidance_scale: float = 3.0
+    steps: int | None = None
+    num_samples: int = 1
+    batch_size: int = 8
+    seed: int = 0
+
+    def share(self, rank: int, world_size: int) -> list[tuple[int, int]]:
+        """(caption, sample) of all sounds that one of ``world_size`` processes makes."""
+        all_sounds = [(i, k) for i in range(len(self.captions)) for k in range(self.num_samples)]
+        return all_sounds[rank::world_size]
+
+    def sounds(self, pipeline: TextToAudioPipeline, rank: int = 0, world_size: int = 1) -> Iterator[Sounds]:
+        """This process's share, batch by batch; the global random generators are left alone."""
+        pipeline.set_progress_bar_config(disable=True)
+        share = self.share(rank, world_size)
+        for start in range(0, len(share), self.batch_size):
+            batch = share[start : start + self.batch_size]
+            captions = [self.captions[caption] for caption, _ in batch]
+            noise = [BatchRandomness(self.seed, *place, torch.device("cpu")).host for place in batch]
+            made = pipeline(captions, self.guidance_scale, self.steps, generator=noise)
+            yield Sounds(made.waveform, made.sample_rate, captions, torch.tensor([caption for caption, _ in batch]))
+
+
+def read_captions(captions: Sequence[str] | str) -> list[str]:
+    """A list as it is; of a text file (.txt) its lines; of any other caption file each clip's first caption.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: there is no caption, or the file cannot be understood.
+    """
+    lines = captions
+    if isinstance(captions, str):
+        if not Path(captions).is_file():
+            raise FileNotFoundError(f"expected a file of captions, such as text with one a line, got {captions}")
+        if Path(captions).suffix == ".txt":
+            lines = read_text(Path(captions)).splitlines()
+        else:
+            lines = [texts[0] for texts in read_clips(captions).values()]
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise ValueError(f"expected at least one caption, got none in {captions!r}")
+    return found

@@ -1,0 +1,1 @@
+"""Training of autoencoders and vocoders."""

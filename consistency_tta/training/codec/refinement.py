@@ -1,0 +1,154 @@
+"""The second half of an autoencoder's training: textures, against a discriminator."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import cast
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from consistency_tta.components.codec import AudioCodec
+from consistency_tta.contracts import AudioOutput, Batch, Loss
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.frozen import Frozen
+from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.callbacks.preview import Preview
+from consistency_tta.training.codec.adversary import Adversary
+from consistency_tta.training.crop import check_crop_frames, random_starts, spans
+from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.latents import waveform_of
+from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.weighted_losses import WeightedLosses
+
+
+@dataclass
+class DecodedOutput(AudioOutput):
+    """A decoder's mel beside the recording's; attributes as in :class:`AudioOutput`.
+
+    The target's waveform is the vocoder's, too: what it cannot do, no decoder should make up for.
+    """
+
+    student_mel: Tensor
+    target_mel: Tensor
+    batch: Batch
+    codec: AudioCodec = field(repr=False)
+
+    @property
+    def sample_rate(self) -> int:  # type: ignore[override]
+        """Sample rate of all waveforms in Hz."""
+        return self.codec.sample_rate
+
+    @cached_property
+    def student_waveform(self) -> Tensor:  # type: ignore[override]
+        """Sound of the decoder's mel (B, samples), with gradients."""
+        return self.codec.mel_to_waveform(self.student_mel)
+
+    @cached_property
+    def target_waveform(self) -> Tensor:  # type: ignore[override]
+        """Sound of the recording's mel (B, samples)."""
+        with torch.no_grad():
+            return self.codec.mel_to_waveform(self.target_mel)
+
+
+class DecoderRefinement(TrainingModule):
+    """Teaches the decoder of an autoencoder what no distance to a recording can: the grain of rain or an engine.
+
+    The encoder stays as it is, and with it the latents: a teacher can be trained on them at the same time.
+
+    Source: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 2022,
+    https://arxiv.org/abs/2112.10752, section 3.1 and appendix G.
+
+    Args:
+        model: folder with mel front end and autoencoder.
+        losses: plugins by name that compare mels, such as :class:`consistency_tta.losses.MelL1Loss`, or the sounds that
+            the vocoder makes of them.
+        adversary: a discriminator of mel spectrograms (B, frames, bins).
+        loss_weights: weights of the losses by name, against the adversary's.
+        vocoder: to put in the folder; the folder's own if not given.
+        crop_frames: mel frames of a training example, cut at a random place; 0 for whole clips.
+        average_decay: of the averaged weights, which validation and ``export`` use.
+        optimization: optimizer and schedule, of both sides.
+        seed: of all random draws; that of ``seed_everything`` if not given.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        losses: dict[str, Loss],
+        adversary: Adversary,
+        loss_weights: dict[str, float] | None = None,
+        vocoder: nn.Module | None = None,
+        crop_frames: int = 128,
+        average_decay: float = 0.999,
+        optimization: Optimization = Optimization(),  # noqa: B008  # frozen
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(optimization, seed)
+        parts = TextToAudioPipeline.from_pretrained(model)
+        self.frozen = Frozen(codec=AudioCodec(parts.codec.mel, parts.codec.vae, vocoder or parts.vocoder))
+        check_crop_frames(crop_frames, self.frozen.codec.downsampling)
+        self.vae = deepcopy(parts.vae).requires_grad_(False).train()
+        self.decoder = nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder]).requires_grad_(True)
+        self.adversary = adversary
+        self.average = ExponentialMovingAverage(self.vae, average_decay, warm_up=True)
+        self.losses = WeightedLosses(losses, loss_weights)
+        self.rewards = parts.rewards | self.losses.rewards
+        self.crop_frames = crop_frames
+
+    @property
+    def sample_rate(self) -> int:
+        """Of all sounds, in Hz."""
+        return self.frozen.codec.sample_rate
+
+    def trained(self) -> nn.Module:
+        """The decoder and the adversary."""
+        return nn.ModuleList([self.decoder, self.adversary])
+
+    def averaged(self) -> nn.Module:
+        """The autoencoder."""
+        return self.vae
+
+    def averages(self) -> tuple[ExponentialMovingAverage]:
+        """The evaluation average."""
+        return (self.average,)
+
+    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+        """The weighted losses of the mel, and the adversary's in training."""
+        training, codec = self.trainer.training, self.frozen.codec
+        with torch.no_grad():
+            waveform = waveform_of(batch)
+            mel = codec.waveform_to_mel(waveform)
+            if training and self.crop_frames:
+                starts = random_starts(randomness, len(mel), mel.shape[1], self.crop_frames)
+                mel, hop = spans(mel, starts, self.crop_frames), codec.mel.config["hop_length"]
+                waveform = spans(waveform, [start * hop for start in starts], self.crop_frames * hop)
+            moments = codec.mel_to_moments(mel)
+            latent = codec.moments_to_latent(moments, randomness.normal_like(moments.chunk(2, dim=1)[0]))
+        vae = self.vae if training else cast(AutoencoderKL, self.average.module)
+        made = AudioCodec(codec.mel, vae).latent_to_mel(latent)
+        # The recording that losses see is the crop.
+        losses = self.losses(DecodedOutput(made, mel, replace(batch, waveform=waveform), codec))
+        if training:
+            judged = self.adversary(made, mel)
+            losses["loss"] = losses["loss"] + judged.pop("loss")
+            losses |= judged
+        self.log_losses(losses, len(batch))
+        return losses["loss"]
+
+    def previews(self, batch: Batch) -> list[Preview]:
+        """Clips through the autoencoder, and the vocoder if there is one."""
+        codec = self.pipeline().codec
+        moments = codec.mel_to_moments(codec.waveform_to_mel(waveform_of(batch)))
+        mels = codec.latent_to_mel(codec.moments_to_latent(moments))
+        sounds = [None] * len(mels) if codec.vocoder is None else codec.mel_to_waveform(mels)
+        return [Preview(name, *pair) for name, *pair in zip(batch.ids, mels, sounds, strict=True)]
+
+    def pipeline(self) -> TextToAudioPipeline:
+        """Front end, autoencoder with the averaged decoder, and vocoder."""
+        codec = self.frozen.codec
+        vae = cast(AutoencoderKL, self.average.module)
+        return TextToAudioPipeline(codec.mel, vae, codec.vocoder, rewards=self.rewards.tree())

@@ -1,0 +1,159 @@
+"""Training a vocoder from nothing, for the mel spectrograms of a model folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from consistency_tta.components.codec import AudioCodec
+from consistency_tta.contracts import AudioOutput, Batch, Loss
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.frozen import Frozen
+from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.callbacks.preview import Preview
+from consistency_tta.training.codec.adversary import Adversary
+from consistency_tta.training.crop import check_crop_frames, random_starts, spans
+from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.latents import waveform_of
+from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.weighted_losses import WeightedLosses
+
+
+@dataclass
+class VocoderOutput(AudioOutput):
+    """A vocoder's sound beside the recording; attributes as in :class:`AudioOutput`."""
+
+    student_waveform: Tensor
+    target_waveform: Tensor
+    batch: Batch
+    sample_rate: int
+    codec: AudioCodec
+
+    @cached_property
+    def student_mel(self) -> Tensor:  # type: ignore[override]
+        """Mel of the vocoder's sound (B, frames, bins)."""
+        return self.codec.waveform_to_mel(self.student_waveform)
+
+    @cached_property
+    def target_mel(self) -> Tensor:  # type: ignore[override]
+        """Mel of the recording (B, frames, bins)."""
+        return self.codec.waveform_to_mel(self.target_waveform)
+
+
+class VocoderTraining(TrainingModule):
+    """Mel to waveform by loss plugins on sound, such as mel L1 and multi-resolution STFT.
+
+    Args:
+        model: folder with mel front end and autoencoder.
+        vocoder: network from mel (B, frames, bins) to waveform (B, samples), such as ``transformers.SpeechT5HifiGan``.
+        losses: loss plugins by name.
+        loss_weights: weights of the losses by name.
+        adversary: a discriminator that learns along, for textures that no distance to a recording can teach.
+        crop_frames: mel frames of a training example, cut at a random place; 0 for whole clips.
+        decoded: share of training examples in [0, 1] whose mel went through the autoencoder, as it will in generation.
+        average_decay: of the averaged weights, which validation and ``export`` use.
+        optimization: optimizer and schedule.
+        seed: of all random draws; that of ``seed_everything`` if not given.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        vocoder: nn.Module,
+        losses: dict[str, Loss],
+        loss_weights: dict[str, float] | None = None,
+        adversary: Adversary | None = None,
+        crop_frames: int = 128,
+        decoded: float = 0.5,
+        average_decay: float = 0.999,
+        optimization: Optimization = Optimization(),  # noqa: B008  # frozen
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(optimization, seed)
+        if not 0 <= decoded <= 1:
+            raise ValueError(f"expected decoded, a share, in [0, 1], got {decoded}")
+        self.parts = TextToAudioPipeline.from_pretrained(model)
+        self.frozen = Frozen(codec=self.parts.codec)
+        check_crop_frames(crop_frames, self.frozen.codec.downsampling)
+        self.vocoder = vocoder.train()
+        self.adversary = adversary
+        self.average = ExponentialMovingAverage(self.vocoder, average_decay, warm_up=True)
+        self.losses = WeightedLosses(losses, loss_weights)
+        self.crop_frames = crop_frames
+        self.decoded = decoded
+        self.hop_length: int = self.parts.mel.config["hop_length"]
+
+    @property
+    def sample_rate(self) -> int:
+        """Of all sounds, in Hz."""
+        return self.frozen.codec.sample_rate
+
+    def trained(self) -> nn.Module:
+        """The vocoder, and the adversary if there is one."""
+        return self.vocoder if self.adversary is None else nn.ModuleList([self.vocoder, self.adversary])
+
+    def averaged(self) -> nn.Module:
+        """The vocoder."""
+        return self.vocoder
+
+    def averages(self) -> tuple[ExponentialMovingAverage]:
+        """The evaluation average."""
+        return (self.average,)
+
+    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+        """The weighted losses of the vocoder's sound."""
+        waveform = waveform_of(batch)
+        mel = self.frozen.codec.waveform_to_mel(waveform)
+        if self.trainer.training and self.crop_frames:
+            starts = random_starts(randomness, len(mel), mel.shape[1], self.crop_frames)
+            mel, hop = spans(mel, starts, self.crop_frames), self.hop_length
+            waveform = spans(waveform, [start * hop for start in starts], self.crop_frames * hop)
+        mel = self.decode_some(mel, randomness)
+        vocoder = self.vocoder if self.trainer.training else self.average.module
+        waveform = waveform[:, : mel.shape[1] * self.hop_length]
+        sound = vocoder(mel.to(self.dtype))[:, : waveform.shape[1]].float()
+        if sound.shape != waveform.shape:
+            raise ValueError(
+                f"expected {mel.shape[1]} mel frames to become {waveform.shape[1]} samples, {self.hop_length} a frame, "
+                f"but the vocoder makes {sound.shape[1]}: set its hop length, or upsampling rates, to the front end's"
+            )
+        # The recording that losses see is the crop.
+        batch = replace(batch, waveform=waveform)
+        losses = self.losses(VocoderOutput(sound, waveform, batch, self.sample_rate, self.frozen.codec))
+        if self.adversary is not None and self.trainer.training:
+            judged = self.adversary(sound, waveform)
+            losses["loss"] = losses["loss"] + judged.pop("loss")
+            losses |= judged
+        self.log_losses(losses, len(batch))
+        return losses["loss"]
+
+    @torch.no_grad()
+    def decode_some(self, mel: Tensor, randomness: BatchRandomness) -> Tensor:
+        """Mels (B, frames, bins), some of them through the autoencoder (all of them outside training)."""
+        codec = self.frozen.codec
+        rows = randomness.uniform(len(mel)) < (self.decoded if self.trainer.training else 1.0)
+        rows = randomness.send(rows.nonzero()[:, 0])
+        if len(rows):
+            mel = mel.index_copy(0, rows, codec.latent_to_mel(codec.moments_to_latent(codec.mel_to_moments(mel[rows]))))
+        return mel
+
+    def previews(self, batch: Batch) -> list[Preview]:
+        """Clips through autoencoder and vocoder."""
+        sounds = self.pipeline().codec.round_trip(waveform_of(batch))
+        mels = self.frozen.codec.waveform_to_mel(sounds)
+        return [Preview(name, *pair) for name, *pair in zip(batch.ids, mels, sounds, strict=True)]
+
+    def pipeline(self) -> TextToAudioPipeline:
+        """The folder's parts with the averaged vocoder."""
+        kept: dict[str, Any] = {n: m for n, m in self.parts.components.items() if n != "vocoder"}
+        return TextToAudioPipeline(
+            **kept,
+            vocoder=self.average.module,
+            distilled=self.parts.config["distilled"],
+            guidance_range=self.parts.config["guidance_range"],
+            rewards=(self.parts.rewards | self.losses.rewards).tree(),
+        )

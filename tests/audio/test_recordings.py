@@ -1,0 +1,51 @@
+"""A folder of recordings is used whole, or refused with the names of those that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from consistency_tta.audio.recordings import check_recordings, read_recording, recordings
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three recordings, one of them deep down, and what is none."""
+    (tmp_path / "deep.wav").mkdir()
+    for name in ("a.FLAC", "b.ogg", "deep.wav/c.mp3"):
+        soundfile.write(tmp_path / name, np.full((5000, 2), 0.1), 16000)
+    (tmp_path / "notes.txt").write_text("no sound")
+    return tmp_path
+
+
+def test_recordings_are_found_at_any_depth(folder: Path) -> None:
+    files = [folder / name for name in ("a.FLAC", "b.ogg", "deep.wav/c.mp3")]
+    assert recordings(folder, least=3) == files
+    check_recordings(folder, least=3)
+    assert [len(read_recording(file).waveform) for file in files] == 3 * [5000]
+    (folder / "sub").mkdir()
+    (folder / "sub" / "link").symlink_to(folder / "deep.wav")
+    assert recordings(folder / "sub") == [folder / "sub" / "link" / "c.mp3"]
+
+
+@pytest.mark.parametrize(("least", "said"), [(4, "at least 4 recordings .* got 3"), (1, "at least 1 recording .* got")])
+def test_too_few_are_counted(least: int, said: str, folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=said):
+        check_recordings(folder if least > 1 else folder / "nowhere", least)
+
+
+def test_what_cannot_be_used_is_named_with_the_reason(folder: Path) -> None:
+    (folder / "empty.wav").touch()
+    samples = np.r_[np.zeros(5000), np.nan]
+    soundfile.write(folder / "deep.wav" / "nan.wav", samples, 16000, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"2 of 5 that cannot, deep\.wav/nan\.wav \(not finite: 1 .*\), empty\.wav"):
+        check_recordings(folder)
+    with pytest.raises(ValueError, match=r"nan\.wav: not finite: 1 samples are NaN or infinite: replace or remove it"):
+        read_recording(folder / "deep.wav" / "nan.wav")
+    (folder / "cut.wav").write_bytes((folder / "deep.wav" / "nan.wav").read_bytes()[:5000])
+    (folder / "gone.wav").symlink_to("nowhere.wav")
+    with pytest.raises(ValueError, match=r"4 of 7 .* cut\.wav \(truncated: .*empty.* and 1 more: replace or remove"):
+        check_recordings(folder)

@@ -1,0 +1,167 @@
+"""A folder names every encoder that taught it, whichever stage that was, and says where it does not know."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from consistency_tta.components.clap import TransformersClap
+from consistency_tta.components.reward_lineage import SIGNATURE, Identity, Rewards
+from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL1Loss
+from consistency_tta.pipeline import TextToAudioPipeline
+from tests.training.runs import autoencoder, diffusion, distillation, guidance, refinement, vocoder
+
+
+class Constant(AudioTextEncoder):
+    """Makes one vector of whatever it hears."""
+
+    sample_rate = 16000
+
+    def __init__(self, vector: Sequence[float], checksum: str | None = None) -> None:
+        super().__init__()
+        self.vector, self.checksum = torch.tensor(vector), checksum
+
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        return self.vector.expand(len(waveform), -1)
+
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        return self.vector.expand(len(captions), -1)
+
+
+def known_by(checksum: str) -> Identity:
+    """An encoder of that file, which hears what no other does."""
+    return Identity(checksum, (float(ord(checksum[0])), 0.5))
+
+
+def reward(checksum: str) -> CLAPLoss:
+    signature = known_by(checksum).signature
+    assert signature
+    return CLAPLoss(Constant(signature, checksum))
+
+
+def only(*checksums: str) -> Rewards:
+    return Rewards(tuple(map(known_by, checksums)), complete=True)
+
+
+def taught(make: Callable[..., Any], start: Path, folder: Path, **kwargs: Any) -> Path:
+    """A stage's folder, without a step."""
+    make(start, **kwargs).pipeline().save_pretrained(folder)
+    return folder
+
+
+def known(folder: Path | str) -> Rewards:
+    return TextToAudioPipeline.from_pretrained(folder).rewards
+
+
+def told(folder: Path, rewards: Rewards, to: Path) -> Path:
+    """The same model, of which this is known."""
+    pipeline = TextToAudioPipeline.from_pretrained(folder)
+    pipeline.register_to_config(rewards=rewards.tree())
+    pipeline.save_pretrained(to)
+    return to
+
+
+def test_what_is_known_is_added_up() -> None:
+    assert only("a") | only("b", "a") == only("a", "b")
+    assert only("a") | Rewards() == Rewards((known_by("a"),), complete=False)
+    assert Rewards((Identity("a"),), complete=True) | only("a") == only("a")  # better known by the second
+    assert Rewards.by([Constant([1.0], "a"), Constant([2.0]), Constant([1.0], "a")]) == Rewards(
+        (Identity("a", (1.0,)), Identity(None, (2.0,))), complete=True
+    )
+    for known in (only("a", "b"), Rewards((Identity("a"), Identity(None, (0.5,)))), Rewards()):
+        assert Rewards.of(json.loads(json.dumps(known.tree()))) == known
+    assert Rewards.of({"sha256": ["a"], "complete": True}) == Rewards((Identity("a"),), complete=True)
+    with pytest.raises(ValueError, match="expected rewards with sha256, signatures and complete"):
+        Rewards.of({"sha256": []})
+    assert [str(each) for each in (only(), only("a", "b"), Rewards((Identity(None, (0.5,)),)))] == [
+        "none",
+        "a, b",
+        "one of no known file, perhaps others, which are not known",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("judge", "complete", "expected"),
+    [
+        (Identity("a", (9.0, 9.0)), True, True),  # the same file, however it hears here
+        (Identity("b", (0.1, 0.5)), True, True),  # another file with the same weights
+        (Identity(None, (0.1019, 0.4981)), False, True),  # in half precision
+        (Identity("b", (0.1, 0.53)), True, False),
+        (Identity("b", (0.1, 0.5, 0.0)), True, False),
+        (Identity("b", ()), True, False),  # names sounds, and reads no captions
+        (Identity("b"), True, None),  # nothing is known but another file
+        (Identity("b", (0.1, 0.53)), False, None),  # there may be others
+    ],
+)
+def test_an_encoder_is_known_by_file_or_by_what_it_hears(
+    judge: Identity, complete: bool, expected: bool | None
+) -> None:
+    assert Rewards((Identity("a", (0.1, 0.5)),), complete).include(judge) is expected
+    by_file_alone = Rewards((Identity("a"),), complete)
+    assert by_file_alone.include(judge) is (True if judge.checksum == "a" else False if judge.signature == () else None)
+
+
+def test_a_clap_is_the_same_in_other_files_and_half_precision(tmp_path: Path) -> None:
+    first = TransformersClap("tiny-clap")
+    first.clap.save_pretrained(tmp_path / "again")
+    weights = tmp_path / "again" / "model.safetensors"
+    tensors = {name: tensor.half().float() for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights, {"format": "pt", "note": "in another file"})
+    again = TransformersClap(tmp_path / "again")
+    assert first.checksum != again.checksum
+    assert len(Identity.of(first).signature or ()) == SIGNATURE
+    assert Identity.of(first).is_one_with(Identity.of(again))
+    torch.manual_seed(0)
+    for weight in again.clap.parameters():
+        weight.data += 0.1 * weight.std(correction=0) * torch.randn_like(weight)
+    assert not Identity.of(first).is_one_with(Identity.of(again))
+
+
+def test_all_encoders_of_all_stages_are_named(teacher_folder: Path, tmp_path: Path) -> None:
+    latent, mel = LatentL2Loss(), MelL1Loss()
+    start = told(teacher_folder, only(), tmp_path / "start")
+    decoder = taught(refinement, start, tmp_path / "decoder", losses={"clap": reward("a"), "mel": mel})
+    assert known(decoder) == only("a")
+    sounding = taught(vocoder, decoder, tmp_path / "vocoder", losses={"clap": reward("b"), "mel": mel})
+    assert known(sounding) == only("a", "b")
+    # The decoder's folder has no U-Net to train a teacher with: another's, of which the same is said, stands for it.
+    teacher = taught(diffusion, told(teacher_folder, only("a", "b"), tmp_path / "again"), tmp_path / "teacher")
+    assert known(teacher) == only("a", "b")
+    losses = {"one": reward("c"), "latent": latent, "same": reward("a"), "other": reward("d")}
+    stage_1 = taught(guidance, teacher, tmp_path / "stage_1", losses=losses)
+    assert known(stage_1) == only("a", "b", "c", "d")
+    # Whatever taught the teacher has taught who imitates it.
+    student = taught(distillation, stage_1, tmp_path / "student", losses={"latent": latent, "clap": reward("e")})
+    assert known(student) == only("a", "b", "c", "d", "e")
+    later = taught(distillation, start, tmp_path / "later", student=str(student), losses={"latent": latent})
+    assert known(later) == only("a", "b", "c", "d", "e")
+
+
+def test_none_and_not_known_are_two_things(teacher_folder: Path, tmp_path: Path) -> None:
+    assert known(taught(autoencoder, teacher_folder, tmp_path / "autoencoder")) == only()
+    assert known(taught(vocoder, tmp_path / "autoencoder", tmp_path / "vocoder")) == only()
+    assert known(teacher_folder) == Rewards()  # made by no training, as a converted model
+    assert known(taught(distillation, teacher_folder, tmp_path / "student")) == Rewards()
+    stage_1 = taught(guidance, teacher_folder, tmp_path / "stage_1", losses={"clap": reward("a")})
+    assert known(stage_1) == Rewards((known_by("a"),), complete=False)
+
+
+def test_diffusers_takes_it_for_no_part_of_a_model(teacher_folder: Path, tmp_path: Path) -> None:
+    """Which it would of a list of strings."""
+    index = json.loads((told(teacher_folder, only("a"), tmp_path) / "model_index.json").read_text())
+    parts = {name for name, value in index.items() if isinstance(value, list)}
+    assert "unet" in parts
+    assert "rewards" not in parts
+
+
+@pytest.mark.parametrize("model", ["tiny-teacher", "tiny-student"])
+def test_bundled_models_name_the_encoder_that_taught_their_decoder(model: str) -> None:
+    assert known(model) == Rewards.by([TransformersClap("tiny-clap")])

@@ -1,0 +1,99 @@
+"""What was heard comes back as it was, leaves nothing behind, and needs no memory of its own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from consistency_tta.evaluation.embedding_memmap import HeardOnDisk
+from consistency_tta.metrics.embedder import Heard
+
+
+def test_sounds_come_back_as_they_were(tmp_path: Path) -> None:
+    sounds = [Heard(torch.randn(3, 4), torch.randn(6)) for _ in range(5)]
+    kept = HeardOnDisk(7, tmp_path / "new")  # two sounds are never heard
+    kept.extend(sounds[:2])
+    kept.extend(sounds[2:])
+    found = kept.heard()
+    assert torch.equal(found.vectors, torch.stack([sound.vectors for sound in sounds]))
+    assert torch.equal(found.logits, torch.stack([sound.logits for sound in sounds]))
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_networks_without_classes(tmp_path: Path) -> None:
+    kept = HeardOnDisk(2, tmp_path)
+    with pytest.raises(ValueError, match="expected sounds, got none"):
+        kept.heard()
+    kept.extend([Heard(torch.ones(1, 4))])
+    assert kept.heard().logits is None
+
+
+def test_a_full_disk_is_told_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    kept = HeardOnDisk(1_000_000, tmp_path)
+    with pytest.raises(
+        OSError, match=r"expected 2\.0 GB for .*, got .* GB free in .* \(.*No space left.*\): make room"
+    ):
+        kept.extend([Heard(torch.ones(1, 512))])
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_more_is_taken_than_the_disk_has(tmp_path: Path) -> None:
+    clips = shutil.disk_usage(tmp_path).free // 4096 + 10**6  # twice the room, and some
+    with pytest.raises(OSError, match="make room, or choose a folder on another disk with --cache"):
+        HeardOnDisk(clips, tmp_path).extend([Heard(torch.ones(2, 1024))])
+
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+import torch
+from consistency_tta.evaluation.clip_embeddings import Material, collect
+from consistency_tta.evaluation.metric_specs import MEASURES
+from consistency_tta.evaluation.embedding_memmap import HeardOnDisk
+from consistency_tta.metrics.embedder import Heard
+
+clips, windows, width = int(sys.argv[2]), 75, 128
+
+
+def evaluate(clips):
+    sides = []
+    for side in range(2):
+        kept = HeardOnDisk(clips, Path(sys.argv[1]))
+        for _ in range(clips):
+            kept.extend([Heard(torch.randn(windows, width), torch.randn(10))])
+        sides.append(kept.heard())
+    pairs = collect(Material(*sides, None, torch.arange(clips)))
+    MEASURES["frechet"].function(pairs.draw(torch.randint(clips, (clips,))))
+    MEASURES["distance"].values(pairs)
+    MEASURES["kl_softmax"].values(pairs)
+
+
+def private():
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(status["VmData"].split()[0])
+
+
+evaluate(50)  # brings the libraries in
+resource.setrlimit(resource.RLIMIT_DATA, (private() + 250_000_000,) * 2)
+evaluate(clips)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone limits a process's memory without mapped files")
+def test_thousands_of_sounds_fit_into_the_memory_of_a_few(tmp_path: Path) -> None:
+    """Vectors of 230 MB, which in float64 and without their mean would take 920 MB more: 250 MB are allowed."""
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), "3000"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr[-2000:]

@@ -1,0 +1,162 @@
+"""A folder of sounds has the same bytes however often it was begun, and whoever made them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from consistency_tta.generate import generate
+from consistency_tta.generation.fill import fill
+from consistency_tta.generation.folder import Folder, weights_sha256
+from consistency_tta.generation.sampling_config import Request, sounds_of
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.distributed import LAUNCHERS
+from consistency_tta.storage.captions import read_clips
+from tests.toys import NUM_SAMPLES
+
+NAMES = ["a", "b", "c", "d", "e"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of other threads have other rounding; nor does a launcher of the tests count."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    for name in (name for names in LAUNCHERS for name in names):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def captions(tmp_path: Path) -> Path:
+    """Five clips with captions of several lengths, the first two of them with two."""
+    file = tmp_path / "captions.csv"
+    file.write_text("id,caption\na,rain\nb,a dog barks\na,water\nc,wind\nd,a long caption of many words\ne,x\nb,bark\n")
+    return file
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.wav"))}
+
+
+def make(captions: Path, model: Path, output: Path, **settings: object) -> list[Path]:
+    plain = {"steps": 1, "batch_size": 2, "device": "cpu", "captions": captions}
+    return generate([], str(model), output, **(plain | settings))
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
+    files = make(captions, teacher_folder, tmp_path / "out")
+    whole = contents(tmp_path / "out")
+    assert [file.stem for file in files] == NAMES
+    assert len(set(whole.values())) == 5
+    assert soundfile.info(files[0]).subtype == "PCM_16"
+    assert soundfile.info(files[0]).frames == NUM_SAMPLES
+
+    (tmp_path / "out" / "b.wav").unlink()  # its neighbour in the batch is there
+    (tmp_path / "out" / "e.wav").unlink()
+    kept = files[0].stat().st_mtime_ns
+    make(captions, teacher_folder, tmp_path / "out")
+    assert contents(tmp_path / "out") == whole
+    assert files[0].stat().st_mtime_ns == kept
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_processes_of_a_launcher_make_what_one_makes(
+    launcher: tuple[str, str, str],
+    teacher_folder: Path,
+    captions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make(captions, teacher_folder, tmp_path / "one")
+    monkeypatch.setenv(launcher[1], "2")
+    monkeypatch.setenv(launcher[0], "1")
+    make(captions, teacher_folder, tmp_path / "two")
+    assert list(contents(tmp_path / "two")) == ["c.wav", "d.wav"]  # the second of three batches
+    with pytest.raises(ValueError, match="devices=1 and no overwrite under a launcher, in process 2 of 2"):
+        make(captions, teacher_folder, tmp_path / "two", devices=2)
+    monkeypatch.setenv(launcher[0], "0")
+    make(captions, teacher_folder, tmp_path / "two")
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+def test_processes_of_our_own_make_what_one_makes(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
+    make(captions, teacher_folder, tmp_path / "one")
+    make(captions, teacher_folder, tmp_path / "two", devices=2)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+def test_noise_depends_on_the_clips_name_alone(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
+    make(captions, teacher_folder, tmp_path / "all", batch_size=1)
+    captions.write_text("id,caption\nd,a long caption of many words\na,rain\nz,rain\n")
+    make(captions, teacher_folder, tmp_path / "some", batch_size=1)
+    every, some = contents(tmp_path / "all"), contents(tmp_path / "some")
+    assert some["a.wav"] == every["a.wav"]
+    assert some["d.wav"] == every["d.wav"]
+    assert some["z.wav"] != every["a.wav"]
+
+
+def test_several_sounds_of_a_clip_are_sets_with_its_name(captions: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    make(captions, teacher_folder, tmp_path / "out", all_captions=True, num_samples=2)
+    made = contents(tmp_path / "out")
+    everyone, few = [f"{name}.wav" for name in NAMES], ["a.wav", "b.wav"]
+    assert sorted(made) == [*(f"{k}/{n}" for k in (0, 1) for n in everyone), *(f"{k}/{n}" for k in (2, 3) for n in few)]
+    assert len(set(made.values())) == len(made)
+    assert [len(read_clips(tmp_path / "out" / str(number) / "captions.csv")) for number in range(4)] == [5, 5, 2, 2]
+    assert read_clips(tmp_path / "out" / "3" / "captions.csv") == {"a": ["water"], "b": ["bark"]}
+    make(captions, teacher_folder, tmp_path / "first", batch_size=8)
+    rows = list(csv.DictReader((tmp_path / "first" / "captions.csv").open()))
+    assert rows[:2] == [{"file": "a.wav", "caption": "rain"}, {"file": "b.wav", "caption": "a dog barks"}]
+
+
+def test_other_settings_are_refused_or_begin_anew(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
+    sounds, output = sounds_of(captions), tmp_path / "out"
+
+    def ask_for(request: Request, **options: bool) -> None:
+        fill([Folder(output, request, sounds)], str(teacher_folder), 2, "cpu", **options)
+
+    ask_for(Request(steps=1))
+    first = contents(output)
+    manifest = json.loads((output / "generation.json").read_text())
+    assert manifest["weights"] == weights_sha256(TextToAudioPipeline.from_pretrained(teacher_folder))
+    with pytest.raises(
+        ValueError, match=r"sounds of guidance_scale 3\.0 instead of 4\.0, seed 0 instead of 1: give an"
+    ):
+        ask_for(Request(4.0, 1, seed=1))
+    assert contents(output) == first
+    (output / "mine.wav").touch()
+    ask_for(Request(steps=1), overwrite=True)  # nothing is other
+    ask_for(Request(4.0, 1), overwrite=True)
+    again = contents(output)
+    assert again.pop("mine.wav") == b""
+    assert not set(again.values()) & set(first.values())
+    captions.write_text("id,caption\na,thunder\n")
+    with pytest.raises(ValueError, match=r"sounds 5 instead of 1, captions \w{8}… instead of \w{8}…"):
+        make(captions, teacher_folder, output, guidance_scale=4.0)
+    make(captions, teacher_folder, output, guidance_scale=4.0, overwrite=True)
+    assert list(contents(output)) == ["a.wav", "mine.wav"]
+
+
+def test_other_weights_are_refused(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
+    make(captions, teacher_folder, tmp_path / "out")
+    pipeline = TextToAudioPipeline.from_pretrained(teacher_folder)
+    pipeline.save_pretrained(tmp_path / "copy")
+    make(captions, tmp_path / "copy", tmp_path / "out")  # the same model elsewhere
+    with torch.no_grad():
+        pipeline.vae.decoder.conv_out.bias += 1e-3
+    pipeline.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"sounds of weights \w{8}… instead of"):
+        make(captions, tmp_path / "other", tmp_path / "out")
+
+
+def test_sounds_of_unknown_origin_are_refused(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.wav").touch()
+    with pytest.raises(ValueError, match=r"c\.wav is there, but no generation\.json"):
+        make(captions, teacher_folder, tmp_path)
+    make(captions, teacher_folder, tmp_path, overwrite=True)
+    assert soundfile.info(tmp_path / "c.wav").frames == NUM_SAMPLES

@@ -1,0 +1,81 @@
+"""A step that is not finite leaves no trace but a count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from consistency_tta.contracts import Batch
+from consistency_tta.training.base import Optimization
+from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
+from tests.training.runs import BrokenLoss, data, distillation, equal, snapshot, trainer
+
+
+class Snapshots(Callback):
+    """All that a step changes, after each batch."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, torch.Tensor]] = []
+        self.skipped: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.states.append(snapshot(pl_module, trainer))
+        self.skipped.append(float(trainer.callback_metrics.get("train/skipped_steps", 0)))
+
+
+def run(teacher: Path, folder: Path, loss: BrokenLoss, max_in_a_row: int = 20, **kwargs: Any) -> Snapshots:
+    optimization = Optimization(learning_rate=1e-3, weight_decay=0.1, max_skipped_in_a_row=max_in_a_row)
+    module = distillation(teacher, losses={"broken": loss}, optimization=optimization)
+    notes = Snapshots()
+    trainer(folder, callbacks=[notes], **({"max_steps": 6} | kwargs)).fit(module, data())
+    return notes
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0], ids=["nan", "infinite", "gradient only"])
+@pytest.mark.parametrize("settings", [{}, {"gradient_clip_val": 1.0, "precision": "bf16-mixed"}], ids=["plain", "bf16"])
+def test_weights_optimizer_and_averages_stay(
+    value: float, settings: dict[str, Any], teacher_folder: Path, tmp_path: Path
+) -> None:
+    notes = run(teacher_folder, tmp_path, BrokenLoss({2, 4}, value), **settings)
+    unchanged = [equal(before, after) for before, after in zip(notes.states[:-1], notes.states[1:], strict=True)]
+    assert unchanged == [False, True, False, True, False]
+    assert notes.skipped == [0, 0, 1, 1, 2, 2]
+    assert all(value.isfinite().all() for value in notes.states[-1].values())
+
+
+def test_one_bad_part_of_an_accumulated_step_skips_the_whole(teacher_folder: Path, tmp_path: Path) -> None:
+    notes = run(teacher_folder, tmp_path, BrokenLoss({2}), max_steps=3, accumulate_grad_batches=2)
+    # Batches 0 and 1 make the first step, 2 and 3 the skipped one, 4 and 5 the last.
+    assert equal(notes.states[1], notes.states[3])
+    assert not equal(notes.states[3], notes.states[5])
+    assert notes.skipped[-1] == 1
+
+
+def test_too_many_in_a_row_stop_training(teacher_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=r"3 steps in a row .* 4 skipped in all.*Lower the learning rate"):
+        run(teacher_folder, tmp_path, BrokenLoss({0, 2, 3, 4}), max_in_a_row=3)
+
+
+def test_as_many_that_are_not_in_a_row_do_not(teacher_folder: Path, tmp_path: Path) -> None:
+    assert run(teacher_folder, tmp_path, BrokenLoss({0, 2, 4}), max_in_a_row=2).skipped[-1] == 3
+
+
+def test_counts_survive_a_resume(teacher_folder: Path, tmp_path: Path) -> None:
+    def fit(loss: BrokenLoss, max_steps: int, **kwargs: Any) -> Trainer:
+        running = trainer(tmp_path, max_steps=max_steps)
+        running.fit(distillation(teacher_folder, losses={"broken": loss}), data(), **kwargs)
+        return running
+
+    fit(BrokenLoss({1, 2}), 3).save_checkpoint(tmp_path / "it.ckpt")
+    resumed = fit(BrokenLoss({0}), 4, ckpt_path=str(tmp_path / "it.ckpt"), weights_only=True)
+    (counter,) = [callback for callback in resumed.callbacks if isinstance(callback, SkipNonFiniteSteps)]
+    assert (counter.skipped, counter.in_a_row) == (3, 3)
+
+
+def test_max_in_a_row_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        SkipNonFiniteSteps(0)

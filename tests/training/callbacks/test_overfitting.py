@@ -1,0 +1,181 @@
+"""A student that pleases its reward network at the judge's cost is found out, an honest one is not."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from consistency_tta.components.reward_lineage import Identity, Rewards
+from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.losses import CLAPLoss, LatentL2Loss
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training import OverfittingGuard, SoundMetrics
+from consistency_tta.training.base import Optimization
+from consistency_tta.training.callbacks.overfitting import PromptScores, paired_change
+from tests.training.runs import data, distillation, trainer
+
+
+class Loud(AudioTextEncoder):
+    """Every caption asks for loud sounds, or (``sign`` -1) for soft ones."""
+
+    sample_rate = 16000
+
+    def __init__(self, sign: float) -> None:
+        super().__init__()
+        self.sign = nn.Parameter(torch.tensor(sign))
+
+    def embed_audio(self, waveform: Tensor) -> Tensor:
+        level = waveform.square().mean(1).add(1e-9).log() / 10 + 1
+        angle = torch.pi / 2 + self.sign * torch.pi / 2 * level.tanh()
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        return torch.tensor([[-1.0, 0.0]]).expand(len(captions), 2)
+
+
+def heard(encoder: AudioTextEncoder) -> list[float]:
+    return list(Identity.of(encoder).signature or ())
+
+
+def fit(teacher: Path, folder: Path, guard: OverfittingGuard, steps: int = 8, **kwargs: Any) -> Trainer:
+    """Training by the reward alone: sounds become loud."""
+    torch.manual_seed(0)
+    reward = CLAPLoss(Loud(1.0), audio_weight=0.0)
+    module = distillation(
+        teacher,
+        losses={"latent": LatentL2Loss(), "clap": reward},
+        loss_weights={"latent": 0.0},
+        optimization=Optimization(learning_rate=3e-2),
+        average_decay=0.0,
+        seed=0,
+        teacher_steps=0,
+    )
+    callback = SoundMetrics({}, ["a", "b", "c", "d"], guard=guard)
+    settings: dict[str, Any] = {"max_steps": steps, "limit_val_batches": 1, "val_check_interval": 2}
+    run = trainer(folder, callbacks=[callback], **settings)
+    run.fit(module, data(num_clips=16), **kwargs)
+    return run
+
+
+def test_a_reward_that_rises_at_the_judges_cost_is_reported_once(teacher_folder: Path, tmp_path: Path) -> None:
+    # A toy learns slowly, and four prompts are few.
+    guard = OverfittingGuard(Loud(-1.0), margin=1e-4, z=1.0)
+    with pytest.warns(UserWarning, match="reward and judge part: since step") as warned:
+        run = fit(teacher_folder, tmp_path, guard, steps=12)
+    assert len([w for w in warned if "reward and judge part" in str(w.message)]) == 1
+    report = json.loads((tmp_path / "overfitting.json").read_text())
+    assert report["networks_differ"]
+    expected = {"network": "Loud", "sha256_of_file": None, "signature": heard(Loud(1.0))}
+    assert report["reward"] == expected
+    assert report["judge"] == expected | {"signature": heard(Loud(-1.0))}
+    assert [point["step"] for point in report["curves"]] == [2, 4, 6, 8, 10, 12]
+    parted = [point["parted"] for point in report["curves"]]
+    second = next(i for i in range(1, len(parted)) if parted[i - 1] and parted[i])
+    assert report["diverged_at_step"] == report["curves"][second]["step"]
+    last = report["curves"][-1]
+    assert last["reward_change"] > 0 > last["judge_change"]
+    assert float(run.callback_metrics["val/guard/judge"]) == pytest.approx(last["judge"], abs=1e-6)
+    assert float(run.callback_metrics["val/guard/reward"]) == pytest.approx(last["reward"], abs=1e-6)
+
+
+def test_a_judge_that_agrees_says_nothing_also_in_a_resumed_run(
+    teacher_folder: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    half = fit(teacher_folder, tmp_path / "half", OverfittingGuard(Loud(0.9)), steps=4)
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    fit(teacher_folder, tmp_path, OverfittingGuard(Loud(0.9)), ckpt_path=tmp_path / "half.ckpt")
+    report = json.loads((tmp_path / "overfitting.json").read_text())
+    assert [point["step"] for point in report["curves"]] == [2, 4, 6, 8]
+    assert report["diverged_at_step"] is None
+    assert not [w for w in recwarn if "reward and judge part" in str(w.message)]
+
+
+def parted(judge: list[list[float]], **settings: Any) -> list[bool]:
+    """The verdicts on a reward that rises by 0.1 each time."""
+    guard = OverfittingGuard(Loud(1.0), **settings)
+    for step, values in enumerate(judge):
+        reward = torch.full((len(values),), 0.1 * step)
+        guard.note(step, torch.stack([reward, torch.tensor(values)], dim=1).double())
+    return [point["parted"] for point in guard.curves]
+
+
+def test_the_rule_minds_prompts_errors_and_margin() -> None:
+    # Prompts differ by far more than the fall, which all of them share: pairs tell.
+    spread = [0.9, 0.1, -0.5, 0.4]
+    assert parted([spread, [value - 0.05 for value in spread]]) == [False, True]
+    assert parted([spread, [value - 0.05 for value in spread]], margin=0.06) == [False, False]
+    # The same mean fall, made by one prompt alone, is within two standard errors.
+    assert parted([spread, [spread[0] - 0.2, *spread[1:]]]) == [False, False]
+    # Compared with the judge's best, not with its beginning.
+    assert parted([[0.0, 0.1], [0.5, 0.6], [0.3, 0.4]]) == [False, False, True]
+    mean, error = paired_change(torch.tensor([1.0, 3.0, 2.0]), torch.tensor([0.0, 1.0, 2.0]))
+    assert (mean, error) == (pytest.approx(1.0), pytest.approx(1 / 3**0.5))
+
+
+def test_scores_are_means_of_each_prompts_sounds() -> None:
+    scores = PromptScores()
+    scores.update(torch.tensor([2, 0]), torch.tensor([[1.0, 10.0], [2.0, 20.0]]))
+    scores.update(torch.tensor([2]), torch.tensor([[3.0, 30.0]]))
+    assert scores.compute().tolist() == [[2.0, 20.0], [2.0, 20.0]]
+
+
+def test_a_network_does_not_judge_itself(teacher_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="judge and reward are the same network"):
+        fit(teacher_folder, tmp_path, OverfittingGuard(Loud(1.0)))
+    fit(teacher_folder, tmp_path, OverfittingGuard(Loud(1.0), allow_same=True), steps=2)
+    assert not json.loads((tmp_path / "overfitting.json").read_text())["networks_differ"]
+    guard = OverfittingGuard(Loud(-1.0))
+    with pytest.raises(ValueError, match=r"got none among the losses \['latent'\]"):
+        guard.attach(distillation(teacher_folder))
+    two = distillation(teacher_folder, losses={name: CLAPLoss(Loud(2.0)) for name in ("one", "other")})
+    with pytest.raises(ValueError, match=r"got \['one', 'other'\] .*name one as `loss`"):
+        guard.attach(two)
+    OverfittingGuard(Loud(-1.0), loss="other").attach(two)
+    with pytest.raises(ValueError, match=r"patience >= 1, got 0\.01, 2\.0 and 0"):
+        OverfittingGuard(Loud(-1.0), patience=0)
+    with pytest.raises(ValueError, match="at least two prompts"):
+        guard.note(0, torch.zeros(1, 2))
+
+
+def test_a_judge_that_was_the_reward_of_an_earlier_stage_is_warned_of(teacher_folder: Path, tmp_path: Path) -> None:
+    teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
+    teacher.register_to_config(rewards=Rewards((Identity("earlier", ()),), complete=True).tree())
+    teacher.save_pretrained(tmp_path / "teacher")
+    guard = OverfittingGuard(Loud(-1.0))
+    for checksum, folder, taught in (
+        ("earlier", tmp_path / "teacher", True),
+        ("another", tmp_path / "teacher", False),
+        ("another", teacher_folder, None),  # of which nothing is known
+    ):
+        guard.judge.checksum = checksum
+        reward = CLAPLoss(Loud(1.0))
+        reward.encoder.checksum = "now"
+        module = distillation(folder, losses={"clap": reward})
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            guard.attach(module)
+        assert any("the judge taught an earlier stage" in str(warning.message) for warning in said) == bool(taught)
+        guard.write(tmp_path / "overfitting.json")
+        assert json.loads((tmp_path / "overfitting.json").read_text())["judge_taught_an_earlier_stage"] is taught
+
+
+def test_one_network_by_two_files_does_not_judge_itself(teacher_folder: Path) -> None:
+    """Nor by two packages, which name its tensors differently."""
+    guard = OverfittingGuard(Loud(1.0))
+    guard.judge.checksum = "one file"
+    reward = CLAPLoss(Loud(1.0))
+    reward.encoder.checksum = "another"
+    with pytest.raises(ValueError, match="judge and reward are the same network"):
+        guard.attach(distillation(teacher_folder, losses={"clap": reward}))
+    other = CLAPLoss(Loud(2.0))
+    other.encoder.checksum = "one file"
+    with pytest.raises(ValueError, match="judge and reward are the same network"):
+        guard.attach(distillation(teacher_folder, losses={"clap": other}))

@@ -1,0 +1,301 @@
+"""Metrics at validations: on the same sounds every time, on any number of processes, beside an unchanged training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from safetensors.torch import save_file
+from torch import Tensor
+from torchmetrics import MeanMetric, Metric
+
+from consistency_tta.datamodules import LatentsDataModule
+from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
+from consistency_tta.metrics.coverage import Coverage
+from consistency_tta.metrics.divergence import SoftmaxDivergence
+from consistency_tta.metrics.diversity import PromptDiversity
+from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+from consistency_tta.metrics.frechet import FrechetDistance, frechet_distance
+from consistency_tta.metrics.inception import InceptionScore
+from consistency_tta.metrics.lsd import LogSpectralDistance
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.storage.shards import write_shard
+from consistency_tta.training import LogSounds, SoundMetrics
+from consistency_tta.training.callbacks.prompts import FixedPrompts, read_captions
+from consistency_tta.training.callbacks.reference import check_reference
+from tests.toy_encoder import ToyEncoder
+from tests.training.runs import MAKERS, Losses, data, trainer
+
+CAPTIONS = ["10", "80", "200"]  # which a ToyEncoder reads as angles
+
+
+class ToyEmbedder(AudioEmbedder):
+    """Loudness and roughness of each half of a sound."""
+
+    name, sample_rate, num_features, checksum = "toy", 16000, 2, "toy"
+
+    def forward(self, waveform: Tensor) -> Heard:
+        halves = torch.stack(waveform[:, : waveform.shape[1] // 2 * 2].chunk(2, dim=1), dim=1)
+        vectors = torch.stack([halves.square().mean(2), halves.diff(dim=2).square().mean(2)], dim=2).sqrt()
+        return Heard(vectors, vectors.mean(1))
+
+
+class Drawn(Metric):
+    """Numbers that are drawn while it listens: a metric on random subsets."""
+
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, waveform: Tensor) -> None:
+        self.total += torch.rand(len(waveform)).sum()
+
+    def compute(self) -> Tensor:
+        return self.total + torch.rand(())
+
+
+class Told(Metric):
+    """Values told beforehand, in turn."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.values = list(values)
+
+    def update(self, captions: list[str]) -> None:
+        pass
+
+    def compute(self) -> Tensor:
+        return torch.tensor(self.values.pop(0))
+
+
+def fit(teacher: Path, folder: Path, *callbacks: Any, name: str = "distillation", **kwargs: Any) -> tuple[Any, Trainer]:
+    torch.manual_seed(0)
+    module = MAKERS[name](teacher, seed=0)
+    settings: dict[str, Any] = {"max_steps": 4, "limit_val_batches": 1, "val_check_interval": 2}
+    run = trainer(folder, callbacks=list(callbacks), **(settings | kwargs))
+    run.fit(module, data(num_clips=16))
+    return module, run
+
+
+class Values(Losses):
+    """What was logged by each validation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged: list[dict[str, float]] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        found = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/metric")}
+        self.logged.append(found)
+
+
+def test_training_is_left_bit_for_bit_and_sounds_are_those_of_the_average(teacher_folder: Path, tmp_path: Path) -> None:
+    metrics = {"clap": CLAPScore(ToyEncoder()), "drawn": Drawn()}
+    with_metrics, values = Losses(), Values()
+    callback = SoundMetrics(metrics, CAPTIONS, num_samples=2, batch_size=4, seed=3)
+    module, _ = fit(teacher_folder, tmp_path, with_metrics, callback, values)
+    without = Losses()
+    plain, _ = fit(teacher_folder, tmp_path, without, limit_val_batches=0)
+    assert with_metrics.values == without.values
+    assert all(torch.equal(value, plain.state_dict()[name]) for name, value in module.state_dict().items())
+    # The last validation saw the weights that are exported, and the noise of `consistency-tta generate`.
+    score, pipeline = CLAPScore(ToyEncoder()), module.pipeline()
+    for index, caption in enumerate(CAPTIONS):
+        for sample in range(2):
+            entropy = int(np.random.SeedSequence((3, index, sample)).generate_state(1, np.uint64)[0] >> 1)
+            made = pipeline(caption, 3.0, generator=torch.Generator().manual_seed(entropy))
+            score.update(made.waveform, [caption], made.sample_rate)
+    first, last = values.logged
+    assert last["val/metric/clap"] == pytest.approx(float(score.compute()), abs=1e-4)
+    assert first["val/metric/clap"] != last["val/metric/clap"]
+    assert first["val/metric/drawn"] == last["val/metric/drawn"]
+
+
+def test_the_best_checkpoint_by_a_metric_is_kept(teacher_folder: Path, tmp_path: Path) -> None:
+    best = ModelCheckpoint(tmp_path, "{step}", monitor="val/metric/told", mode="max")
+    callback = SoundMetrics({"told": Told(0.1, 0.7, 0.4)}, CAPTIONS)
+    fit(teacher_folder, tmp_path, callback, best, max_steps=6, enable_checkpointing=True)
+    assert Path(best.best_model_path).name == "step=4.ckpt"
+    assert float(best.best_model_score) == pytest.approx(0.7)
+
+
+def write_reference(folder: Path) -> list[Tensor]:
+    torch.manual_seed(5)
+    (folder / "deep").mkdir(parents=True)
+    waveforms = [0.2 * torch.randn(4000 + 1000 * index) for index in range(4)]
+    for index, waveform in enumerate(waveforms):
+        soundfile.write(folder / "deep" / f"{index}.wav", waveform.numpy(), 16000, subtype="FLOAT")
+    return waveforms
+
+
+def test_sets_of_vectors_are_compared_with_recordings(teacher_folder: Path, tmp_path: Path) -> None:
+    embedder, values = ToyEmbedder(), Values()
+    real = torch.cat([embedder(waveform[None]).vectors[0] for waveform in write_reference(tmp_path / "real")])
+    save_file({"vectors": real}, tmp_path / "real.safetensors")
+    for reference in ("real", "real.safetensors"):
+        metrics = {"frechet": FrechetDistance(2), "diversity": PromptDiversity()}
+        settings = {"embedder": embedder, "reference": str(tmp_path / reference), "num_samples": 2}
+        module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics, CAPTIONS, **settings), values)
+    made = [s.waveform for s in FixedPrompts(CAPTIONS, num_samples=2).sounds(module.pipeline())]
+    vectors = embedder(torch.cat(made)).vectors
+    generated = vectors.flatten(0, 1)
+    expected = frechet_distance(generated.mean(0), generated.T.cov(), real.mean(0), real.T.cov())
+    pairs = vectors.mean(1).reshape(3, 2, 2)
+    assert values.logged[1]["val/metric/frechet"] == pytest.approx(float(expected), rel=1e-4)
+    assert values.logged[3] == values.logged[1]
+    distance = (pairs[:, 0] - pairs[:, 1]).norm(dim=1).mean()
+    assert values.logged[1]["val/metric/diversity"] == pytest.approx(float(distance), rel=1e-4)
+
+
+def test_a_reference_that_cannot_be_heard_is_refused_before_training(teacher_folder: Path, tmp_path: Path) -> None:
+    write_reference(tmp_path / "real")
+    (tmp_path / "real" / "empty.wav").touch()
+    save_file({"vectors": torch.zeros(3, 5)}, tmp_path / "other.safetensors")
+    for reference, message in (("real", r"1 of 5 that cannot, empty\.wav \("), ("other.safetensors", r"got \(3, 5\)")):
+        losses, settings = Losses(), {"embedder": ToyEmbedder(), "reference": str(tmp_path / reference)}
+        with pytest.raises(ValueError, match=message):
+            fit(teacher_folder, tmp_path, losses, SoundMetrics({"fd": FrechetDistance(2)}, CAPTIONS, **settings))
+        assert losses.values == []
+    (tmp_path / "real" / "empty.wav").unlink()
+    embedder = ToyEmbedder()
+    embedder.min_samples = 5000  # as FrozenEmbedder has it; there are 4000
+    with pytest.raises(ValueError, match=r"1 of 4 that cannot, deep/0\.wav \(too short: 0\.250 s, .* 0\.312 s\)"):
+        check_reference(str(tmp_path / "real"), embedder)
+
+
+def test_each_number_of_a_metric_with_several_is_logged(teacher_folder: Path, tmp_path: Path) -> None:
+    write_reference(tmp_path / "real")
+    values, settings = Values(), {"embedder": ToyEmbedder(), "reference": str(tmp_path / "real")}
+    metrics = {"neighbours": Coverage(2, nearest=1), "inception": InceptionScore(2, splits=1)}
+    fit(teacher_folder, tmp_path, SoundMetrics(metrics, CAPTIONS, **settings), values)
+    several = {"neighbours": ("precision", "recall", "density", "coverage"), "inception": ("mean", "std")}
+    expected = {f"val/metric/{name}/{key}" for name, keys in several.items() for key in keys}
+    assert {name for name in values.logged[1] if name.startswith("val/metric/")} == expected
+    assert values.logged[1]["val/metric/inception/mean"] >= 1
+
+
+def test_two_processes_measure_what_one_does(teacher_folder: Path, tmp_path: Path) -> None:
+    """Logged by CSVLogger, whose folder only the first process knows, beside a callback that writes there, too."""
+    write_reference(tmp_path / "real")
+    logged = []
+    for devices in (1, 2):
+        metrics = {"clap": CLAPScore(ToyEncoder()), "frechet": FrechetDistance(2)}
+        settings = {"embedder": ToyEmbedder(), "reference": str(tmp_path / "real"), "num_samples": 3}
+        torch.manual_seed(0)
+        run = trainer(
+            tmp_path,
+            devices=devices,
+            strategy="ddp_spawn" if devices > 1 else "auto",
+            logger=CSVLogger(tmp_path, "csv", str(devices)),
+            limit_val_batches=1,
+            callbacks=[SoundMetrics(metrics, CAPTIONS, **settings), LogSounds(1)],
+        )
+        run.validate(MAKERS["distillation"](teacher_folder), data(num_clips=16), verbose=False)
+        assert len(list((tmp_path / "csv" / str(devices) / "sounds").iterdir())) == 1
+        logged.append({key: float(value) for key, value in run.callback_metrics.items() if "metric" in key})
+    assert logged[0].keys() == {"val/metric/clap", "val/metric/frechet"}
+    assert logged[1] == pytest.approx(logged[0], rel=1e-4)
+
+
+def test_shares_cover_all_sounds_and_noise_is_each_sounds_own(teacher_folder: Path) -> None:
+    prompts = FixedPrompts(CAPTIONS, num_samples=3, batch_size=2, seed=1)
+    shares = [prompts.share(rank, 2) for rank in range(2)]
+    assert sorted(shares[0] + shares[1]) == [(i, k) for i in range(3) for k in range(3)]
+    pipeline = TextToAudioPipeline.from_pretrained(teacher_folder)
+    few = FixedPrompts(CAPTIONS[:2], steps=1, batch_size=1, seed=1)
+    alone = torch.cat([sounds.waveform for sounds in few.sounds(pipeline)])
+    both = torch.cat([sounds.waveform for rank in (0, 1) for sounds in few.sounds(pipeline, rank, 2)])
+    assert torch.equal(alone, both)
+    assert not torch.equal(alone[0], alone[1])
+
+
+def test_captions_are_the_validation_sets_first_or_a_files_lines(teacher_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a dog barks\n\n rain \n")
+    assert read_captions(str(tmp_path / "captions.txt")) == ["a dog barks", "rain"]
+    (tmp_path / "clips.csv").write_text("file_name,caption_1,caption_2\nx.wav,a dog barks,a dog\ny.wav,rain,it rains\n")
+    assert read_captions(str(tmp_path / "clips.csv")) == ["a dog barks", "rain"]
+
+    class Heard(Metric):
+        captions: list[str] = []  # noqa: RUF012  # filled by the test
+
+        def update(self, captions: list[str], prompts: Tensor) -> None:
+            self.captions.extend(captions)
+
+        def compute(self) -> Tensor:
+            return torch.tensor(0.0)
+
+    fit(teacher_folder, tmp_path, SoundMetrics({"heard": Heard()}, 3, every_n_validations=2), num_sanity_val_steps=1)
+    assert Heard.captions == ["a low tone", "a tone", "a high tone"]  # once, at the first of two validations
+
+
+def test_pairs_are_the_validation_sets_recordings_and_the_sounds_of_their_captions(
+    teacher_folder: Path, tmp_path: Path
+) -> None:
+    def metrics() -> dict[str, Metric]:
+        return {"lsd": LogSpectralDistance(16000), "clap": CLAPAudioScore(ToyEncoder()), "kl": SoftmaxDivergence()}
+
+    values, own, embedder, asked = Values(), metrics(), ToyEmbedder(), []
+    embedder.register_forward_hook(lambda network, given, made: asked.append(len(given[0])))
+    settings: dict[str, Any] = {"num_samples": 2, "batch_size": 4, "seed": 3}
+    module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics(), 3, embedder, **settings), values)
+    assert sum(asked) == 2 * 6 + 3  # all sounds at both validations, each recording once
+    held = data(num_clips=16)
+    recordings = held.collate([held.val_dataset[index] for index in range(3)])
+    for sounds in FixedPrompts(recordings.captions, **settings).sounds(module.pipeline()):
+        real = recordings.waveform[sounds.prompts]
+        made = sounds.waveform[:, : real.shape[1]]
+        own["lsd"].update(made, real)
+        own["clap"].update(made, real, 16000)
+        own["kl"].update(ToyEmbedder()(sounds.waveform).logits, ToyEmbedder()(real).logits)
+    for name, metric in own.items():
+        assert values.logged[-1][f"val/metric/{name}"] == pytest.approx(float(metric.compute()), rel=1e-4)
+
+
+def test_pairs_need_recordings(teacher_folder: Path, tmp_path: Path) -> None:
+    pairs = {"lsd": LogSpectralDistance(16000)}
+    with pytest.raises(ValueError, match=r"'lsd' compares each sound with .* give a number as captions"):
+        SoundMetrics(pairs, CAPTIONS)
+    with pytest.raises(ValueError, match="'kl' asks for logits, recording_logits: give an embedder"):
+        SoundMetrics({"kl": SoftmaxDivergence()}, 2)
+    write_shard(tmp_path / "latents", 0, torch.randn(4, 8, 8, 4), ["a dog"] * 4, list("abcd"))
+    latents = LatentsDataModule(str(tmp_path / "latents"), str(tmp_path / "latents"), batch_size=2)
+    run = trainer(tmp_path, callbacks=[SoundMetrics(pairs, 2)], limit_val_batches=1)
+    with pytest.raises(ValueError, match="'lsd' compares with recordings, but the validation data have none"):
+        run.validate(MAKERS["distillation"](teacher_folder), latents, verbose=False)
+
+
+def test_what_cannot_be_measured_is_named(teacher_folder: Path, tmp_path: Path) -> None:
+    clap = {"clap": CLAPScore(ToyEncoder())}
+    with pytest.raises(ValueError, match="metric 'fd' asks for embeddings: give an embedder"):
+        SoundMetrics({"fd": FrechetDistance(2)})
+    with pytest.raises(ValueError, match="metric 'fd' compares with recordings"):
+        SoundMetrics({"fd": FrechetDistance(2)}, embedder=ToyEmbedder())
+    with pytest.raises(ValueError, match=r"metric 'mean' \(MeanMetric\) must update with some of .*asks for value"):
+        SoundMetrics({"mean": MeanMetric()})
+    with pytest.raises(ValueError, match="'pair' must compute a number, or several by name"):
+        fit(teacher_folder, tmp_path, SoundMetrics({"pair": Told([1.0, 2.0])}, 1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="num_samples of at least 1, got 0"):
+        SoundMetrics(clap, num_samples=0)
+    with pytest.raises(FileNotFoundError, match=r"got nowhere\.txt"):
+        SoundMetrics(clap, "nowhere.txt")
+    with pytest.raises(ValueError, match="lacks vocoder"):
+        fit(teacher_folder, tmp_path, SoundMetrics(clap), name="autoencoder")
+    with pytest.warns(UserWarning, match="this run has none"):
+        fit(teacher_folder, tmp_path, SoundMetrics(clap), limit_val_batches=0)
+    save_file({"vectors": torch.zeros(3, 5)}, tmp_path / "other.safetensors")
+    for reference, message in (
+        ("other.safetensors", r"\(N, W, 2\) of toy .* got \(3, 5\)"),
+        ("empty", "at least 1 recording .* got 0"),
+    ):
+        callback = SoundMetrics({"fd": FrechetDistance(2)}, 2, ToyEmbedder(), str(tmp_path / reference))
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            fit(teacher_folder, tmp_path, callback)

@@ -1,0 +1,105 @@
+"""Sounds and pictures in the log, and a model folder at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training import ExportFolder, LogSounds
+from consistency_tta.training.callbacks.sounds import picture
+from tests.toys import NUM_SAMPLES
+from tests.training.runs import MAKERS, data, trainer
+
+
+def fit(name: str, teacher: Path, folder: Path, callback: Any, **kwargs: Any) -> Any:
+    torch.manual_seed(0)
+    module = MAKERS[name](teacher)
+    settings = {"max_steps": 4, "limit_val_batches": 1, "val_check_interval": 2, "callbacks": [callback]}
+    trainer(folder, **(settings | kwargs)).fit(module, data(num_clips=16))
+    return module
+
+
+def test_wav_files_without_tensorboard(teacher_folder: Path, tmp_path: Path) -> None:
+    fit("vocoder", teacher_folder, tmp_path, LogSounds(num_sounds=2))
+    names = sorted(path.name for path in (tmp_path / "sounds").iterdir())
+    assert names == [f"step{step:07d}_{index}_val_{index}.wav" for step in (2, 4) for index in (0, 1)]
+    sound, rate = soundfile.read(tmp_path / "sounds" / names[0])
+    assert (len(sound), rate) == (NUM_SAMPLES, 16000)
+
+
+def test_wav_files_beside_another_loggers_files(teacher_folder: Path, tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name="run", version="7")
+    fit("distillation", teacher_folder, tmp_path, LogSounds(num_sounds=1), logger=logger, log_every_n_steps=1)
+    names = sorted(path.name for path in (tmp_path / "run" / "7" / "sounds").iterdir())
+    assert names == ["step0000002_0_a_low_tone.wav", "step0000004_0_a_low_tone.wav"]
+
+
+def test_tensorboard_gets_audio_and_spectrograms(teacher_folder: Path, tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="run", version=0)
+    fit("distillation", teacher_folder, tmp_path, LogSounds(num_sounds=2), logger=logger, log_every_n_steps=1)
+    events = EventAccumulator(logger.log_dir, size_guidance={"audio": 0, "images": 0})
+    events.Reload()
+    labels = ["0_a_low_tone", "1_a_tone"]
+    assert events.Tags()["audio"] == [f"sound/{label}" for label in labels]
+    assert events.Tags()["images"] == [f"spectrogram/{label}" for label in labels]
+    audio = events.Audio("sound/0_a_low_tone")
+    assert [event.step for event in audio] == [2, 4]
+    assert audio[0].sample_rate == 16000
+    assert audio[0].length_frames == NUM_SAMPLES
+    image = events.Images("spectrogram/1_a_tone")[0]
+    assert (image.width, image.height) == (32, 16)
+    assert not (tmp_path / "run" / "version_0" / "sounds").exists()
+    assert {"train/loss", "val/loss", "train/skipped_steps"} <= set(events.Tags()["scalars"])
+
+
+def test_a_training_without_sound_shows_pictures_alone(teacher_folder: Path, tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="run", version=0)
+    fit("autoencoder", teacher_folder, tmp_path, LogSounds(num_sounds=1), logger=logger)
+    events = EventAccumulator(logger.log_dir)
+    events.Reload()
+    assert events.Tags()["images"] == ["spectrogram/0_val_0"]
+    assert events.Tags()["audio"] == []
+
+
+def test_every_second_validation_and_never_in_the_sanity_check(teacher_folder: Path, tmp_path: Path) -> None:
+    callback = LogSounds(num_sounds=1, every_n_validations=2)
+    fit("vocoder", teacher_folder, tmp_path, callback, max_steps=8, num_sanity_val_steps=1)
+    assert sorted(path.name[:11] for path in (tmp_path / "sounds").iterdir()) == ["step0000002", "step0000006"]
+
+
+def test_logging_sounds_does_not_change_training(teacher_folder: Path, tmp_path: Path) -> None:
+    with_sounds = fit("distillation", teacher_folder, tmp_path, LogSounds()).state_dict()
+    without = fit("distillation", teacher_folder, tmp_path, LogSounds(num_sounds=1), limit_val_batches=0).state_dict()
+    assert all(torch.equal(value, without[name]) for name, value in with_sounds.items())
+
+
+def test_a_picture_has_low_notes_at_the_bottom() -> None:
+    mel = torch.zeros(5, 3)
+    mel[2, 0] = 4.0
+    grey = picture(mel)
+    assert grey.shape == (1, 3, 5)
+    assert grey[0, 2, 2] == 1
+    assert grey.sum() == 1
+    assert torch.equal(picture(torch.full((5, 3), -11.5)), torch.zeros(1, 3, 5))
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_the_folder_is_written_when_training_ends(name: str, teacher_folder: Path, tmp_path: Path) -> None:
+    module = fit(name, teacher_folder, tmp_path, ExportFolder(str(tmp_path / "model")), limit_val_batches=0)
+    written = TextToAudioPipeline.from_pretrained(tmp_path / "model")
+    assert written.config["distilled"] == (name == "distillation")
+    averaged = dict(module.averages()[-1].module.named_parameters())
+    if name in ("autoencoder", "refinement"):
+        assert written.unet is None
+        if name == "autoencoder":
+            assert written.vae.config.scaling_factor == pytest.approx(float(module.second_moment.rsqrt()))
+        assert all(torch.equal(value, averaged[key]) for key, value in written.vae.named_parameters())
+    else:
+        assert written("a tone", num_inference_steps=1).waveform.shape == (1, NUM_SAMPLES)

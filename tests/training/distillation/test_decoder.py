@@ -1,0 +1,117 @@
+"""A decoder trained along with the student, and a crop of what it decodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from consistency_tta.components.codec import AudioCodec
+from consistency_tta.losses import LatentL2Loss
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.distillation.decoder import Crop, TrainedDecoder
+from tests.toys import toy_parts
+from tests.training.recorded_encoder import Heard, weights, with_decoder
+from tests.training.runs import (
+    Losses,
+    batch,
+    data,
+    equal,
+    in_training,
+    randomness,
+    snapshot,
+    trainer,
+)
+
+
+def test_only_the_decoder_is_trained_and_only_its_copy(teacher_folder: Path, tmp_path: Path) -> None:
+    module = with_decoder(teacher_folder)
+    before, frozen = weights(module.hearing.decoder.parts), weights(module.frozen.codec)
+    trainer(tmp_path, max_steps=3).fit(module, data())
+    assert equal(weights(module.frozen.codec), frozen)
+    after = weights(module.hearing.decoder.parts)
+    assert all(not torch.equal(after[name], value) for name, value in before.items())
+    assert {name.split(".")[0] for name in after} == {"decoder", "post_quant_conv"}
+    # Everything around it is shared, and cannot be trained.
+    for codec in module.hearing.decoder.codec(averaged=False), module.hearing.decoder.codec(averaged=True):
+        assert codec.vocoder is module.frozen.codec.vocoder
+        assert codec.vae.encoder is module.frozen.codec.vae.encoder
+        assert codec.vae.decoder is not module.frozen.codec.vae.decoder
+    assert not any(parameter.requires_grad for parameter in module.frozen.codec.parameters())
+
+
+def test_targets_are_decoded_by_the_frozen_decoder(teacher_folder: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    module = in_training(with_decoder(teacher_folder, losses={"sound": heard}), tmp_path)
+    with torch.no_grad():
+        for parameter in module.hearing.decoder.parts.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    for training in (False, True):
+        module.trainer.training = training
+        with torch.set_grad_enabled(training):
+            module.loss(batch(2), randomness())
+    for out, averaged in zip(heard.seen, (True, False), strict=True):
+        expected = module.hearing.decoder.codec(averaged).latent_to_mel(out.student_latent)
+        torch.testing.assert_close(out.student_mel, expected)
+        torch.testing.assert_close(out.target_mel, module.frozen.codec.latent_to_mel(out.target_latent))
+    # In training the decoder has moved; its average has not.
+    moved = module.hearing.decoder.codec(False).latent_to_mel(out.target_latent)
+    assert not torch.allclose(moved, out.target_mel, atol=1e-3)
+    mean = module.hearing.decoder.codec(True).latent_to_mel(out.target_latent)
+    torch.testing.assert_close(mean, out.target_mel)
+
+
+def test_the_averaged_decoder_is_exported(teacher_folder: Path, tmp_path: Path) -> None:
+    module = with_decoder(teacher_folder, average_decay=0.5)
+    trainer(tmp_path, max_steps=4).fit(module, data())
+    module.pipeline().save_pretrained(tmp_path / "student")
+    loaded = TextToAudioPipeline.from_pretrained(tmp_path / "student")
+    teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
+    latent = torch.randn(2, 4, 8, 4)
+    expected = module.hearing.decoder.codec(averaged=True).latent_to_mel(latent)
+    torch.testing.assert_close(loaded.codec.latent_to_mel(latent), expected)
+    for other in module.hearing.decoder.codec(averaged=False), teacher.codec:
+        assert not torch.allclose(other.latent_to_mel(latent), expected, atol=1e-6)
+    assert equal(weights(loaded.vae.encoder), weights(teacher.vae.encoder))
+    # A later stage starts from there, and still aims at the teacher's sounds.
+    later = with_decoder(teacher_folder, student=str(tmp_path / "student"))
+    torch.testing.assert_close(later.hearing.decoder.codec(averaged=False).latent_to_mel(latent), expected)
+    torch.testing.assert_close(later.frozen.codec.latent_to_mel(latent), teacher.codec.latent_to_mel(latent))
+
+
+def test_a_run_with_a_decoder_resumes_bit_for_bit(teacher_folder: Path, tmp_path: Path) -> None:
+    straight, resumed = Losses(), Losses()
+    options = {"crop_frames": 16}
+    module, again = with_decoder(teacher_folder, **options), with_decoder(teacher_folder, **options)
+    saver = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=4, save_top_k=-1)
+    run = trainer(tmp_path, max_steps=8, callbacks=[straight, saver], enable_checkpointing=True)
+    run.fit(module, data())
+    rerun = trainer(tmp_path, max_steps=8, callbacks=[resumed])
+    rerun.fit(again, data(), ckpt_path=str(tmp_path / "step=4.ckpt"), weights_only=True)
+    assert resumed.values == straight.values[4:]
+    assert equal(snapshot(module, run), snapshot(again, rerun))
+    names = set(torch.load(tmp_path / "step=4.ckpt", weights_only=True)["state_dict"])
+    assert {name.split(".")[0] for name in names} == {"student", "target", "average", "hearing"}
+    assert not any("encoder" in name for name in names)
+
+
+def test_a_decoder_without_a_loss_of_sound_is_refused(teacher_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"train_decoder needs a loss of sound.*\['latent'\]"):
+        with_decoder(teacher_folder, losses={"latent": LatentL2Loss()})
+
+
+def test_a_crop_of_numbered_frames() -> None:
+    crop = Crop([1, 0], frames=2, samples_per_frame=3)
+    latent = torch.arange(4.0).view(1, 1, 4, 1).expand(2, 5, 4, 6)
+    assert crop.latent(latent)[:, 0, :, 0].tolist() == [[1, 2], [0, 1]]
+    assert crop.waveform(torch.arange(12).expand(2, 12)).tolist() == [[3, 4, 5, 6, 7, 8], [0, 1, 2, 3, 4, 5]]
+
+
+def test_an_autoencoder_without_the_optional_convolution() -> None:
+    codec = AudioCodec(toy_parts()["mel"], toy_parts()["vae"])
+    codec.vae.post_quant_conv = None
+    decoder = TrainedDecoder(codec, codec.vae, 0.9)
+    assert set(decoder.parts) == {"decoder"}
+    assert decoder.codec(averaged=False).latent_to_mel(torch.randn(1, 4, 8, 4)).shape == (1, 32, 16)

@@ -1,0 +1,140 @@
+"""Which decoders losses of sound hear through, kept or computed again, and what of the clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from consistency_tta.pipeline import TextToAudioPipeline
+from tests.toys import toy_parts
+from tests.training.recorded_encoder import Heard, weights, with_decoder
+from tests.training.runs import batch, data, distillation, equal, guidance, in_training, randomness, trainer
+
+
+def tuned_student(teacher_folder: Path, folder: Path) -> Path:
+    """A student's folder whose decoder is not the teacher's any more."""
+    module = with_decoder(teacher_folder, average_decay=0.0)
+    with torch.no_grad():
+        for parameter in module.hearing.decoder.average.module.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    module.pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_tuned_decoder_is_kept_by_later_stages_that_do_not_train_it(
+    half: bool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    folder, latent = tuned_student(teacher_folder, tmp_path / "earlier"), torch.randn(2, 4, 8, 4)
+    if half:
+        TextToAudioPipeline.from_pretrained(folder).to(torch.float16).save_pretrained(folder)
+    expected = TextToAudioPipeline.from_pretrained(folder).codec.latent_to_mel(latent)
+    teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
+    assert not torch.allclose(teacher.codec.latent_to_mel(latent), expected, atol=1e-2)
+    heard = Heard()
+    module = distillation(teacher_folder, student=str(folder), losses={"sound": heard}, checkpoint_decoders=True)
+    trainer(tmp_path, max_steps=2).fit(module, data())
+    out = heard.seen[-1]
+    assert torch.equal(out.target_mel, teacher.codec.latent_to_mel(out.target_latent))
+    assert torch.equal(out.student_mel, module.hearing.student_codec(averaged=False).latent_to_mel(out.student_latent))
+    module.pipeline().save_pretrained(tmp_path / "later")
+    later = TextToAudioPipeline.from_pretrained(tmp_path / "later")
+    assert torch.equal(later.codec.latent_to_mel(latent), expected)
+    assert equal(weights(later.vae.encoder), weights(teacher.vae.encoder))
+    assert not any("decoder" in name for name in module.state_dict())
+
+
+@pytest.mark.parametrize("train_decoder", [False, True])
+def test_the_decoder_of_another_autoencoder_is_not_taken_over(
+    train_decoder: bool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    """The student will make the latents of this teacher's autoencoder."""
+    torch.manual_seed(5)
+    TextToAudioPipeline(**toy_parts()).save_pretrained(tmp_path)
+    module = with_decoder(teacher_folder, student=str(tmp_path), train_decoder=train_decoder)
+    expected = TextToAudioPipeline.from_pretrained(teacher_folder).vae
+    assert equal(weights(module.pipeline().vae), weights(expected))
+
+
+@pytest.mark.parametrize("make", [guidance, distillation, with_decoder])
+def test_checkpointed_decoders_give_the_same_step(
+    make: Callable[..., Any], teacher_folder: Path, tmp_path: Path
+) -> None:
+    gradients = []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        losses = {"sound": Heard()}
+        module = in_training(make(teacher_folder, losses=losses, checkpoint_decoders=checkpointed), tmp_path)
+        module.setup("fit")
+        decodes = []
+        codec = module.hearing.student_codec(averaged=False) or module.frozen.codec
+        codec.vae.decoder.up_blocks[0].register_forward_pre_hook(
+            lambda *_, decodes=decodes: decodes.append(torch.is_grad_enabled())
+        )
+        module.loss(batch(2), randomness()).backward()
+        gradients.append([parameter.grad for parameter in module.trained().parameters() if parameter.grad is not None])
+        # The student's latent, and once more on the way back.
+        assert decodes.count(True) == 1 + checkpointed
+    assert len(gradients[0]) > 10
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("make", [guidance, with_decoder])
+def test_checkpointed_decoders_reach_processes_that_are_spawned(make: Callable[..., Any], teacher_folder: Path) -> None:
+    """The strategy ddp_spawn pickles what it trains."""
+    assert ForkingPickler.dumps(make(teacher_folder, checkpoint_decoders=True))
+
+
+@pytest.mark.parametrize("make", [guidance, distillation, with_decoder])
+def test_losses_of_sound_hear_a_crop_and_losses_of_latents_see_all(
+    make: Callable[..., Any], teacher_folder: Path, tmp_path: Path
+) -> None:
+    heard = Heard()
+    module = in_training(make(teacher_folder, losses={"sound": heard}, crop_frames=8), tmp_path)
+    clips = batch(4)
+    starts = set()
+    for draw in range(8):
+        module.loss(clips, randomness(draw))
+        out = heard.seen[-1]
+        assert out.student_latent.shape == (4, 4, 8, 4)  # whole
+        assert out.student_mel.shape == out.target_mel.shape == (4, 8, 16)
+        assert out.student_waveform.shape == out.target_waveform.shape == out.reference_waveform.shape == (4, 8 * 160)
+        crop = out.decoder.crop
+        assert make is not with_decoder or crop is out.student_decoder.crop  # the same for both
+        starts |= set(crop.starts)
+        for row, start in enumerate(crop.starts):
+            # The recording's crop lies where the latent's does: 4 mel frames to a latent frame.
+            place = slice(start * 4 * 160, (start + 2) * 4 * 160)
+            assert torch.equal(out.reference_waveform[row], clips.waveform[row, place])
+            expected = module.frozen.codec.latent_to_mel(out.target_latent[row : row + 1, :, start : start + 2])
+            torch.testing.assert_close(out.target_mel[row : row + 1], expected)
+    assert starts == set(range(7))  # all places there are
+    module.trainer.training = False
+    module.loss(clips, randomness())
+    assert heard.seen[-1].student_mel.shape == (4, 32, 16)
+    assert torch.equal(heard.seen[-1].reference_waveform, clips.waveform)
+
+
+@pytest.mark.parametrize("make", [guidance, distillation])
+def test_crops_do_not_change_the_other_draws(make: Callable[..., Any], teacher_folder: Path, tmp_path: Path) -> None:
+    seen = []
+    for frames in (0, 8):
+        heard = Heard()
+        in_training(make(teacher_folder, losses={"sound": heard}, crop_frames=frames), tmp_path).loss(
+            batch(2), randomness()
+        )
+        seen.append(heard.seen[0])
+    assert torch.equal(seen[0].target_latent, seen[1].target_latent)
+
+
+@pytest.mark.parametrize("make", [guidance, distillation])
+@pytest.mark.parametrize("frames", [6, -4, 36])
+def test_crops_that_do_not_fit_are_refused(make: Callable[..., Any], frames: int, teacher_folder: Path) -> None:
+    with pytest.raises(ValueError, match=f"multiple of 4.* at most 32.*got {frames}"):
+        make(teacher_folder, crop_frames=frames)

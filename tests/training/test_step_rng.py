@@ -1,0 +1,50 @@
+"""Draws are a function of the seed and the position, and of nothing else. (Ranks: test_consistency.py.)"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from consistency_tta.training.step_rng import BatchRandomness
+
+
+def at(seed: int = 0, epoch: int = 0, batch_idx: int = 0) -> BatchRandomness:
+    return BatchRandomness(seed, epoch, batch_idx, torch.device("cpu"))
+
+
+def draws(randomness: BatchRandomness) -> tuple[torch.Tensor, ...]:
+    example = torch.empty(64, 3)
+    return randomness.normal_like(example), randomness.uniform(64), randomness.integers(1000, 64)
+
+
+def test_the_position_decides_and_global_state_does_not() -> None:
+    first = draws(at(1, 2, 3))
+    torch.manual_seed(99)
+    assert all(torch.equal(one, other) for one, other in zip(draws(at(1, 2, 3)), first, strict=True))
+    before = torch.get_rng_state()
+    draws(at(1, 2, 3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("other", [at(1), at(0, 1), at(0, 0, 1)])
+def test_every_coordinate_counts(other: BatchRandomness) -> None:
+    assert all(not torch.equal(one, two) for one, two in zip(draws(at()), draws(other), strict=True))
+
+
+def test_coordinates_are_not_interchangeable() -> None:
+    assert len({at(*position).entropy for position in [(0, 1, 2), (0, 2, 1), (1, 0, 2), (2, 1, 0), (1, 2, 0)]}) == 5
+
+
+def test_distributions() -> None:
+    randomness = at()
+    normal = randomness.normal_like(torch.empty(20000))
+    uniform = randomness.uniform(20000)
+    integers = randomness.integers(4, 20000)
+    assert abs(normal.mean()) < 0.03
+    assert abs(normal.std() - 1) < 0.03
+    assert uniform.min() >= 0
+    assert uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 0.01
+    assert integers.bincount().float().sub(5000).abs().max() < 250
+    # The two generators of a batch are not copies of one another.
+    assert abs(torch.corrcoef(torch.stack([normal, uniform]))[0, 1]) < 0.03

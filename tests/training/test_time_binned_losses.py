@@ -1,0 +1,38 @@
+"""Means of losses per range of noise levels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from consistency_tta.training.time_binned_losses import LossesByTime
+
+
+def test_means_are_those_of_the_examples_in_each_range() -> None:
+    metric, random = LossesByTime(["latent", "mel"], 1000), np.random.default_rng(0)
+    t, latent, mel = random.integers(1, 900, 60).astype(np.float32), random.random(60), random.random(60)
+    t[:4] = [250, 250.5, 1000, 1000]
+    for rows in (slice(0, 25), slice(25, 60)):
+        values = {"latent": torch.tensor(latent[rows]), "mel": torch.tensor(mel[rows])}
+        metric.update(values, torch.tensor(t[rows]))
+    computed = metric.compute()
+    ranges = {"0000-0250": (0, 250), "0250-0500": (250, 500), "0500-0750": (500, 750), "0750-1000": (750, 999)}
+    assert len(computed) == 10
+    for name, values in (("latent", latent), ("mel", mel)):
+        for label, (low, high) in ranges.items():
+            expected = values[(t > low) & (t <= high)].mean()
+            np.testing.assert_allclose(float(computed[f"{name}_t/{label}"]), expected, rtol=1e-5)
+        np.testing.assert_allclose(float(computed[f"{name}_t/1000"]), values[2:4].mean(), rtol=1e-5)
+
+
+def test_ranges_that_were_not_met_are_left_out_and_forgotten() -> None:
+    metric = LossesByTime(["loss"], 1000, num_ranges=2)
+    metric.update({"loss": torch.tensor([1.0, float("nan")])}, torch.tensor([100.0, 1000.0]))
+    computed = metric.compute()
+    assert computed.keys() == {"loss_t/0000-0500", "loss_t/1000"}
+    assert computed["loss_t/0000-0500"] == 1  # what is not finite stays in its range
+    assert computed["loss_t/1000"].isnan()
+    metric.reset()
+    metric.update({"loss": torch.tensor([3.0])}, torch.tensor([999.0]))
+    assert metric.compute() == {"loss_t/0500-1000": torch.tensor(3.0)}
+    assert metric.state_dict() == {}
