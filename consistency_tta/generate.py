@@ -13,7 +13,7 @@ from consistency_tta.evaluation.sweep.judge import Judge
 from consistency_tta.evaluation.sweep.run import run_sweep
 from consistency_tta.generation.fill import Tally, fill
 from consistency_tta.generation.folder import Folder, write_sound
-from consistency_tta.generation.sampling_config import Request, Sound, ask, expect_at_least, sounds_of
+from consistency_tta.generation.sampling_config import SamplingConfig, Sound, expect_at_least, generate_batch, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
 from consistency_tta.storage.captions import read_text
@@ -77,7 +77,7 @@ def generate(
     Returns:
         The files written; those of a caption file, whoever made them; table, picture and page of a sweep.
     """
-    request = Request(guidance_scale, steps, seed, external_guidance_scale, grid)
+    request = SamplingConfig(guidance_scale, steps, seed, external_guidance_scale, grid)
     if captions is None and len(texts) == 1 and texts[0].endswith(CAPTION_FILES):
         texts, captions = [], Path(texts[0])
     if captions is not None:
@@ -101,7 +101,13 @@ def generate(
 
 
 def _say(
-    texts: list[str], model: str, output: Path, request: Request, num_samples: int, batch_size: int, device: str | None
+    texts: list[str],
+    model: str,
+    output: Path,
+    request: SamplingConfig,
+    num_samples: int,
+    batch_size: int,
+    device: str | None,
 ) -> list[Path]:
     """Files for texts, named for what they are."""
     prompts = [line for text in texts for line in _lines(text)]
@@ -117,7 +123,7 @@ def _say(
     files, tally, starts = [], Tally(), range(0, len(sounds), batch_size)
     for start in tqdm(starts, desc="generating", unit="batch", disable=len(starts) == 1):
         batch = sounds[start : start + batch_size]
-        made = ask(pipeline, request, batch)
+        made = generate_batch(pipeline, request, batch)
         tally.add(made)
         settings = f"w{request.guidance_scale:g}{external}_q{made.queries}{times}_seed{request.seed}"
         for sound, waveform in zip(batch, made.waveform, strict=True):

@@ -20,7 +20,7 @@ from consistency_tta.components.codec import AudioCodec
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.mel import MelSpectrogram
-from consistency_tta.components.reward_lineage import Rewards
+from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.components.text import TextEncoder
 from consistency_tta.components.unet import UNetDenoiser
 from consistency_tta.components.vocoder import FourierVocoder
@@ -30,7 +30,7 @@ from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
 from consistency_tta.diffusion.solve import DDIM
-from consistency_tta.storage.atomic_directory import written_whole
+from consistency_tta.storage.atomic_directory import atomic_directory
 from consistency_tta.storage.model_folder import HUB_OPTIONS, base_folder, model_folder, model_index
 
 logger = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ class TextToAudioPipeline(DiffusionPipeline):
             distilled to be guided in one query.
         distilled: whether the U-Net is a consistency student, to be asked once.
         guidance_range: the guidance scales that a U-Net which reads them was trained for, lowest and highest.
-        rewards: by which encoders any part was trained, as :meth:`consistency_tta.components.reward_lineage.Rewards.tree` has it; None if
-            nothing is known.
+        rewards: by which encoders any part was trained, as
+            :meth:`~consistency_tta.components.reward_lineage.RewardLineage.to_dict` has it; None if nothing is known.
     """
 
     _optional_components: ClassVar[list[str]] = [
@@ -137,7 +137,7 @@ class TextToAudioPipeline(DiffusionPipeline):
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """Write a model folder, whole or not at all; see ``diffusers.DiffusionPipeline``."""
-        with written_whole(Path(save_directory), last="model_index.json") as folder:
+        with atomic_directory(Path(save_directory), last="model_index.json") as folder:
             super().save_pretrained(folder, **kwargs)
 
     @classmethod
@@ -163,9 +163,9 @@ class TextToAudioPipeline(DiffusionPipeline):
             )
 
     @property
-    def rewards(self) -> Rewards:
+    def rewards(self) -> RewardLineage:
         """By which audio-text encoders any part was trained."""
-        return Rewards.of(self.config["rewards"])
+        return RewardLineage.from_dict(self.config["rewards"])
 
     @property
     def codec(self) -> AudioCodec:

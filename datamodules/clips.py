@@ -1,4 +1,4 @@
-"""Which clips there are: caption files, see :mod:`consistency_tta.storage.captions`, matched with the audio in a folder."""
+"""Which clips there are: caption files (:mod:`consistency_tta.storage.captions`) matched with audio in a folder."""
 
 from __future__ import annotations
 

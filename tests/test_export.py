@@ -58,7 +58,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
 def fit(name: str, teacher: Path, folder: Path) -> Any:
     """Three steps under the command line; the module and its checkpoint."""
     arguments = {key: str(teacher) if value == "FOLDER" else value for key, value in TRAININGS[name].items()}
-    arguments |= {"average_decay": 0.5, "optimization": {"learning_rate": 1e-3}}
+    arguments |= {"ema_decay": 0.5, "optimization": {"learning_rate": 1e-3}}
     config = {
         "model": {"class_path": f"consistency_tta.training.{name}", "init_args": arguments},
         "data": {
@@ -104,7 +104,7 @@ def test_a_checkpoint_becomes_the_folder_of_its_averaged_model(
     ]
     assert scales[0] == scales[1]
     # The average is not the last step's.
-    trained = dict(module.trained().named_parameters())
+    trained = dict(module.trainable().named_parameters())
     averaged = dict(module.averages()[-1].module.named_parameters())
     assert any(not torch.equal(value, averaged[key]) for key, value in trained.items())
 

@@ -16,7 +16,8 @@ from consistency_tta.pipeline import TextToAudioPipeline
 ROOT = Path(__file__).parents[1]
 #: Rooms from the bottom to the top; a room imports itself and what is further down.
 ORDER: list[set[str]] = [
-    {"contracts", "runtime", "storage"},
+    {"runtime"},
+    {"contracts", "storage"},
     {"audio"},
     {"diffusion"},
     {"components"},

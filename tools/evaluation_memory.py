@@ -23,10 +23,10 @@ import torch
 
 from consistency_tta.evaluation.bootstrap import mean_interval, set_intervals
 from consistency_tta.evaluation.clip_embeddings import Material, collect
-from consistency_tta.evaluation.embedding_memmap import HeardOnDisk
-from consistency_tta.evaluation.metric_specs import MEASURES
+from consistency_tta.evaluation.embedding_memmap import EmbeddingMemmap
+from consistency_tta.evaluation.metric_specs import METRICS
 from consistency_tta.evaluation.protocol import BootstrapSettings
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 
 BOOTSTRAP = BootstrapSettings(resamples=1000, set_resamples=10)
 
@@ -67,13 +67,13 @@ def evaluate(clips: int, shape: tuple[int, int, int]) -> None:
     """What an evaluation computes of two sides of clips with vectors (W, D) and logits (K,)."""
     windows, width, classes = shape
     with tempfile.TemporaryDirectory() as folder:
-        generated, reference = HeardOnDisk(clips, Path(folder)), HeardOnDisk(clips, Path(folder))
+        generated, reference = EmbeddingMemmap(clips, Path(folder)), EmbeddingMemmap(clips, Path(folder))
         for side in (generated, reference):
             for _ in range(clips):
-                side.extend([Heard(torch.randn(windows, width), torch.randn(classes))])
+                side.extend([AudioEmbedding(torch.randn(windows, width), torch.randn(classes))])
         pairs = collect(Material(generated.heard(), reference.heard(), None, torch.arange(clips)))
-        mean_interval(MEASURES["kl_sigmoid"].values(pairs), BOOTSTRAP, seed=0)
-        frechet = MEASURES["frechet"]
+        mean_interval(METRICS["kl_sigmoid"].values(pairs), BOOTSTRAP, seed=0)
+        frechet = METRICS["frechet"]
         set_intervals(frechet.function(pairs), frechet.figures(pairs), clips, BOOTSTRAP, seed=0)
 
 

@@ -85,7 +85,7 @@ class Clips(NamedTuple):
     esc10: Tensor
 
 
-class Heard(NamedTuple):
+class AudioEmbedding(NamedTuple):
     """What the tagger hears in N clips: embeddings (N, 384) and logits (N, 527)."""
 
     embeddings: Tensor
@@ -157,14 +157,14 @@ def some_of(labels: Sequence[str], share: float) -> list[str]:
     return [classes[int(place)] for place in torch.linspace(0, len(classes) - 1, round(share * len(classes)))]
 
 
-def hear(tagger: AudioTagger, waveform: Tensor) -> Heard:
+def hear(tagger: AudioTagger, waveform: Tensor) -> AudioEmbedding:
     """Embeddings and logits of waveforms (N, samples)."""
     with torch.inference_mode():
         heard = [tagger(batch, SAMPLE_RATE) for batch in tqdm(waveform.split(10))]
-    return Heard(torch.cat([embedding for _, embedding in heard]), torch.cat([logits for logits, _ in heard]))
+    return AudioEmbedding(torch.cat([embedding for _, embedding in heard]), torch.cat([logits for logits, _ in heard]))
 
 
-def measure_sets(generated: Heard, reference: Heard, labels: Sequence[str]) -> dict[str, float]:
+def measure_sets(generated: AudioEmbedding, reference: AudioEmbedding, labels: Sequence[str]) -> dict[str, float]:
     """Metrics of sets, by name; diversity is that within the classes (N labels) that are asked for."""
     clips = len(generated.embeddings)
     metrics = {
@@ -191,7 +191,7 @@ def measure_sets(generated: Heard, reference: Heard, labels: Sequence[str]) -> d
 
 
 def measure_pairs(
-    generated: Heard, real: Heard, waveform: Tensor, clips: Clips, clap: TransformersClap
+    generated: AudioEmbedding, real: AudioEmbedding, waveform: Tensor, clips: Clips, clap: TransformersClap
 ) -> dict[str, float]:
     """Metrics of pairs, by name."""
     softmax, sigmoid, lsd = SoftmaxDivergence(), SigmoidDivergence(), LogSpectralDistance(SAMPLE_RATE)
@@ -211,7 +211,7 @@ def measure(clips: Clips, reference: Clips, tagger: AudioTagger, clap: Transform
     """For each kind and step, and for the floor (``""``), the values in the order of HIGHER_IS_BETTER."""
     real, other = hear(tagger, clips.waveform), hear(tagger, reference.waveform)
 
-    def all_metrics(heard: Heard, waveform: Tensor) -> list[float]:
+    def all_metrics(heard: AudioEmbedding, waveform: Tensor) -> list[float]:
         values = measure_sets(heard, other, clips.labels) | measure_pairs(heard, real, waveform, clips, clap)
         return [values[name] for name in HIGHER_IS_BETTER]
 
@@ -220,7 +220,7 @@ def measure(clips: Clips, reference: Clips, tagger: AudioTagger, clap: Transform
         for step in steps:
             if kind in ("exchanged", "replaced"):
                 order = shuffled(clips.labels, kind, step)
-                heard, waveform = Heard(real.embeddings[order], real.logits[order]), clips.waveform[order]
+                heard, waveform = AudioEmbedding(real.embeddings[order], real.logits[order]), clips.waveform[order]
             else:
                 waveform = degraded(clips.waveform, kind, step)
                 heard = hear(tagger, waveform)
@@ -264,7 +264,7 @@ def draw(found: dict[str, list[float]], output: Path, pyplot: Any) -> None:
 
 
 def main(args: list[str] | None = None) -> dict[str, list[float]]:
-    """Measure, print, draw."""
+    """MetricSpec, print, draw."""
     parser = argparse.ArgumentParser(description="What metrics say of recordings that get worse.")
     parser.add_argument("esc50", type=Path, help="folder with meta/esc50.csv, or clips.csv")
     parser.add_argument("--weights", type=Path, required=True, help="mn04_as_mAP_432.pt")

@@ -37,7 +37,7 @@ from consistency_tta.metrics.lsd import LogSpectralDistance
 
 Values = dict[str, float]
 #: Of what one gives two sets (N, D) or pairs (B, samples): real, generated -> values by name.
-Measure = Callable[[Tensor, Tensor], Values]
+MetricSpec = Callable[[Tensor, Tensor], Values]
 SAMPLE_RATE, NEAREST, SPLITS, SMALLEST, SIZES = 16_000, 5, 10, 100, 5
 
 
@@ -46,8 +46,8 @@ class Row(NamedTuple):
 
     ours: str
     theirs: str
-    our_measure: Measure
-    their_measure: Measure
+    our_measure: MetricSpec
+    their_measure: MetricSpec
     sounds: bool = False
 
 
@@ -82,7 +82,7 @@ def values(result: Tensor | dict[str, Tensor]) -> Values:
     return {name: float(x) for name, x in (result.items() if isinstance(result, dict) else [("", result)])}
 
 
-def of_sets(metric: Metric, double: bool = False) -> Measure:
+def of_sets(metric: Metric, double: bool = False) -> MetricSpec:
     """A metric that is told which clips are real; in batches."""
 
     def measure(real: Tensor, generated: Tensor) -> Values:
@@ -96,7 +96,7 @@ def of_sets(metric: Metric, double: bool = False) -> Measure:
     return measure
 
 
-def of_pairs(metric: Metric, *more: int) -> Measure:
+def of_pairs(metric: Metric, *more: int) -> MetricSpec:
     """A metric of pairs."""
 
     def measure(real: Tensor, generated: Tensor) -> Values:
@@ -165,7 +165,7 @@ def coverage_by_scipy(real: Tensor, generated: Tensor) -> Values:
     }
 
 
-def divergence_by_torch(activation: Callable[[Tensor], Tensor]) -> Measure:
+def divergence_by_torch(activation: Callable[[Tensor], Tensor]) -> MetricSpec:
     """``kl_div`` called as audioldm_eval does."""
 
     def measure(real: Tensor, generated: Tensor) -> Values:

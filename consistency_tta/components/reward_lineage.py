@@ -18,7 +18,7 @@ TOLERANCE = 2e-3
 
 
 @dataclass(frozen=True)
-class Identity:
+class EncoderFingerprint:
     """What an audio-text encoder is known by.
 
     Attributes:
@@ -33,7 +33,7 @@ class Identity:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, encoder: AudioTextEncoder) -> Identity:
+    def of(cls, encoder: AudioTextEncoder) -> EncoderFingerprint:
         """Known by the encoder's vector of one sound: a second that rises from 50 Hz to a quarter of its rate."""
         time = torch.arange(encoder.sample_rate, dtype=torch.float64) / encoder.sample_rate
         phase = 2 * torch.pi * time * (50 + (encoder.sample_rate / 4 - 50) * time / 2)
@@ -41,7 +41,7 @@ class Identity:
         vector = encoder.embed_audio(chirp.to(device_of(encoder)))[0, :SIGNATURE]
         return cls(encoder.checksum, tuple(round(value, 4) for value in vector.tolist()))
 
-    def is_one_with(self, other: Identity) -> bool | None:
+    def same_network(self, other: EncoderFingerprint) -> bool | None:
         """Whether both are the same network; None where that is not known."""
         if self.checksum is not None and self.checksum == other.checksum:
             return True
@@ -55,7 +55,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Rewards:
+class RewardLineage:
     """Encoders, such as CLAP, by whose losses any part of a model was trained.
 
     Attributes:
@@ -63,12 +63,12 @@ class Rewards:
         complete: whether there are no others; not so of models whose training is not known.
     """
 
-    encoders: tuple[Identity, ...] = ()
+    encoders: tuple[EncoderFingerprint, ...] = ()
     complete: bool = False
 
     @classmethod
-    def of(cls, tree: Mapping[str, Any] | None) -> Rewards:
-        """What :meth:`tree` gave; of nothing, nothing is known.
+    def from_dict(cls, tree: Mapping[str, Any] | None) -> RewardLineage:
+        """What :meth:`to_dict` gave; of nothing, nothing is known.
 
         Raises:
             ValueError: it is something else.
@@ -81,25 +81,25 @@ class Rewards:
             )
         signatures = tree.get("signatures") or [None] * len(tree["sha256"])  # earlier folders have none
         heard = (None if signature is None else tuple(signature) for signature in signatures)
-        return cls(tuple(map(Identity, tree["sha256"], heard)), tree["complete"])
+        return cls(tuple(map(EncoderFingerprint, tree["sha256"], heard)), tree["complete"])
 
     @classmethod
-    def by(cls, encoders: Iterable[AudioTextEncoder]) -> Rewards:
+    def by(cls, encoders: Iterable[AudioTextEncoder]) -> RewardLineage:
         """Of a stage that was trained by these."""
-        return cls(_distinct(map(Identity.of, encoders)), complete=True)
+        return cls(_distinct(map(EncoderFingerprint.of, encoders)), complete=True)
 
-    def __or__(self, other: Rewards) -> Rewards:
+    def __or__(self, other: RewardLineage) -> RewardLineage:
         """Of a model that both had a part in."""
-        return Rewards(_distinct([*self.encoders, *other.encoders]), self.complete and other.complete)
+        return RewardLineage(_distinct([*self.encoders, *other.encoders]), self.complete and other.complete)
 
-    def include(self, judge: Identity) -> bool | None:
+    def include(self, judge: EncoderFingerprint) -> bool | None:
         """Whether an encoder taught the model; None where that is not known."""
-        found = {judge.is_one_with(encoder) for encoder in self.encoders}
+        found = {judge.same_network(encoder) for encoder in self.encoders}
         if True in found:
             return True
         return False if self.complete and None not in found else None
 
-    def tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON takes it. No list: diffusers takes a list of strings in model_index.json for a part of the model."""
         return {
             "sha256": [encoder.checksum for encoder in self.encoders],
@@ -112,9 +112,9 @@ class Rewards:
         return ", ".join([*told, *([] if self.complete else ["perhaps others, which are not known"])]) or "none"
 
 
-def _distinct(encoders: Iterable[Identity]) -> tuple[Identity, ...]:
+def _distinct(encoders: Iterable[EncoderFingerprint]) -> tuple[EncoderFingerprint, ...]:
     """Each once; of one that is known better and worse, the better."""
-    found: dict[Any, Identity] = {}
+    found: dict[Any, EncoderFingerprint] = {}
     for encoder in encoders:
         key = encoder.checksum or encoder.signature
         if key not in found or found[key].signature is None:

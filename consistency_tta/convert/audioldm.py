@@ -20,8 +20,8 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.convert.checkpoint import Checkpoint, read
 from consistency_tta.convert.codec import autoencoder, vocoder, without_weight_norm
-from consistency_tta.convert.exact import build
-from consistency_tta.convert.sources import Sources, codec_tensors, sort_out
+from consistency_tta.convert.exact import build_matching
+from consistency_tta.convert.sources import Sources, classify_checkpoints, codec_tensors
 from consistency_tta.pipeline import TextToAudioPipeline
 
 #: AudioLDM's front end (``default_audioldm_config``), in the words of TANGO's ``stft_config.json``.
@@ -46,7 +46,7 @@ def audioldm(checkpoints: Sequence[Path], scale_factor: float | None = None) -> 
     """
     if len(checkpoints) == 1 and (checkpoints[0] / "vae").is_dir():
         return from_diffusers(checkpoints[0])
-    sources = sort_out(checkpoints, ("vae.",))
+    sources = classify_checkpoints(checkpoints, ("vae.",))
     return TextToAudioPipeline(**codec_parts(sources, scale_factor))
 
 
@@ -109,11 +109,11 @@ def from_diffusers(folder: Path) -> TextToAudioPipeline:
         parent, _, last = module.rpartition(".")
         if last in OLD_NAMES and ".attentions." in name:
             tensors[f"{parent}.{OLD_NAMES[last]}.{kind}"] = tensors.pop(name)
-    vae = build(lambda: AutoencoderKL.from_config(settings), tensors, "diffusers' autoencoder", weights.path)
+    vae = build_matching(lambda: AutoencoderKL.from_config(settings), tensors, "diffusers' autoencoder", weights.path)
     settings, weights = _component(folder / "vocoder", "model", "pytorch_model")
     config = SpeechT5HifiGanConfig(**settings)
     voice = without_weight_norm(weights.tensors)
-    hifigan = build(lambda: SpeechT5HifiGan(config), voice, "transformers' HiFi-GAN", weights.path)
+    hifigan = build_matching(lambda: SpeechT5HifiGan(config), voice, "transformers' HiFi-GAN", weights.path)
     mel = mel_spectrogram(
         STFT | {"sampling_rate": config.sampling_rate, "n_mel_channels": config.model_in_dim}, hifigan
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import SpeechT5HifiGan
 
 from consistency_tta.components import networks
-from consistency_tta.convert.exact import build, count, shape
+from consistency_tta.convert.exact import build_matching, count, shape
 
 #: Names in diffusers to names in AudioLDM, which counts the decoder's levels from the other end.
 RENAMED = [
@@ -56,7 +56,7 @@ def autoencoder(tensors: Mapping[str, Tensor], scale_factor: float, origin: obje
     first = "encoder.down.{}.block.0.conv1.weight"
     shape(tensors, first.format(0), what, origin)
     channels = [tensors[first.format(level)].shape[0] for level in range(count(tensors, first))]
-    vae = build(
+    vae = build_matching(
         partial(
             networks.autoencoder,
             channels=channels,
@@ -86,7 +86,7 @@ def vocoder(tensors: Mapping[str, Tensor], sample_rate: int, origin: object) -> 
     channels, n_mels, _ = shape(tensors, "conv_pre.weight", what, origin)
     # Statistics of the mel that SpeechT5 subtracts and divides by; AudioLDM has none (normalize_before=False).
     neutral = {"mean": torch.zeros(n_mels), "scale": torch.ones(n_mels)}
-    return build(
+    return build_matching(
         partial(networks.hifigan, n_mels=n_mels, sample_rate=sample_rate, channels=channels),
         neutral | dict(tensors),
         what,

@@ -10,7 +10,7 @@ from torch import nn
 from consistency_tta.convert.audioldm import audioldm
 from consistency_tta.convert.consistencytta import consistencytta
 from consistency_tta.convert.tango import tango
-from consistency_tta.storage.atomic_directory import check_free
+from consistency_tta.storage.atomic_directory import require_empty
 
 
 def convert(
@@ -35,7 +35,7 @@ def convert(
         scale_factor: of the latents, where no file says.
         network: which U-Net of a ConsistencyTTA checkpoint; the student if it has one.
     """
-    check_free(output)
+    require_empty(output)
     text = None if without_text else text_encoder
     if network is not None and source != "consistencytta":
         raise ValueError(f"--network is for consistencytta, whose checkpoints hold more than one; got {source}")

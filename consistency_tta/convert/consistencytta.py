@@ -19,8 +19,8 @@ from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.unet import student_unet
 from consistency_tta.convert.audioldm import codec_parts
 from consistency_tta.convert.checkpoint import Checkpoint
-from consistency_tta.convert.sources import Sources, sort_out
-from consistency_tta.convert.tango import latent_size, whole
+from consistency_tta.convert.sources import Sources, classify_checkpoints
+from consistency_tta.convert.tango import assemble_pipeline, latent_size
 from consistency_tta.convert.unet import guided_unet, unet
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.diffusion import stable_diffusion_scheduler
@@ -63,7 +63,7 @@ def consistencytta(
         scale_factor: of the latents, where no file says.
         network: which to convert; the student, if there is one, by default.
     """
-    sources = sort_out(checkpoints, (*STUDENTS, *TEACHERS, *ALONE))
+    sources = classify_checkpoints(checkpoints, (*STUDENTS, *TEACHERS, *ALONE))
     main = sources.networks
     if main is None:
         raise ValueError(
@@ -75,7 +75,7 @@ def consistencytta(
     if prefix in TEACHERS:
         parts = codec_parts(own_codec(sources), scale_factor)
         teacher = unet(main.under(prefix), latent_size(parts), main.path)
-        return whole(parts, teacher, stable_diffusion_scheduler(), main, text_encoder)
+        return assemble_pipeline(parts, teacher, stable_diffusion_scheduler(), main, text_encoder)
     parts = codec_parts(own_codec(sources), scale_factor, decoder_averages(main))
     student, guidance = guided_unet(main.under(prefix), latent_size(parts), main.path)
     guided = {} if guidance is None else {"guidance_embedding": guidance, "guidance_range": GUIDANCE_RANGE}
@@ -85,10 +85,10 @@ def consistencytta(
             # Guided by one fixed scale, which no name tells. It answers the same whatever scale it is asked for.
             unread = GuidanceEmbedding()
             guided, student = {"guidance_embedding": unread}, student_unet(student, unread)
-        return whole(parts, student, stable_diffusion_scheduler(), main, text_encoder, **guided)
+        return assemble_pipeline(parts, student, stable_diffusion_scheduler(), main, text_encoder, **guided)
     # The student's raw output is z_0.
     scheduler = DDIMScheduler.from_config(stable_diffusion_scheduler().config, prediction_type="sample")
-    return whole(parts, student, scheduler, main, text_encoder, distilled=True, **guided)
+    return assemble_pipeline(parts, student, scheduler, main, text_encoder, distilled=True, **guided)
 
 
 def is_stage_1(main: Checkpoint) -> bool:

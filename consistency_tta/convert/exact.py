@@ -11,7 +11,7 @@ from torch import Tensor, nn
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def build(
+def build_matching(
     make: Callable[[], Network],
     tensors: Mapping[str, Tensor],
     what: str,

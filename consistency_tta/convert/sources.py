@@ -41,7 +41,7 @@ class Sources:
             raise ValueError(f"{path} is no JSON dictionary: {error}") from None
 
 
-def sort_out(paths: Sequence[Path], network_prefixes: Sequence[str]) -> Sources:
+def classify_checkpoints(paths: Sequence[Path], network_prefixes: Sequence[str]) -> Sources:
     """Read files and folders, and tell by the names of their tensors what each holds.
 
     Args:

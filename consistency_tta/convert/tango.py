@@ -15,7 +15,7 @@ from torch import Tensor
 
 from consistency_tta.convert.audioldm import codec_parts
 from consistency_tta.convert.checkpoint import Checkpoint
-from consistency_tta.convert.sources import sort_out
+from consistency_tta.convert.sources import classify_checkpoints
 from consistency_tta.convert.text import text_parts
 from consistency_tta.convert.unet import MEL_FRAMES, unet
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -33,7 +33,7 @@ def tango(
         text_encoder: hub id or folder of the tokenizer; None leaves text encoder and tokenizer out.
         scale_factor: of the latents, where no file says.
     """
-    sources = sort_out(checkpoints, ("unet.",))
+    sources = classify_checkpoints(checkpoints, ("unet.",))
     if sources.networks is None:
         raise ValueError(
             f"no file among {', '.join(map(str, checkpoints))} holds TANGO's U-Net: expected pytorch_model_main.bin, "
@@ -48,7 +48,7 @@ def tango(
         )
     parts = codec_parts(sources, scale_factor)
     network = unet(main.under("unet."), latent_size(parts), main.path)
-    return whole(parts, network, stable_diffusion_scheduler(), main, text_encoder)
+    return assemble_pipeline(parts, network, stable_diffusion_scheduler(), main, text_encoder)
 
 
 def latent_size(parts: Mapping[str, Any]) -> tuple[int, int]:
@@ -57,7 +57,7 @@ def latent_size(parts: Mapping[str, Any]) -> tuple[int, int]:
     return MEL_FRAMES // downsampling, parts["mel"].config["n_mels"] // downsampling
 
 
-def whole(
+def assemble_pipeline(
     parts: dict[str, Any],
     network: UNet2DConditionModel,
     scheduler: DDIMScheduler,

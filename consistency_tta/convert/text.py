@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoModelForTextEncoding, AutoTokenizer, T5Config, T5EncoderModel
 
 from consistency_tta.components.text import TextEncoder, load_at_once
-from consistency_tta.convert.exact import build, count, shape
+from consistency_tta.convert.exact import build_matching, count, shape
 
 
 def text_parts(tensors: Mapping[str, Tensor], name: str, width: int, origin: object) -> dict[str, Any]:
@@ -77,6 +77,6 @@ def t5_encoder(tensors: Mapping[str, Tensor], origin: object) -> T5EncoderModel:
         relative_attention_num_buckets=buckets,
         feed_forward_proj="gated-gelu" if gated else "relu",
     )
-    encoder = build(lambda: T5EncoderModel(config), tensors, what, origin)
+    encoder = build_matching(lambda: T5EncoderModel(config), tensors, what, origin)
     encoder.tie_weights()
     return encoder

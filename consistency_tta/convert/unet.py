@@ -11,7 +11,7 @@ from torch import Tensor
 
 from consistency_tta.components import networks
 from consistency_tta.components.guidance import GuidanceEmbedding
-from consistency_tta.convert.exact import build, count, shape
+from consistency_tta.convert.exact import build_matching, count, shape
 
 #: Mel frames of 10.24 s, and so the sounds all of these models make; the published configurations do not say.
 MEL_FRAMES = 1024
@@ -49,7 +49,7 @@ def unet(tensors: Mapping[str, Tensor], latent_size: tuple[int, int], origin: ob
             return network
         return reading_guidance(network, class_embedding.shape[1])
 
-    return build(make, tensors, what, origin)
+    return build_matching(make, tensors, what, origin)
 
 
 def reading_guidance(unet: UNet2DConditionModel, num_features: int) -> UNet2DConditionModel:
@@ -85,7 +85,7 @@ def guided_unet(
         )
     cosines, sines = renamed[first].chunk(2, dim=1)
     renamed[first] = torch.cat([sines, cosines], dim=1)
-    embedding = build(
+    embedding = build_matching(
         partial(GuidanceEmbedding, num_frequencies=len(frequencies), scale=1.0),
         {"frequencies": frequencies},
         "guidance frequencies",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from consistency_tta.contracts import NoiseSchedule, TimeGrid
+from consistency_tta.contracts import Schedule, TimeGrid
 
 
-def _check(schedule: NoiseSchedule, num_steps: int) -> None:
+def _check(schedule: Schedule, num_steps: int) -> None:
     if not isinstance(num_steps, int) or not 1 <= num_steps <= schedule.num_train_timesteps:
         raise ValueError(
             f"num_steps must be a whole number from 1 to {schedule.num_train_timesteps}, the steps the teacher was "
@@ -23,7 +23,7 @@ class UniformGrid(TimeGrid):
     and Sample Steps are Flawed", 2023, https://arxiv.org/abs/2305.08891, table 2), without its rounding elsewhere.
     """
 
-    def forward(self, schedule: NoiseSchedule, num_steps: int) -> Tensor:
+    def forward(self, schedule: Schedule, num_steps: int) -> Tensor:
         """Times (num_steps + 1,), see :class:`~consistency_tta.contracts.TimeGrid`."""
         _check(schedule, num_steps)
         return torch.linspace(schedule.num_train_timesteps, 0, num_steps + 1, dtype=torch.float64)
@@ -37,7 +37,7 @@ class LinspaceGrid(TimeGrid):
     https://arxiv.org/abs/2309.10740, section 3).
     """
 
-    def forward(self, schedule: NoiseSchedule, num_steps: int) -> Tensor:
+    def forward(self, schedule: Schedule, num_steps: int) -> Tensor:
         """Times (num_steps + 1,), see :class:`~consistency_tta.contracts.TimeGrid`."""
         _check(schedule, num_steps)
         times = torch.linspace(schedule.num_train_timesteps, 1, num_steps, dtype=torch.float64)
@@ -63,7 +63,7 @@ class KarrasGrid(TimeGrid):
             raise ValueError(f"rho must be at least 1 (7 in Karras et al. 2022), but is {rho!r}")
         self.rho = rho
 
-    def forward(self, schedule: NoiseSchedule, num_steps: int) -> Tensor:
+    def forward(self, schedule: Schedule, num_steps: int) -> Tensor:
         """Times (num_steps + 1,), see :class:`~consistency_tta.contracts.TimeGrid`."""
         _check(schedule, num_steps)
         ends = torch.tensor([schedule.num_train_timesteps, 1], dtype=torch.float64)

@@ -22,7 +22,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
-from consistency_tta.contracts import NoiseSchedule
+from consistency_tta.contracts import Schedule
 
 
 def expand(values: Tensor, like: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
 
 
-def add_noise(schedule: NoiseSchedule, z_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+def add_noise(schedule: Schedule, z_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
     """Noise z_0 to time t, in at least float32.
 
     Args:
@@ -47,7 +47,7 @@ def add_noise(schedule: NoiseSchedule, z_0: Tensor, epsilon: Tensor, t: Tensor) 
 
 
 class VariancePreservingSchedule(nn.Module):
-    """A variance-preserving schedule read from a table (a :class:`~consistency_tta.contracts.NoiseSchedule`).
+    """A variance-preserving schedule read from a table (a :class:`~consistency_tta.contracts.Schedule`).
 
     The table moves with the module, is not part of its state_dict, and stays in float32 when the module is cast to
     bfloat16 or float16. Results are float32, or float64 where t or the table is. No method waits for the device.

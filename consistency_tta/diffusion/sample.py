@@ -10,7 +10,7 @@ from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from consistency_tta.contracts import Conditioning, Denoiser, NoiseSchedule, Solver, TimeGrid
+from consistency_tta.contracts import Conditioning, Denoiser, Schedule, Solver, TimeGrid
 from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.noise import add_noise
 
@@ -94,7 +94,7 @@ def sample_consistency(
     return z_0
 
 
-def consistency_times(schedule: NoiseSchedule, num_steps: int, grid: TimeGrid | None = None) -> Tensor:
+def consistency_times(schedule: Schedule, num_steps: int, grid: TimeGrid | None = None) -> Tensor:
     """Times of a student's queries, falling from num_train_timesteps, above 0; (num_steps,) float64 on the CPU.
 
     Args:
@@ -120,7 +120,7 @@ def _fill(time: float, like: Tensor) -> Tensor:
     return torch.full(like.shape[:1], time, device=like.device, dtype=dtype)
 
 
-def _prior(schedule: NoiseSchedule, noise: Tensor) -> Tensor:
-    # VariancePreservingSchedule.prior for any NoiseSchedule: those of third parties have alpha and sigma, but no prior.
+def _prior(schedule: Schedule, noise: Tensor) -> Tensor:
+    # VariancePreservingSchedule.prior for any Schedule: those of third parties have alpha and sigma, but no prior.
     start = _fill(float(schedule.num_train_timesteps), noise)
     return add_noise(schedule, torch.zeros_like(noise), noise, start)

@@ -23,11 +23,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from consistency_tta.contracts import Conditioning, Denoiser, NoiseSchedule, Solver
+from consistency_tta.contracts import Conditioning, Denoiser, Schedule, Solver
 from consistency_tta.diffusion.noise import expand
 
 
-def transfer(schedule: NoiseSchedule, z_t: Tensor, z_0: Tensor, t: Tensor, s: Tensor) -> Tensor:
+def transfer(schedule: Schedule, z_t: Tensor, z_0: Tensor, t: Tensor, s: Tensor) -> Tensor:
     """Move z_t to time s along the line that ends in z_0.
 
     Args:
@@ -94,7 +94,7 @@ class DPMSolver2S(Solver):
         return transfer(schedule, z_t, z_0_middle, t, s).to(z_t.dtype)
 
 
-def _slope(schedule: NoiseSchedule, z: Tensor, z_0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def _slope(schedule: Schedule, z: Tensor, z_0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The coordinate x and its slope dx/dr (B, C, T, F) at z, where the denoiser says z_0."""
     x = z / expand(schedule.alpha(t), z)
     return x, (x - z_0) / expand(schedule.ratio(t), z)

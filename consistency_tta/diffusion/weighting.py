@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from consistency_tta.contracts import NoiseSchedule, Weighting
+from consistency_tta.contracts import Schedule, Weighting
 
 
 class Uniform(Weighting):
     """Every noise level counts the same: the plain z_0 loss."""
 
-    def forward(self, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Weights (B,) of one at t (B,)."""
         return torch.ones_like(schedule.ratio(t))
 
@@ -28,7 +28,7 @@ class SNRPlusOne(Weighting):
     section 4.
     """
 
-    def forward(self, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Weights (B,) at t (B,) > 0."""
         return schedule.snr(t) + 1
 
@@ -56,7 +56,7 @@ class MinSNR(Weighting):
             raise ValueError(f"gamma must be above 0 (5 in Hang et al. 2023), but is {gamma!r}")
         self.gamma = gamma
 
-    def forward(self, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Weights (B,) at t (B,)."""
         return schedule.snr(t).clamp(max=self.gamma)
 
@@ -83,6 +83,6 @@ class FlooredMinSNR(Weighting):
         self.gamma = gamma
         self.floor = floor
 
-    def forward(self, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Weights (B,) at t (B,)."""
         return schedule.snr(t).clamp(self.floor, self.gamma)

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 
 #: Numbers of either side's vectors in memory at a time.
 CHUNK = 2**20
@@ -26,11 +26,11 @@ class Material:
         more: what it made of more generated sounds of the same clips, of each (N, W, D).
     """
 
-    generated: Heard
-    reference: Heard
+    generated: AudioEmbedding
+    reference: AudioEmbedding
     text: Tensor | None
     prompts: Tensor
-    more: tuple[Heard, ...] = ()
+    more: tuple[AudioEmbedding, ...] = ()
 
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
@@ -91,5 +91,5 @@ def collect(source: Material) -> Collection:
     return Collection(source, torch.arange(len(source.prompts)))
 
 
-def _rows(heard: Heard, clips: Tensor) -> Heard:
-    return Heard(heard.vectors[clips], None if heard.logits is None else heard.logits[clips])
+def _rows(heard: AudioEmbedding, clips: Tensor) -> AudioEmbedding:
+    return AudioEmbedding(heard.vectors[clips], None if heard.logits is None else heard.logits[clips])

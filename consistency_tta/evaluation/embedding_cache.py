@@ -15,14 +15,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 
 #: Changes when equal sounds, weights and settings would be heard otherwise.
 FORMAT = 1
 
 
-class HeardCache:
-    """Files of :class:`consistency_tta.metrics.embedder.Heard` of one sound or text each.
+class EmbeddingCache:
+    """Files of :class:`consistency_tta.metrics.embedder.AudioEmbedding` of one sound or text each.
 
     Args:
         folder: where they are; made when the first is written.
@@ -43,15 +43,15 @@ class HeardCache:
         digest = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / network.name / digest[:2] / f"{digest}.safetensors"
 
-    def load(self, path: Path) -> Heard | None:
+    def load(self, path: Path) -> AudioEmbedding | None:
         """What is kept there; None if nothing is, or the file is damaged."""
         try:
             tensors = load_file(path)
-            return Heard(tensors["vectors"], tensors.get("logits"))
+            return AudioEmbedding(tensors["vectors"], tensors.get("logits"))
         except (OSError, SafetensorError, KeyError):
             return None
 
-    def save(self, path: Path, heard: Heard) -> None:
+    def save(self, path: Path, heard: AudioEmbedding) -> None:
         """Keep it; whoever reads meanwhile finds the whole file or none."""
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {"vectors": heard.vectors} | ({} if heard.logits is None else {"logits": heard.logits})

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 
 
-class HeardOnDisk:
-    """:class:`consistency_tta.metrics.embedder.Heard` of one sound after the other, all of the same shapes.
+class EmbeddingMemmap:
+    """:class:`consistency_tta.metrics.embedder.AudioEmbedding` of one sound after the other, all of the same shapes.
 
     Args:
         clips: how many there may be.
@@ -31,20 +31,20 @@ class HeardOnDisk:
         self.clips = clips
         self.folder = folder
         self.number = 0
-        self.rows: Heard | None = None
+        self.rows: AudioEmbedding | None = None
 
-    def extend(self, several: Sequence[Heard]) -> None:
+    def extend(self, several: Sequence[AudioEmbedding]) -> None:
         """Add some sounds, vectors (W, D) and logits (K,) of each."""
         for one in several:
             if self.rows is None:
                 logits = None if one.logits is None else self._room_for(one.logits)
-                self.rows = Heard(self._room_for(one.vectors), logits)
+                self.rows = AudioEmbedding(self._room_for(one.vectors), logits)
             self.rows.vectors[self.number] = one.vectors
             if self.rows.logits is not None and one.logits is not None:
                 self.rows.logits[self.number] = one.logits
             self.number += 1
 
-    def heard(self) -> Heard:
+    def heard(self) -> AudioEmbedding:
         """All that were added, vectors (N, W, D) and logits (N, K).
 
         Raises:
@@ -53,7 +53,7 @@ class HeardOnDisk:
         if self.rows is None:
             raise ValueError("expected sounds, got none")
         logits = self.rows.logits
-        return Heard(self.rows.vectors[: self.number], None if logits is None else logits[: self.number])
+        return AudioEmbedding(self.rows.vectors[: self.number], None if logits is None else logits[: self.number])
 
     def _room_for(self, one: Tensor) -> Tensor:
         return on_disk((self.clips, *one.shape), self.folder)

@@ -7,18 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from consistency_tta import __version__
-from consistency_tta.components.reward_lineage import Rewards
+from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.evaluation.bootstrap import Interval, mean_interval, set_intervals
 from consistency_tta.evaluation.clips import find_pairs, numbered
-from consistency_tta.evaluation.embedding_cache import HeardCache
-from consistency_tta.evaluation.extraction import Listened, Listener, SoundMetric
+from consistency_tta.evaluation.embedding_cache import EmbeddingCache
+from consistency_tta.evaluation.extraction import EmbeddingExtractor, ExtractionResult, SoundMetric
 from consistency_tta.evaluation.markdown import interval, markdown, number, used
-from consistency_tta.evaluation.metric_specs import MEASURES, Kind, NoFigure, rehearse
+from consistency_tta.evaluation.metric_specs import METRICS, Kind, UndefinedMetric, rehearse
 from consistency_tta.evaluation.networks import identity, make_networks
 from consistency_tta.evaluation.protocol import MetricSettings, Protocol, file_sha256, load_protocol
 from consistency_tta.evaluation.provenance import provenance, warnings_of
 from consistency_tta.evaluation.report import write_report
-from consistency_tta.evaluation.result import Figure, Judge, Result
+from consistency_tta.evaluation.result import Judge, MetricValue, Result
 from consistency_tta.metrics.embedder import AudioEmbedder
 from consistency_tta.runtime.device import best_device
 from consistency_tta.storage.atomic_directory import check_folder
@@ -73,8 +73,10 @@ def evaluate(
     generated, *more = numbered(generated)
     pairs = find_pairs(rules, generated, reference, captions, more)
     networks = make_networks(rules, places_of(weights))
-    listener = Listener(rules, networks, HeardCache(cache or output / "heard"), batch_size, best_device(device))
-    heard = listener.listen(pairs.pairs, _sound_metrics(rules))
+    listener = EmbeddingExtractor(
+        rules, networks, EmbeddingCache(cache or output / "heard"), batch_size, best_device(device)
+    )
+    heard = listener.extract(pairs.pairs, _sound_metrics(rules))
     left_out = pairs.left_out + heard.left_out
     if len(heard.pairs) < 2:
         reasons = "; ".join(map(str, left_out[:3]))
@@ -141,9 +143,9 @@ def places_of(weights: str | list[str] | None) -> dict[str, str]:
 
 def _check(settings: MetricSettings) -> None:
     """Refuse a metric that is not known, or lacks a network."""
-    if settings.metric not in MEASURES:
-        raise ValueError(f"expected metrics among {', '.join(MEASURES)}, got {settings.metric}")
-    kind = MEASURES[settings.metric].kind
+    if settings.metric not in METRICS:
+        raise ValueError(f"expected metrics among {', '.join(METRICS)}, got {settings.metric}")
+    kind = METRICS[settings.metric].kind
     if (settings.network is None) != (kind is Kind.SOUND):
         wanted = "no network, for it hears by itself" if kind is Kind.SOUND else "the name of a network"
         raise ValueError(f"{settings.metric}: expected {wanted}, got {settings.network}")
@@ -154,31 +156,31 @@ def _sound_metrics(rules: Protocol) -> dict[str, SoundMetric]:
     return {
         settings.name: partial(measure.function, sample_rate=rules.audio.sample_rate, **settings.options)
         for settings in rules.metrics
-        if (measure := MEASURES[settings.metric]).kind is Kind.SOUND
+        if (measure := METRICS[settings.metric]).kind is Kind.SOUND
     }
 
 
-def _judge(name: str, network: AudioEmbedder, rules: Protocol, rewards: Rewards) -> Judge:
+def _judge(name: str, network: AudioEmbedder, rules: Protocol, rewards: RewardLineage) -> Judge:
     pinned = rules.networks[name].sha256 is not None
     return Judge(name, network.checksum, pinned, rewards.include(identity(network)))
 
 
-def _compute(settings: MetricSettings, heard: Listened, result: Result) -> list[str]:
+def _compute(settings: MetricSettings, heard: ExtractionResult, result: Result) -> list[str]:
     """Add a metric's figures, and the clips' values where it has some; what must be known of them."""
-    add = _add_set if MEASURES[settings.metric].kind is Kind.SET else _add_clips
+    add = _add_set if METRICS[settings.metric].kind is Kind.SET else _add_clips
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             add(settings, heard, result)
-    except NoFigure as error:
+    except UndefinedMetric as error:
         return [f"{settings.name} has no figure: {error}"]
     messages = dict.fromkeys(str(warning.message) for warning in said if warning.category is UserWarning)
     return [f"{settings.name}: {message}" for message in messages]
 
 
-def _add_set(settings: MetricSettings, heard: Listened, result: Result) -> None:
+def _add_set(settings: MetricSettings, heard: ExtractionResult, result: Result) -> None:
     """Add the figures of a metric of sets."""
-    measure, rules, name = MEASURES[settings.metric], result.protocol, settings.name
+    measure, rules, name = METRICS[settings.metric], result.protocol, settings.name
     clips = heard.collections[settings.network or ""]
     whole = measure.function(clips, **settings.options)
     intervals: dict[str, Interval] = {}
@@ -186,25 +188,25 @@ def _add_set(settings: MetricSettings, heard: Listened, result: Result) -> None:
         if settings.interval:
             figures = measure.figures(clips, **settings.options)
             intervals = set_intervals(whole, figures, len(clips), rules.bootstrap, rules.seed)
-    except NoFigure as error:
+    except UndefinedMetric as error:
         warnings.warn(f"no interval, for draws of so few clips have no figure: {error}", stacklevel=2)
     for part, value in whole.items():
         titles = (f"{measure.title}, {part}", f"{name}/{part}") if part else (measure.title, name)
         better = None if part in measure.neither else measure.higher_is_better
         # What is neither better when higher nor when lower says how sure the others are.
         interval = None if part in measure.neither else intervals.get(part)
-        result.figures.append(Figure(titles[1], titles[0], better, value, interval))
+        result.figures.append(MetricValue(titles[1], titles[0], better, value, interval))
 
 
-def _add_clips(settings: MetricSettings, heard: Listened, result: Result) -> None:
+def _add_clips(settings: MetricSettings, heard: ExtractionResult, result: Result) -> None:
     """Add the figure of a metric of clips, or of sounds, and their values."""
-    measure, rules, name = MEASURES[settings.metric], result.protocol, settings.name
+    measure, rules, name = METRICS[settings.metric], result.protocol, settings.name
     if measure.kind is Kind.SOUND:
         values = heard.values[name]
     else:
         values = measure.values(heard.collections[settings.network or ""], **settings.options)
     interval = mean_interval(values, rules.bootstrap, rules.seed) if settings.interval else None
-    result.figures.append(Figure(name, measure.title, measure.higher_is_better, float(values.mean()), interval))
+    result.figures.append(MetricValue(name, measure.title, measure.higher_is_better, float(values.mean()), interval))
     result.per_clip[name] = values.tolist()
 
 
@@ -230,7 +232,7 @@ def _warnings(result: Result, other_captions: int) -> list[str]:
     return found
 
 
-def _summary(result: Result, heard: Listened, output: Path) -> str:
+def _summary(result: Result, heard: ExtractionResult, output: Path) -> str:
     """A few lines for the terminal."""
     width = max(len(figure.name) for figure in result.figures)
     lines = [

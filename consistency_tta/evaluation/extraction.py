@@ -15,11 +15,11 @@ from consistency_tta.audio.resample import Resample
 from consistency_tta.audio.sound_file import BadClip
 from consistency_tta.evaluation.clip_embeddings import Collection, Material, collect
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair, fault_of, is_silent, read_sound
-from consistency_tta.evaluation.embedding_cache import HeardCache
-from consistency_tta.evaluation.embedding_memmap import HeardOnDisk
+from consistency_tta.evaluation.embedding_cache import EmbeddingCache
+from consistency_tta.evaluation.embedding_memmap import EmbeddingMemmap
 from consistency_tta.evaluation.networks import embed_text
 from consistency_tta.evaluation.protocol import Protocol, file_sha256
-from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 
 #: Seconds by which a sound may be shorter than the protocol's and is not listed.
 SHORT = 0.1
@@ -28,7 +28,7 @@ SoundMetric = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass
-class Listened:
+class ExtractionResult:
     """What there is to compute metrics from.
 
     Attributes:
@@ -51,7 +51,7 @@ class Listened:
     recalled: int = 0
 
 
-class Listener:
+class EmbeddingExtractor:
     """Hears the sounds of a protocol.
 
     Args:
@@ -66,7 +66,7 @@ class Listener:
         self,
         protocol: Protocol,
         networks: Mapping[str, AudioEmbedder],
-        cache: HeardCache,
+        cache: EmbeddingCache,
         batch_size: int,
         device: torch.device,
     ) -> None:
@@ -77,16 +77,18 @@ class Listener:
         self.device = device
 
     @torch.no_grad()
-    def listen(self, pairs: Sequence[Pair], sound_metrics: Mapping[str, SoundMetric]) -> Listened:
+    def extract(self, pairs: Sequence[Pair], sound_metrics: Mapping[str, SoundMetric]) -> ExtractionResult:
         """Read, prepare and hear pairs of sounds.
 
         Args:
             pairs: of files.
             sound_metrics: metrics of the sounds themselves, by name.
         """
-        result = Listened()
+        result = ExtractionResult()
         sides = pairs[0].sides if pairs else {}
-        heard = {(name, side): HeardOnDisk(len(pairs), self.cache.folder) for name in self.networks for side in sides}
+        heard = {
+            (name, side): EmbeddingMemmap(len(pairs), self.cache.folder) for name in self.networks for side in sides
+        }
         values: dict[str, list[Tensor]] = {name: [] for name in sound_metrics}
         for start in tqdm(range(0, len(pairs), self.batch_size), desc="listening", unit="batch"):
             chunk, sounds = self._read(pairs[start : start + self.batch_size], result)
@@ -107,7 +109,7 @@ class Listener:
                 result.collections[name] = collect(Material(generated, reference, text, prompts, tuple(more)))
         return result
 
-    def _read(self, pairs: Sequence[Pair], result: Listened) -> tuple[list[Pair], dict[str, Tensor]]:
+    def _read(self, pairs: Sequence[Pair], result: ExtractionResult) -> tuple[list[Pair], dict[str, Tensor]]:
         """The pairs of which all sounds can be heard, and their waveforms (B, samples) by side."""
         chunk: list[Pair] = []
         sounds: dict[str, list[Tensor]] = {side: [] for side in pairs[0].sides}
@@ -135,28 +137,30 @@ class Listener:
         return chunk, {side: torch.stack(several) for side, several in sounds.items() if several}
 
     def _hear(
-        self, network: AudioEmbedder, contents: Sequence[str], waveform: Tensor, result: Listened
-    ) -> Sequence[Heard]:
+        self, network: AudioEmbedder, contents: Sequence[str], waveform: Tensor, result: ExtractionResult
+    ) -> Sequence[AudioEmbedding]:
         settings = asdict(self.protocol.audio)
 
-        def hear(missing: list[int]) -> Heard:
+        def hear(missing: list[int]) -> AudioEmbedding:
             resample = Resample(self.protocol.audio.sample_rate, network.sample_rate).to(self.device)
             return network(resample(waveform[missing].to(self.device)))
 
         return self._recall(network, contents, settings, hear, result)
 
-    def _read_captions(self, network: AudioEmbedder, captions: Sequence[str], result: Listened) -> Tensor | None:
+    def _read_captions(
+        self, network: AudioEmbedder, captions: Sequence[str], result: ExtractionResult
+    ) -> Tensor | None:
         """Unit vectors (N, D) of captions; None of a network without words."""
         embed = embed_text(network)
         if embed is None:
             return None
-        found = HeardOnDisk(len(captions), self.cache.folder)
+        found = EmbeddingMemmap(len(captions), self.cache.folder)
         for start in range(0, len(captions), self.batch_size):
             chunk = captions[start : start + self.batch_size]
             contents = [hashlib.sha256(caption.encode()).hexdigest() for caption in chunk]
 
-            def read(missing: list[int], chunk: Sequence[str] = chunk) -> Heard:
-                return Heard(embed([chunk[k] for k in missing])[:, None])
+            def read(missing: list[int], chunk: Sequence[str] = chunk) -> AudioEmbedding:
+                return AudioEmbedding(embed([chunk[k] for k in missing])[:, None])
 
             found.extend(self._recall(network, contents, "caption", read, result))
         return found.heard().vectors[:, 0]
@@ -166,10 +170,10 @@ class Listener:
         network: AudioEmbedder,
         contents: Sequence[str],
         settings: object,
-        hear: Callable[[list[int]], Heard],
-        result: Listened,
-    ) -> list[Heard]:
-        """One :class:`Heard` for each content, out of the cache, or heard together and put there."""
+        hear: Callable[[list[int]], AudioEmbedding],
+        result: ExtractionResult,
+    ) -> list[AudioEmbedding]:
+        """One :class:`AudioEmbedding` for each content, out of the cache, or heard together and put there."""
         paths = [self.cache.path(content, network, settings) for content in contents]
         found = [self.cache.load(path) for path in paths]
         missing = [k for k, one in enumerate(found) if one is None]
@@ -178,7 +182,9 @@ class Listener:
             if not fresh.vectors.isfinite().all():
                 raise ValueError(f"the network {network.name} made NaN or infinity of a finite sound or caption")
             for row, k in enumerate(missing):
-                one = Heard(fresh.vectors[row].cpu(), None if fresh.logits is None else fresh.logits[row].cpu())
+                one = AudioEmbedding(
+                    fresh.vectors[row].cpu(), None if fresh.logits is None else fresh.logits[row].cpu()
+                )
                 self.cache.save(paths[k], one)
                 found[k] = one
         result.embedded += len(missing)

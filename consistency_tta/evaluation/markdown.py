@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding
 from consistency_tta.evaluation.protocol import MetricSettings, Protocol
-from consistency_tta.evaluation.result import Figure, Judge, Result
+from consistency_tta.evaluation.result import Judge, MetricValue, Result
 
 #: Findings of one kind that are listed; ``result.json`` has all.
 LISTED = 30
@@ -98,13 +98,13 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def interval(figure: Figure) -> str:
+def interval(figure: MetricValue) -> str:
     """``0.1 to 0.2``, or a dash."""
     found = figure.interval
     return "\N{EN DASH}" if found is None else f"{number(found.low)} to {number(found.high)}"
 
 
-def better(figure: Figure) -> str:
+def better(figure: MetricValue) -> str:
     """``higher``, ``lower``, or a dash."""
     return {True: "higher", False: "lower", None: "\N{EN DASH}"}[figure.higher_is_better]
 
@@ -115,7 +115,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 
 
-def _row(figure: Figure) -> list[str]:
+def _row(figure: MetricValue) -> list[str]:
     bias = "\N{EN DASH}" if figure.interval is None else number(figure.interval.bias)
     return [figure.name, better(figure), number(figure.value), interval(figure), bias]
 

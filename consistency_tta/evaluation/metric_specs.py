@@ -23,7 +23,7 @@ from consistency_tta.evaluation.kernel_draws import kernel_audio_distances
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
 from consistency_tta.metrics.diversity import PromptDiversity
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.frechet_infinity import FrechetInfinity
 from consistency_tta.metrics.inception import InceptionScore
@@ -32,7 +32,7 @@ from consistency_tta.metrics.lsd import LogSpectralDistance
 from consistency_tta.metrics.pairs import BLOCK
 
 
-class NoFigure(ValueError):  # noqa: N818 - a finding about the clips, said beside the other figures
+class UndefinedMetric(ValueError):  # noqa: N818 - a finding about the clips, said beside the other figures
     """The clips are too few, or too alike, for a metric of sets; or the network does not make what a metric needs."""
 
 
@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Measure:
+class MetricSpec:
     """A metric.
 
     Attributes:
@@ -53,7 +53,7 @@ class Measure:
         higher_is_better: whether it is.
         kind: sound: generated and reference waveforms (B, samples) and the sample rate in Hz -> values (B,);
             clip: :class:`Material` of N pairs -> values (N,); set: :class:`Collection` -> figures by name, the name of
-            a metric's only figure being empty, or :class:`NoFigure`. All take the protocol's options, too.
+            a metric's only figure being empty, or :class:`UndefinedMetric`. All take the protocol's options, too.
         function: of it.
         neither: figures that are neither better when higher nor when lower.
         of_draws: :class:`Collection` and options -> a function of clips' positions that finds the figures of those; for
@@ -72,7 +72,7 @@ class Measure:
         return torch.cat([self.function(material, **options) for material in clips.chunks()])
 
     def figures(self, clips: Collection, **options: Any) -> Callable[[Tensor], dict[str, float]]:
-        """Of a metric of sets: positions of clips (M,) -> figures of these clips by name, or :class:`NoFigure`."""
+        """Of a metric of sets: positions of clips (M,) -> values by name, or :class:`UndefinedMetric`."""
         if self.of_draws is not None:
             return self.of_draws(clips, **options)
         return lambda drawn: self.function(clips.draw(drawn), **options)
@@ -81,7 +81,7 @@ class Measure:
 def clap_score(material: Material) -> Tensor:
     """Cosine of each generated sound with its caption (N,); see :mod:`consistency_tta.metrics.clap`."""
     if material.text is None:
-        raise NoFigure("it needs a network that reads captions, such as clap or tiny-clap")
+        raise UndefinedMetric("it needs a network that reads captions, such as clap or tiny-clap")
     return F.cosine_similarity(material.means[0], material.text.double())
 
 
@@ -134,7 +134,7 @@ def frechet(clips: Collection) -> dict[str, float]:
         stacklevel=2,
     )
     if number < 2:
-        raise NoFigure(f"the Fréchet distance needs at least two vectors, got {number}")
+        raise UndefinedMetric(f"the Fréchet distance needs at least two vectors, got {number}")
     generated, reference = clips.whole().sets
     means = [rows.double().mean(0) for rows in (generated, reference)]
     x, y = ((rows - mean) / math.sqrt(number - 1) for rows, mean in zip((generated, reference), means, strict=True))
@@ -175,7 +175,7 @@ def kad_of_draws(clips: Collection, **options: Any) -> Callable[[Tensor], dict[s
         try:
             return {"": distance(drawn)}
         except ValueError as error:
-            raise NoFigure(str(error)) from error
+            raise UndefinedMetric(str(error)) from error
 
     return figures
 
@@ -196,7 +196,7 @@ def log_spectral_distance(generated: Tensor, reference: Tensor, sample_rate: int
 
 def _logits(material: Material) -> tuple[Tensor, Tensor]:
     if material.generated.logits is None or material.reference.logits is None:
-        raise NoFigure("it needs a network that names classes, such as mn04 or panns")
+        raise UndefinedMetric("it needs a network that names classes, such as mn04 or panns")
     return material.generated.logits, material.reference.logits
 
 
@@ -204,7 +204,7 @@ def _figures(metric: Metric) -> dict[str, float]:
     try:
         result = metric.compute()
     except ValueError as error:  # options were refused when the metric was made
-        raise NoFigure(str(error)) from error
+        raise UndefinedMetric(str(error)) from error
     return {key: float(value) for key, value in (result if isinstance(result, dict) else {"": result}).items()}
 
 
@@ -222,14 +222,14 @@ def rehearse(metric: str, options: dict[str, Any], sample_rate: int, num_samples
     """Find out whether a metric takes options, on next to nothing, before hours of listening.
 
     Args:
-        metric: a name of :data:`MEASURES`.
+        metric: a name of :data:`METRICS`.
         options: of the protocol.
         sample_rate, num_samples: of the protocol's sounds.
 
     Raises:
         ValueError: it does not.
     """
-    measure, heard = MEASURES[metric], Heard(torch.eye(2)[:, None], torch.eye(2))
+    measure, heard = METRICS[metric], AudioEmbedding(torch.eye(2)[:, None], torch.eye(2))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of course these are too few
@@ -238,27 +238,27 @@ def rehearse(metric: str, options: dict[str, Any], sample_rate: int, num_samples
             else:
                 two = Material(heard, heard, torch.eye(2), torch.arange(2))
                 measure.function(two if measure.kind is Kind.CLIP else collect(two), **options)
-    except NoFigure:
+    except UndefinedMetric:
         pass
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected options that {metric} takes, got {options}: {error}") from error
 
 
 #: Metrics by the names that protocols use.
-MEASURES: dict[str, Measure] = {
-    "clap_score": Measure("CLAP score", True, Kind.CLIP, clap_score),
-    "similarity": Measure("Similarity to the reference", True, Kind.CLIP, similarity),
-    "distance": Measure("Distance from the reference", False, Kind.CLIP, distance),
-    "lsd": Measure("Log-spectral distance", False, Kind.SOUND, log_spectral_distance),
-    "kl_softmax": Measure("KL divergence of classes", False, Kind.CLIP, of_logits(SoftmaxDivergence)),
-    "kl_sigmoid": Measure("KL divergence of events", False, Kind.CLIP, of_logits(SigmoidDivergence)),
-    "frechet": Measure("Fréchet distance", False, Kind.SET, frechet),
-    "frechet_infinity": Measure(
+METRICS: dict[str, MetricSpec] = {
+    "clap_score": MetricSpec("CLAP score", True, Kind.CLIP, clap_score),
+    "similarity": MetricSpec("Similarity to the reference", True, Kind.CLIP, similarity),
+    "distance": MetricSpec("Distance from the reference", False, Kind.CLIP, distance),
+    "lsd": MetricSpec("Log-spectral distance", False, Kind.SOUND, log_spectral_distance),
+    "kl_softmax": MetricSpec("KL divergence of classes", False, Kind.CLIP, of_logits(SoftmaxDivergence)),
+    "kl_sigmoid": MetricSpec("KL divergence of events", False, Kind.CLIP, of_logits(SigmoidDivergence)),
+    "frechet": MetricSpec("Fréchet distance", False, Kind.SET, frechet),
+    "frechet_infinity": MetricSpec(
         "Fréchet distance of infinitely many", False, Kind.SET, of_sets(FrechetInfinity), ("r_squared",)
     ),
-    "kad": Measure("Kernel audio distance", False, Kind.SET, of_sets(KernelAudioDistance), of_draws=kad_of_draws),
-    "kid": Measure("Kernel distance, polynomial", False, Kind.SET, of_sets(KernelDistance)),
-    "neighbours": Measure("Nearest neighbours", True, Kind.SET, of_sets(Coverage)),
-    "inception": Measure("Inception score", True, Kind.SET, inception, ("std",)),
-    "diversity": Measure("Diversity within a caption", True, Kind.SET, diversity, ("reference",)),
+    "kad": MetricSpec("Kernel audio distance", False, Kind.SET, of_sets(KernelAudioDistance), of_draws=kad_of_draws),
+    "kid": MetricSpec("Kernel distance, polynomial", False, Kind.SET, of_sets(KernelDistance)),
+    "neighbours": MetricSpec("Nearest neighbours", True, Kind.SET, of_sets(Coverage)),
+    "inception": MetricSpec("Inception score", True, Kind.SET, inception, ("std",)),
+    "diversity": MetricSpec("Diversity within a caption", True, Kind.SET, diversity, ("reference",)),
 }

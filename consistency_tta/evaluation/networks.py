@@ -11,7 +11,7 @@ from pickle import UnpicklingError
 from torch import Tensor
 
 from consistency_tta.components.clap import TransformersClap
-from consistency_tta.components.reward_lineage import Identity
+from consistency_tta.components.reward_lineage import EncoderFingerprint
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.evaluation.protocol import Protocol
 from consistency_tta.metrics.embedder import AudioEmbedder
@@ -63,13 +63,17 @@ def embed_text(network: AudioEmbedder) -> Callable[[Sequence[str]], Tensor] | No
     return None if encoder is None else encoder.embed_text
 
 
-def identity(network: AudioEmbedder) -> Identity:
+def identity(network: AudioEmbedder) -> EncoderFingerprint:
     """What a network is known by among rewards; only audio-text encoders are any."""
     encoder = getattr(network, "encoder", None)
-    return Identity.of(encoder) if isinstance(encoder, AudioTextEncoder) else Identity(network.checksum, ())
+    return (
+        EncoderFingerprint.of(encoder)
+        if isinstance(encoder, AudioTextEncoder)
+        else EncoderFingerprint(network.checksum, ())
+    )
 
 
-def identity_of(weights: str) -> Identity:
+def identity_of(weights: str) -> EncoderFingerprint:
     """What a CLAP is known by.
 
     Args:
@@ -80,13 +84,13 @@ def identity_of(weights: str) -> Identity:
         FileNotFoundError: it is not there.
     """
     if re.fullmatch("[0-9a-f]{64}", weights):
-        return Identity(weights)
+        return EncoderFingerprint(weights)
     place = Path(resolve(weights, TRANSFORMERS))
     if place.name == "model.safetensors" and (place.parent / TRANSFORMERS).is_file():
         place = place.parent
     try:
-        return Identity.of(TransformersClap(place))
+        return EncoderFingerprint.of(TransformersClap(place))
     except (OSError, ValueError, RuntimeError, UnpicklingError):
         if not place.is_file():
             raise
-        return Identity(checksum(place))
+        return EncoderFingerprint(checksum(place))

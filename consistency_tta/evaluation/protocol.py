@@ -82,7 +82,7 @@ class MetricSettings:
     """A metric.
 
     Attributes:
-        metric: a name of :data:`consistency_tta.evaluation.metric_specs.MEASURES`.
+        metric: a name of :data:`consistency_tta.evaluation.metric_specs.METRICS`.
         network: that hears for it, a name among the protocol's; None for a metric of the sound itself.
         options: of the metric.
         interval: whether there is an interval; it takes a draw's time for each draw.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consistency_tta.components.reward_lineage import Rewards
+from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.evaluation.networks import identity_of
 from consistency_tta.generation.folder import MANIFEST, read_manifest
 from consistency_tta.storage.bundled import PIPELINE
@@ -24,7 +24,7 @@ class Provenance:
     """
 
     model: str | None
-    rewards: Rewards
+    rewards: RewardLineage
     generation: dict[str, Any]
 
     @property
@@ -47,12 +47,12 @@ def provenance(generated: Path, model: str | Path | None = None, reward: str | N
         FileNotFoundError: there is no such model, or no such CLAP.
     """
     told = read_manifest(generated) or (read_manifest(generated.parent) if generated.name.isdecimal() else None) or {}
-    rewards = Rewards.of(told.get("rewards"))
+    rewards = RewardLineage.from_dict(told.get("rewards"))
     if model is not None:
-        own = Rewards.of(model_index(model_folder(model, allow_patterns=[PIPELINE])).get("rewards"))
+        own = RewardLineage.from_dict(model_index(model_folder(model, allow_patterns=[PIPELINE])).get("rewards"))
         rewards = rewards | own if told else own
     if reward is not None:
-        rewards = rewards | Rewards((identity_of(reward),), complete=True)
+        rewards = rewards | RewardLineage((identity_of(reward),), complete=True)
     return Provenance(told.get("model") if model is None else str(model), rewards, told)
 
 

@@ -15,7 +15,7 @@ from consistency_tta.audio.resample import Resample
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, read_sound
 from consistency_tta.evaluation.markdown import LISTED, better, interval, number, sections, settings, used
-from consistency_tta.evaluation.result import Figure, Result
+from consistency_tta.evaluation.result import MetricValue, Result
 from consistency_tta.reporting.page import DECIBEL, Axes, mel_axes, nice, page, player, plot, spectrogram_uri
 
 #: How many of the best and of the worst clips can be heard.
@@ -194,7 +194,7 @@ def html_table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], 
     return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
-def _network(figure: Figure) -> str:
+def _network(figure: MetricValue) -> str:
     return next(iter(figure.name.split("/")[1:2]), "")
 
 

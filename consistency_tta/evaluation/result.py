@@ -15,7 +15,7 @@ from consistency_tta.evaluation.provenance import Provenance
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricValue:
     """A metric's value.
 
     Attributes:
@@ -95,7 +95,7 @@ class Result:
     unused: list[Finding]
     formats: dict[str, dict[str, int]]
     judges: list[Judge]
-    figures: list[Figure] = field(default_factory=list)
+    figures: list[MetricValue] = field(default_factory=list)
     per_clip: dict[str, list[float]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -108,7 +108,7 @@ class Result:
                 return sorted(range(len(values)), key=lambda k: sign * values[k])
         return []
 
-    def tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it as JSON takes it; infinity and NaN become null."""
         protocol = {key: value for key, value in asdict(self.protocol).items() if key != "source"}
         clips = [
@@ -123,7 +123,7 @@ class Result:
             "reference": str(self.reference),
             "captions": {"file": self.captions.name, "sha256": self.captions_sha256},
             "model": self.origin.model,
-            "rewards": self.origin.rewards.tree(),
+            "rewards": self.origin.rewards.to_dict(),
             "generation": self.origin.generation,
             "clips_in_protocol": self.protocol.clips.number,
             "clips_asked": self.asked,
@@ -141,7 +141,9 @@ class Result:
 
     def write(self, file: Path) -> None:
         """Write the JSON file."""
-        file.write_text(json.dumps(self.tree(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        file.write_text(
+            json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def _finite(content: Any) -> Any:

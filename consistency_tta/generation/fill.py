@@ -9,10 +9,10 @@ import torch
 from tqdm import tqdm
 
 from consistency_tta.generation.folder import Folder, prepare, weights_sha256, write_sound
-from consistency_tta.generation.sampling_config import Sound, ask, expect_at_least
+from consistency_tta.generation.sampling_config import Sound, expect_at_least, generate_batch
 from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
-from consistency_tta.runtime.distributed import Place
+from consistency_tta.runtime.distributed import ProcessRank
 
 
 @dataclass
@@ -64,7 +64,7 @@ def fill(
             ``devices`` start processes.
     """
     expect_at_least(1, batch_size=batch_size, devices=devices)
-    place = Place.of_launcher()
+    place = ProcessRank.of_launcher()
     if place.world_size > 1 and (devices > 1 or overwrite):
         raise ValueError(
             f"expected devices=1 and no overwrite under a launcher, in {place}, got devices={devices}, "
@@ -95,11 +95,11 @@ def _work(
     """A process that :func:`fill` starts."""
     torch.set_num_threads(threads)
     pipeline = TextToAudioPipeline.from_pretrained(model)
-    _make(pipeline, folders, batch_size, device, Place(rank, world_size, rank))
+    _make(pipeline, folders, batch_size, device, ProcessRank(rank, world_size, rank))
 
 
 def _make(
-    pipeline: TextToAudioPipeline, folders: Sequence[Folder], batch_size: int, device: str | None, place: Place
+    pipeline: TextToAudioPipeline, folders: Sequence[Folder], batch_size: int, device: str | None, place: ProcessRank
 ) -> None:
     """Make this process's share of the batches."""
     pipeline.set_progress_bar_config(disable=True)
@@ -110,7 +110,7 @@ def _make(
         if missing:
             work.append((folder, batch, missing))
     for folder, batch, missing in tqdm(work, desc="generating", unit="batch", disable=place.rank > 0):
-        made = ask(pipeline, folder.request, batch)
+        made = generate_batch(pipeline, folder.request, batch)
         tally.add(made)
         for sound, waveform in zip(batch, made.waveform, strict=True):
             if sound.file in missing:
@@ -127,7 +127,7 @@ def _batches(folders: Sequence[Folder], batch_size: int) -> Iterator[tuple[Folde
             yield folder, folder.sounds[start : start + batch_size]
 
 
-def _device(name: str | None, place: Place) -> torch.device:
+def _device(name: str | None, place: ProcessRank) -> torch.device:
     """This process's own device of the kind asked for."""
     device = best_device(name)
     if place.world_size == 1 or device.type == "cpu" or device.index is not None:

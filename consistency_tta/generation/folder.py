@@ -16,7 +16,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from consistency_tta.generation.sampling_config import Request, Sound
+from consistency_tta.generation.sampling_config import SamplingConfig, Sound
 from consistency_tta.pipeline import TextToAudioPipeline
 
 MANIFEST, CAPTIONS = "generation.json", "captions.csv"
@@ -33,7 +33,7 @@ class Folder:
     """
 
     path: Path
-    request: Request
+    request: SamplingConfig
     sounds: Sequence[Sound]
 
     @property

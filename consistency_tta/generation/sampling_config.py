@@ -17,7 +17,7 @@ from consistency_tta.storage.captions import read_clips
 
 
 @dataclass(frozen=True)
-class Request:
+class SamplingConfig:
     """How a model is asked.
 
     Attributes:
@@ -40,7 +40,7 @@ class Request:
 
 
 #: The settings that are numbers, which a sweep may go over.
-NUMBERS = [field for field in fields(Request) if field.name != "grid"]
+NUMBERS = [field for field in fields(SamplingConfig) if field.name != "grid"]
 
 
 class Sound(NamedTuple):
@@ -95,7 +95,9 @@ def sounds_of(captions: Path, num_samples: int = 1, all_captions: bool = False) 
     ]
 
 
-def ask(pipeline: TextToAudioPipeline, request: Request, sounds: Sequence[Sound]) -> TextToAudioOutput:
+def generate_batch(
+    pipeline: TextToAudioPipeline, request: SamplingConfig, sounds: Sequence[Sound]
+) -> TextToAudioOutput:
     """Make sounds in one batch."""
     return pipeline(
         [sound.caption for sound in sounds],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from consistency_tta.listening.captions import Heard, clips_of_all, parse_systems
+from consistency_tta.listening.captions import ListeningClip, clips_of_all, parse_systems
 from consistency_tta.listening.form import form
 from consistency_tta.listening.key import KEY, PAGE, SCALES, Item, Key, Mode
 from consistency_tta.listening.sounds import (
@@ -144,7 +144,11 @@ def make(
 
 
 def _items(
-    clip: Heard, sounds: dict[str, Tensor], sample_rate: int, items: dict[str, Item], random: np.random.Generator
+    clip: ListeningClip,
+    sounds: dict[str, Tensor],
+    sample_rate: int,
+    items: dict[str, Item],
+    random: np.random.Generator,
 ) -> list[dict[str, str]]:
     """A clip's sounds as the page has them, in random order; what they are is added to ``items``."""
     shown = []

@@ -11,7 +11,7 @@ from consistency_tta.storage.captions import read_rows
 
 
 @dataclass(frozen=True)
-class Heard:
+class ListeningClip:
     """A caption, and each system's sound for it.
 
     Attributes:
@@ -44,7 +44,7 @@ def parse_systems(texts: Sequence[str]) -> dict[str, AudioFolder]:
     return systems
 
 
-def clips_of_all(captions: Path, systems: dict[str, AudioFolder]) -> list[Heard]:
+def clips_of_all(captions: Path, systems: dict[str, AudioFolder]) -> list[ListeningClip]:
     """The clips of a caption file that every system has a sound of.
 
     A file belongs to the clip whose name it bears, be it the one that ``generate`` gives or a recording's
@@ -57,7 +57,7 @@ def clips_of_all(captions: Path, systems: dict[str, AudioFolder]) -> list[Heard]
     Raises:
         ValueError: if the file cannot be understood, or no clip is in all folders.
     """
-    clips: list[Heard] = []
+    clips: list[ListeningClip] = []
     taken: set[Path] = set()
     found = dict.fromkeys(systems, 0)
     for row in read_rows(captions):
@@ -72,7 +72,7 @@ def clips_of_all(captions: Path, systems: dict[str, AudioFolder]) -> list[Heard]
                 found[system] += 1
         if len(files) == len(systems) and taken.isdisjoint(files.values()):
             taken.update(files.values())
-            clips.append(Heard(row.file, row.caption, files))
+            clips.append(ListeningClip(row.file, row.caption, files))
     if not clips:
         counts = ", ".join(f"{system} has {count}" for system, count in found.items())
         raise ValueError(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 @dataclass
-class Heard:
+class AudioEmbedding:
     """What an :class:`AudioEmbedder` makes of B sounds.
 
     Attributes:
@@ -40,5 +40,5 @@ class AudioEmbedder(nn.Module, ABC):
     checksum: str
 
     @abstractmethod
-    def forward(self, waveform: Tensor) -> Heard:
-        """Waveforms (B, samples) in [-1, 1] at ``sample_rate``, all of one length -> :class:`Heard`."""
+    def forward(self, waveform: Tensor) -> AudioEmbedding:
+        """Waveforms (B, samples) in [-1, 1] at ``sample_rate``, all of one length -> :class:`AudioEmbedding`."""

@@ -13,7 +13,7 @@ LAUNCHERS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASK
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessRank:
     """One of several processes.
 
     Attributes:
@@ -27,7 +27,7 @@ class Place:
     local_rank: int = 0
 
     @classmethod
-    def of_launcher(cls) -> Place:
+    def of_launcher(cls) -> ProcessRank:
         """The place that torchrun or SLURM's ``srun`` gave this process; the only one without a launcher.
 
         Raises:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def check_free(output: Path) -> None:
+def require_empty(output: Path) -> None:
     """Raise if there is already something where a folder is to be written."""
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise ValueError(f"{output} exists already: give another --output, or remove it first")
@@ -30,7 +30,7 @@ def check_folder(output: Path, option: str) -> None:
 
 
 @contextmanager
-def written_whole(output: Path, last: str) -> Iterator[Path]:
+def atomic_directory(output: Path, last: str) -> Iterator[Path]:
     """A folder to write into, of the same name as ``output``; its files go to their place at the end.
 
     A full disk or an interruption leaves what was there before. Where there is a folder already its other files stay,

@@ -10,7 +10,7 @@ from consistency_tta.training.codec.vocoder import VocoderTraining
 from consistency_tta.training.contrastive import ContrastiveTraining
 from consistency_tta.training.diffusion import LatentDiffusion
 from consistency_tta.training.distillation.consistency import ConsistencyDistillation
-from consistency_tta.training.distillation.discretization import DoublingSteps
+from consistency_tta.training.distillation.discretization import DiscretizationSchedule
 from consistency_tta.training.distillation.guidance import GuidanceDistillation
 from consistency_tta.training.distillation.lora import LoRA
 
@@ -19,7 +19,7 @@ __all__ = [
     "ConsistencyDistillation",
     "ContrastiveTraining",
     "DecoderRefinement",
-    "DoublingSteps",
+    "DiscretizationSchedule",
     "DrawLossByTime",
     "ExportFolder",
     "GuidanceDistillation",

@@ -1,4 +1,4 @@
-"""What every training of this project does: optimizer, averages, reproducible randomness, safe steps, export."""
+"""What every training of this project does: optimizer, averages, reproducible rng, safe steps, export."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteStep
 from consistency_tta.training.callbacks.predictions import WriteSounds
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.ema import ExponentialMovingAverage
-from consistency_tta.training.step_rng import VALIDATION_SEED, BatchRandomness
+from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Optimization:
 class TrainingModule(LightningModule, ABC):
     """Base of all trainings.
 
-    A subclass names what is optimized (:meth:`trained`), which averages follow it (:meth:`averages`), computes a
+    A subclass names what is optimized (:meth:`trainable`), which averages follow it (:meth:`emas`), computes a
     loss (:meth:`loss`), and says what it leaves behind (:meth:`pipeline`) and shows on the way (:meth:`previews`).
 
     Args:
@@ -71,11 +71,11 @@ class TrainingModule(LightningModule, ABC):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
 
     @abstractmethod
-    def trained(self) -> nn.Module:
+    def trainable(self) -> nn.Module:
         """The module whose parameters are optimized."""
 
     @abstractmethod
-    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """The scalar to minimise; logs its parts."""
 
     @abstractmethod
@@ -91,18 +91,18 @@ class TrainingModule(LightningModule, ABC):
     def sample_rate(self) -> int:
         """Of all sounds, in Hz."""
 
-    def averaged(self) -> nn.Module:
+    def ema_source(self) -> nn.Module:
         """The module that the averages follow: all that is trained."""
-        return self.trained()
+        return self.trainable()
 
-    def averages(self) -> Iterable[ExponentialMovingAverage]:
+    def emas(self) -> Iterable[ExponentialMovingAverage]:
         """Averages to update after each step."""
         return ()
 
-    def randomness(self, batch_idx: int) -> BatchRandomness:
+    def rng(self, batch_idx: int) -> StepRNG:
         """The draws of a batch; the same in every validation, so that its curves can be compared."""
         training = self.trainer.training
-        return BatchRandomness(
+        return StepRNG(
             self.seed if training else VALIDATION_SEED,
             self.current_epoch if training else 0,
             batch_idx,
@@ -119,16 +119,16 @@ class TrainingModule(LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the global generators as well: dropout and other people's losses draw from them."""
-        torch.manual_seed(self.randomness(batch_idx).entropy + self.global_rank)
+        torch.manual_seed(self.rng(batch_idx).entropy + self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; a loss that is not finite makes every gradient NaN, so that all ranks skip the step together."""
-        loss = self.loss(batch, self.randomness(batch_idx))
+        loss = self.loss(batch, self.rng(batch_idx))
         return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The loss of held-out clips, with the same draws every time."""
-        self.loss(batch, self.randomness(batch_idx))
+        self.loss(batch, self.rng(batch_idx))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """As :meth:`validation_step`."""
@@ -136,7 +136,7 @@ class TrainingModule(LightningModule, ABC):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Waveforms (B, samples) for a batch's captions; :class:`WriteSounds` writes them."""
-        generator = torch.Generator().manual_seed(self.randomness(batch_idx).entropy + self.global_rank)
+        generator = torch.Generator().manual_seed(self.rng(batch_idx).entropy + self.global_rank)
         return self.pipeline()(batch.captions, generator=generator).waveform
 
     def log_losses(self, losses: dict[str, Tensor], batch_size: int) -> None:
@@ -148,19 +148,19 @@ class TrainingModule(LightningModule, ABC):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then update the averages, unless the step was skipped."""
         super().optimizer_step(*args, **kwargs)
-        if any(parameter.grad is not None for parameter in self.trained().parameters()):
+        if any(parameter.grad is not None for parameter in self.trainable().parameters()):
             self.update_averages()
 
     def update_averages(self) -> None:
         """Let all averages follow; called after each step that was taken."""
-        for average in self.averages():
-            average.update(self.averaged())
+        for average in self.emas():
+            average.update(self.ema_source())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up, stepped per optimizer step."""
         settings = self.optimization
         optimizer: Optimizer = AdamW(
-            [parameter for parameter in self.trained().parameters() if parameter.requires_grad],
+            [parameter for parameter in self.trainable().parameters() if parameter.requires_grad],
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,

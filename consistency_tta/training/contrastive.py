@@ -15,7 +15,7 @@ from consistency_tta.training.base import Optimization, TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import waveform_of
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 
 
 def caption_keys(captions: Sequence[str]) -> Tensor:
@@ -60,7 +60,7 @@ class ContrastiveTraining(TrainingModule):
         max_mask: the largest share in [0, 1) of a training spectrogram's frames, and of its bins, that is hidden.
             Source: Park et al., "SpecAugment", 2019, https://arxiv.org/abs/1904.08779, section 2.
         max_scale: the largest inverse temperature, as in CLIP and CLAP.
-        average_decay: of the averaged weights, which validation and ``export`` use.
+        ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
     """
@@ -71,7 +71,7 @@ class ContrastiveTraining(TrainingModule):
         max_gain: float = 6.0,
         max_mask: float = 0.25,
         max_scale: float = 100.0,
-        average_decay: float = 0.999,
+        ema_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
     ) -> None:
@@ -82,7 +82,7 @@ class ContrastiveTraining(TrainingModule):
                 f"got {max_mask}, {max_gain} and {max_scale}"
             )
         self.clap = clap.train()
-        self.average = ExponentialMovingAverage(self.clap, average_decay, warm_up=True)
+        self.average = ExponentialMovingAverage(self.clap, ema_decay, warm_up=True)
         self.max_gain = max_gain
         self.max_mask = max_mask
         self.max_scale = max_scale
@@ -92,23 +92,23 @@ class ContrastiveTraining(TrainingModule):
         """Of all sounds, in Hz."""
         return self.clap.front_end.sample_rate
 
-    def trained(self) -> Clap:
+    def trainable(self) -> Clap:
         """Both networks and the temperatures."""
         return self.clap
 
-    def averages(self) -> tuple[ExponentialMovingAverage]:
+    def emas(self) -> tuple[ExponentialMovingAverage]:
         """The evaluation average."""
         return (self.average,)
 
-    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """The contrastive loss; outside training within the process's batch, with the accuracy of retrieval."""
         training = self.trainer.training
         clap = self.clap if training else self.pipeline()
         waveform = waveform_of(batch)
-        features = clap.front_end(self.vary(waveform, randomness) if training else waveform)
-        audio = clap.embed_features(self.mask(features, randomness) if training else features)
+        features = clap.front_end(self.augment_waveform(waveform, rng) if training else waveform)
+        audio = clap.embed_features(self.spec_augment(features, rng) if training else features)
         text = clap.embed_text(batch.captions)
-        keys = randomness.send(caption_keys(batch.captions))
+        keys = rng.to_device(caption_keys(batch.captions))
         if training and self.trainer.world_size > 1:
             # Every process then has the whole loss; gradients are summed on the way back and averaged by DDP.
             audio, text, keys = self.gather(audio), self.gather(text), self.gather(keys)
@@ -126,24 +126,24 @@ class ContrastiveTraining(TrainingModule):
         gathered = self.all_gather(rows, sync_grads=rows.is_floating_point())
         return cast(Tensor, gathered).flatten(0, 1)
 
-    def vary(self, waveform: Tensor, randomness: BatchRandomness) -> Tensor:
+    def augment_waveform(self, waveform: Tensor, rng: StepRNG) -> Tensor:
         """Waveforms (B, samples), each turned round in time and louder or softer."""
         rows, samples = waveform.shape
-        shift = randomness.send((randomness.uniform(rows) * samples).long())
-        gain = 10 ** (randomness.send(2 * randomness.uniform(rows) - 1) * self.max_gain / 20)
+        shift = rng.to_device((rng.uniform(rows) * samples).long())
+        gain = 10 ** (rng.to_device(2 * rng.uniform(rows) - 1) * self.max_gain / 20)
         index = (torch.arange(samples, device=waveform.device) + shift[:, None]) % samples
         return gain[:, None] * waveform.gather(1, index)
 
-    def mask(self, features: Tensor, randomness: BatchRandomness) -> Tensor:
+    def spec_augment(self, features: Tensor, rng: StepRNG) -> Tensor:
         """Spectrograms (B, 1, frames, bins), each with a span of frames and a band of bins at its mean."""
         hidden = torch.zeros_like(features, dtype=torch.bool)
         for axis in (2, 3):
             size = features.shape[axis]
-            width = randomness.uniform(len(features)) * self.max_mask * size
-            start = randomness.uniform(len(features)) * (size - width)
+            width = rng.uniform(len(features)) * self.max_mask * size
+            start = rng.uniform(len(features)) * (size - width)
             shape = [-1 if dim == axis else 1 for dim in range(4)]
             place = torch.arange(size, device=features.device).view(shape)
-            start, end = (randomness.send(x).view(-1, 1, 1, 1) for x in (start, start + width))
+            start, end = (rng.to_device(x).view(-1, 1, 1, 1) for x in (start, start + width))
             hidden = hidden | ((place >= start) & (place < end))
         return torch.where(hidden, features.mean((2, 3), keepdim=True), features)
 

@@ -17,7 +17,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 from consistency_tta.training.time_binned_losses import LossesByTime
 
 
@@ -50,7 +50,7 @@ class LatentDiffusion(LatentTraining):
             Diffusion 2.1's for a new one.
         caption_dropout: share of examples trained without their caption, in [0, 1).
         weighting: of the squared error of z_0; ``SNRPlusOne`` is the plain error of v, ``MinSNR`` is TANGO's.
-        average_decay: of the averaged weights, which validation and ``export`` use.
+        ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
     """
@@ -64,7 +64,7 @@ class LatentDiffusion(LatentTraining):
         scheduler: DDIMScheduler | None = None,
         caption_dropout: float = 0.1,
         weighting: Weighting | None = None,
-        average_decay: float = 0.999,
+        ema_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
     ) -> None:
@@ -86,7 +86,7 @@ class LatentDiffusion(LatentTraining):
         denoiser = UNetDenoiser(unet or parts.unet, self.schedule, scheduler.config.prediction_type)
         networks: dict[str, nn.Module] = {"denoiser": denoiser} | ({"text": text} if train_text_encoder else {})
         self.networks = nn.ModuleDict(networks).requires_grad_(True).train()
-        self.average = ExponentialMovingAverage(self.networks, average_decay, warm_up=True)
+        self.average = ExponentialMovingAverage(self.networks, ema_decay, warm_up=True)
         # Not registered: what was loaded is in `frozen`, and what is new is saved by `pipeline`.
         self.parts: dict[str, Any] = {name: getattr(parts, name) for name in ("mel", "vae", "vocoder")}
         self.parts |= {"scheduler": scheduler, "rewards": parts.config["rewards"]}
@@ -96,11 +96,11 @@ class LatentDiffusion(LatentTraining):
         """(T, F) of the latents that the teacher generates."""
         return torch.Size(cast(UNetDenoiser, self.networks["denoiser"]).unet.config.sample_size)
 
-    def trained(self) -> nn.Module:
+    def trainable(self) -> nn.Module:
         """U-Net, and the text encoder if it is trained."""
         return self.networks
 
-    def averages(self) -> tuple[ExponentialMovingAverage]:
+    def emas(self) -> tuple[ExponentialMovingAverage]:
         """The evaluation average."""
         return (self.average,)
 
@@ -113,18 +113,18 @@ class LatentDiffusion(LatentTraining):
         # A ModuleDict has no `get`.
         return cast(TextEncoder, networks["text"] if "text" in networks else self.frozen.text)  # noqa: SIM401
 
-    def embed(self, batch: Batch, randomness: BatchRandomness) -> TextEmbedding:
+    def embed(self, batch: Batch, rng: StepRNG) -> TextEmbedding:
         """Embeddings of the captions, some of them dropped in training."""
         encoder = self.text_encoder(self.current())
         dropout = self.caption_dropout if self.trainer.training else 0.0
-        return embed_with_dropout(batch, encoder, dropout, randomness)
+        return embed_with_dropout(batch, encoder, dropout, rng)
 
-    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """Weighted squared error of z_0 at uniformly drawn noise levels."""
-        z_0 = self.latents(batch, randomness)
-        conditioning = Conditioning(self.embed(batch, randomness))
-        t = randomness.send(1.0 + randomness.integers(self.schedule.num_train_timesteps, len(batch)))
-        z_t = self.schedule.add_noise(z_0, randomness.normal_like(z_0), t)
+        z_0 = self.latents(batch, rng)
+        conditioning = Conditioning(self.embed(batch, rng))
+        t = rng.to_device(1.0 + rng.integers(self.schedule.num_train_timesteps, len(batch)))
+        z_t = self.schedule.add_noise(z_0, rng.normal_like(z_0), t)
         error = (self.current()["denoiser"](z_t, t, conditioning) - z_0).square().flatten(1).mean(1)
         loss = (error * self.weighting(t, self.schedule)).mean()
         self.log_losses({"loss": loss}, len(batch))

@@ -15,7 +15,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.base import Optimization, TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
-from consistency_tta.training.step_rng import VALIDATION_SEED, BatchRandomness
+from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
 from consistency_tta.training.time_binned_losses import LossesByTime
 
 
@@ -43,13 +43,13 @@ class LatentTraining(TrainingModule):
         """Of all sounds, in Hz."""
         return self.frozen.codec.sample_rate
 
-    def latents(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def latents(self, batch: Batch, rng: StepRNG) -> Tensor:
         """z_0 (B, C, T, F): a draw from the autoencoder's posterior, without gradients."""
         with torch.no_grad():
             moments = batch.moments
             if moments is None:
                 moments = self.frozen.codec.mel_to_moments(self.frozen.codec.waveform_to_mel(waveform_of(batch)))
-            z_0 = self.frozen.codec.moments_to_latent(moments, randomness.normal_like(moments.chunk(2, dim=1)[0]))
+            z_0 = self.frozen.codec.moments_to_latent(moments, rng.normal_like(moments.chunk(2, dim=1)[0]))
         if z_0.shape[2:] != self.latent_size:
             raise ValueError(
                 f"the U-Net generates latents of (T, F) = {tuple(self.latent_size)}, but the data's are "
@@ -109,9 +109,9 @@ def text_rows(condition: Tensor, chosen: TextEmbedding, other: TextEmbedding) ->
     )
 
 
-def embed_with_dropout(batch: Batch, text: TextEncoder, dropout: float, randomness: BatchRandomness) -> TextEmbedding:
+def embed_with_dropout(batch: Batch, text: TextEncoder, dropout: float, rng: StepRNG) -> TextEmbedding:
     """Embeddings of the batch's captions, each replaced by the empty one with the probability ``dropout``."""
-    kept = randomness.uniform(len(batch)) >= dropout
+    kept = rng.uniform(len(batch)) >= dropout
     if batch.text is None:
         return text([c if keep else "" for c, keep in zip(batch.captions, kept.tolist(), strict=True)])
-    return text_rows(randomness.send(kept), batch.text, text([""]))
+    return text_rows(rng.to_device(kept), batch.text, text([""]))

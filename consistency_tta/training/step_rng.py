@@ -20,7 +20,7 @@ VALIDATION_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class BatchRandomness:
+class StepRNG:
     """Draws for one batch; every rank must make the same calls in the same order.
 
     Attributes:
@@ -43,16 +43,16 @@ class BatchRandomness:
         return int(np.random.SeedSequence((self.seed, self.epoch, self.batch_idx)).generate_state(1, np.uint64)[0] >> 1)
 
     @cached_property
-    def host(self) -> torch.Generator:
+    def cpu(self) -> torch.Generator:
         """Generator on the CPU: what decides which rows are computed must not wait for the device."""
         return torch.Generator().manual_seed(self.entropy)
 
     @cached_property
-    def accelerator(self) -> torch.Generator:
+    def device_generator(self) -> torch.Generator:
         """Generator on the device, for large draws."""
         return torch.Generator(self.device).manual_seed(self.entropy ^ 1)
 
-    def send(self, drawn: Tensor) -> Tensor:
+    def to_device(self, drawn: Tensor) -> Tensor:
         """A small tensor from the CPU to the device, without waiting for what the device is doing."""
         # Only a copy from pinned memory can be left to run by itself.
         pinned = drawn.pin_memory() if self.device.type == "cuda" else drawn
@@ -61,14 +61,14 @@ class BatchRandomness:
     def normal_like(self, example: Tensor) -> Tensor:
         """Unit normal numbers on the device, one row per row of ``example`` (B, ...)."""
         shape = (example.shape[0] * self.world_size, *example.shape[1:])
-        drawn = torch.randn(shape, generator=self.accelerator, device=self.device)
+        drawn = torch.randn(shape, generator=self.device_generator, device=self.device)
         return drawn[self.rank :: self.world_size]
 
     def uniform(self, batch_size: int) -> Tensor:
         """(B,) in [0, 1), on the CPU."""
-        return torch.rand(batch_size * self.world_size, generator=self.host)[self.rank :: self.world_size]
+        return torch.rand(batch_size * self.world_size, generator=self.cpu)[self.rank :: self.world_size]
 
     def integers(self, high: int, batch_size: int) -> Tensor:
         """(B,) int64 in [0, high), on the CPU."""
-        drawn = torch.randint(high, (batch_size * self.world_size,), generator=self.host)
+        drawn = torch.randint(high, (batch_size * self.world_size,), generator=self.cpu)
         return drawn[self.rank :: self.world_size]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from consistency_tta.components.clap import TransformersClap
-from consistency_tta.components.reward_lineage import SIGNATURE, Identity, Rewards
+from consistency_tta.components.reward_lineage import SIGNATURE, EncoderFingerprint, RewardLineage
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL1Loss
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -36,9 +36,9 @@ class Constant(AudioTextEncoder):
         return self.vector.expand(len(captions), -1)
 
 
-def known_by(checksum: str) -> Identity:
+def known_by(checksum: str) -> EncoderFingerprint:
     """An encoder of that file, which hears what no other does."""
-    return Identity(checksum, (float(ord(checksum[0])), 0.5))
+    return EncoderFingerprint(checksum, (float(ord(checksum[0])), 0.5))
 
 
 def reward(checksum: str) -> CLAPLoss:
@@ -47,8 +47,8 @@ def reward(checksum: str) -> CLAPLoss:
     return CLAPLoss(Constant(signature, checksum))
 
 
-def only(*checksums: str) -> Rewards:
-    return Rewards(tuple(map(known_by, checksums)), complete=True)
+def only(*checksums: str) -> RewardLineage:
+    return RewardLineage(tuple(map(known_by, checksums)), complete=True)
 
 
 def taught(make: Callable[..., Any], start: Path, folder: Path, **kwargs: Any) -> Path:
@@ -57,31 +57,39 @@ def taught(make: Callable[..., Any], start: Path, folder: Path, **kwargs: Any) -
     return folder
 
 
-def known(folder: Path | str) -> Rewards:
+def known(folder: Path | str) -> RewardLineage:
     return TextToAudioPipeline.from_pretrained(folder).rewards
 
 
-def told(folder: Path, rewards: Rewards, to: Path) -> Path:
+def told(folder: Path, rewards: RewardLineage, to: Path) -> Path:
     """The same model, of which this is known."""
     pipeline = TextToAudioPipeline.from_pretrained(folder)
-    pipeline.register_to_config(rewards=rewards.tree())
+    pipeline.register_to_config(rewards=rewards.to_dict())
     pipeline.save_pretrained(to)
     return to
 
 
 def test_what_is_known_is_added_up() -> None:
     assert only("a") | only("b", "a") == only("a", "b")
-    assert only("a") | Rewards() == Rewards((known_by("a"),), complete=False)
-    assert Rewards((Identity("a"),), complete=True) | only("a") == only("a")  # better known by the second
-    assert Rewards.by([Constant([1.0], "a"), Constant([2.0]), Constant([1.0], "a")]) == Rewards(
-        (Identity("a", (1.0,)), Identity(None, (2.0,))), complete=True
+    assert only("a") | RewardLineage() == RewardLineage((known_by("a"),), complete=False)
+    assert RewardLineage((EncoderFingerprint("a"),), complete=True) | only("a") == only(
+        "a"
+    )  # better known by the second
+    assert RewardLineage.by([Constant([1.0], "a"), Constant([2.0]), Constant([1.0], "a")]) == RewardLineage(
+        (EncoderFingerprint("a", (1.0,)), EncoderFingerprint(None, (2.0,))), complete=True
     )
-    for known in (only("a", "b"), Rewards((Identity("a"), Identity(None, (0.5,)))), Rewards()):
-        assert Rewards.of(json.loads(json.dumps(known.tree()))) == known
-    assert Rewards.of({"sha256": ["a"], "complete": True}) == Rewards((Identity("a"),), complete=True)
+    for known in (
+        only("a", "b"),
+        RewardLineage((EncoderFingerprint("a"), EncoderFingerprint(None, (0.5,)))),
+        RewardLineage(),
+    ):
+        assert RewardLineage.from_dict(json.loads(json.dumps(known.to_dict()))) == known
+    assert RewardLineage.from_dict({"sha256": ["a"], "complete": True}) == RewardLineage(
+        (EncoderFingerprint("a"),), complete=True
+    )
     with pytest.raises(ValueError, match="expected rewards with sha256, signatures and complete"):
-        Rewards.of({"sha256": []})
-    assert [str(each) for each in (only(), only("a", "b"), Rewards((Identity(None, (0.5,)),)))] == [
+        RewardLineage.from_dict({"sha256": []})
+    assert [str(each) for each in (only(), only("a", "b"), RewardLineage((EncoderFingerprint(None, (0.5,)),)))] == [
         "none",
         "a, b",
         "one of no known file, perhaps others, which are not known",
@@ -91,21 +99,21 @@ def test_what_is_known_is_added_up() -> None:
 @pytest.mark.parametrize(
     ("judge", "complete", "expected"),
     [
-        (Identity("a", (9.0, 9.0)), True, True),  # the same file, however it hears here
-        (Identity("b", (0.1, 0.5)), True, True),  # another file with the same weights
-        (Identity(None, (0.1019, 0.4981)), False, True),  # in half precision
-        (Identity("b", (0.1, 0.53)), True, False),
-        (Identity("b", (0.1, 0.5, 0.0)), True, False),
-        (Identity("b", ()), True, False),  # names sounds, and reads no captions
-        (Identity("b"), True, None),  # nothing is known but another file
-        (Identity("b", (0.1, 0.53)), False, None),  # there may be others
+        (EncoderFingerprint("a", (9.0, 9.0)), True, True),  # the same file, however it hears here
+        (EncoderFingerprint("b", (0.1, 0.5)), True, True),  # another file with the same weights
+        (EncoderFingerprint(None, (0.1019, 0.4981)), False, True),  # in half precision
+        (EncoderFingerprint("b", (0.1, 0.53)), True, False),
+        (EncoderFingerprint("b", (0.1, 0.5, 0.0)), True, False),
+        (EncoderFingerprint("b", ()), True, False),  # names sounds, and reads no captions
+        (EncoderFingerprint("b"), True, None),  # nothing is known but another file
+        (EncoderFingerprint("b", (0.1, 0.53)), False, None),  # there may be others
     ],
 )
 def test_an_encoder_is_known_by_file_or_by_what_it_hears(
-    judge: Identity, complete: bool, expected: bool | None
+    judge: EncoderFingerprint, complete: bool, expected: bool | None
 ) -> None:
-    assert Rewards((Identity("a", (0.1, 0.5)),), complete).include(judge) is expected
-    by_file_alone = Rewards((Identity("a"),), complete)
+    assert RewardLineage((EncoderFingerprint("a", (0.1, 0.5)),), complete).include(judge) is expected
+    by_file_alone = RewardLineage((EncoderFingerprint("a"),), complete)
     assert by_file_alone.include(judge) is (True if judge.checksum == "a" else False if judge.signature == () else None)
 
 
@@ -117,12 +125,12 @@ def test_a_clap_is_the_same_in_other_files_and_half_precision(tmp_path: Path) ->
     save_file(tensors, weights, {"format": "pt", "note": "in another file"})
     again = TransformersClap(tmp_path / "again")
     assert first.checksum != again.checksum
-    assert len(Identity.of(first).signature or ()) == SIGNATURE
-    assert Identity.of(first).is_one_with(Identity.of(again))
+    assert len(EncoderFingerprint.of(first).signature or ()) == SIGNATURE
+    assert EncoderFingerprint.of(first).same_network(EncoderFingerprint.of(again))
     torch.manual_seed(0)
     for weight in again.clap.parameters():
         weight.data += 0.1 * weight.std(correction=0) * torch.randn_like(weight)
-    assert not Identity.of(first).is_one_with(Identity.of(again))
+    assert not EncoderFingerprint.of(first).same_network(EncoderFingerprint.of(again))
 
 
 def test_all_encoders_of_all_stages_are_named(teacher_folder: Path, tmp_path: Path) -> None:
@@ -148,10 +156,10 @@ def test_all_encoders_of_all_stages_are_named(teacher_folder: Path, tmp_path: Pa
 def test_none_and_not_known_are_two_things(teacher_folder: Path, tmp_path: Path) -> None:
     assert known(taught(autoencoder, teacher_folder, tmp_path / "autoencoder")) == only()
     assert known(taught(vocoder, tmp_path / "autoencoder", tmp_path / "vocoder")) == only()
-    assert known(teacher_folder) == Rewards()  # made by no training, as a converted model
-    assert known(taught(distillation, teacher_folder, tmp_path / "student")) == Rewards()
+    assert known(teacher_folder) == RewardLineage()  # made by no training, as a converted model
+    assert known(taught(distillation, teacher_folder, tmp_path / "student")) == RewardLineage()
     stage_1 = taught(guidance, teacher_folder, tmp_path / "stage_1", losses={"clap": reward("a")})
-    assert known(stage_1) == Rewards((known_by("a"),), complete=False)
+    assert known(stage_1) == RewardLineage((known_by("a"),), complete=False)
 
 
 def test_diffusers_takes_it_for_no_part_of_a_model(teacher_folder: Path, tmp_path: Path) -> None:
@@ -164,4 +172,4 @@ def test_diffusers_takes_it_for_no_part_of_a_model(teacher_folder: Path, tmp_pat
 
 @pytest.mark.parametrize("model", ["tiny-teacher", "tiny-student"])
 def test_bundled_models_name_the_encoder_that_taught_their_decoder(model: str) -> None:
-    assert known(model) == Rewards.by([TransformersClap("tiny-clap")])
+    assert known(model) == RewardLineage.by([TransformersClap("tiny-clap")])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from consistency_tta.convert.exact import build
+from consistency_tta.convert.exact import build_matching
 
 
 def make() -> nn.Sequential:
@@ -16,7 +16,7 @@ def make() -> nn.Sequential:
 def test_weights_arrive_in_float32_under_their_published_names() -> None:
     whole = {f"layers.{name}": tensor.half() for name, tensor in make().state_dict().items()}
     whole["layers.1.weight"] = whole["layers.1.weight"].reshape(2, 2, 1, 1)  # a 1x1 convolution
-    network = build(make, whole, "two layers", "it.bin", lambda name: f"layers.{name}")
+    network = build_matching(make, whole, "two layers", "it.bin", lambda name: f"layers.{name}")
     for name, tensor in network.state_dict().items():
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, whole[f"layers.{name}"].reshape(tensor.shape).float())
@@ -29,7 +29,7 @@ def test_the_message_has_counts_and_the_first_names() -> None:
     del weights["1.weight"]
     weights |= {f"extra.{index}": torch.zeros(1) for index in range(6)}
     with pytest.raises(ValueError, match=r"it\.bin does not hold two layers, or not all of it") as caught:
-        build(make, weights, "two layers", "it.bin")
+        build_matching(make, weights, "two layers", "it.bin")
     message = str(caught.value)
     assert "1 missing (1.weight)" in message
     assert "6 unexpected (extra.0, extra.1, extra.2, extra.3, ...)" in message

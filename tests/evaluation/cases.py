@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor
 
 from consistency_tta.evaluation.protocol import RESAMPLER
-from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 
 RATE = 8000
 SECONDS = 0.25
@@ -42,10 +42,10 @@ class ToyNetwork(AudioEmbedder):
         self.encoder = ToyEncoder()
         self.heard = 0
 
-    def forward(self, waveform: Tensor) -> Heard:
+    def forward(self, waveform: Tensor) -> AudioEmbedding:
         self.heard += len(waveform)
         power = torch.fft.rfft(waveform).abs()[:, 1:1001].unflatten(1, (4, 250)).mean(2)
-        return Heard(power[:, None], power)
+        return AudioEmbedding(power[:, None], power)
 
 
 def settings(**changes: Any) -> dict[str, Any]:

@@ -9,16 +9,16 @@ import torch
 
 from consistency_tta.evaluation import material
 from consistency_tta.evaluation.clip_embeddings import Collection, Material, collect
-from consistency_tta.evaluation.metric_specs import MEASURES, Kind
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.evaluation.metric_specs import METRICS, Kind
+from consistency_tta.metrics.embedder import AudioEmbedding
 
 CLIPS, WINDOWS, WIDTH = 30, 2, 5
 
 
 @pytest.fixture
 def pairs() -> Collection:
-    def heard() -> Heard:
-        return Heard(torch.randn(CLIPS, WINDOWS, WIDTH), torch.randn(CLIPS, 7))
+    def heard() -> AudioEmbedding:
+        return AudioEmbedding(torch.randn(CLIPS, WINDOWS, WIDTH), torch.randn(CLIPS, 7))
 
     return collect(Material(heard(), heard(), torch.randn(CLIPS, WIDTH), torch.arange(CLIPS) // 2))
 
@@ -52,10 +52,10 @@ def test_one_pair_is_read_however_large(pairs: Collection, monkeypatch: pytest.M
 
 
 @pytest.mark.filterwarnings("ignore:subsets of")
-@pytest.mark.parametrize("name", [name for name, measure in MEASURES.items() if measure.kind is not Kind.SOUND])
+@pytest.mark.parametrize("name", [name for name, measure in METRICS.items() if measure.kind is not Kind.SOUND])
 def test_metrics_do_not_depend_on_chunks(name: str, pairs: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"frechet_infinity": {"min_clips": 20, "num_sizes": 4}, "inception": {"splits": 2}}.get(name, {})
-    measure, found = MEASURES[name], []
+    measure, found = METRICS[name], []
     for chunk in (material.CHUNK, 3 * WINDOWS * WIDTH):
         monkeypatch.setattr(material, "CHUNK", chunk)
         if measure.kind is Kind.CLIP:

@@ -9,18 +9,18 @@ import torch
 from safetensors.torch import save_file
 
 from consistency_tta.evaluation import cache as module
-from consistency_tta.evaluation.embedding_cache import HeardCache
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.evaluation.embedding_cache import EmbeddingCache
+from consistency_tta.metrics.embedder import AudioEmbedding
 from tests.evaluation.cases import ToyNetwork
 
 
 @pytest.mark.parametrize("logits", [None, torch.randn(5)])
 def test_what_is_kept_comes_back(logits: torch.Tensor | None, tmp_path: Path) -> None:
-    cache = HeardCache(tmp_path / "new")
+    cache = EmbeddingCache(tmp_path / "new")
     path = cache.path("content", ToyNetwork(), {"rate": 1})
     assert cache.load(path) is None
     vectors = torch.randn(3, 4)
-    cache.save(path, Heard(vectors, logits))
+    cache.save(path, AudioEmbedding(vectors, logits))
     found = cache.load(path)
     assert found is not None
     assert torch.equal(found.vectors, vectors)
@@ -29,7 +29,7 @@ def test_what_is_kept_comes_back(logits: torch.Tensor | None, tmp_path: Path) ->
 
 
 def test_each_circumstance_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache, network = HeardCache(tmp_path), ToyNetwork()
+    cache, network = EmbeddingCache(tmp_path), ToyNetwork()
     paths = {cache.path("a", network, {"x": 1, "y": 2}), cache.path("a", network, {"y": 2, "x": 1})}
     assert len(paths) == 1
     paths |= {cache.path("b", network, {"x": 1, "y": 2}), cache.path("a", network, {"x": 1, "y": 3})}
@@ -41,7 +41,7 @@ def test_each_circumstance_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_damaged_file_is_heard_again(tmp_path: Path) -> None:
-    cache = HeardCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     path = cache.path("content", ToyNetwork(), None)
     path.parent.mkdir(parents=True)
     for content in (b"", b"damaged"):
@@ -57,7 +57,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError("disk full")
 
     monkeypatch.setattr(module, "save_file", fail)
-    cache = HeardCache(tmp_path)
+    cache = EmbeddingCache(tmp_path)
     with pytest.raises(OSError, match="disk full"):
-        cache.save(cache.path("content", ToyNetwork(), None), Heard(torch.zeros(1, 4)))
+        cache.save(cache.path("content", ToyNetwork(), None), AudioEmbedding(torch.zeros(1, 4)))
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []

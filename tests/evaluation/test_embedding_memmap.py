@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from consistency_tta.evaluation.embedding_memmap import HeardOnDisk
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.evaluation.embedding_memmap import EmbeddingMemmap
+from consistency_tta.metrics.embedder import AudioEmbedding
 
 
 def test_sounds_come_back_as_they_were(tmp_path: Path) -> None:
-    sounds = [Heard(torch.randn(3, 4), torch.randn(6)) for _ in range(5)]
-    kept = HeardOnDisk(7, tmp_path / "new")  # two sounds are never heard
+    sounds = [AudioEmbedding(torch.randn(3, 4), torch.randn(6)) for _ in range(5)]
+    kept = EmbeddingMemmap(7, tmp_path / "new")  # two sounds are never heard
     kept.extend(sounds[:2])
     kept.extend(sounds[2:])
     found = kept.heard()
@@ -28,10 +28,10 @@ def test_sounds_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_networks_without_classes(tmp_path: Path) -> None:
-    kept = HeardOnDisk(2, tmp_path)
+    kept = EmbeddingMemmap(2, tmp_path)
     with pytest.raises(ValueError, match="expected sounds, got none"):
         kept.heard()
-    kept.extend([Heard(torch.ones(1, 4))])
+    kept.extend([AudioEmbedding(torch.ones(1, 4))])
     assert kept.heard().logits is None
 
 
@@ -40,18 +40,18 @@ def test_a_full_disk_is_told_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    kept = HeardOnDisk(1_000_000, tmp_path)
+    kept = EmbeddingMemmap(1_000_000, tmp_path)
     with pytest.raises(
         OSError, match=r"expected 2\.0 GB for .*, got .* GB free in .* \(.*No space left.*\): make room"
     ):
-        kept.extend([Heard(torch.ones(1, 512))])
+        kept.extend([AudioEmbedding(torch.ones(1, 512))])
     assert not list(tmp_path.iterdir())
 
 
 def test_no_more_is_taken_than_the_disk_has(tmp_path: Path) -> None:
     clips = shutil.disk_usage(tmp_path).free // 4096 + 10**6  # twice the room, and some
     with pytest.raises(OSError, match="make room, or choose a folder on another disk with --cache"):
-        HeardOnDisk(clips, tmp_path).extend([Heard(torch.ones(2, 1024))])
+        EmbeddingMemmap(clips, tmp_path).extend([AudioEmbedding(torch.ones(2, 1024))])
 
 
 PROGRAM = """
@@ -59,9 +59,9 @@ import resource, sys
 from pathlib import Path
 import torch
 from consistency_tta.evaluation.clip_embeddings import Material, collect
-from consistency_tta.evaluation.metric_specs import MEASURES
-from consistency_tta.evaluation.embedding_memmap import HeardOnDisk
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.evaluation.metric_specs import METRICS
+from consistency_tta.evaluation.embedding_memmap import EmbeddingMemmap
+from consistency_tta.metrics.embedder import AudioEmbedding
 
 clips, windows, width = int(sys.argv[2]), 75, 128
 
@@ -69,14 +69,14 @@ clips, windows, width = int(sys.argv[2]), 75, 128
 def evaluate(clips):
     sides = []
     for side in range(2):
-        kept = HeardOnDisk(clips, Path(sys.argv[1]))
+        kept = EmbeddingMemmap(clips, Path(sys.argv[1]))
         for _ in range(clips):
-            kept.extend([Heard(torch.randn(windows, width), torch.randn(10))])
+            kept.extend([AudioEmbedding(torch.randn(windows, width), torch.randn(10))])
         sides.append(kept.heard())
     pairs = collect(Material(*sides, None, torch.arange(clips)))
-    MEASURES["frechet"].function(pairs.draw(torch.randint(clips, (clips,))))
-    MEASURES["distance"].values(pairs)
-    MEASURES["kl_softmax"].values(pairs)
+    METRICS["frechet"].function(pairs.draw(torch.randint(clips, (clips,))))
+    METRICS["distance"].values(pairs)
+    METRICS["kl_softmax"].values(pairs)
 
 
 def private():

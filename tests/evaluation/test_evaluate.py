@@ -13,11 +13,11 @@ import soundfile
 import torch
 
 from consistency_tta.cli import main
-from consistency_tta.components.reward_lineage import Identity, Rewards
+from consistency_tta.components.reward_lineage import EncoderFingerprint, RewardLineage
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.evaluate import evaluate
 from consistency_tta.evaluation.result import Result
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 from tests.evaluation.cases import CHECKSUM, RATE, ToyNetwork, noise, write_protocol, write_sounds
 
 
@@ -71,12 +71,12 @@ def test_result_says_everything(folders: dict[str, Path], capsys: pytest.Capture
 
 
 def test_a_second_run_does_not_listen(folders: dict[str, Path], toy: ToyNetwork) -> None:
-    first = run(folders, batch_size=4).tree()
+    first = run(folders, batch_size=4).to_dict()
     assert toy.heard == 12
-    assert run(folders, batch_size=5).tree() == first
+    assert run(folders, batch_size=5).to_dict() == first
     assert toy.heard == 12
     soundfile.write(folders["generated"] / "clip3.wav", noise(77), RATE)
-    assert run(folders).tree()["figures"] != first["figures"]
+    assert run(folders).to_dict()["figures"] != first["figures"]
     assert toy.heard == 13
     toy.checksum = "1" * 64
     run(folders, changes={"networks": {"toy": {"sha256": None}}})
@@ -164,7 +164,13 @@ def test_the_judge_that_was_the_reward(told: str, folders: dict[str, Path], tmp_
     model = tmp_path / "model"
     model.mkdir()
     (model / "model_index.json").write_text(
-        json.dumps({"rewards": Rewards((Identity("2" * 64), Identity(CHECKSUM)), complete=True).tree()})
+        json.dumps(
+            {
+                "rewards": RewardLineage(
+                    (EncoderFingerprint("2" * 64), EncoderFingerprint(CHECKSUM)), complete=True
+                ).to_dict()
+            }
+        )
     )
     result = run(folders, **({"reward": CHECKSUM} if told == "option" else {"model": model}))
     assert result.judges[0].is_reward is True
@@ -172,7 +178,9 @@ def test_the_judge_that_was_the_reward(told: str, folders: dict[str, Path], tmp_
     assert "is the judge" in (folders["output"] / "report.html").read_text()
     both = run(folders, model=model, reward="1" * 64)
     assert both.judges[0].is_reward is True
-    assert both.origin.rewards == Rewards(tuple(map(Identity, ("2" * 64, CHECKSUM, "1" * 64))), complete=True)
+    assert both.origin.rewards == RewardLineage(
+        tuple(map(EncoderFingerprint, ("2" * 64, CHECKSUM, "1" * 64))), complete=True
+    )
     other = run(folders, reward="1" * 64)
     assert other.judges[0].is_reward is None  # there may be more than was told
     assert not any("reward" in said for said in other.warnings)
@@ -265,7 +273,7 @@ def test_a_file_in_place_of_a_folder_is_refused_before_anything_is_heard(
 def test_a_network_that_fails_is_named(
     folders: dict[str, Path], toy: ToyNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(toy, "forward", lambda waveform: Heard(torch.full((len(waveform), 1, 4), torch.nan)))
+    monkeypatch.setattr(toy, "forward", lambda waveform: AudioEmbedding(torch.full((len(waveform), 1, 4), torch.nan)))
     with pytest.raises(ValueError, match="the network toy made NaN or infinity"):
         run(folders)
 

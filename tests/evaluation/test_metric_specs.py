@@ -10,32 +10,32 @@ import torch
 from consistency_tta.evaluation import measures
 from consistency_tta.evaluation.clip_embeddings import Collection, Material, collect
 from consistency_tta.evaluation.metric_specs import (
-    MEASURES,
+    METRICS,
     Kind,
-    NoFigure,
+    UndefinedMetric,
     clap_score,
     distance,
     frechet,
     similarity,
 )
 from consistency_tta.metrics.divergence import SoftmaxDivergence
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.lsd import LogSpectralDistance
 
 CLIPS, WIDTH = 12, 5
 
 
-def heard(clips: int = CLIPS, width: int = WIDTH) -> Heard:
-    return Heard(torch.randn(clips, 2, width), torch.randn(clips, 7))
+def heard(clips: int = CLIPS, width: int = WIDTH) -> AudioEmbedding:
+    return AudioEmbedding(torch.randn(clips, 2, width), torch.randn(clips, 7))
 
 
-def material(generated: Heard, reference: Heard) -> Material:
+def material(generated: AudioEmbedding, reference: AudioEmbedding) -> Material:
     text = torch.nn.functional.normalize(torch.randn(len(generated.vectors), generated.vectors.shape[2]))
     return Material(generated, reference, text, torch.arange(len(text)) // 2)
 
 
-def collection(generated: Heard, reference: Heard) -> Collection:
+def collection(generated: AudioEmbedding, reference: AudioEmbedding) -> Collection:
     return collect(material(generated, reference))
 
 
@@ -49,7 +49,7 @@ def test_equal_sounds() -> None:
 
 def test_shuffled_sounds_are_one_set_but_other_pairs() -> None:
     one, order = heard(), torch.arange(CLIPS).roll(1)
-    other = material(one, Heard(one.vectors[order], one.logits))
+    other = material(one, AudioEmbedding(one.vectors[order], one.logits))
     assert frechet(collect(other))[""] == pytest.approx(0, abs=1e-6)
     assert distance(other).min() > 0.1
     assert similarity(other).mean() < 0.6
@@ -72,7 +72,7 @@ def test_the_frechet_distance_of_one_set_is_not_below_zero() -> None:
     for width in range(4, 60, 4):
         sounds = heard(width=width)
         order = torch.randperm(len(sounds.vectors))
-        found = frechet(collection(sounds, Heard(sounds.vectors[order], None)))[""]
+        found = frechet(collection(sounds, AudioEmbedding(sounds.vectors[order], None)))[""]
         assert 0 <= found < 1e-6
 
 
@@ -89,20 +89,20 @@ def test_clap_score_is_the_cosine_with_the_caption() -> None:
     vector, text = both.generated.vectors[3].mean(0), both.text[3]
     assert float(clap_score(both)[3]) == pytest.approx(float(vector @ text / vector.norm()), rel=1e-5)
     both.text = None
-    with pytest.raises(NoFigure, match="needs a network that reads captions"):
+    with pytest.raises(UndefinedMetric, match="needs a network that reads captions"):
         clap_score(both)
 
 
 def test_values_of_clips_have_the_metrics_mean() -> None:
     both = material(heard(), heard())
-    values = MEASURES["kl_softmax"].function(both)
+    values = METRICS["kl_softmax"].function(both)
     metric = SoftmaxDivergence()
     metric.update(both.generated.logits, both.reference.logits)
     assert values.shape == (CLIPS,)
     assert float(values.mean()) == pytest.approx(float(metric.compute()))
 
     sounds = torch.randn(2, 3, 4000)
-    values = MEASURES["lsd"].function(*sounds, sample_rate=8000)
+    values = METRICS["lsd"].function(*sounds, sample_rate=8000)
     spectral = LogSpectralDistance(8000)
     spectral.update(*sounds)
     assert float(values.mean()) == pytest.approx(float(spectral.compute()))
@@ -112,10 +112,10 @@ def test_values_of_clips_have_the_metrics_mean() -> None:
 @pytest.mark.filterwarnings("ignore:.*span fewer than", "ignore:subsets of")
 @pytest.mark.parametrize(("name", "options"), [("frechet_infinity", {"min_clips": 10, "num_sizes": 4})])
 def test_options_reach_the_metric(name: str, options: dict[str, int]) -> None:
-    found = MEASURES[name].function(collection(heard(), heard()), **options)
+    found = METRICS[name].function(collection(heard(), heard()), **options)
     assert set(found) == {"distance", "r_squared"}
     with pytest.raises(ValueError, match="lower min_clips"):
-        MEASURES[name].function(collection(heard(), heard()))
+        METRICS[name].function(collection(heard(), heard()))
 
 
 @pytest.mark.parametrize("options", [{}, {"bandwidth": 2.0, "scale": 3.0}])
@@ -125,33 +125,33 @@ def test_kernel_distances_of_draws_are_looked_up(
 ) -> None:
     monkeypatch.setattr(measures, "BLOCK", block)  # of 1: nothing fits, all is found anew
     both = collection(heard(), heard())
-    figures = MEASURES["kad"].figures(both, **options)
+    figures = METRICS["kad"].figures(both, **options)
     for clips in (torch.arange(CLIPS), torch.randint(CLIPS, (CLIPS,)), torch.tensor([3, 3, 5])):
-        anew = MEASURES["kad"].function(both.draw(clips), **options)
+        anew = METRICS["kad"].function(both.draw(clips), **options)
         assert figures(clips)[""] == pytest.approx(anew[""], rel=1e-9)
     with pytest.raises(ValueError, match="scale > 0"):
-        MEASURES["kad"].figures(both, scale=0)(torch.arange(CLIPS))
+        METRICS["kad"].figures(both, scale=0)(torch.arange(CLIPS))
 
 
 def test_one_vector_has_no_kernel_distance() -> None:
-    pairs = collect(material(Heard(torch.randn(3, 1, WIDTH)), Heard(torch.randn(3, 1, WIDTH))))
-    with pytest.raises(NoFigure, match="at least two vectors a side, got 1"):
-        MEASURES["kad"].figures(pairs)(torch.tensor([1]))
+    pairs = collect(material(AudioEmbedding(torch.randn(3, 1, WIDTH)), AudioEmbedding(torch.randn(3, 1, WIDTH))))
+    with pytest.raises(UndefinedMetric, match="at least two vectors a side, got 1"):
+        METRICS["kad"].figures(pairs)(torch.tensor([1]))
 
 
 def test_equal_recordings_have_no_kernel_distance() -> None:
-    alike = collection(heard(), Heard(torch.ones(CLIPS, 2, WIDTH)))
-    with pytest.raises(NoFigure, match="median distance is 0"):
-        MEASURES["kad"].function(alike)
-    with pytest.raises(NoFigure, match="median distance is 0"):
-        MEASURES["kad"].figures(alike)(torch.arange(CLIPS))
+    alike = collection(heard(), AudioEmbedding(torch.ones(CLIPS, 2, WIDTH)))
+    with pytest.raises(UndefinedMetric, match="median distance is 0"):
+        METRICS["kad"].function(alike)
+    with pytest.raises(UndefinedMetric, match="median distance is 0"):
+        METRICS["kad"].figures(alike)(torch.arange(CLIPS))
 
 
 @pytest.mark.filterwarnings("ignore:.*span fewer than")
 @pytest.mark.parametrize("name", ["frechet", "kad", "kid", "neighbours", "inception", "diversity"])
 def test_metrics_of_sets_give_finite_figures(name: str) -> None:
     options = {"splits": 2} if name == "inception" else {}
-    measure = MEASURES[name]
+    measure = METRICS[name]
     assert measure.kind is Kind.SET
     found = measure.function(collection(heard(), heard()), **options)
     assert torch.tensor(list(found.values())).isfinite().all()
@@ -160,13 +160,13 @@ def test_metrics_of_sets_give_finite_figures(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["kl_softmax", "kl_sigmoid", "inception"])
 def test_metrics_of_classes_need_classes(name: str) -> None:
-    nameless = Heard(torch.randn(CLIPS, 1, WIDTH))
-    pairs = (material if MEASURES[name].kind is Kind.CLIP else collection)(nameless, nameless)
-    with pytest.raises(NoFigure, match="needs a network that names classes"):
-        MEASURES[name].function(pairs)
+    nameless = AudioEmbedding(torch.randn(CLIPS, 1, WIDTH))
+    pairs = (material if METRICS[name].kind is Kind.CLIP else collection)(nameless, nameless)
+    with pytest.raises(UndefinedMetric, match="needs a network that names classes"):
+        METRICS[name].function(pairs)
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", METRICS)
 def test_every_metric_takes_no_options_at_a_rehearsal(name: str) -> None:
     measures.rehearse(name, {}, 8000, 2000)
 
@@ -175,17 +175,17 @@ def test_diversity_is_of_all_generated_sounds_of_a_caption_beside_that_of_the_re
     made, recorded, more = heard(), heard(), heard()
     pairs = material(made, recorded)
     pairs.more = (more,)
-    found = MEASURES["diversity"].function(collect(pairs))
+    found = METRICS["diversity"].function(collect(pairs))
     sounds = torch.stack([made.vectors.mean(1), more.vectors.mean(1)], dim=1).double()  # (CLIPS, 2, WIDTH)
     expected = torch.stack([torch.pdist(sounds[k : k + 2].flatten(0, 1)).mean() for k in range(0, CLIPS, 2)]).mean()
     assert found[""] == pytest.approx(float(expected))
     apart = [torch.dist(*recorded.vectors.mean(1)[k : k + 2].double()) for k in range(0, CLIPS, 2)]
     assert found["reference"] == pytest.approx(float(torch.stack(apart).mean()))
     pairs.prompts = torch.arange(CLIPS)
-    assert list(MEASURES["diversity"].function(collect(pairs))) == [""]  # no two recordings have one caption
+    assert list(METRICS["diversity"].function(collect(pairs))) == [""]  # no two recordings have one caption
     pairs.prompts[1] = 0  # a figure of one caption's recordings would stand beside that of all sounds
-    assert list(MEASURES["diversity"].function(collect(pairs))) == [""]
+    assert list(METRICS["diversity"].function(collect(pairs))) == [""]
     pairs.more = ()
     with pytest.warns(UserWarning, match=f"of {CLIPS - 1} captions only 1 have several sounds, and count"):
-        found = MEASURES["diversity"].function(collect(pairs))
+        found = METRICS["diversity"].function(collect(pairs))
     assert found["reference"] == pytest.approx(float(apart[0]))

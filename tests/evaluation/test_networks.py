@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consistency_tta.components.reward_lineage import Identity
+from consistency_tta.components.reward_lineage import EncoderFingerprint
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.networks import embed_text, identity, identity_of, make_network, make_networks
 from consistency_tta.evaluation.protocol import load_protocol
@@ -57,14 +57,14 @@ def test_what_a_network_is_known_by(tmp_path: Path) -> None:
     clap = identity(make_network("tiny-clap"))
     assert clap == identity_of("tiny-clap") == identity_of(str(MODELS / "tiny-clap"))
     assert clap.signature
-    assert identity_of("a" * 64) == Identity("a" * 64, None)
+    assert identity_of("a" * 64) == EncoderFingerprint("a" * 64, None)
     assert identity_of(str(MODELS / "tiny-clap" / "model.safetensors")) == clap
     other = tmp_path / "other.pt"
     other.write_bytes(b"weights of something else")
-    assert identity_of(str(other)) == Identity(checksum(other))  # known by its file alone
+    assert identity_of(str(other)) == EncoderFingerprint(checksum(other))  # known by its file alone
     with pytest.raises(FileNotFoundError, match=r"expected a CLAP, but .*none is neither a folder here nor"):
         identity_of(str(tmp_path / "none"))
 
 
 def test_a_network_without_words_taught_none() -> None:
-    assert identity(ToyNetwork()) == Identity(CHECKSUM, ())
+    assert identity(ToyNetwork()) == EncoderFingerprint(CHECKSUM, ())

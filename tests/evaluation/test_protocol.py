@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consistency_tta.datamodules.clips import AudioFolder, read_captions
-from consistency_tta.evaluation.metric_specs import MEASURES, Kind
+from consistency_tta.evaluation.metric_specs import METRICS, Kind
 from consistency_tta.evaluation.protocol import PROTOCOLS, RESAMPLER, load_protocol, protocol_names
 from tests.evaluation.cases import settings, write_protocol, write_sounds
 
@@ -26,7 +26,7 @@ def test_those_of_the_package_are_whole(name: str, tmp_path: Path) -> None:
     assert protocol.sha256 == hashlib.sha256((PROTOCOLS / f"{name}.yaml").read_bytes()).hexdigest()
     assert str(protocol.clips.number) in protocol.name or protocol.clips.number == 400
     for metric in protocol.metrics:
-        assert (metric.network is None) == (MEASURES[metric.metric].kind is Kind.SOUND)
+        assert (metric.network is None) == (METRICS[metric.metric].kind is Kind.SOUND)
     assert len({metric.name for metric in protocol.metrics}) == len(protocol.metrics)
     if protocol.clip_list is not None:
         clips = read_captions(protocol.clip_list, AudioFolder(write_sounds(tmp_path / "any")))

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from huggingface_hub import snapshot_download
 
-from consistency_tta.components.reward_lineage import Identity, Rewards
+from consistency_tta.components.reward_lineage import EncoderFingerprint, RewardLineage
 from consistency_tta.evaluation.provenance import provenance, warnings_of
 from consistency_tta.generation.fill import fill
 from consistency_tta.generation.folder import Folder
-from consistency_tta.generation.sampling_config import Request, sounds_of
+from consistency_tta.generation.sampling_config import SamplingConfig, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage import model_folder
 
@@ -21,7 +21,7 @@ from consistency_tta.storage import model_folder
 @pytest.fixture
 def model(teacher_folder: Path, tmp_path: Path) -> Path:
     pipeline = TextToAudioPipeline.from_pretrained(teacher_folder)
-    pipeline.register_to_config(rewards=Rewards((Identity("a" * 64),), complete=True).tree())
+    pipeline.register_to_config(rewards=RewardLineage((EncoderFingerprint("a" * 64),), complete=True).to_dict())
     pipeline.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
@@ -30,30 +30,32 @@ def model(teacher_folder: Path, tmp_path: Path) -> Path:
 def test_a_generated_folder_says_how(samples: int, model: Path, tmp_path: Path) -> None:
     captions = tmp_path / "captions.csv"
     captions.write_text("file,caption\none,a dog\ntwo,rain\n")
-    request = Request(guidance_scale=2.0, steps=1, seed=7)
+    request = SamplingConfig(guidance_scale=2.0, steps=1, seed=7)
     sounds = sounds_of(captions, samples)
     fill([Folder(tmp_path / "out", request, sounds)], str(model), 2, "cpu")
     found = provenance(tmp_path / "out" / "1" if samples == 2 else tmp_path / "out")
     assert found.model == str(model)
-    assert found.rewards == Rewards((Identity("a" * 64),), complete=True)
+    assert found.rewards == RewardLineage((EncoderFingerprint("a" * 64),), complete=True)
     assert found.settings is not None
     assert found.settings.startswith("guidance_scale 2.0, external_guidance_scale 1.0, steps 1, seed 7, weights ")
     assert warnings_of(found, 7) == []
     assert warnings_of(found, 0) == ["generation.json says that the sounds were made with seed 7, the protocol's is 0"]
     # Who judges may know of more, and of no less than the sounds and the model's own folder do.
     (tmp_path / "tuned").mkdir()
-    (tmp_path / "tuned" / "model_index.json").write_text(json.dumps({"rewards": Rewards((Identity("b" * 64),)).tree()}))
+    (tmp_path / "tuned" / "model_index.json").write_text(
+        json.dumps({"rewards": RewardLineage((EncoderFingerprint("b" * 64),)).to_dict()})
+    )
     told = provenance(tmp_path / "out", tmp_path / "tuned", reward="c" * 64)
     assert (told.model, told.rewards) == (
         str(tmp_path / "tuned"),
-        Rewards(tuple(Identity(each * 64) for each in "abc")),
+        RewardLineage(tuple(EncoderFingerprint(each * 64) for each in "abc")),
     )
 
 
 def test_a_folder_of_somebody_else_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "generation.json").write_text(json.dumps({"model": "another", "seed": 5}))
     found = provenance(tmp_path / "sounds")  # no 0, 1, ...: what lies above is about something else
-    assert (found.model, found.rewards, found.settings) == (None, Rewards(), None)
+    assert (found.model, found.rewards, found.settings) == (None, RewardLineage(), None)
     assert warnings_of(found, 3) == []
     with pytest.raises(FileNotFoundError, match="is no model folder"):
         provenance(tmp_path / "sounds", tmp_path)
@@ -62,7 +64,7 @@ def test_a_folder_of_somebody_else_says_nothing(tmp_path: Path) -> None:
 def test_of_a_model_of_the_hub_its_index_is_fetched_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = tmp_path / "models--someone--model" / "snapshots" / "abc" / "model_index.json"
     index.parent.mkdir(parents=True)
-    index.write_text(json.dumps({"rewards": Rewards((Identity("b" * 64),), complete=True).tree()}))
+    index.write_text(json.dumps({"rewards": RewardLineage((EncoderFingerprint("b" * 64),), complete=True).to_dict()}))
     (index.parents[2] / "refs").mkdir()
     (index.parents[2] / "refs" / "main").write_text("abc")
     asked = []
@@ -73,7 +75,10 @@ def test_of_a_model_of_the_hub_its_index_is_fetched_alone(tmp_path: Path, monkey
 
     monkeypatch.setattr(model_folder, "snapshot_download", from_the_cache)
     found = provenance(tmp_path / "sounds", "someone/model")
-    assert (found.model, found.rewards) == ("someone/model", Rewards((Identity("b" * 64),), complete=True))
+    assert (found.model, found.rewards) == (
+        "someone/model",
+        RewardLineage((EncoderFingerprint("b" * 64),), complete=True),
+    )
     assert asked == [{"allow_patterns": ["model_index.json"]}]
 
 

@@ -14,7 +14,7 @@ import soundfile
 
 from consistency_tta.cli import main
 from consistency_tta.components.clap import TransformersClap
-from consistency_tta.components.reward_lineage import Rewards
+from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.comparison import REAL_CLIPS
 from consistency_tta.evaluation.evaluate import evaluate
@@ -117,7 +117,7 @@ def test_two_models_are_swept_into_one_picture(
     captions, output = tmp_path / "captions.csv", tmp_path / "sweep"
     captions.write_text("id,caption\nx,rain\ny,a dog\n")
     index = tmp_path / "student" / "model_index.json"
-    rewards = {"rewards": Rewards.by([TransformersClap(tmp_path / "clap")]).tree()}
+    rewards = {"rewards": RewardLineage.by([TransformersClap(tmp_path / "clap")]).to_dict()}
     index.write_text(json.dumps(json.loads(index.read_text()) | rewards))
     monkeypatch.setattr("consistency_tta.evaluation.sweep.scores.TIMED", 1)
     command = ["generate", "--captions", str(captions), "--output", str(output), "--device", "cpu"]
@@ -243,7 +243,7 @@ def test_a_point_by_a_protocol_is_what_evaluate_finds(
         assert {name: float(row[name]) for name in figures} == figures
         assert (float(row["clap"]), float(row["frechet"])) == (figures["clap_score/toy"], figures["frechet/toy"])
         scores = json.loads((point / "scores.json").read_text())
-        assert scores["figures"] == found.tree()["figures"]
+        assert scores["figures"] == found.to_dict()["figures"]
         assert scores["warnings"] == found.warnings
         assert (point / "report" / "report.html").is_file()
         said = {

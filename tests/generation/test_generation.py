@@ -13,7 +13,7 @@ import torch
 from consistency_tta.generate import generate
 from consistency_tta.generation.fill import fill
 from consistency_tta.generation.folder import Folder, weights_sha256
-from consistency_tta.generation.sampling_config import Request, sounds_of
+from consistency_tta.generation.sampling_config import SamplingConfig, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.distributed import LAUNCHERS
 from consistency_tta.storage.captions import read_clips
@@ -117,21 +117,21 @@ def test_several_sounds_of_a_clip_are_sets_with_its_name(captions: Path, teacher
 def test_other_settings_are_refused_or_begin_anew(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
     sounds, output = sounds_of(captions), tmp_path / "out"
 
-    def ask_for(request: Request, **options: bool) -> None:
+    def ask_for(request: SamplingConfig, **options: bool) -> None:
         fill([Folder(output, request, sounds)], str(teacher_folder), 2, "cpu", **options)
 
-    ask_for(Request(steps=1))
+    ask_for(SamplingConfig(steps=1))
     first = contents(output)
     manifest = json.loads((output / "generation.json").read_text())
     assert manifest["weights"] == weights_sha256(TextToAudioPipeline.from_pretrained(teacher_folder))
     with pytest.raises(
         ValueError, match=r"sounds of guidance_scale 3\.0 instead of 4\.0, seed 0 instead of 1: give an"
     ):
-        ask_for(Request(4.0, 1, seed=1))
+        ask_for(SamplingConfig(4.0, 1, seed=1))
     assert contents(output) == first
     (output / "mine.wav").touch()
-    ask_for(Request(steps=1), overwrite=True)  # nothing is other
-    ask_for(Request(4.0, 1), overwrite=True)
+    ask_for(SamplingConfig(steps=1), overwrite=True)  # nothing is other
+    ask_for(SamplingConfig(4.0, 1), overwrite=True)
     again = contents(output)
     assert again.pop("mine.wav") == b""
     assert not set(again.values()) & set(first.values())

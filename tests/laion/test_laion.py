@@ -13,7 +13,7 @@ from transformers import RobertaConfig
 
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.laion import LaionClap, untrained_module
-from consistency_tta.components.reward_lineage import Identity
+from consistency_tta.components.reward_lineage import EncoderFingerprint
 from consistency_tta.metrics.embedders import LaionCLAP, TransformersCLAP
 from consistency_tta.storage.checksum import checksum
 from tests.laion_files import byte_tokenizer, laion_shapes
@@ -81,7 +81,7 @@ def test_names_and_shapes_are_those_of_the_tests_without_the_package(made: Made)
 
 def test_both_backends_hear_what_the_package_hears(made: Made) -> None:
     assert made.laion.sample_rate == made.ours.sample_rate == 48000
-    assert Identity.of(made.laion).is_one_with(Identity.of(made.ours))
+    assert EncoderFingerprint.of(made.laion).same_network(EncoderFingerprint.of(made.ours))
     for samples in (480_000, 130_000):
         waveform = sounds(samples)
         with torch.no_grad():

@@ -76,7 +76,7 @@ def official_weights() -> dict[str, Tensor]:
 
 
 class Given:
-    """In the place of ``BatchRandomness``: draws that are given, in turn."""
+    """In the place of ``StepRNG``: draws that are given, in turn."""
 
     def __init__(self, normal: Sequence[Tensor] = (), uniform: Tensor | None = None, integers: Tensor | None = None):
         self.queue, self.drawn_uniform, self.drawn_integers = list(normal), uniform, integers

@@ -15,7 +15,7 @@ from consistency_tta.contracts import (
     AudioTextEncoder,
     DistillationOutput,
     Loss,
-    NoiseSchedule,
+    Schedule,
     TimeGrid,
 )
 from consistency_tta.diffusion.grid import LinspaceGrid
@@ -27,7 +27,7 @@ from tests.parity import draws
 class DDIMGrid(TimeGrid):
     """The official points of DDIM, every 55th timestep of 1000 for 18 of them, from 935 down to 0; and then clean."""
 
-    def forward(self, schedule: NoiseSchedule, num_steps: int) -> Tensor:
+    def forward(self, schedule: Schedule, num_steps: int) -> Tensor:
         timesteps = torch.arange(num_steps - 1, -1, -1) * (schedule.num_train_timesteps // num_steps)
         return torch.cat([timesteps.double() + 1, torch.zeros(1)])
 
@@ -43,7 +43,7 @@ class OfficialGrid(TimeGrid):
         super().__init__()
         self.points = points or LinspaceGrid()
 
-    def forward(self, schedule: NoiseSchedule, num_steps: int) -> Tensor:
+    def forward(self, schedule: Schedule, num_steps: int) -> Tensor:
         times = self.points(schedule, num_steps + 1)[:-1]
         return torch.cat([times[:-1], times.new_zeros(1)])
 

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.storage.atomic_directory import check_folder, check_free, written_whole
+from consistency_tta.storage.atomic_directory import atomic_directory, check_folder, require_empty
 
 
 @pytest.fixture(params=[0o022, 0o027, 0o077])
@@ -36,12 +36,12 @@ def test_a_model_folder_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch:
             pipeline.save_pretrained(folder)
     assert list(folder.parent.iterdir()) == []
     folder.mkdir()
-    check_free(folder)
+    require_empty(folder)
     pipeline.save_pretrained(folder)
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
     assert TextToAudioPipeline.from_pretrained(folder).mel.config["n_mels"] == 16
     with pytest.raises(ValueError, match="exists already: give another --output"):
-        check_free(folder)
+        require_empty(folder)
 
 
 def test_a_model_may_be_read_by_whom_the_umask_lets(umask: int, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_what_is_written_again_takes_the_old_ones_place_and_leaves_other_files(
         (folder / name).write_text("before")
 
     def stopped() -> None:
-        with written_whole(folder, last="index") as new:
+        with atomic_directory(folder, last="index") as new:
             (new / "index").write_text("half")
             raise RuntimeError("stopped")
 
@@ -70,7 +70,7 @@ def test_what_is_written_again_takes_the_old_ones_place_and_leaves_other_files(
     order = []
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", lambda self, target: (order.append(self.name), replace(self, target))[1])
-    with written_whole(folder, last="index") as new:
+    with atomic_directory(folder, last="index") as new:
         (new / "part").mkdir()
         for name in ("index", "part/weights"):
             (new / name).write_text("after")

@@ -37,7 +37,7 @@ FACTS["tiny-student"]["license"] = "mit"
 
 
 @pytest.fixture
-def trained(teacher_folder: Path, tmp_path: Path) -> list[str]:
+def trainable(teacher_folder: Path, tmp_path: Path) -> list[str]:
     """Arguments but for the output folder."""
     write_student(teacher_folder, tmp_path / "student")
     write_clap(tmp_path / "clap")

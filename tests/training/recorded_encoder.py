@@ -13,7 +13,7 @@ from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from tests.training.runs import distillation
 
 
-class Heard(Loss):
+class AudioEmbedding(Loss):
     """Keeps what losses of sound are given; touches everything that can be decoded."""
 
     noise_weighted = False

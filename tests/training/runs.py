@@ -27,7 +27,7 @@ from consistency_tta.training import (
 )
 from consistency_tta.training.base import Optimization, TrainingModule
 from consistency_tta.training.codec.adversary import Adversary
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 from tests.toys import MEL, NUM_SAMPLES, VAE, VOCODER
 
 FAST = Optimization(learning_rate=3e-3)
@@ -162,8 +162,8 @@ def in_training(module: TrainingModule, folder: Path) -> Any:
     return module
 
 
-def randomness(batch_idx: int = 0) -> BatchRandomness:
-    return BatchRandomness(0, 0, batch_idx, torch.device("cpu"))
+def rng(batch_idx: int = 0) -> StepRNG:
+    return StepRNG(0, 0, batch_idx, torch.device("cpu"))
 
 
 def inputs(module: Any, rows: int = 2, guidance_scale: float = 3.0) -> tuple[Tensor, Tensor, Conditioning]:

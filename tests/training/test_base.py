@@ -38,17 +38,17 @@ def test_every_weight_is_trained_in_every_precision(
 ) -> None:
     """DistributedDataParallel stops at a weight that has no gradient."""
     module = MAKERS[name](teacher_folder)
-    before = {key: value.clone() for key, value in module.trained().named_parameters()}
+    before = {key: value.clone() for key, value in module.trainable().named_parameters()}
     run = trainer(tmp_path, max_steps=3, precision=precision, limit_val_batches=1, gradient_clip_val=1.0)
     run.fit(module, data())
     assert run.callback_metrics["train/loss"].isfinite()
-    for key, parameter in module.trained().named_parameters():
+    for key, parameter in module.trainable().named_parameters():
         assert parameter.grad is not None, key
         assert parameter.dtype == torch.float32
-    still = {key for key, parameter in module.trained().named_parameters() if not parameter.grad.any()}
+    still = {key for key, parameter in module.trainable().named_parameters() if not parameter.grad.any()}
     run.validate(module, data(), verbose=False)
     assert run.callback_metrics["val/loss"].isfinite()
-    unchanged = {key for key, value in module.trained().named_parameters() if torch.equal(value, before[key])}
+    unchanged = {key for key, value in module.trainable().named_parameters() if torch.equal(value, before[key])}
     # Inside the hinge's margins, recordings and sounds pull at a discriminator's last bias with exactly equal force.
     balanced = {key for key in unchanged if "discriminator" in key and key.endswith(".bias")}
     assert unchanged == balanced & still

@@ -19,7 +19,7 @@ from consistency_tta.datamodules.synthetic import SyntheticDataModule
 from consistency_tta.training import ContrastiveTraining, ExportFolder, LogSounds
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.contrastive import caption_keys, contrastive_loss
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 from tests.components.test_clap import SMALL
 from tests.training.runs import trainer
 
@@ -63,7 +63,7 @@ def test_equal_captions_are_no_negatives_of_each_other() -> None:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    made = module(average_decay=0.9)
+    made = module(ema_decay=0.9)
     run = trainer(tmp_path, max_steps=40, limit_val_batches=1)
     first = run.validate(made, sounds(), verbose=False)[0]
     run.fit(made, sounds())
@@ -77,11 +77,11 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_every_weight_is_trained_in_every_precision(precision: Any, tmp_path: Path) -> None:
     """DistributedDataParallel stops at a weight that has no gradient."""
     made = module()
-    before = {name: value.clone() for name, value in made.trained().named_parameters()}
+    before = {name: value.clone() for name, value in made.trainable().named_parameters()}
     run = trainer(tmp_path, max_steps=3, precision=precision, gradient_clip_val=1.0)
     run.fit(made, sounds())
     assert run.callback_metrics["train/loss"].isfinite()
-    for name, value in made.trained().named_parameters():
+    for name, value in made.trainable().named_parameters():
         assert value.grad is not None, name
         assert not torch.equal(value, before[name]), name
 
@@ -95,9 +95,9 @@ def test_the_temperature_is_bounded(tmp_path: Path) -> None:
 
 
 def test_recordings_are_turned_round_and_change_their_level() -> None:
-    made, draws = module(max_gain=6.0), BatchRandomness(0, 0, 0, torch.device("cpu"))
+    made, draws = module(max_gain=6.0), StepRNG(0, 0, 0, torch.device("cpu"))
     waveform = torch.randn(16, 1000)
-    varied = made.vary(waveform, draws)
+    varied = made.augment_waveform(waveform, draws)
     spectrum, original = (torch.fft.rfft(x).abs() for x in (varied, waveform))  # which a rotation does not change
     gain = (spectrum / original).mean(1)
     torch.testing.assert_close(spectrum, gain[:, None] * original, rtol=1e-3, atol=1e-3)
@@ -108,7 +108,7 @@ def test_recordings_are_turned_round_and_change_their_level() -> None:
 
 
 def test_one_span_of_time_and_one_band_are_hidden() -> None:
-    made, draws = module(max_mask=0.5), BatchRandomness(0, 0, 0, torch.device("cpu"))
+    made, draws = module(max_mask=0.5), StepRNG(0, 0, 0, torch.device("cpu"))
     features = torch.randn(32, 1, 100, 64)
     masked = made.mask(features, draws)
     hidden = (masked != features)[:, 0]
@@ -132,9 +132,9 @@ def test_validation_varies_nothing(tmp_path: Path) -> None:
 class Steady(ContrastiveTraining):
     """With the recordings that each process sees normalised by the running statistics."""
 
-    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         self.clap.model.audio_model.audio_encoder.batch_norm.eval()
-        return super().loss(batch, randomness)
+        return super().loss(batch, rng)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # Adam would make of a gradient's rounding errors steps as large as any.

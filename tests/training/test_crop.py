@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from consistency_tta.training.crop import check_crop_frames, random_starts, spans
-from tests.training.runs import randomness
+from tests.training.runs import rng
 
 
 def test_all_places_there_are_and_no_others_are_drawn() -> None:
-    drawn = {start for draw in range(50) for start in random_starts(randomness(draw), 8, whole=20, length=16)}
+    drawn = {start for draw in range(50) for start in random_starts(rng(draw), 8, whole=20, length=16)}
     assert drawn == set(range(5))
-    assert random_starts(randomness(), 3, whole=5, length=16) == [0, 0, 0]
+    assert random_starts(rng(), 3, whole=5, length=16) == [0, 0, 0]
 
 
 def test_spans_begin_at_each_clips_own_start() -> None:

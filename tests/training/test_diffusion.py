@@ -16,7 +16,7 @@ from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.diffusion import stable_diffusion_scheduler
 from tests.toys import TEXT, UNET, toy_parts
-from tests.training.runs import Losses, batch, data, diffusion, in_training, randomness, trainer
+from tests.training.runs import Losses, batch, data, diffusion, in_training, rng, trainer
 
 
 @pytest.mark.parametrize("prediction_type", ["v_prediction", "epsilon"])
@@ -24,9 +24,9 @@ def test_the_default_is_the_plain_error_of_v(prediction_type: str, teacher_folde
     scheduler = DDIMScheduler.from_config(stable_diffusion_scheduler().config, prediction_type=prediction_type)
     module = in_training(diffusion(teacher_folder, scheduler=scheduler, caption_dropout=0.0), tmp_path)
     sounds = batch(4)
-    loss = module.loss(sounds, randomness())
+    loss = module.loss(sounds, rng())
 
-    again = randomness()  # the same draws, in the same order
+    again = rng()  # the same draws, in the same order
     z_0 = module.latents(sounds, again)
     text = module.embed(sounds, again)
     k = again.integers(1000, 4)  # timesteps of diffusers
@@ -45,9 +45,7 @@ def test_the_default_is_the_plain_error_of_v(prediction_type: str, teacher_folde
 
 def test_weightings_are_used(teacher_folder: Path, tmp_path: Path) -> None:
     values = {
-        weighting: float(
-            in_training(diffusion(teacher_folder, weighting=weighting), tmp_path).loss(batch(4), randomness())
-        )
+        weighting: float(in_training(diffusion(teacher_folder, weighting=weighting), tmp_path).loss(batch(4), rng()))
         for weighting in (None, Uniform(), MinSNR(1e-6))
     }
     assert len(set(values.values())) == 3
@@ -59,14 +57,14 @@ def test_captions_are_dropped_at_their_share_in_training_only(teacher_folder: Pa
     captions = Batch(["a caption"] * 50, [""] * 50)
 
     def dropped() -> float:
-        masks = [module.embed(captions, randomness(k)).mask for k in range(20)]
+        masks = [module.embed(captions, rng(k)).mask for k in range(20)]
         return sum(float((mask.sum(1) == 1).sum()) for mask in masks) / 1000  # only the end is left
 
     assert dropped() == pytest.approx(0.25, abs=0.05)
     text = module.frozen.text
     with torch.no_grad():
         encoded = Batch(captions.captions, captions.ids, text=text(captions.captions))
-        one, other = module.embed(captions, randomness(3)), module.embed(encoded, randomness(3))
+        one, other = module.embed(captions, rng(3)), module.embed(encoded, rng(3))
     assert torch.equal(one.mask, other.mask)
     read = one.mask[..., None]
     torch.testing.assert_close(one.embedding * read, other.embedding * read)
@@ -82,7 +80,7 @@ def test_it_learns(teacher_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("train_text_encoder", [False, True])
 def test_the_text_encoder_is_trained_or_frozen(train_text_encoder: bool, teacher_folder: Path, tmp_path: Path) -> None:
-    module = diffusion(teacher_folder, train_text_encoder=train_text_encoder, average_decay=0.0)
+    module = diffusion(teacher_folder, train_text_encoder=train_text_encoder, ema_decay=0.0)
     before = TextToAudioPipeline.from_pretrained(teacher_folder)
     trainer(tmp_path, max_steps=2).fit(module, data())
     after = module.pipeline()

@@ -8,17 +8,17 @@ import torch
 
 from consistency_tta.contracts import Batch, TextEmbedding
 from consistency_tta.training.latents import text_rows
-from tests.training.runs import batch, distillation, randomness
+from tests.training.runs import batch, distillation, rng
 
 
 def test_moments_stand_for_the_waveform_they_were_made_of(teacher_folder: Path) -> None:
     module, sounds = distillation(teacher_folder), batch(3)
     codec = module.frozen.codec
-    latents = module.latents(sounds, randomness())
+    latents = module.latents(sounds, rng())
     moments = codec.mel_to_moments(codec.waveform_to_mel(sounds.waveform)).detach()
-    assert torch.equal(module.latents(Batch(sounds.captions, sounds.ids, moments=moments), randomness()), latents)
+    assert torch.equal(module.latents(Batch(sounds.captions, sounds.ids, moments=moments), rng()), latents)
     # A draw from the posterior, not its mean.
-    epsilon = randomness().normal_like(latents)
+    epsilon = rng().normal_like(latents)
     assert torch.equal(latents, codec.moments_to_latent(moments, epsilon))
     assert not torch.equal(latents, codec.moments_to_latent(moments))
     assert not latents.requires_grad

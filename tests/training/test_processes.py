@@ -20,7 +20,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "losses": {"latent": LatentL2Loss(), "mel": MelL2Loss()},
         "train_decoder": True,
         "crop_frames": 16,
-        "checkpoint_decoders": True,
+        "decoder_gradient_checkpointing": True,
     },
 }
 #: In the names of what each trains, and of the averages that follow it.
@@ -34,13 +34,13 @@ class Plain(ConsistencyDistillation):
     """Trained by plain descent: Adam would make of a gradient's rounding errors steps as large as any."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD([weight for weight in self.trained().parameters() if weight.requires_grad], lr=0.3)
+        return torch.optim.SGD([weight for weight in self.trainable().parameters() if weight.requires_grad], lr=0.3)
 
 
 def train(teacher: Path, folder: Path, setting: str, devices: int = 1, rank: int = 0) -> None:
     """Four steps of two accumulated batches; the first process leaves the weights before and after, and the model."""
     torch.manual_seed(rank)  # as adapters are drawn at random, the processes must agree on the first one's
-    module = Plain(str(teacher), seed=0, average_decay=0.5, **SETTINGS[setting])
+    module = Plain(str(teacher), seed=0, ema_decay=0.5, **SETTINGS[setting])
     before = {name: value.detach().clone() for name, value in module.named_parameters()}
     run = trainer(
         folder,

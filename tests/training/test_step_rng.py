@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 
 
-def at(seed: int = 0, epoch: int = 0, batch_idx: int = 0) -> BatchRandomness:
-    return BatchRandomness(seed, epoch, batch_idx, torch.device("cpu"))
+def at(seed: int = 0, epoch: int = 0, batch_idx: int = 0) -> StepRNG:
+    return StepRNG(seed, epoch, batch_idx, torch.device("cpu"))
 
 
-def draws(randomness: BatchRandomness) -> tuple[torch.Tensor, ...]:
+def draws(rng: StepRNG) -> tuple[torch.Tensor, ...]:
     example = torch.empty(64, 3)
-    return randomness.normal_like(example), randomness.uniform(64), randomness.integers(1000, 64)
+    return rng.normal_like(example), rng.uniform(64), rng.integers(1000, 64)
 
 
 def test_the_position_decides_and_global_state_does_not() -> None:
@@ -27,7 +27,7 @@ def test_the_position_decides_and_global_state_does_not() -> None:
 
 
 @pytest.mark.parametrize("other", [at(1), at(0, 1), at(0, 0, 1)])
-def test_every_coordinate_counts(other: BatchRandomness) -> None:
+def test_every_coordinate_counts(other: StepRNG) -> None:
     assert all(not torch.equal(one, two) for one, two in zip(draws(at()), draws(other), strict=True))
 
 
@@ -36,10 +36,10 @@ def test_coordinates_are_not_interchangeable() -> None:
 
 
 def test_distributions() -> None:
-    randomness = at()
-    normal = randomness.normal_like(torch.empty(20000))
-    uniform = randomness.uniform(20000)
-    integers = randomness.integers(4, 20000)
+    rng = at()
+    normal = rng.normal_like(torch.empty(20000))
+    uniform = rng.uniform(20000)
+    integers = rng.integers(4, 20000)
     assert abs(normal.mean()) < 0.03
     assert abs(normal.std() - 1) < 0.03
     assert uniform.min() >= 0

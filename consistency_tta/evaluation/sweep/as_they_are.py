@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from consistency_tta.audio.recordings import read_recording, recordings
 from consistency_tta.audio.resample import Resample
-from consistency_tta.components.reward_lineage import Identity, Rewards
+from consistency_tta.components.reward_lineage import EncoderFingerprint, RewardLineage
 from consistency_tta.evaluation.comparison import RealClips
 from consistency_tta.evaluation.result import Judge as Network
 from consistency_tta.evaluation.sweep.judge import Judge
@@ -50,7 +50,7 @@ class AsTheyAre:
         vectors = embeddings(folder.files, self._by_clap)
         cosines = (vectors * self.clap.embed_text([sound.caption for sound in folder.sounds]).cpu()).sum(1)
         heard = vectors if self.tagger is None else embeddings(folder.files, self._for_distance)
-        rewards = Rewards.of((read_manifest(folder.path) or {}).get("rewards"))
+        rewards = RewardLineage.from_dict((read_manifest(folder.path) or {}).get("rewards"))
         networks = [
             Network(name, facts["sha256"], False, rewards.include(self._identity(name, facts["sha256"])))
             for name, facts in self.judge.facts["networks"].items()
@@ -68,9 +68,9 @@ class AsTheyAre:
             "warnings": [network.pleased(figures[network.name]) for network in networks if network.is_reward],
         }
 
-    def _identity(self, name: str, checksum: str) -> Identity:
+    def _identity(self, name: str, checksum: str) -> EncoderFingerprint:
         """What a network is known by among rewards; a tagger is none."""
-        return Identity.of(self.clap) if name == self.judge.clap else Identity(checksum, ())
+        return EncoderFingerprint.of(self.clap) if name == self.judge.clap else EncoderFingerprint(checksum, ())
 
     def _by_clap(self, waveform: Tensor, rate: int) -> Tensor:
         return self.clap.embed_audio(self.resample(rate)(waveform.to(self.device))).cpu()

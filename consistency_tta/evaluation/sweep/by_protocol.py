@@ -56,7 +56,7 @@ class ByProtocol:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """See :attr:`consistency_tta.evaluation.sweep.judge.Judge.facts`; of the networks that are there, pinned or not."""
+        """See :attr:`~consistency_tta.evaluation.sweep.judge.Judge.facts`; of the networks that are there."""
         networks = make_networks(self.rules, places_of(self.weights))
         first = {
             key: next(settings.network for settings in self.rules.metrics if settings.metric == metric)
@@ -132,7 +132,7 @@ class ByProtocol:
         return {
             **{key: values[name] for key, name in names.items()},
             "clap_error": float(each.std() / len(each) ** 0.5),
-            "figures": result.tree()["figures"],
+            "figures": result.to_dict()["figures"],
             "used": used(result),
             "networks": [asdict(judge) for judge in result.judges],
             "warnings": result.warnings,

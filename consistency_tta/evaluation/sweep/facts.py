@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from consistency_tta.components.reward_lineage import Rewards
+from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.generation.sampling_config import NUMBERS
 
 #: A point's content of ``scores.json``.
@@ -97,7 +97,7 @@ def _asked(point: Scores) -> str:
     generation = point["generation"]
     return (
         f"weights with SHA-256 {generation['weights']}; solver {point['solver']}; {generation['grid'] or 'uniform'} "
-        f"grid; SHA-256 of the reward networks: {Rewards.of(generation['rewards'])}"
+        f"grid; SHA-256 of the reward networks: {RewardLineage.from_dict(generation['rewards'])}"
     )
 
 

@@ -14,7 +14,7 @@ from consistency_tta.evaluation.sweep.judge import Judge
 from consistency_tta.evaluation.sweep.scores import judge_all
 from consistency_tta.generation.fill import fill
 from consistency_tta.generation.folder import Folder
-from consistency_tta.generation.sampling_config import NUMBERS, Request, Sound
+from consistency_tta.generation.sampling_config import NUMBERS, SamplingConfig, Sound
 
 
 def parse_sweep(settings: Sequence[str]) -> dict[str, list[Any]]:
@@ -44,7 +44,7 @@ def run_sweep(
     captions: Path,
     model: str,
     output: Path,
-    request: Request,
+    request: SamplingConfig,
     settings: Sequence[str],
     judge: Judge,
     **production: Any,

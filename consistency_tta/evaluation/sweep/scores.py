@@ -18,7 +18,7 @@ from consistency_tta.diffusion.solve import DDIM
 from consistency_tta.evaluation.sweep.as_they_are import AsTheyAre
 from consistency_tta.evaluation.sweep.judge import Judge
 from consistency_tta.generation.folder import Folder, read_manifest
-from consistency_tta.generation.sampling_config import ask
+from consistency_tta.generation.sampling_config import generate_batch
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
 from consistency_tta.storage.captions import caption_file
@@ -75,6 +75,6 @@ def read_scores(folder: Path, judge: Judge) -> dict[str, Any] | None:
 def _cost(pipeline: TextToAudioPipeline, folder: Folder) -> tuple[int, float]:
     """Queries and seconds of a sound that is made alone, the median of a few after one that does not count."""
     first = folder.sounds[0]
-    ask(pipeline, replace(folder.request, steps=1), [first])
-    made = [ask(pipeline, folder.request, [sound]) for sound in folder.sounds[:TIMED]]
+    generate_batch(pipeline, replace(folder.request, steps=1), [first])
+    made = [generate_batch(pipeline, folder.request, [sound]) for sound in folder.sounds[:TIMED]]
     return made[0].queries, median(sum(each.seconds.values()) for each in made)

@@ -14,7 +14,7 @@ from torch import Tensor
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.laion import LaionClap, import_laion
 from consistency_tta.contracts import AudioTextEncoder
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 from consistency_tta.metrics.embedders.weights import Published, locate
 
@@ -39,9 +39,9 @@ class _ClapEmbedder(FrozenEmbedder):
         """The whole CLAP, for the CLAP score: it need not be loaded twice."""
         return self.network
 
-    def hear(self, waveform: Tensor) -> Heard:
+    def hear(self, waveform: Tensor) -> AudioEmbedding:
         """See :class:`FrozenEmbedder`."""
-        return Heard(self.encoder.embed_audio(waveform)[:, None])
+        return AudioEmbedding(self.encoder.embed_audio(waveform)[:, None])
 
 
 class TransformersCLAP(_ClapEmbedder):

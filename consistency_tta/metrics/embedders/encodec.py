@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from consistency_tta.components.laion import import_extra
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 from consistency_tta.metrics.embedders.weights import Published, load, locate, read
 from consistency_tta.storage.checksum import checksum
@@ -45,6 +45,6 @@ class Encodec(FrozenEmbedder):
         super().__init__(model.encoder)
         self.checksum = checksum(path)
 
-    def hear(self, waveform: Tensor) -> Heard:
+    def hear(self, waveform: Tensor) -> AudioEmbedding:
         """See :class:`FrozenEmbedder`."""
-        return Heard(self.network(waveform[:, None]).mT)
+        return AudioEmbedding(self.network(waveform[:, None]).mT)

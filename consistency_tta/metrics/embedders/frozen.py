@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 
 
 class FrozenEmbedder(AudioEmbedder):
@@ -34,10 +34,10 @@ class FrozenEmbedder(AudioEmbedder):
         self.__dict__["network"] = network.eval().requires_grad_(False)
 
     @abstractmethod
-    def hear(self, waveform: Tensor) -> Heard:
-        """Waveforms (B, samples) of at least ``min_samples``, float32 -> :class:`Heard`."""
+    def hear(self, waveform: Tensor) -> AudioEmbedding:
+        """Waveforms (B, samples) of at least ``min_samples``, float32 -> :class:`AudioEmbedding`."""
 
-    def forward(self, waveform: Tensor) -> Heard:
+    def forward(self, waveform: Tensor) -> AudioEmbedding:
         """See :class:`consistency_tta.metrics.embedder.AudioEmbedder`.
 
         Raises:

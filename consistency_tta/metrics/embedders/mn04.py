@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 from consistency_tta.metrics.embedders.weights import Published, locate
 from consistency_tta.metrics.mn04 import EMBEDDING_DIM, MIN_SAMPLES, SAMPLE_RATE, AudioTagger
@@ -38,7 +38,7 @@ class Mn04(FrozenEmbedder):
         super().__init__(AudioTagger.from_checkpoint(path))
         self.checksum = checksum(path)
 
-    def hear(self, waveform: Tensor) -> Heard:
+    def hear(self, waveform: Tensor) -> AudioEmbedding:
         """See :class:`FrozenEmbedder`."""
         logits, vectors = self.network(waveform, SAMPLE_RATE)
-        return Heard(vectors[:, None], logits)
+        return AudioEmbedding(vectors[:, None], logits)

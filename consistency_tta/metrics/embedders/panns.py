@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from consistency_tta.components.laion import import_extra
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 from consistency_tta.metrics.embedders.weights import Published, load, locate, read
 from consistency_tta.storage.checksum import checksum
@@ -51,8 +51,8 @@ class PANNs(FrozenEmbedder):
         super().__init__(network)
         self.checksum = checksum(path)
 
-    def hear(self, waveform: Tensor) -> Heard:
+    def hear(self, waveform: Tensor) -> AudioEmbedding:
         """See :class:`FrozenEmbedder`."""
         vectors = self.network(waveform)["embedding"]
         # The network itself gives only their sigmoid, which rounds to 0 and 1.
-        return Heard(vectors[:, None], self.network.fc_audioset(vectors))
+        return AudioEmbedding(vectors[:, None], self.network.fc_audioset(vectors))

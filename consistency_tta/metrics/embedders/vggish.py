@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 from consistency_tta.metrics.embedders.weights import Published, load, locate, read
 from consistency_tta.metrics.mn04 import kaldi_mel_filters
@@ -101,6 +101,6 @@ class VGGish(FrozenEmbedder):
         super().__init__(network)
         self.checksum = checksum(path)
 
-    def hear(self, waveform: Tensor) -> Heard:
+    def hear(self, waveform: Tensor) -> AudioEmbedding:
         """See :class:`FrozenEmbedder`."""
-        return Heard(self.network(waveform))
+        return AudioEmbedding(self.network(waveform))

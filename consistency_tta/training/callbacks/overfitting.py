@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from consistency_tta.components.reward_lineage import Identity
+from consistency_tta.components.reward_lineage import EncoderFingerprint
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.metrics.clap import clap_scores
 from consistency_tta.training.base import TrainingModule
@@ -121,7 +121,7 @@ class OverfittingGuard:
         plugins = {name: losses.losses[name] for name in losses.weights} if isinstance(losses, WeightedLosses) else {}
         self.reward = self.find_reward(plugins)
         networks = {"reward": self.reward, "judge": self.judge}
-        self.known = {name: Identity.of(network) for name, network in networks.items()}
+        self.known = {name: EncoderFingerprint.of(network) for name, network in networks.items()}
         self.networks = {
             name: {
                 "network": type(network).__name__,
@@ -145,7 +145,7 @@ class OverfittingGuard:
     @property
     def networks_differ(self) -> bool:
         """Whether reward and judge are two, whatever files and packages they are of."""
-        return not self.known["reward"].is_one_with(self.known["judge"])
+        return not self.known["reward"].same_network(self.known["judge"])
 
     def find_reward(self, plugins: dict[str, nn.Module]) -> AudioTextEncoder:
         """The encoder of the loss that was named, or of the only one that has one."""
@@ -160,7 +160,7 @@ class OverfittingGuard:
             )
         return next(iter(found.values()))
 
-    def take_in(self, waveform: Tensor, sounds: Sounds) -> None:
+    def update(self, waveform: Tensor, sounds: Sounds) -> None:
         """Score a batch of sounds (B, samples)."""
         self.scores.to(waveform.device)
         self.judge.to(waveform.device)
@@ -169,14 +169,14 @@ class OverfittingGuard:
         ]
         self.scores.update(sounds.prompts.to(waveform.device), torch.stack(scores, dim=1))
 
-    def conclude(self, trainer: Trainer, module: TrainingModule) -> None:
+    def compute_and_log(self, trainer: Trainer, module: TrainingModule) -> None:
         """Compare with the judge's best validation, log, warn, and write the report."""
         scores = self.scores.compute().cpu()
         self.scores.reset()
         for column, name in enumerate(("reward", "judge")):
             value = scores[:, column].mean().to(module.device, torch.float32)
             module.log(f"val/guard/{name}", value, sync_dist=True)
-        self.note(trainer.global_step, scores)
+        self.append(trainer.global_step, scores)
         if self.in_a_row >= self.rule["patience"] and self.diverged_at is None:
             self.diverged_at = trainer.global_step
             last = self.curves[-1]
@@ -190,7 +190,7 @@ class OverfittingGuard:
         if trainer.is_global_zero:
             self.write(folder / "overfitting.json")
 
-    def note(self, step: int, scores: Tensor) -> None:
+    def append(self, step: int, scores: Tensor) -> None:
         """Take in the scores (prompts, 2) of a validation."""
         if len(scores) < 2:
             raise ValueError(f"expected at least two prompts, or there is no standard error, got {len(scores)}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage.captions import read_clips, read_text
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 
 
 @dataclass
@@ -67,7 +67,7 @@ class FixedPrompts:
         for start in range(0, len(share), self.batch_size):
             batch = share[start : start + self.batch_size]
             captions = [self.captions[caption] for caption, _ in batch]
-            noise = [BatchRandomness(self.seed, *place, torch.device("cpu")).host for place in batch]
+            noise = [StepRNG(self.seed, *place, torch.device("cpu")).cpu for place in batch]
             made = pipeline(captions, self.guidance_scale, self.steps, generator=noise)
             yield Sounds(made.waveform, made.sample_rate, captions, torch.tensor([caption for caption, _ in batch]))
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from consistency_tta.audio.recordings import check_recordings, read_recording, recordings
 from consistency_tta.audio.resample import Resample
-from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 
 
-def hear(embedder: AudioEmbedder, waveform: Tensor, sample_rate: int, device: torch.device) -> Heard:
+def hear(embedder: AudioEmbedder, waveform: Tensor, sample_rate: int, device: torch.device) -> AudioEmbedding:
     """What the embedder makes of waveforms (B, samples) at any rate."""
     waveform = waveform.to(device, torch.float32)
     return embedder(Resample(sample_rate, embedder.sample_rate).to(device)(waveform))
@@ -40,7 +40,7 @@ def check_reference(reference: str, embedder: AudioEmbedder) -> None:
 
 def hear_reference(
     reference: str, embedder: AudioEmbedder, device: torch.device, rank: int = 0, world_size: int = 1
-) -> Iterator[Heard]:
+) -> Iterator[AudioEmbedding]:
     """One process's share of a reference, clip by clip, each at its own length.
 
     Args:
@@ -58,7 +58,7 @@ def hear_reference(
         vectors, logits = _held(path, embedder)
         for index in range(len(vectors))[share]:
             row = slice(index, index + 1)
-            yield Heard(vectors[row].to(device), None if logits is None else logits[row].to(device))
+            yield AudioEmbedding(vectors[row].to(device), None if logits is None else logits[row].to(device))
         return
     for file in recordings(path)[share]:
         sound = read_recording(file)

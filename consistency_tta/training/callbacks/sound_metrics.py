@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from consistency_tta.contracts import Batch
-from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.overfitting import OverfittingGuard
@@ -52,8 +52,8 @@ class SoundMetrics(Callback):
 
     Args:
         metrics: by name, which is also the log's.
-        captions: list of captions; or a file of them (text with one a line, or of :mod:`consistency_tta.storage.captions`); or
-            how many of the validation set's first.
+        captions: list of captions; or a file of them (text with one a line, or of
+            :mod:`consistency_tta.storage.captions`); or how many of the validation set's first.
         embedder: what metrics of vectors and logits hear with.
         reference: recordings for metrics that ask for ``real``: a folder, or a safetensors file of ``vectors``.
         guard: watches whether fine-tuning by an audio-text encoder fools it.
@@ -114,7 +114,7 @@ class SoundMetrics(Callback):
         }
         self.every_n_validations = every_n_validations
         self.validations = 0
-        self._reference: list[Heard] | None = None
+        self._reference: list[AudioEmbedding] | None = None
         self._recordings: Tensor | None = None
         self._recording_logits: dict[int, Tensor] = {}
 
@@ -153,7 +153,7 @@ class SoundMetrics(Callback):
             for key, value in numbers.items():
                 pl_module.log(f"val/metric/{key}", value.to(pl_module.device, torch.float32), sync_dist=True)
         if self.guard is not None:
-            self.guard.conclude(trainer, pl_module)
+            self.guard.compute_and_log(trainer, pl_module)
 
     def measure(self, trainer: Trainer, pl_module: TrainingModule) -> None:
         """Let the metrics take in this process's share."""
@@ -168,7 +168,7 @@ class SoundMetrics(Callback):
                 f"captions x {prompts.num_samples}: give more captions"
             )
         for sounds in prompts.sounds(pl_module.pipeline(), *place):
-            self.take_in(sounds, device)
+            self.add_sounds(sounds, device)
         if self.reference is not None and self.embedder is not None:
             if self._reference is None:
                 self._reference = list(hear_reference(self.reference, self.embedder, device, *place))
@@ -191,7 +191,7 @@ class SoundMetrics(Callback):
                 )
         return self.captions
 
-    def take_in(self, sounds: Sounds, device: torch.device) -> None:
+    def add_sounds(self, sounds: Sounds, device: torch.device) -> None:
         """Let metrics and guard take in a batch of sounds."""
         waveform = sounds.waveform.to(device)
         offered: dict[str, Any] = {
@@ -211,7 +211,7 @@ class SoundMetrics(Callback):
                 offered["recording_logits"] = self.recording_logits(sounds.prompts.tolist(), sounds.sample_rate, device)
         self.update(offered)
         if self.guard is not None:
-            self.guard.take_in(waveform, sounds)
+            self.guard.update(waveform, sounds)
 
     def recording_logits(self, prompts: Sequence[int], sample_rate: int, device: torch.device) -> Tensor | None:
         """The embedder's (B, K) of the recordings of some prompts, each of which is heard once in a run."""

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from consistency_tta.components.codec import AudioCodec
 from consistency_tta.components.mel import MelSpectrogram
-from consistency_tta.components.reward_lineage import Rewards
+from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.contracts import Batch
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization, TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import waveform_of
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 
 
 class AutoencoderTraining(TrainingModule):
@@ -31,7 +31,7 @@ class AutoencoderTraining(TrainingModule):
         vae: the autoencoder, of pictures with one channel.
         mel: front end.
         kl_weight: weight of the KL divergence per latent number, against the mean absolute error per mel value.
-        average_decay: of the averaged weights, which validation and ``export`` use.
+        ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
     """
@@ -43,14 +43,14 @@ class AutoencoderTraining(TrainingModule):
         vae: AutoencoderKL,
         mel: MelSpectrogram | None = None,
         kl_weight: float = 1e-3,
-        average_decay: float = 0.999,
+        ema_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
     ) -> None:
         super().__init__(optimization, seed)
         self.mel = mel or MelSpectrogram()
         self.vae = vae.train()
-        self.average = ExponentialMovingAverage(self.vae, average_decay, warm_up=True)
+        self.average = ExponentialMovingAverage(self.vae, ema_decay, warm_up=True)
         self.kl_weight = kl_weight
         # E[z^2] of the unscaled latents; its square root's inverse becomes the model's scaling_factor.
         self.register_buffer("second_moment", torch.ones(()))
@@ -60,22 +60,22 @@ class AutoencoderTraining(TrainingModule):
         """Of all sounds, in Hz."""
         return self.mel.config["sample_rate"]
 
-    def trained(self) -> nn.Module:
+    def trainable(self) -> nn.Module:
         """The autoencoder."""
         return self.vae
 
-    def averages(self) -> tuple[ExponentialMovingAverage]:
+    def emas(self) -> tuple[ExponentialMovingAverage]:
         """The evaluation average."""
         return (self.average,)
 
-    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """L1 of the mel + KL."""
         vae = self.vae if self.trainer.training else cast(AutoencoderKL, self.average.module)
         codec = AudioCodec(self.mel, vae)
         mel = codec.waveform_to_mel(waveform_of(batch))
         # The codec's moments are float32 in every precision, as the differences in the KL divergence need them.
         posterior = DiagonalGaussianDistribution(codec.mel_to_moments(mel))
-        latent = posterior.mean + posterior.std * randomness.normal_like(posterior.mean)
+        latent = posterior.mean + posterior.std * rng.normal_like(posterior.mean)
         reconstruction = vae.decode(latent.to(vae.dtype)).sample[:, 0].float()
         if self.trainer.training:
             moment = latent.detach().square().mean()
@@ -97,4 +97,4 @@ class AutoencoderTraining(TrainingModule):
         """Front end and averaged autoencoder, scaled to latents of unit variance."""
         averaged = cast(AutoencoderKL, self.average.module)
         averaged.register_to_config(scaling_factor=float(self.second_moment.rsqrt()))
-        return TextToAudioPipeline(mel=self.mel, vae=averaged, rewards=Rewards(complete=True).tree())
+        return TextToAudioPipeline(mel=self.mel, vae=averaged, rewards=RewardLineage(complete=True).to_dict())

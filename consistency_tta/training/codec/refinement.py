@@ -21,7 +21,7 @@ from consistency_tta.training.codec.adversary import Adversary
 from consistency_tta.training.crop import check_crop_frames, random_starts, spans
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import waveform_of
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 from consistency_tta.training.weighted_losses import WeightedLosses
 
 
@@ -70,7 +70,7 @@ class DecoderRefinement(TrainingModule):
         loss_weights: weights of the losses by name, against the adversary's.
         vocoder: to put in the folder; the folder's own if not given.
         crop_frames: mel frames of a training example, cut at a random place; 0 for whole clips.
-        average_decay: of the averaged weights, which validation and ``export`` use.
+        ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule, of both sides.
         seed: of all random draws; that of ``seed_everything`` if not given.
     """
@@ -83,7 +83,7 @@ class DecoderRefinement(TrainingModule):
         loss_weights: dict[str, float] | None = None,
         vocoder: nn.Module | None = None,
         crop_frames: int = 128,
-        average_decay: float = 0.999,
+        ema_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
     ) -> None:
@@ -94,7 +94,7 @@ class DecoderRefinement(TrainingModule):
         self.vae = deepcopy(parts.vae).requires_grad_(False).train()
         self.decoder = nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder]).requires_grad_(True)
         self.adversary = adversary
-        self.average = ExponentialMovingAverage(self.vae, average_decay, warm_up=True)
+        self.average = ExponentialMovingAverage(self.vae, ema_decay, warm_up=True)
         self.losses = WeightedLosses(losses, loss_weights)
         self.rewards = parts.rewards | self.losses.rewards
         self.crop_frames = crop_frames
@@ -104,30 +104,30 @@ class DecoderRefinement(TrainingModule):
         """Of all sounds, in Hz."""
         return self.frozen.codec.sample_rate
 
-    def trained(self) -> nn.Module:
+    def trainable(self) -> nn.Module:
         """The decoder and the adversary."""
         return nn.ModuleList([self.decoder, self.adversary])
 
-    def averaged(self) -> nn.Module:
+    def ema_source(self) -> nn.Module:
         """The autoencoder."""
         return self.vae
 
-    def averages(self) -> tuple[ExponentialMovingAverage]:
+    def emas(self) -> tuple[ExponentialMovingAverage]:
         """The evaluation average."""
         return (self.average,)
 
-    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """The weighted losses of the mel, and the adversary's in training."""
         training, codec = self.trainer.training, self.frozen.codec
         with torch.no_grad():
             waveform = waveform_of(batch)
             mel = codec.waveform_to_mel(waveform)
             if training and self.crop_frames:
-                starts = random_starts(randomness, len(mel), mel.shape[1], self.crop_frames)
+                starts = random_starts(rng, len(mel), mel.shape[1], self.crop_frames)
                 mel, hop = spans(mel, starts, self.crop_frames), codec.mel.config["hop_length"]
                 waveform = spans(waveform, [start * hop for start in starts], self.crop_frames * hop)
             moments = codec.mel_to_moments(mel)
-            latent = codec.moments_to_latent(moments, randomness.normal_like(moments.chunk(2, dim=1)[0]))
+            latent = codec.moments_to_latent(moments, rng.normal_like(moments.chunk(2, dim=1)[0]))
         vae = self.vae if training else cast(AutoencoderKL, self.average.module)
         made = AudioCodec(codec.mel, vae).latent_to_mel(latent)
         # The recording that losses see is the crop.
@@ -151,4 +151,4 @@ class DecoderRefinement(TrainingModule):
         """Front end, autoencoder with the averaged decoder, and vocoder."""
         codec = self.frozen.codec
         vae = cast(AutoencoderKL, self.average.module)
-        return TextToAudioPipeline(codec.mel, vae, codec.vocoder, rewards=self.rewards.tree())
+        return TextToAudioPipeline(codec.mel, vae, codec.vocoder, rewards=self.rewards.to_dict())

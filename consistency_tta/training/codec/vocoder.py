@@ -19,7 +19,7 @@ from consistency_tta.training.codec.adversary import Adversary
 from consistency_tta.training.crop import check_crop_frames, random_starts, spans
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import waveform_of
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 from consistency_tta.training.weighted_losses import WeightedLosses
 
 
@@ -55,7 +55,7 @@ class VocoderTraining(TrainingModule):
         adversary: a discriminator that learns along, for textures that no distance to a recording can teach.
         crop_frames: mel frames of a training example, cut at a random place; 0 for whole clips.
         decoded: share of training examples in [0, 1] whose mel went through the autoencoder, as it will in generation.
-        average_decay: of the averaged weights, which validation and ``export`` use.
+        ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
     """
@@ -69,7 +69,7 @@ class VocoderTraining(TrainingModule):
         adversary: Adversary | None = None,
         crop_frames: int = 128,
         decoded: float = 0.5,
-        average_decay: float = 0.999,
+        ema_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
     ) -> None:
@@ -81,7 +81,7 @@ class VocoderTraining(TrainingModule):
         check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vocoder = vocoder.train()
         self.adversary = adversary
-        self.average = ExponentialMovingAverage(self.vocoder, average_decay, warm_up=True)
+        self.average = ExponentialMovingAverage(self.vocoder, ema_decay, warm_up=True)
         self.losses = WeightedLosses(losses, loss_weights)
         self.crop_frames = crop_frames
         self.decoded = decoded
@@ -92,27 +92,27 @@ class VocoderTraining(TrainingModule):
         """Of all sounds, in Hz."""
         return self.frozen.codec.sample_rate
 
-    def trained(self) -> nn.Module:
+    def trainable(self) -> nn.Module:
         """The vocoder, and the adversary if there is one."""
         return self.vocoder if self.adversary is None else nn.ModuleList([self.vocoder, self.adversary])
 
-    def averaged(self) -> nn.Module:
+    def ema_source(self) -> nn.Module:
         """The vocoder."""
         return self.vocoder
 
-    def averages(self) -> tuple[ExponentialMovingAverage]:
+    def emas(self) -> tuple[ExponentialMovingAverage]:
         """The evaluation average."""
         return (self.average,)
 
-    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """The weighted losses of the vocoder's sound."""
         waveform = waveform_of(batch)
         mel = self.frozen.codec.waveform_to_mel(waveform)
         if self.trainer.training and self.crop_frames:
-            starts = random_starts(randomness, len(mel), mel.shape[1], self.crop_frames)
+            starts = random_starts(rng, len(mel), mel.shape[1], self.crop_frames)
             mel, hop = spans(mel, starts, self.crop_frames), self.hop_length
             waveform = spans(waveform, [start * hop for start in starts], self.crop_frames * hop)
-        mel = self.decode_some(mel, randomness)
+        mel = self.decode_some(mel, rng)
         vocoder = self.vocoder if self.trainer.training else self.average.module
         waveform = waveform[:, : mel.shape[1] * self.hop_length]
         sound = vocoder(mel.to(self.dtype))[:, : waveform.shape[1]].float()
@@ -132,11 +132,11 @@ class VocoderTraining(TrainingModule):
         return losses["loss"]
 
     @torch.no_grad()
-    def decode_some(self, mel: Tensor, randomness: BatchRandomness) -> Tensor:
+    def decode_some(self, mel: Tensor, rng: StepRNG) -> Tensor:
         """Mels (B, frames, bins), some of them through the autoencoder (all of them outside training)."""
         codec = self.frozen.codec
-        rows = randomness.uniform(len(mel)) < (self.decoded if self.trainer.training else 1.0)
-        rows = randomness.send(rows.nonzero()[:, 0])
+        rows = rng.uniform(len(mel)) < (self.decoded if self.trainer.training else 1.0)
+        rows = rng.to_device(rows.nonzero()[:, 0])
         if len(rows):
             mel = mel.index_copy(0, rows, codec.latent_to_mel(codec.moments_to_latent(codec.mel_to_moments(mel[rows]))))
         return mel
@@ -155,5 +155,5 @@ class VocoderTraining(TrainingModule):
             vocoder=self.average.module,
             distilled=self.parts.config["distilled"],
             guidance_range=self.parts.config["guidance_range"],
-            rewards=(self.parts.rewards | self.losses.rewards).tree(),
+            rewards=(self.parts.rewards | self.losses.rewards).to_dict(),
         )

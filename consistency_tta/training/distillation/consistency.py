@@ -20,11 +20,11 @@ from consistency_tta.diffusion.solve import Heun
 from consistency_tta.diffusion.weighting import Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
-from consistency_tta.training.distillation.discretization import DoublingSteps
+from consistency_tta.training.distillation.discretization import DiscretizationSchedule
 from consistency_tta.training.distillation.lora import LoRA
 from consistency_tta.training.distillation.student import StudentTraining, load_teacher
 from consistency_tta.training.ema import ExponentialMovingAverage
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 
 
 class ConsistencyDistillation(StudentTraining):
@@ -53,20 +53,20 @@ class ConsistencyDistillation(StudentTraining):
         solver: one step of the teacher.
         grid: where the times are taken from.
         num_steps: steps of the grid, N; or how N changes with the optimizer steps.
-        top_share: share of the training examples at the top step t = T, the only one a one-query generation uses,
+        terminal_fraction: share of the training examples at the top step t = T, the only one a one-query generation uses,
             beside those that fall there anyway.
-        trajectory_share: share of the training examples at the top step whose target is the end of the teacher's whole
+        teacher_trajectory_fraction: share of the training examples at the top step whose target is the end of the teacher's whole
             trajectory from the same noise. Each costs ``teacher_steps`` steps of the solver.
-        teacher_steps: steps of the teacher's whole trajectory, in training and for ``val/teacher_gap``; 0 for none.
+        teacher_steps: steps of the teacher's whole trajectory, in training and for ``val/teacher_distance``; 0 for none.
         weighting: of losses with ``noise_weighted``.
         train_decoder: whether the losses of sound also train the autoencoder's decoder, through which the student is
             heard and exported. It starts at that of ``student``, if there is one, which stays as it is otherwise;
             targets keep the teacher's own.
-        checkpoint_decoders: whether the decoders' inner values are computed again on the way back instead of kept:
+        decoder_gradient_checkpointing: whether the decoders' inner values are computed again on the way back instead of kept:
             losses of sound then need less memory, and more time.
         crop_frames: mel frames that losses of sound see of a training example, cut at a random place; 0 for all.
-        target_decay: of the target network's moving average.
-        average_decay: of the averaged weights, which validation and ``export`` use.
+        target_ema_decay: of the target network's moving average.
+        ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
         lora: adapters to train instead of the whole U-Net; needs the extra ``lora``.
@@ -83,29 +83,32 @@ class ConsistencyDistillation(StudentTraining):
         caption_dropout: float = 0.0,
         solver: Solver | None = None,
         grid: TimeGrid | None = None,
-        num_steps: int | DoublingSteps = 18,
-        top_share: float = 0.0,
-        trajectory_share: float = 0.0,
+        num_steps: int | DiscretizationSchedule = 18,
+        terminal_fraction: float = 0.0,
+        teacher_trajectory_fraction: float = 0.0,
         teacher_steps: int = 18,
         weighting: Weighting | None = None,
         train_decoder: bool = False,
-        checkpoint_decoders: bool = False,
+        decoder_gradient_checkpointing: bool = False,
         crop_frames: int = 0,
-        target_decay: float = 0.95,
-        average_decay: float = 0.999,
+        target_ema_decay: float = 0.95,
+        ema_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
         lora: LoRA | None = None,
     ) -> None:
-        steps = DoublingSteps(num_steps, num_steps, 1) if isinstance(num_steps, int) else num_steps
-        if min(top_share, trajectory_share) < 0 or top_share + trajectory_share > 1:
+        steps = DiscretizationSchedule(num_steps, num_steps, 1) if isinstance(num_steps, int) else num_steps
+        if (
+            min(terminal_fraction, teacher_trajectory_fraction) < 0
+            or terminal_fraction + teacher_trajectory_fraction > 1
+        ):
             raise ValueError(
-                f"expected top_share and trajectory_share in [0, 1], together at most 1, got {top_share} and "
-                f"{trajectory_share}"
+                f"expected terminal_fraction and teacher_trajectory_fraction in [0, 1], together at most 1, got {terminal_fraction} and "
+                f"{teacher_trajectory_fraction}"
             )
-        if teacher_steps < 1 and (trajectory_share or teacher_steps < 0):
+        if teacher_steps < 1 and (teacher_trajectory_fraction or teacher_steps < 0):
             raise ValueError(
-                f"expected teacher_steps of at least {1 if trajectory_share else 0}, got {teacher_steps}: it is the "
+                f"expected teacher_steps of at least {1 if teacher_trajectory_fraction else 0}, got {teacher_steps}: it is the "
                 "number of solver steps to the end of the teacher's trajectory"
             )
         if train_decoder and all(loss.noise_weighted for loss in losses.values()):
@@ -127,9 +130,9 @@ class ConsistencyDistillation(StudentTraining):
             guidance_scale=guidance_scale,
             caption_dropout=caption_dropout,
             train_decoder=train_decoder,
-            checkpoint_decoders=checkpoint_decoders,
+            decoder_gradient_checkpointing=decoder_gradient_checkpointing,
             crop_frames=crop_frames,
-            average_decay=average_decay,
+            ema_decay=ema_decay,
             optimization=optimization,
             seed=seed,
             lora=lora,
@@ -139,35 +142,39 @@ class ConsistencyDistillation(StudentTraining):
         self.num_steps = steps
         # All of them now: on a device the schedule would have to be waited for.
         self.times = {number: self.grid(self.schedule, number).float() for number in steps.all()}
-        self.top_share, self.trajectory_share, self.teacher_steps = top_share, trajectory_share, teacher_steps
+        self.terminal_fraction, self.teacher_trajectory_fraction, self.teacher_steps = (
+            terminal_fraction,
+            teacher_trajectory_fraction,
+            teacher_steps,
+        )
         self.trajectory = self.grid(self.schedule, teacher_steps) if teacher_steps else None
-        self.target = ExponentialMovingAverage(self.student, target_decay)
+        self.target = ExponentialMovingAverage(self.student, target_ema_decay)
 
-    def averages(self) -> tuple[ExponentialMovingAverage, ...]:
+    def emas(self) -> tuple[ExponentialMovingAverage, ...]:
         """The target network and the evaluation average."""
         return self.target, self.average
 
-    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """One step of consistency distillation."""
-        z_0 = self.latents(batch, randomness)
-        t, s, trajectory_rows = self.draw_times(len(batch), randomness)
-        noisy_rows = randomness.send(s.nonzero()[:, 0])
-        t, s = randomness.send(t), randomness.send(s)
-        w = self.guidance_scales(len(batch), randomness)
-        conditioning = Conditioning(self.embed(batch, randomness), w)
+        z_0 = self.latents(batch, rng)
+        t, s, trajectory_rows = self.draw_times(len(batch), rng)
+        noisy_rows = rng.to_device(s.nonzero()[:, 0])
+        t, s = rng.to_device(t), rng.to_device(s)
+        w = self.guidance_scales(len(batch), rng)
+        conditioning = Conditioning(self.embed(batch, rng), w)
 
-        epsilon = randomness.normal_like(z_0)
+        epsilon = rng.normal_like(z_0)
         if len(trajectory_rows):
-            rows = randomness.send(trajectory_rows)
+            rows = rng.to_device(trajectory_rows)
             z_0 = z_0.index_copy(0, rows, self.teacher_latent(epsilon[rows], conditioning.rows(rows)))
         z_t = self.noisy(z_0, epsilon, t)
         target_latent = self.target_latent(z_0, z_t, t, s, conditioning, noisy_rows)
         student_latent = self.current()(z_t, t, conditioning)
 
-        sound = self.hearing.decoders(batch, randomness, self.trainer.training)
+        sound = self.hearing.decoders(batch, rng, self.trainer.training)
         return self.compared(DistillationOutput(student_latent, target_latent, z_0, t, s, w, *sound))
 
-    def draw_times(self, batch_size: int, randomness: BatchRandomness) -> tuple[Tensor, Tensor, Tensor]:
+    def draw_times(self, batch_size: int, rng: StepRNG) -> tuple[Tensor, Tensor, Tensor]:
         """Times t and s (B,), and the positions (int64) of examples that get a whole trajectory; all on the CPU.
 
         The latter have t = T and s = 0: z_0, which is the target there, is the end of the teacher's trajectory.
@@ -175,12 +182,12 @@ class ConsistencyDistillation(StudentTraining):
         training = self.trainer.training
         # The last N outside training, so that all validations can be compared.
         times = self.times[self.num_steps(self.trainer.global_step) if training else self.num_steps.end]
-        index = randomness.integers(len(times) - 1, batch_size)
-        if not training or not (self.top_share or self.trajectory_share):
+        index = rng.integers(len(times) - 1, batch_size)
+        if not training or not (self.terminal_fraction or self.teacher_trajectory_fraction):
             return times[index], times[index + 1], torch.empty(0, dtype=torch.long)
-        share = randomness.uniform(batch_size)
-        index = torch.where(share < self.trajectory_share + self.top_share, 0, index)
-        whole = share < self.trajectory_share
+        share = rng.uniform(batch_size)
+        index = torch.where(share < self.teacher_trajectory_fraction + self.terminal_fraction, 0, index)
+        whole = share < self.teacher_trajectory_fraction
         return times[index], torch.where(whole, 0.0, times[index + 1]), whole.nonzero()[:, 0]
 
     @torch.no_grad()
@@ -193,13 +200,13 @@ class ConsistencyDistillation(StudentTraining):
         """The losses, and for the first batch how far the student's one query ends from the teacher's trajectory."""
         super().validation_step(batch, batch_idx)
         if batch_idx == 0 and self.teacher_steps:
-            self.log_losses({"teacher_gap": self.teacher_gap(batch, self.randomness(batch_idx))}, len(batch))
+            self.log_losses({"teacher_distance": self.teacher_distance(batch, self.rng(batch_idx))}, len(batch))
 
-    def teacher_gap(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def teacher_distance(self, batch: Batch, rng: StepRNG) -> Tensor:
         """Mean of |f(z_T, T, w) - teacher| / |teacher|, both from the same noise; 0 for a student without error."""
         shape = (len(batch), self.student.unet.config.in_channels, *self.latent_size)
-        epsilon = randomness.normal_like(torch.empty(shape, device=self.device))
-        conditioning = Conditioning(self.embed(batch), self.guidance_scales(len(batch), randomness))
+        epsilon = rng.normal_like(torch.empty(shape, device=self.device))
+        conditioning = Conditioning(self.embed(batch), self.guidance_scales(len(batch), rng))
         target = self.teacher_latent(epsilon, conditioning).flatten(1)
         top = torch.full((len(batch),), float(self.schedule.num_train_timesteps), device=self.device)
         student = self.current()(self.schedule.prior(epsilon), top, conditioning).flatten(1)

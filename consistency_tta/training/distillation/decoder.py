@@ -24,13 +24,13 @@ class TrainedDecoder(nn.Module):
     Args:
         codec: what is around the decoder: mel front end, encoder and vocoder. They are shared and stay as they are.
         start: whose decoder is copied.
-        average_decay: of the averaged weights.
+        ema_decay: of the averaged weights.
     """
 
-    def __init__(self, codec: AudioCodec, start: AutoencoderKL, average_decay: float) -> None:
+    def __init__(self, codec: AudioCodec, start: AutoencoderKL, ema_decay: float) -> None:
         super().__init__()
         self.parts = deepcopy(decoder_of(start)).requires_grad_(True)
-        self.average = ExponentialMovingAverage(self.parts, average_decay, warm_up=True)
+        self.average = ExponentialMovingAverage(self.parts, ema_decay, warm_up=True)
         # Not by attribute: that would register the frozen networks.
         self.__dict__["codecs"] = with_parts(codec, self.parts), with_parts(codec, self.average.module)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class DoublingSteps:
+class DiscretizationSchedule:
     """N doubles every so many optimizer steps, from ``start`` to ``end``; or is halved, if ``end`` is the smaller.
 
     Few steps are learnt fast, but are far from the teacher's trajectory; many are near it, but hand errors on from step

@@ -11,7 +11,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.distillation.lora import LoRA
 from consistency_tta.training.distillation.student import StudentTraining, load_teacher
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 
 
 class GuidanceDistillation(StudentTraining):
@@ -35,10 +35,10 @@ class GuidanceDistillation(StudentTraining):
             the student's.
         weighting: of losses with ``noise_weighted``. ``MinSNR`` if not given, which for the squared error of z_0 is the
             paper's weight min(SNR, 5) / (SNR + 1) of the squared error of v.
-        checkpoint_decoders: whether the decoders' inner values are computed again on the way back instead of kept:
+        decoder_gradient_checkpointing: whether the decoders' inner values are computed again on the way back instead of kept:
             losses of sound then need less memory, and more time.
         crop_frames: mel frames that losses of sound see of a training example, cut at a random place; 0 for all.
-        average_decay: of the averaged weights, which validation and ``export`` use.
+        ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
         lora: adapters to train instead of the whole U-Net; needs the extra ``lora``.
@@ -52,9 +52,9 @@ class GuidanceDistillation(StudentTraining):
         guidance_scale: float | tuple[float, float] = (0.0, 6.0),
         caption_dropout: float = 0.0,
         weighting: Weighting | None = None,
-        checkpoint_decoders: bool = False,
+        decoder_gradient_checkpointing: bool = False,
         crop_frames: int = 0,
-        average_decay: float = 0.999,
+        ema_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
         lora: LoRA | None = None,
@@ -74,25 +74,25 @@ class GuidanceDistillation(StudentTraining):
             guidance_scale=guidance_scale,
             caption_dropout=caption_dropout,
             train_decoder=False,
-            checkpoint_decoders=checkpoint_decoders,
+            decoder_gradient_checkpointing=decoder_gradient_checkpointing,
             crop_frames=crop_frames,
-            average_decay=average_decay,
+            ema_decay=ema_decay,
             optimization=optimization,
             seed=seed,
             lora=lora,
         )
 
-    def loss(self, batch: Batch, randomness: BatchRandomness) -> Tensor:
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """The losses between student and guided teacher at uniformly drawn noise levels."""
-        z_0 = self.latents(batch, randomness)
-        t = randomness.send(1.0 + randomness.integers(self.schedule.num_train_timesteps, len(batch)))
-        w = self.guidance_scales(len(batch), randomness)
-        conditioning = Conditioning(self.embed(batch, randomness), w)
-        z_t = self.noisy(z_0, randomness.normal_like(z_0), t)
+        z_0 = self.latents(batch, rng)
+        t = rng.to_device(1.0 + rng.integers(self.schedule.num_train_timesteps, len(batch)))
+        w = self.guidance_scales(len(batch), rng)
+        conditioning = Conditioning(self.embed(batch, rng), w)
+        z_t = self.noisy(z_0, rng.normal_like(z_0), t)
         with torch.no_grad():
             target = self.frozen.teacher(z_t, t, conditioning)
         estimate = self.current()(z_t, t, conditioning)
-        sound = self.hearing.decoders(batch, randomness, self.trainer.training)
+        sound = self.hearing.decoders(batch, rng, self.trainer.training)
         return self.compared(DistillationOutput(estimate, target, z_0, t, t, w, *sound))
 
     def pipeline(self) -> TextToAudioPipeline:

@@ -18,10 +18,10 @@ from consistency_tta.diffusion.noise import expand
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.distillation.lora import LoRA, merged, save_adapter
-from consistency_tta.training.distillation.loss_decoders import Hearing
+from consistency_tta.training.distillation.loss_decoders import LossDecoders
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 from consistency_tta.training.time_binned_losses import LossesByTime
 from consistency_tta.training.weighted_losses import WeightedLosses
 
@@ -38,8 +38,8 @@ class StudentTraining(LatentTraining):
         weighting: of losses with ``noise_weighted``.
         guidance_scale: w, fixed; or the two ends of the range it is drawn from, per example.
         caption_dropout: share of examples trained without their caption, in [0, 1).
-        train_decoder, checkpoint_decoders, crop_frames: see :class:`~consistency_tta.training.distillation.loss_decoders.Hearing`.
-        average_decay: of the averaged weights, which validation and ``export`` use.
+        train_decoder, decoder_gradient_checkpointing, crop_frames: see :class:`~consistency_tta.training.distillation.loss_decoders.LossDecoders`.
+        ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
         lora: adapters to train instead of the whole U-Net.
@@ -57,9 +57,9 @@ class StudentTraining(LatentTraining):
         guidance_scale: float | tuple[float, float],
         caption_dropout: float,
         train_decoder: bool,
-        checkpoint_decoders: bool,
+        decoder_gradient_checkpointing: bool,
         crop_frames: int,
-        average_decay: float,
+        ema_decay: float,
         optimization: Optimization,
         seed: int | None,
         lora: LoRA | None,
@@ -81,14 +81,14 @@ class StudentTraining(LatentTraining):
         if lora is not None:
             lora.adapt(unet)
         self.student = UNetDenoiser(unet, self.schedule, prediction_type, features)
-        self.average = ExponentialMovingAverage(self.student, average_decay, warm_up=True)
-        self.hearing = Hearing(
+        self.average = ExponentialMovingAverage(self.student, ema_decay, warm_up=True)
+        self.hearing = LossDecoders(
             self.frozen.codec,
             start.vae,
             self.latent_size[0],
             train_decoder=train_decoder,
-            average_decay=average_decay,
-            checkpoint_decoders=checkpoint_decoders,
+            ema_decay=ema_decay,
+            decoder_gradient_checkpointing=decoder_gradient_checkpointing,
             crop_frames=crop_frames,
         )
         scheduler = DDIMScheduler.from_config(teacher.scheduler.config, prediction_type=prediction_type)
@@ -98,7 +98,7 @@ class StudentTraining(LatentTraining):
         }
         self.parts |= {
             "scheduler": scheduler,
-            "rewards": (teacher.rewards | start.rewards | self.losses.rewards).tree(),
+            "rewards": (teacher.rewards | start.rewards | self.losses.rewards).to_dict(),
         }
 
     @property
@@ -111,16 +111,16 @@ class StudentTraining(LatentTraining):
         super().setup(stage)
         self.hearing.setup()
 
-    def trained(self) -> nn.Module:
+    def trainable(self) -> nn.Module:
         """The student, and the decoder if it is trained along."""
         decoder = self.hearing.decoder
         return self.student if decoder is None else nn.ModuleList([self.student, decoder.parts])
 
-    def averaged(self) -> nn.Module:
+    def ema_source(self) -> nn.Module:
         """The student."""
         return self.student
 
-    def averages(self) -> tuple[ExponentialMovingAverage, ...]:
+    def emas(self) -> tuple[ExponentialMovingAverage, ...]:
         """The evaluation average."""
         return (self.average,)
 
@@ -162,10 +162,10 @@ class StudentTraining(LatentTraining):
         """The student in training, or its average outside of it."""
         return self.student if self.trainer.training else cast(UNetDenoiser, self.average.module)
 
-    def guidance_scales(self, batch_size: int, randomness: BatchRandomness) -> Tensor:
+    def guidance_scales(self, batch_size: int, rng: StepRNG) -> Tensor:
         """Guidance scales (B,), on the device."""
         low, high = self.guidance_range
-        return randomness.send(low + (high - low) * randomness.uniform(batch_size))
+        return rng.to_device(low + (high - low) * rng.uniform(batch_size))
 
     def noisy(self, z_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
         """z_t (B, C, T, F); at the top step pure noise, since that is what generation starts from."""
@@ -173,11 +173,11 @@ class StudentTraining(LatentTraining):
         return torch.where(top, self.schedule.prior(epsilon), self.schedule.add_noise(z_0, epsilon, t))
 
     @torch.no_grad()
-    def embed(self, batch: Batch, randomness: BatchRandomness | None = None) -> TextEmbedding:
-        """Embeddings of the batch's captions; in training, given randomness, some of them dropped."""
-        if randomness is None or not self.caption_dropout or not self.trainer.training:
+    def embed(self, batch: Batch, rng: StepRNG | None = None) -> TextEmbedding:
+        """Embeddings of the batch's captions; in training, given rng, some of them dropped."""
+        if rng is None or not self.caption_dropout or not self.trainer.training:
             return batch.text or self.frozen.text(batch.captions)
-        return embed_with_dropout(batch, self.frozen.text, self.caption_dropout, randomness)
+        return embed_with_dropout(batch, self.frozen.text, self.caption_dropout, rng)
 
     def compared(self, out: DistillationOutput) -> Tensor:
         """The weighted sum of the losses; logs each of them, outside training for ranges of noise levels as well."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.metrics.embedder import Heard
+from consistency_tta.metrics.embedder import AudioEmbedding
 from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
 
 
@@ -20,8 +20,8 @@ class Ears(FrozenEmbedder):
     def __init__(self) -> None:
         super().__init__(nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)))
 
-    def hear(self, waveform: Tensor) -> Heard:
-        return Heard(self.network(waveform[:, None, :4]))
+    def hear(self, waveform: Tensor) -> AudioEmbedding:
+        return AudioEmbedding(self.network(waveform[:, None, :4]))
 
 
 def test_nobody_sees_the_weights_and_nothing_wakes_them() -> None:

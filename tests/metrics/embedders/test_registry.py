@@ -13,7 +13,7 @@ from consistency_tta.metrics.embedders import EMBEDDERS, TinyCLAP, make_embedder
 
 PLUGIN = """
 import torch
-from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 from consistency_tta.metrics.embedders import EMBEDDERS
 
 class Loudness(AudioEmbedder):
@@ -24,7 +24,7 @@ class Loudness(AudioEmbedder):
         self.power = power
 
     def forward(self, waveform):
-        return Heard(waveform.abs().pow(self.power).mean(1)[:, None, None])
+        return AudioEmbedding(waveform.abs().pow(self.power).mean(1)[:, None, None])
 
 EMBEDDERS[Loudness.name] = Loudness
 """

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from consistency_tta.components.reward_lineage import Identity, Rewards
+from consistency_tta.components.reward_lineage import EncoderFingerprint, RewardLineage
 from consistency_tta.contracts import AudioTextEncoder
 from consistency_tta.losses import CLAPLoss, LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -42,7 +42,7 @@ class Loud(AudioTextEncoder):
 
 
 def heard(encoder: AudioTextEncoder) -> list[float]:
-    return list(Identity.of(encoder).signature or ())
+    return list(EncoderFingerprint.of(encoder).signature or ())
 
 
 def fit(teacher: Path, folder: Path, guard: OverfittingGuard, steps: int = 8, **kwargs: Any) -> Trainer:
@@ -54,7 +54,7 @@ def fit(teacher: Path, folder: Path, guard: OverfittingGuard, steps: int = 8, **
         losses={"latent": LatentL2Loss(), "clap": reward},
         loss_weights={"latent": 0.0},
         optimization=Optimization(learning_rate=3e-2),
-        average_decay=0.0,
+        ema_decay=0.0,
         seed=0,
         teacher_steps=0,
     )
@@ -103,7 +103,7 @@ def parted(judge: list[list[float]], **settings: Any) -> list[bool]:
     guard = OverfittingGuard(Loud(1.0), **settings)
     for step, values in enumerate(judge):
         reward = torch.full((len(values),), 0.1 * step)
-        guard.note(step, torch.stack([reward, torch.tensor(values)], dim=1).double())
+        guard.append(step, torch.stack([reward, torch.tensor(values)], dim=1).double())
     return [point["parted"] for point in guard.curves]
 
 
@@ -142,12 +142,12 @@ def test_a_network_does_not_judge_itself(teacher_folder: Path, tmp_path: Path) -
     with pytest.raises(ValueError, match=r"patience >= 1, got 0\.01, 2\.0 and 0"):
         OverfittingGuard(Loud(-1.0), patience=0)
     with pytest.raises(ValueError, match="at least two prompts"):
-        guard.note(0, torch.zeros(1, 2))
+        guard.append(0, torch.zeros(1, 2))
 
 
 def test_a_judge_that_was_the_reward_of_an_earlier_stage_is_warned_of(teacher_folder: Path, tmp_path: Path) -> None:
     teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
-    teacher.register_to_config(rewards=Rewards((Identity("earlier", ()),), complete=True).tree())
+    teacher.register_to_config(rewards=RewardLineage((EncoderFingerprint("earlier", ()),), complete=True).to_dict())
     teacher.save_pretrained(tmp_path / "teacher")
     guard = OverfittingGuard(Loud(-1.0))
     for checksum, folder, taught in (

@@ -21,7 +21,7 @@ from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SoftmaxDivergence
 from consistency_tta.metrics.diversity import PromptDiversity
-from consistency_tta.metrics.embedder import AudioEmbedder, Heard
+from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 from consistency_tta.metrics.frechet import FrechetDistance, frechet_distance
 from consistency_tta.metrics.inception import InceptionScore
 from consistency_tta.metrics.lsd import LogSpectralDistance
@@ -41,10 +41,10 @@ class ToyEmbedder(AudioEmbedder):
 
     name, sample_rate, num_features, checksum = "toy", 16000, 2, "toy"
 
-    def forward(self, waveform: Tensor) -> Heard:
+    def forward(self, waveform: Tensor) -> AudioEmbedding:
         halves = torch.stack(waveform[:, : waveform.shape[1] // 2 * 2].chunk(2, dim=1), dim=1)
         vectors = torch.stack([halves.square().mean(2), halves.diff(dim=2).square().mean(2)], dim=2).sqrt()
-        return Heard(vectors, vectors.mean(1))
+        return AudioEmbedding(vectors, vectors.mean(1))
 
 
 class Drawn(Metric):
@@ -224,7 +224,7 @@ def test_captions_are_the_validation_sets_first_or_a_files_lines(teacher_folder:
     (tmp_path / "clips.csv").write_text("file_name,caption_1,caption_2\nx.wav,a dog barks,a dog\ny.wav,rain,it rains\n")
     assert read_captions(str(tmp_path / "clips.csv")) == ["a dog barks", "rain"]
 
-    class Heard(Metric):
+    class AudioEmbedding(Metric):
         captions: list[str] = []  # noqa: RUF012  # filled by the test
 
         def update(self, captions: list[str], prompts: Tensor) -> None:
@@ -233,8 +233,13 @@ def test_captions_are_the_validation_sets_first_or_a_files_lines(teacher_folder:
         def compute(self) -> Tensor:
             return torch.tensor(0.0)
 
-    fit(teacher_folder, tmp_path, SoundMetrics({"heard": Heard()}, 3, every_n_validations=2), num_sanity_val_steps=1)
-    assert Heard.captions == ["a low tone", "a tone", "a high tone"]  # once, at the first of two validations
+    fit(
+        teacher_folder,
+        tmp_path,
+        SoundMetrics({"heard": AudioEmbedding()}, 3, every_n_validations=2),
+        num_sanity_val_steps=1,
+    )
+    assert AudioEmbedding.captions == ["a low tone", "a tone", "a high tone"]  # once, at the first of two validations
 
 
 def test_pairs_are_the_validation_sets_recordings_and_the_sounds_of_their_captions(

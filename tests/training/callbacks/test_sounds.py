@@ -95,7 +95,7 @@ def test_the_folder_is_written_when_training_ends(name: str, teacher_folder: Pat
     module = fit(name, teacher_folder, tmp_path, ExportFolder(str(tmp_path / "model")), limit_val_batches=0)
     written = TextToAudioPipeline.from_pretrained(tmp_path / "model")
     assert written.config["distilled"] == (name == "distillation")
-    averaged = dict(module.averages()[-1].module.named_parameters())
+    averaged = dict(module.emas()[-1].module.named_parameters())
     if name in ("autoencoder", "refinement"):
         assert written.unet is None
         if name == "autoencoder":

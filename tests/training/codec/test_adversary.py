@@ -61,7 +61,7 @@ def test_it_learns_to_tell_noise_from_tones() -> None:
 
 def test_a_vocoder_trains_against_it(teacher_folder: Path, tmp_path: Path) -> None:
     judge = adversary()
-    module = vocoder(teacher_folder, adversary=judge, average_decay=0.5)
+    module = vocoder(teacher_folder, adversary=judge, ema_decay=0.5)
     before = [parameter.clone() for parameter in judge.parameters()]
     fitting = trainer(tmp_path, max_steps=3)
     fitting.fit(module, data())

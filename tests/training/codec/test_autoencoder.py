@@ -10,7 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
 from consistency_tta.training.base import Optimization
-from consistency_tta.training.step_rng import BatchRandomness
+from consistency_tta.training.step_rng import StepRNG
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import Losses, autoencoder, batch, data, trainer
 
@@ -47,7 +47,7 @@ def test_the_exported_scale_makes_latents_of_unit_variance(tmp_path: Path) -> No
     module.log_losses = lambda losses, batch_size: None  # type: ignore[method-assign]
     for step in range(400):
         with torch.no_grad():
-            module.loss(batch(4), BatchRandomness(0, 0, step, module.device))
+            module.loss(batch(4), StepRNG(0, 0, step, module.device))
     codec = module.pipeline().codec
     moments = codec.mel_to_moments(codec.waveform_to_mel(batch(4).waveform))
     latents = codec.moments_to_latent(moments, torch.randn(4, 4, 8, 4))

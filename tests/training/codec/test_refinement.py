@@ -21,7 +21,7 @@ def weights(module: nn.Module) -> list[torch.Tensor]:
 
 
 def test_only_decoder_and_adversary_are_trained(teacher_folder: Path, tmp_path: Path) -> None:
-    module = refinement(teacher_folder, average_decay=0.0)
+    module = refinement(teacher_folder, ema_decay=0.0)
     before = TextToAudioPipeline.from_pretrained(teacher_folder)
     judge = weights(module.adversary)
     trainer(tmp_path, max_steps=3).fit(module, data())

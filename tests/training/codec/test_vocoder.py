@@ -11,7 +11,7 @@ from torch import Tensor
 from consistency_tta.contracts import AudioOutput, Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.toys import NUM_SAMPLES
-from tests.training.runs import Losses, batch, data, guidance, in_training, randomness, trainer, vocoder
+from tests.training.runs import Losses, batch, data, guidance, in_training, rng, trainer, vocoder
 
 
 class Shapes(Loss):
@@ -35,7 +35,7 @@ def test_crops_of_mel_and_waveform_are_the_same_span(teacher_folder: Path, tmp_p
     whole = module.frozen.codec.waveform_to_mel(sounds.waveform)
     starts = set()
     for batch_idx in range(6):
-        module.loss(sounds, randomness(batch_idx))
+        module.loss(sounds, rng(batch_idx))
         heard = loss.seen[-1].reference_waveform
         assert heard.shape == (4, 16 * 160)
         for row, mel in enumerate(given[-1]):
@@ -52,7 +52,7 @@ def test_a_share_of_mels_goes_through_the_autoencoder(teacher_folder: Path, tmp_
         module.trainer = trainer(tmp_path)
         setattr(module.trainer, stage, True)
         plain = module.frozen.codec.waveform_to_mel(sounds.waveform)
-        changed = [(module.decode_some(plain, randomness(k)) != plain).flatten(1).any(1) for k in range(25)]
+        changed = [(module.decode_some(plain, rng(k)) != plain).flatten(1).any(1) for k in range(25)]
         share = torch.stack(changed).float().mean().item()
         assert share == pytest.approx(decoded if stage == "training" else 1.0, abs=0.1)
 
@@ -77,7 +77,7 @@ def test_it_learns(teacher_folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_folder_keeps_its_other_parts(teacher_folder: Path, tmp_path: Path) -> None:
-    module = vocoder(teacher_folder, average_decay=0.0)
+    module = vocoder(teacher_folder, ema_decay=0.0)
     trainer(tmp_path, max_steps=2).fit(module, data())
     module.pipeline().save_pretrained(tmp_path / "model")
     before, after = map(TextToAudioPipeline.from_pretrained, (teacher_folder, tmp_path / "model"))

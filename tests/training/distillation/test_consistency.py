@@ -16,15 +16,15 @@ from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.diffusion.weighting import MinSNR
 from consistency_tta.losses import LatentL2Loss, LatentPseudoHuberLoss, MelL2Loss, MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import ConsistencyDistillation, DoublingSteps
-from consistency_tta.training.step_rng import BatchRandomness
-from tests.training.runs import Losses, asked, batch, data, distillation, in_training, inputs, randomness, trainer
+from consistency_tta.training import ConsistencyDistillation, DiscretizationSchedule
+from consistency_tta.training.step_rng import StepRNG
+from tests.training.runs import Losses, asked, batch, data, distillation, in_training, inputs, rng, trainer
 
 #: Everything that draws, or that changes with the step.
 OPTIONS: dict[str, Any] = {
-    "num_steps": DoublingSteps(2, 16, every=3),
-    "top_share": 0.3,
-    "trajectory_share": 0.3,
+    "num_steps": DiscretizationSchedule(2, 16, every=3),
+    "terminal_fraction": 0.3,
+    "teacher_trajectory_fraction": 0.3,
     "teacher_steps": 2,
     "caption_dropout": 0.3,
 }
@@ -157,13 +157,13 @@ def test_checkpoints_hold_what_is_trained_only(teacher_folder: Path, tmp_path: P
 
 def test_two_ranks_draw_what_one_process_with_twice_the_batch_draws() -> None:
     def draws(rank: int, world_size: int, batch_size: int) -> tuple[torch.Tensor, ...]:
-        randomness = BatchRandomness(7, 2, 5, torch.device("cpu"), rank, world_size)
+        rng = StepRNG(7, 2, 5, torch.device("cpu"), rank, world_size)
         example = torch.empty(batch_size, 3, 2)
         return (
-            randomness.normal_like(example),
-            randomness.integers(18, batch_size),
-            randomness.uniform(batch_size),
-            randomness.normal_like(example),
+            rng.normal_like(example),
+            rng.integers(18, batch_size),
+            rng.uniform(batch_size),
+            rng.normal_like(example),
         )
 
     whole = draws(0, 1, 6)
@@ -207,9 +207,9 @@ def test_wrong_settings_are_named(teacher_folder: Path) -> None:
     with pytest.raises(ValueError, match="num_steps of at least 2"):
         distillation(teacher_folder, num_steps=1)
     with pytest.raises(ValueError, match=r"together at most 1, got 0\.6 and 0\.5"):
-        distillation(teacher_folder, top_share=0.6, trajectory_share=0.5)
+        distillation(teacher_folder, terminal_fraction=0.6, teacher_trajectory_fraction=0.5)
     with pytest.raises(ValueError, match="teacher_steps of at least 1, got 0"):
-        distillation(teacher_folder, trajectory_share=0.1, teacher_steps=0)
+        distillation(teacher_folder, teacher_trajectory_fraction=0.1, teacher_steps=0)
     with pytest.raises(ValueError, match="caption_dropout"):
         distillation(teacher_folder, caption_dropout=1.0)
 
@@ -222,7 +222,11 @@ def test_the_number_of_steps_follows_the_optimizer_step(
 ) -> None:
     outputs = Outputs()
     module = distillation(
-        teacher_folder, losses={"latent": outputs}, num_steps=DoublingSteps(*steps), teacher_steps=0, grid=KarrasGrid()
+        teacher_folder,
+        losses={"latent": outputs},
+        num_steps=DiscretizationSchedule(*steps),
+        teacher_steps=0,
+        grid=KarrasGrid(),
     )
     trainer(tmp_path, max_steps=8, limit_val_batches=1, val_check_interval=2).fit(module, data())
     training = [out for out in outputs.seen if out.student_latent.requires_grad]
@@ -239,10 +243,12 @@ def test_the_number_of_steps_follows_the_optimizer_step(
 
 
 def test_a_share_of_the_examples_is_at_the_top(teacher_folder: Path, tmp_path: Path) -> None:
-    module = in_training(distillation(teacher_folder, num_steps=100, top_share=0.3, trajectory_share=0.2), tmp_path)
+    module = in_training(
+        distillation(teacher_folder, num_steps=100, terminal_fraction=0.3, teacher_trajectory_fraction=0.2), tmp_path
+    )
 
     def share() -> tuple[float, float]:
-        drawn = [module.draw_times(100, randomness(k)) for k in range(20)]
+        drawn = [module.draw_times(100, rng(k)) for k in range(20)]
         for t, s, whole in drawn:
             assert torch.equal(whole, (t - s == 1000).nonzero()[:, 0])
             assert (s < t).all()
@@ -261,21 +267,21 @@ def test_the_target_of_a_trajectory_is_where_the_teacher_ends(
     module = distillation(
         teacher_folder,
         losses={"latent": outputs},
-        trajectory_share=1.0,
+        teacher_trajectory_fraction=1.0,
         teacher_steps=3,
         solver=solver,
         guidance_scale=3.0,
     )
     queries = asked(module.frozen.teacher)
     target = asked(module.target.module)
-    in_training(module, tmp_path).loss(batch(4), randomness())
+    in_training(module, tmp_path).loss(batch(4), rng())
     assert queries == [4] * 3 * solver.queries_per_step
     assert target == []
     [out] = outputs.seen
     assert torch.equal(out.t, torch.full((4,), 1000.0))
     assert torch.equal(out.s, torch.zeros(4))
 
-    again = randomness()  # the same draws, in the same order
+    again = rng()  # the same draws, in the same order
     module.latents(batch(4), again)
     epsilon = again.normal_like(out.target_latent)
     teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
@@ -292,10 +298,10 @@ def test_the_target_of_a_trajectory_is_where_the_teacher_ends(
 def test_only_some_examples_follow_a_whole_trajectory(teacher_folder: Path, tmp_path: Path) -> None:
     outputs = Outputs()
     module = distillation(
-        teacher_folder, losses={"latent": outputs}, trajectory_share=0.5, teacher_steps=3, num_steps=50
+        teacher_folder, losses={"latent": outputs}, teacher_trajectory_fraction=0.5, teacher_steps=3, num_steps=50
     )
     queries, target = asked(module.frozen.teacher), asked(module.target.module)
-    in_training(module, tmp_path).loss(batch(16), randomness())
+    in_training(module, tmp_path).loss(batch(16), rng())
     [out] = outputs.seen
     whole = int((out.t - out.s == 1000).sum())
     assert 0 < whole < 16
@@ -310,7 +316,7 @@ def test_the_gap_to_the_teacher(teacher_folder: Path, tmp_path: Path) -> None:
     module = distillation(teacher_folder, teacher_steps=4, solver=DDIM())
     figures = [trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)[0] for _ in range(2)]
     assert figures[0] == figures[1]
-    assert 0 < figures[0]["val/teacher_gap"] < 10
+    assert 0 < figures[0]["val/teacher_distance"] < 10
     queries = asked(module.frozen.teacher)
     for error, gap in ((0.0, 0.0), (-1.0, 1.0), (0.5, 0.5)):
 
@@ -324,7 +330,7 @@ def test_the_gap_to_the_teacher(teacher_folder: Path, tmp_path: Path) -> None:
         module.average.module.forward = student
         in_training(module, tmp_path).trainer.training = False
         with torch.no_grad():
-            measured = module.teacher_gap(batch(4), randomness())
+            measured = module.teacher_distance(batch(4), rng())
         assert float(measured) == pytest.approx(gap, abs=1e-4)
     assert queries == [4] * 4 * 2 * 3
 
@@ -332,7 +338,7 @@ def test_the_gap_to_the_teacher(teacher_folder: Path, tmp_path: Path) -> None:
 def test_no_teacher_steps_no_gap(teacher_folder: Path, tmp_path: Path) -> None:
     module = distillation(teacher_folder, teacher_steps=0)
     [figures] = trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)
-    assert "val/teacher_gap" not in figures
+    assert "val/teacher_distance" not in figures
     assert "val/loss" in figures
 
 
@@ -348,7 +354,7 @@ def test_validation_shows_losses_by_time(teacher_folder: Path, tmp_path: Path) -
 def test_dropped_captions_teach_the_unguided_answer_to_no_caption(teacher_folder: Path, tmp_path: Path) -> None:
     module = in_training(distillation(teacher_folder, caption_dropout=0.25), tmp_path)
     rain = Batch(["rain on a roof"] * 50, [""] * 50)
-    masks = [module.embed(rain, randomness(k)).mask for k in range(20)]
+    masks = [module.embed(rain, rng(k)).mask for k in range(20)]
     dropped = torch.cat([mask.sum(1) == 1 for mask in masks])  # only the end is left
     assert float(dropped.float().mean()) == pytest.approx(0.25, abs=0.05)
     # Whatever w, guidance from no caption to no caption is no guidance.
@@ -357,4 +363,4 @@ def test_dropped_captions_teach_the_unguided_answer_to_no_caption(teacher_folder
     guided = module.frozen.teacher(z_t, t, Conditioning(empty, torch.tensor([0.0, 5.0])))
     torch.testing.assert_close(guided, module.frozen.teacher.denoiser(z_t, t, Conditioning(empty)))
     module.trainer.training = False
-    assert (module.embed(rain, randomness()).mask.sum(1) > 1).all()
+    assert (module.embed(rain, rng()).mask.sum(1) > 1).all()

@@ -10,7 +10,7 @@ import torch
 from consistency_tta.contracts import Conditioning
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.toys import toy_parts
-from tests.training.runs import asked, batch, data, distillation, guidance, in_training, inputs, randomness, trainer
+from tests.training.runs import asked, batch, data, distillation, guidance, in_training, inputs, rng, trainer
 
 
 def stage_1(teacher_folder: Path, folder: Path, guidance_range: tuple[float, float], w_matters: float = 0.0) -> Path:
@@ -24,7 +24,7 @@ def stage_1(teacher_folder: Path, folder: Path, guidance_range: tuple[float, flo
 @pytest.fixture
 def stage_2(teacher_folder: Path, tmp_path: Path) -> Path:
     """A student's folder, trained for a few steps."""
-    module = distillation(teacher_folder, average_decay=0.0)
+    module = distillation(teacher_folder, ema_decay=0.0)
     trainer(tmp_path, max_steps=3).fit(module, data())
     module.pipeline().save_pretrained(tmp_path / "stage_2")
     return tmp_path / "stage_2"
@@ -36,7 +36,7 @@ def test_a_later_stage_starts_at_the_earlier_student(stage_2: Path, teacher_fold
     arguments = inputs(module)
     expected = earlier(*arguments)
     assert torch.equal(module.student(*arguments), expected)
-    for average in module.averages():
+    for average in module.emas():
         assert torch.equal(average.module(*arguments), expected)
     assert all(parameter.requires_grad for parameter in module.student.parameters())
     # It starts elsewhere than the teacher, which stays what it was.
@@ -93,10 +93,10 @@ def test_a_stage_1_teacher_gives_what_guidance_gives_at_half_the_queries(teacher
     one_query = stage_1(teacher_folder, tmp_path, (0.0, 6.0))
     made = {}
     for folder in (teacher_folder, one_query):
-        module = distillation(folder, guidance_scale=1.0, trajectory_share=0.3, teacher_steps=3)
+        module = distillation(folder, guidance_scale=1.0, teacher_trajectory_fraction=0.3, teacher_steps=3)
         rows = asked(module.frozen.teacher.unet if folder == one_query else module.frozen.teacher.denoiser.unet)
-        loss = in_training(module, tmp_path).loss(batch(16), randomness())
-        gap = module.teacher_gap(batch(4), randomness())
+        loss = in_training(module, tmp_path).loss(batch(16), rng())
+        gap = module.teacher_distance(batch(4), rng())
         made[folder] = float(loss), float(gap), sum(rows)
     assert made[one_query][:2] == pytest.approx(made[teacher_folder][:2], rel=1e-3)
     assert 2 * made[one_query][2] == made[teacher_folder][2]

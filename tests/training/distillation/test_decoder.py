@@ -13,14 +13,14 @@ from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.distillation.decoder import Crop, TrainedDecoder
 from tests.toys import toy_parts
-from tests.training.recorded_encoder import Heard, weights, with_decoder
+from tests.training.recorded_encoder import AudioEmbedding, weights, with_decoder
 from tests.training.runs import (
     Losses,
     batch,
     data,
     equal,
     in_training,
-    randomness,
+    rng,
     snapshot,
     trainer,
 )
@@ -43,7 +43,7 @@ def test_only_the_decoder_is_trained_and_only_its_copy(teacher_folder: Path, tmp
 
 
 def test_targets_are_decoded_by_the_frozen_decoder(teacher_folder: Path, tmp_path: Path) -> None:
-    heard = Heard()
+    heard = AudioEmbedding()
     module = in_training(with_decoder(teacher_folder, losses={"sound": heard}), tmp_path)
     with torch.no_grad():
         for parameter in module.hearing.decoder.parts.parameters():
@@ -51,7 +51,7 @@ def test_targets_are_decoded_by_the_frozen_decoder(teacher_folder: Path, tmp_pat
     for training in (False, True):
         module.trainer.training = training
         with torch.set_grad_enabled(training):
-            module.loss(batch(2), randomness())
+            module.loss(batch(2), rng())
     for out, averaged in zip(heard.seen, (True, False), strict=True):
         expected = module.hearing.decoder.codec(averaged).latent_to_mel(out.student_latent)
         torch.testing.assert_close(out.student_mel, expected)
@@ -64,7 +64,7 @@ def test_targets_are_decoded_by_the_frozen_decoder(teacher_folder: Path, tmp_pat
 
 
 def test_the_averaged_decoder_is_exported(teacher_folder: Path, tmp_path: Path) -> None:
-    module = with_decoder(teacher_folder, average_decay=0.5)
+    module = with_decoder(teacher_folder, ema_decay=0.5)
     trainer(tmp_path, max_steps=4).fit(module, data())
     module.pipeline().save_pretrained(tmp_path / "student")
     loaded = TextToAudioPipeline.from_pretrained(tmp_path / "student")

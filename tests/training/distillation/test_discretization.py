@@ -8,7 +8,7 @@ import pytest
 
 from consistency_tta.cli import main
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import DoublingSteps
+from consistency_tta.training import DiscretizationSchedule
 from tests.toys import NUM_SAMPLES
 
 
@@ -22,7 +22,7 @@ from tests.toys import NUM_SAMPLES
     ],
 )
 def test_it_doubles_or_halves_until_the_end(start: int, end: int, expected: list[int]) -> None:
-    steps = DoublingSteps(start, end, every=100)
+    steps = DiscretizationSchedule(start, end, every=100)
     assert [steps(100 * change) for change in range(len(expected))] == expected
     assert [steps(100 * change + 99) for change in range(len(expected))] == expected
     assert steps(10**9) == end
@@ -31,20 +31,20 @@ def test_it_doubles_or_halves_until_the_end(start: int, end: int, expected: list
 
 def test_impossible_numbers_are_named() -> None:
     with pytest.raises(ValueError, match="num_steps of at least 2, got 1: with a single step"):
-        DoublingSteps(8, 1, 10)
+        DiscretizationSchedule(8, 1, 10)
     with pytest.raises(ValueError, match="every 1 optimizer step or more, got every=0"):
-        DoublingSteps(2, 8, 0)
+        DiscretizationSchedule(2, 8, 0)
 
 
 def test_it_is_three_numbers_of_a_configuration(teacher_folder: Path, tmp_path: Path) -> None:
     arguments = ["fit", "--model", "ConsistencyDistillation", "--model.teacher", str(teacher_folder)]
     arguments += ["--model.losses", "{latent: {class_path: LatentHuberLoss}}"]
-    arguments += ["--model.num_steps", "{start: 2, end: 8, every: 1}", "--model.top_share", "0.5"]
+    arguments += ["--model.num_steps", "{start: 2, end: 8, every: 1}", "--model.terminal_fraction", "0.5"]
     arguments += ["--data", "SyntheticDataModule", "--data.num_samples", str(NUM_SAMPLES), "--data.num_clips", "4"]
     arguments += ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "0", "--trainer.accelerator", "cpu"]
     arguments += ["--trainer.default_root_dir", str(tmp_path), "--trainer.logger", "false"]
     module = main(arguments).model
-    assert module.num_steps == DoublingSteps(2, 8, 1)
+    assert module.num_steps == DiscretizationSchedule(2, 8, 1)
     assert set(module.times) == {2, 4, 8}
     [checkpoint] = tmp_path.rglob("*.ckpt")
     main(["export", str(checkpoint), "--output", str(tmp_path / "exported")])

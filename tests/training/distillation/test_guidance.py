@@ -18,7 +18,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage.shards import write_shard
 from consistency_tta.training.base import Optimization
 from tests.toys import toy_parts
-from tests.training.runs import asked, batch, data, guidance, in_training, inputs, randomness, trainer
+from tests.training.runs import asked, batch, data, guidance, in_training, inputs, rng, trainer
 
 RECIPE = Path(__file__).parents[3] / "lightning_configs" / "tiny" / "guidance.yaml"
 
@@ -39,9 +39,9 @@ def test_the_loss_is_the_papers(prediction_type: str, teacher_folder: Path, tmp_
     parts.save_pretrained(tmp_path / "teacher")
     module = in_training(guidance(tmp_path / "teacher"), tmp_path)
     torch.nn.init.normal_(module.student.unet.class_embedding.linear_2.weight)
-    loss = module.loss(batch(4), randomness())
+    loss = module.loss(batch(4), rng())
 
-    again = randomness()  # the same draws, in the same order
+    again = rng()  # the same draws, in the same order
     z_0 = module.latents(batch(4), again)
     k = again.integers(1000, 4)  # timesteps of diffusers
     w = 6 * again.uniform(4)
@@ -65,7 +65,7 @@ def test_the_loss_is_the_papers(prediction_type: str, teacher_folder: Path, tmp_
 def test_another_weighting_is_used(teacher_folder: Path, tmp_path: Path) -> None:
     values = {
         weighting: float(
-            in_training(guidance(teacher_folder, weighting=weighting), tmp_path).loss(batch(4), randomness()).detach()
+            in_training(guidance(teacher_folder, weighting=weighting), tmp_path).loss(batch(4), rng()).detach()
         )
         for weighting in (None, MinSNR(), Uniform())
     }
@@ -79,7 +79,7 @@ def test_losses_compose_and_sound_is_exempt_from_the_weighting(teacher_folder: P
     torch.nn.init.normal_(module.student.unet.class_embedding.linear_2.weight)
     outs: list[DistillationOutput] = []
     module.losses.losses["mel"].register_forward_pre_hook(lambda _module, args: outs.append(args[0]))
-    loss = in_training(module, tmp_path).loss(batch(4), randomness())
+    loss = in_training(module, tmp_path).loss(batch(4), rng())
     [out] = outs
     assert torch.equal(out.t, out.s)
     codec = module.frozen.codec

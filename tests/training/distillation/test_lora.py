@@ -24,7 +24,7 @@ SMALL = LoRA(rank=2, target_modules=("to_q", "to_v", "to_out.0", "conv1"))
 
 
 def adapted(folder: Path, **kwargs: Any) -> Any:
-    return distillation(folder, **({"lora": SMALL, "average_decay": 0.5} | kwargs))
+    return distillation(folder, **({"lora": SMALL, "ema_decay": 0.5} | kwargs))
 
 
 def is_trained(name: str) -> bool:
@@ -46,7 +46,7 @@ def test_adapters_and_guidance_layers_are_trained_and_nothing_else(teacher_folde
 
 def test_averages_share_what_is_not_trained(teacher_folder: Path) -> None:
     module = adapted(teacher_folder)
-    for average in module.averages():
+    for average in module.emas():
         for (name, own), (_, source) in zip(
             average.module.named_parameters(), module.student.named_parameters(), strict=True
         ):

@@ -12,13 +12,13 @@ import torch
 
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.toys import toy_parts
-from tests.training.recorded_encoder import Heard, weights, with_decoder
-from tests.training.runs import batch, data, distillation, equal, guidance, in_training, randomness, trainer
+from tests.training.recorded_encoder import AudioEmbedding, weights, with_decoder
+from tests.training.runs import batch, data, distillation, equal, guidance, in_training, rng, trainer
 
 
 def tuned_student(teacher_folder: Path, folder: Path) -> Path:
     """A student's folder whose decoder is not the teacher's any more."""
-    module = with_decoder(teacher_folder, average_decay=0.0)
+    module = with_decoder(teacher_folder, ema_decay=0.0)
     with torch.no_grad():
         for parameter in module.hearing.decoder.average.module.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -36,8 +36,10 @@ def test_a_tuned_decoder_is_kept_by_later_stages_that_do_not_train_it(
     expected = TextToAudioPipeline.from_pretrained(folder).codec.latent_to_mel(latent)
     teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
     assert not torch.allclose(teacher.codec.latent_to_mel(latent), expected, atol=1e-2)
-    heard = Heard()
-    module = distillation(teacher_folder, student=str(folder), losses={"sound": heard}, checkpoint_decoders=True)
+    heard = AudioEmbedding()
+    module = distillation(
+        teacher_folder, student=str(folder), losses={"sound": heard}, decoder_gradient_checkpointing=True
+    )
     trainer(tmp_path, max_steps=2).fit(module, data())
     out = heard.seen[-1]
     assert torch.equal(out.target_mel, teacher.codec.latent_to_mel(out.target_latent))
@@ -68,16 +70,18 @@ def test_checkpointed_decoders_give_the_same_step(
     gradients = []
     for checkpointed in (False, True):
         torch.manual_seed(0)
-        losses = {"sound": Heard()}
-        module = in_training(make(teacher_folder, losses=losses, checkpoint_decoders=checkpointed), tmp_path)
+        losses = {"sound": AudioEmbedding()}
+        module = in_training(make(teacher_folder, losses=losses, decoder_gradient_checkpointing=checkpointed), tmp_path)
         module.setup("fit")
         decodes = []
         codec = module.hearing.student_codec(averaged=False) or module.frozen.codec
         codec.vae.decoder.up_blocks[0].register_forward_pre_hook(
             lambda *_, decodes=decodes: decodes.append(torch.is_grad_enabled())
         )
-        module.loss(batch(2), randomness()).backward()
-        gradients.append([parameter.grad for parameter in module.trained().parameters() if parameter.grad is not None])
+        module.loss(batch(2), rng()).backward()
+        gradients.append(
+            [parameter.grad for parameter in module.trainable().parameters() if parameter.grad is not None]
+        )
         # The student's latent, and once more on the way back.
         assert decodes.count(True) == 1 + checkpointed
     assert len(gradients[0]) > 10
@@ -88,19 +92,19 @@ def test_checkpointed_decoders_give_the_same_step(
 @pytest.mark.parametrize("make", [guidance, with_decoder])
 def test_checkpointed_decoders_reach_processes_that_are_spawned(make: Callable[..., Any], teacher_folder: Path) -> None:
     """The strategy ddp_spawn pickles what it trains."""
-    assert ForkingPickler.dumps(make(teacher_folder, checkpoint_decoders=True))
+    assert ForkingPickler.dumps(make(teacher_folder, decoder_gradient_checkpointing=True))
 
 
 @pytest.mark.parametrize("make", [guidance, distillation, with_decoder])
 def test_losses_of_sound_hear_a_crop_and_losses_of_latents_see_all(
     make: Callable[..., Any], teacher_folder: Path, tmp_path: Path
 ) -> None:
-    heard = Heard()
+    heard = AudioEmbedding()
     module = in_training(make(teacher_folder, losses={"sound": heard}, crop_frames=8), tmp_path)
     clips = batch(4)
     starts = set()
     for draw in range(8):
-        module.loss(clips, randomness(draw))
+        module.loss(clips, rng(draw))
         out = heard.seen[-1]
         assert out.student_latent.shape == (4, 4, 8, 4)  # whole
         assert out.student_mel.shape == out.target_mel.shape == (4, 8, 16)
@@ -116,7 +120,7 @@ def test_losses_of_sound_hear_a_crop_and_losses_of_latents_see_all(
             torch.testing.assert_close(out.target_mel[row : row + 1], expected)
     assert starts == set(range(7))  # all places there are
     module.trainer.training = False
-    module.loss(clips, randomness())
+    module.loss(clips, rng())
     assert heard.seen[-1].student_mel.shape == (4, 32, 16)
     assert torch.equal(heard.seen[-1].reference_waveform, clips.waveform)
 
@@ -125,10 +129,8 @@ def test_losses_of_sound_hear_a_crop_and_losses_of_latents_see_all(
 def test_crops_do_not_change_the_other_draws(make: Callable[..., Any], teacher_folder: Path, tmp_path: Path) -> None:
     seen = []
     for frames in (0, 8):
-        heard = Heard()
-        in_training(make(teacher_folder, losses={"sound": heard}, crop_frames=frames), tmp_path).loss(
-            batch(2), randomness()
-        )
+        heard = AudioEmbedding()
+        in_training(make(teacher_folder, losses={"sound": heard}, crop_frames=frames), tmp_path).loss(batch(2), rng())
         seen.append(heard.seen[0])
     assert torch.equal(seen[0].target_latent, seen[1].target_latent)
 

@@ -1,0 +1,105 @@
+"""Data: a batch of clips, and what is known of each for the denoiser."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class TextEmbedding:
+    """What a text encoder makes of captions.
+
+    Attributes:
+        embedding: (B, tokens, width).
+        mask: (B, tokens) bool, True where there is a token, False where there is padding.
+    """
+
+    embedding: Tensor
+    mask: Tensor
+
+    def rows(self, index: Tensor) -> TextEmbedding:
+        """The examples at ``index`` (a bool mask or int64 positions), in that order."""
+        return TextEmbedding(self.embedding[index], self.mask[index])
+
+
+@dataclass
+class Conditioning:
+    """What a denoiser reads besides z_t and t, for B examples.
+
+    A backbone takes what it knows and raises an error for what it needs and does not find.
+
+    Attributes:
+        text: the captions' embeddings.
+        guidance_scale: w (B,), for a network that has learnt guidance; None for any other.
+        texts: embeddings by further text encoders, by name.
+        vectors: pooled vectors (B, width), by name.
+        scalars: numbers (B,), by name, such as ``seconds_start`` and ``seconds_total``.
+    """
+
+    text: TextEmbedding
+    guidance_scale: Tensor | None = None
+    texts: dict[str, TextEmbedding] = field(default_factory=dict)
+    vectors: dict[str, Tensor] = field(default_factory=dict)
+    scalars: dict[str, Tensor] = field(default_factory=dict)
+
+    def rows(self, index: Tensor) -> Conditioning:
+        """The examples at ``index`` (a bool mask or int64 positions), in that order."""
+        return Conditioning(
+            self.text.rows(index),
+            None if self.guidance_scale is None else self.guidance_scale[index],
+            {name: text.rows(index) for name, text in self.texts.items()},
+            {name: vector[index] for name, vector in self.vectors.items()},
+            {name: scalar[index] for name, scalar in self.scalars.items()},
+        )
+
+
+@dataclass
+class Batch:
+    """What a datamodule hands to training. Give ``waveform``, or ``moments``, or both.
+
+    Attributes:
+        captions: B captions.
+        ids: B names of the clips, for logs and file names.
+        waveform: (B, samples) at the model's sample rate, in [-1, 1].
+        moments: (B, 2 C, T, F) mean and log-variance of the autoencoder's posterior, unscaled, where
+            latents were encoded beforehand.
+        text: the captions' embeddings, where captions were encoded beforehand.
+    """
+
+    captions: list[str]
+    ids: list[str]
+    waveform: Tensor | None = None
+    moments: Tensor | None = None
+    text: TextEmbedding | None = None
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def first(self, number: int) -> Batch:
+        """The first ``number`` examples."""
+        waveform = None if self.waveform is None else self.waveform[:number]
+        moments = None if self.moments is None else self.moments[:number]
+        text = self.text and self.text.rows(torch.arange(min(number, len(self))))
+        return Batch(self.captions[:number], self.ids[:number], waveform, moments, text)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory (called by ``DataLoader(pin_memory=True)``)."""
+
+        def pin(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.pin_memory()
+
+        text = self.text and TextEmbedding(self.text.embedding.pin_memory(), self.text.mask.pin_memory())
+        return replace(self, waveform=pin(self.waveform), moments=pin(self.moments), text=text)
+
+
+class LatentSource(ABC):
+    """Makes latents for captions where there are no recordings."""
+
+    @abstractmethod
+    def __call__(self, captions: Sequence[str], seed: int) -> Tensor:
+        """Posterior moments (captions, 2 C, T, F), unscaled, on the CPU; another seed makes others."""

@@ -1,0 +1,202 @@
+"""Objectives: what one training step asks of teacher and student.
+
+    (Step, Networks) --Objective--> Prediction --losses--> scalar
+
+An objective is one file: it draws times and noise, queries the networks, and returns the student's latents beside the
+latents they should equal. ``Distillation`` does everything else: it encodes, decodes for losses of sound, weights and
+sums the losses, optimizes, averages, logs and saves.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from consistency_tta.contracts.data import Batch, Conditioning
+from consistency_tta.contracts.diffusion import Denoiser, Schedule, Weighting
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """AdamW with warm-up.
+
+    Attributes:
+        learning_rate: after warm-up.
+        weight_decay: decoupled.
+        betas: of AdamW.
+        warmup_steps: steps of linear warm-up.
+        schedule: what comes after: ``constant_with_warmup``, ``cosine``, ``linear`` ... (see
+            ``diffusers.optimization``).
+        max_skipped_in_a_row: steps with gradients that are not finite before training stops.
+    """
+
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup_steps: int = 0
+    schedule: str = "constant_with_warmup"
+    max_skipped_in_a_row: int = 20
+
+    def __post_init__(self) -> None:
+        from diffusers.optimization import SchedulerType  # here: importing the contracts must stay cheap
+
+        names = [scheduler.value for scheduler in SchedulerType]
+        if self.schedule not in names:
+            raise ValueError(f"expected a schedule among {', '.join(names)}, got {self.schedule!r}")
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network that is optimized beside the student, such as a fake-score network or a discriminator.
+
+    Attributes:
+        module: whose parameters are optimized.
+        optimization: by which settings; those of the student if None.
+    """
+
+    module: nn.Module
+    optimization: Optimization | None = None
+
+
+class Randomness(Protocol):
+    """Random draws that are a function of the run's seed and the position in training, alike on every process.
+
+    Every process must make the same calls in the same order. ``consistency_tta.training.step_rng.StepRNG`` is one.
+    """
+
+    def normal_like(self, example: Tensor) -> Tensor:
+        """Standard normal numbers on the device, one row per row of ``example`` (B, ...)."""
+
+    def uniform(self, batch_size: int) -> Tensor:
+        """(B,) in [0, 1), on the CPU."""
+
+    def integers(self, high: int, batch_size: int) -> Tensor:
+        """(B,) int64 in [0, high), on the CPU."""
+
+    def to_device(self, drawn: Tensor) -> Tensor:
+        """A small tensor from the CPU to the device, without waiting for what the device is doing."""
+
+
+@dataclass
+class Step:
+    """What one step of training or validation works on.
+
+    Conditioning is drawn when it is first read, so an objective decides the order of its draws.
+
+    Attributes:
+        batch: what the datamodule handed over.
+        clean_latent: z_0 (B, C, *).
+        schedule: of teacher and student.
+        rng: the step's random draws.
+        global_step: optimizer steps taken so far.
+        training: False in validation, which must use settings that do not change as training goes on.
+        condition: computes the conditioning, w included.
+        add_noise: (z_0, epsilon, t) -> z_t, all (B, C, *) but t (B,); at the top time pure noise, since that is what
+            generation starts from.
+    """
+
+    batch: Batch
+    clean_latent: Tensor
+    schedule: Schedule
+    rng: Randomness
+    global_step: int
+    training: bool
+    condition: Callable[[], Conditioning] = field(repr=False)
+    add_noise: Callable[[Tensor, Tensor, Tensor], Tensor] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @cached_property
+    def conditioning(self) -> Conditioning:
+        """Of the batch's captions, with w drawn from the student's range."""
+        return self.condition()
+
+    @property
+    def guidance_scale(self) -> Tensor:
+        """W (B,)."""
+        assert self.conditioning.guidance_scale is not None  # a student reads it
+        return self.conditioning.guidance_scale
+
+
+@dataclass
+class Networks:
+    """The networks that an objective queries.
+
+    Attributes:
+        student: in training with gradients; outside of it its average.
+        teacher: frozen, guided by ``Conditioning.guidance_scale``; None where the objective needs none.
+        target: the student's moving average; None where the objective declares none.
+    """
+
+    student: Denoiser
+    teacher: Denoiser | None = None
+    target: Denoiser | None = None
+
+
+@dataclass
+class Prediction:
+    """What an objective returns.
+
+    Attributes:
+        student_latent: (B, C, *), with gradients.
+        target_latent: what it should equal (B, C, *), without gradients.
+        clean_latent: z_0 (B, C, *) of this step; an objective may have replaced some of the data's.
+        t, s: (B,), t >= s; the target was found at s.
+        losses: further losses (B,) of the objective itself by name, such as a fake score's; added as they are.
+    """
+
+    student_latent: Tensor
+    target_latent: Tensor
+    clean_latent: Tensor
+    t: Tensor
+    s: Tensor
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(nn.Module, ABC):
+    """Maps a step and the networks to a prediction; see the module's docstring.
+
+    Networks that learn beside the student are made in :meth:`build`, registered as attributes, and named in
+    :meth:`learners`; checkpoints then hold them. In :meth:`forward` detach what a network must not learn from.
+
+    Attributes:
+        needs_teacher: whether a frozen guided teacher is queried; else none is kept in memory.
+        one_query: whether the student makes a sound in one query; else its probability-flow ODE is solved.
+        second_time: whether the student reads a second time s, as flow maps do.
+        target_ema_decay: of the moving average that serves as target; None for no target.
+        weighting: of losses with ``noise_weighted``.
+    """
+
+    needs_teacher: bool = True
+    one_query: bool = True
+    second_time: bool = False
+    target_ema_decay: float | None = None
+    weighting: Weighting
+
+    def build(self, networks: Networks, schedule: Schedule) -> None:  # nothing to build by default
+        """Prepare: called once, before training, with all networks on the CPU."""
+
+    @abstractmethod
+    def forward(self, step: Step, networks: Networks) -> Prediction:
+        """One step's prediction."""
+
+    def learners(self) -> dict[str, Learner]:
+        """Networks of the objective that are optimized beside the student, by name."""
+        return {}
+
+    def active(self, step: int) -> set[str]:
+        """Which networks the optimizer step ``step`` updates: names of :meth:`learners`, and ``student``.
+
+        Those left out keep weights and optimizer state; their gradients are dropped.
+        """
+        return {"student", *self.learners()}
+
+    def metrics(self, step: Step, networks: Networks) -> dict[str, Tensor]:
+        """Scalars that validation logs of its first batch."""
+        return {}
