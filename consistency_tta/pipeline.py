@@ -16,7 +16,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, SpeechT5HifiGan
 
-from consistency_tta.components.codec import AudioCodec
+from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.mel import MelSpectrogram
@@ -168,10 +168,10 @@ class TextToAudioPipeline(DiffusionPipeline):
         return RewardLineage.from_dict(self.config["rewards"])
 
     @property
-    def codec(self) -> AudioCodec:
+    def codec(self) -> MelCodec:
         """Mel front end, autoencoder and vocoder as one."""
         self.require("mel", "vae")
-        return AudioCodec(self.mel, self.vae, self.vocoder)
+        return MelCodec(self.mel, self.vae, self.vocoder)
 
     @property
     def text(self) -> TextEncoder:

@@ -1,7 +1,8 @@
 """From an audio file of any rate and channel count to a waveform of the model's rate and length.
 
 The steps are TANGO's (D. Ghosal et al., "Text-to-Audio Generation using Instruction-Tuned LLM and Latent Diffusion
-Model", 2023, https://arxiv.org/abs/2304.13731): mono, resampled, mean removed, peak normalised, cut or padded.
+Model", 2023, https://arxiv.org/abs/2304.13731): mono, resampled, mean removed, peak normalised, cut or padded. For
+models of several channels the channels are kept, and normalised together.
 """
 
 from __future__ import annotations
@@ -14,19 +15,20 @@ import torch
 from torch import Tensor
 
 from consistency_tta.audio.resample import Resample
-from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, decode
+from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, decode_channels
+from consistency_tta.contracts import to_channels
 
 #: A waveform whose samples, its mean removed, stay below this (-80 dB of full scale) is silent.
 SILENCE_PEAK = 1e-4
 
 
 def normalise(waveform: Tensor, peak: float = 0.5) -> Tensor:
-    """Remove the mean of (samples,) and scale so that the largest magnitude is ``peak``.
+    """Remove the mean of each channel (..., samples) and scale all so that the largest magnitude is ``peak``.
 
     Raises:
         BadClip: if the waveform is silent.
     """
-    waveform = waveform - waveform.mean()
+    waveform = waveform - waveform.mean(-1, keepdim=True)
     largest = waveform.abs().max().item()
     if largest < SILENCE_PEAK:
         raise BadClip(Fault.SILENT, f"no sample above {20 * math.log10(max(largest, 1e-10)):.0f} dBFS")
@@ -40,6 +42,7 @@ def read_audio(
     peak: float = 0.5,
     position: float = 0.0,
     min_seconds: float = 0.0,
+    channels: int = 1,
 ) -> Tensor:
     """A clip as training wants it.
 
@@ -53,9 +56,10 @@ def read_audio(
         peak: the largest magnitude of the result.
         position: which part of a longer clip, from 0, its beginning, to 1, its end.
         min_seconds: the shortest clip that is not a fault.
+        channels: wanted channels. A file with other ones is averaged, and the average repeated.
 
     Returns:
-        (num_samples,) float32.
+        (num_samples,) float32 of one channel, (channels, num_samples) of several.
 
     Raises:
         BadClip: if it is missing, unreadable, too short, silent or not finite.
@@ -64,16 +68,17 @@ def read_audio(
     wanted = math.ceil(num_samples * rate / sample_rate)
 
     def part(start: int) -> Tensor:
-        return normalise(_resampled(path, start, wanted, sample_rate)[:num_samples], peak)
+        return normalise(_resampled(path, start, wanted, sample_rate, channels)[..., :num_samples], peak)
 
     try:
         waveform = part(round(position * max(0, frames - wanted)))
     except BadClip as bad:
         if bad.fault != Fault.SILENT or frames <= wanted:
             raise
-        loudest = int(normalise(decode(path)[0]).abs().argmax())
+        loudest = int(normalise(_decoded(path, 0, -1, channels)[0]).abs().amax(0).argmax())
         waveform = part(min(max(0, loudest - wanted // 2), frames - wanted))
-    return torch.nn.functional.pad(waveform, (0, num_samples - len(waveform)))
+    waveform = torch.nn.functional.pad(waveform, (0, num_samples - waveform.shape[-1]))
+    return waveform[0] if channels == 1 else waveform
 
 
 @lru_cache(maxsize=32)
@@ -82,6 +87,11 @@ def _resampler(orig_rate: int, new_rate: int) -> Resample:
 
 
 @torch.no_grad()
-def _resampled(path: Path, start: int, frames: int, sample_rate: int) -> Tensor:
-    waveform, rate = decode(path, start, frames)
-    return _resampler(rate, sample_rate)(waveform[None])[0]
+def _resampled(path: Path, start: int, frames: int, sample_rate: int, channels: int) -> Tensor:
+    waveform, rate = _decoded(path, start, frames, channels)
+    return _resampler(rate, sample_rate)(waveform)
+
+
+def _decoded(path: Path, start: int, frames: int, channels: int) -> tuple[Tensor, int]:
+    waveform, rate = decode_channels(path, start, frames)
+    return to_channels(waveform[None], channels)[0], rate

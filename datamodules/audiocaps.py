@@ -17,6 +17,7 @@ from consistency_tta.datamodules.base import ResumableDataModule
 from consistency_tta.datamodules.check import check_headers, listing, summary
 from consistency_tta.datamodules.clips import AudioFolder, Clip, read_captions
 from consistency_tta.datamodules.mixing import mix_captions, mix_waveforms
+from consistency_tta.runtime.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ MAX_SUBSTITUTES = 100
 
 
 class Example(NamedTuple):
-    """One clip as training sees it: waveform (num_samples,), its caption, its name."""
+    """One clip as training sees it: waveform (num_samples,) or (channels, num_samples), its caption, its name."""
 
     waveform: Tensor
     caption: str
@@ -51,6 +52,7 @@ class AudioDataset(Dataset):
         bad_clips: "skip" puts another clip in the place of one that cannot be read, and logs it once; "fail" raises.
         min_seconds: the shortest clip that can be used.
         seed: of all draws.
+        channels: of every waveform; 1 gives (num_samples,), more give (channels, num_samples).
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class AudioDataset(Dataset):
         bad_clips: Literal["skip", "fail"] = "skip",
         min_seconds: float = 0.5,
         seed: int = 0,
+        channels: int = 1,
     ) -> None:
         self.clips = clips
         self.sample_rate = sample_rate
@@ -74,6 +77,7 @@ class AudioDataset(Dataset):
         self.bad_clips = bad_clips
         self.min_seconds = min_seconds
         self.seed = seed
+        self.channels = channels
         # Shared by the workers, so that each bad clip is counted and logged once. It decides nothing else: a clip of
         # which one part is bad stays in use, or an example would depend on what was read before it.
         self._bad = torch.zeros(len(clips), dtype=torch.bool).share_memory_()
@@ -121,6 +125,7 @@ class AudioDataset(Dataset):
                     self.peak,
                     position if self.training else 0.0,
                     self.min_seconds,
+                    self.channels,
                 )
                 return index, Example(waveform, clip.captions[choice if self.training else 0], clip.id)
             except BadClip as bad:
@@ -172,6 +177,7 @@ class AudioCapsDataModule(ResumableDataModule):
         min_seconds: the shortest clip that can be used.
         seed: of the order and of all draws; that of ``seed_everything`` if null.
         limit: use only the first so many clips of each split; null for all.
+        channels: the model's; 1 is mono, 2 is stereo. A recording with others is averaged, and the average repeated.
 
     Raises:
         ValueError: for values out of range, and in ``setup`` for bad clips if ``bad_clips`` is "fail".
@@ -194,16 +200,18 @@ class AudioCapsDataModule(ResumableDataModule):
         min_seconds: float = 0.5,
         seed: int | None = None,
         limit: int | None = None,
+        channels: int = 1,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
-        if sample_rate < 1 or num_samples < 1 or (limit is not None and limit < 1):
-            raise ValueError(
-                f"sample_rate, num_samples and limit must be at least 1, got {sample_rate}, {num_samples} and {limit}"
+        if min(sample_rate, num_samples, channels, 1 if limit is None else limit) < 1:
+            raise ConfigurationError(
+                "sample_rate, num_samples, channels and limit must be at least 1, "
+                f"got {sample_rate}, {num_samples}, {channels} and {limit}"
             )
         if not 0 <= pair_mixing <= 1 or not 0 < peak <= 1:
-            raise ValueError(f"expected pair_mixing in [0, 1] and peak in (0, 1], got {pair_mixing} and {peak}")
+            raise ConfigurationError(f"expected pair_mixing in [0, 1] and peak in (0, 1], got {pair_mixing} and {peak}")
         if bad_clips not in ("skip", "fail"):
-            raise ValueError(f'bad_clips must be "skip" or "fail", got {bad_clips!r}')
+            raise ConfigurationError(f'bad_clips must be "skip" or "fail", got {bad_clips!r}')
         self.audio_folder = audio_folder
         self.captions = {"train": train_captions, "val": val_captions, "test": test_captions}
         self.sample_rate = sample_rate
@@ -213,6 +221,7 @@ class AudioCapsDataModule(ResumableDataModule):
         self.bad_clips = bad_clips
         self.min_seconds = min_seconds
         self.limit = limit
+        self.channels = channels
 
     def setup(self, stage: str | None = None) -> None:
         """Read the captions and look at the files of the splits that the stage needs."""
@@ -228,7 +237,7 @@ class AudioCapsDataModule(ResumableDataModule):
 
     @staticmethod
     def collate(examples: list[Example]) -> Batch:
-        """Stack examples into waveform (B, num_samples)."""
+        """Stack examples into waveform (B, num_samples), or (B, channels, num_samples) of several channels."""
         waveforms, captions, ids = zip(*examples, strict=True)
         return Batch(captions=list(captions), ids=list(ids), waveform=torch.stack(waveforms))
 
@@ -243,6 +252,7 @@ class AudioCapsDataModule(ResumableDataModule):
             bad_clips=self.bad_clips,
             min_seconds=self.min_seconds,
             seed=self.seed,
+            channels=self.channels,
         )
 
     def _usable(self, split: str, clips: list[Clip]) -> list[Clip]:

@@ -54,7 +54,7 @@ class LatentsDataset(Dataset):
         return self.ends[-1]
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, str, str]:
-        """Moments (2 C, T, F), caption, id."""
+        """Moments (2 C, *), caption, id."""
         index = key[1] if isinstance(key, tuple) else key
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
@@ -66,7 +66,7 @@ class LatentsDataset(Dataset):
 
 
 def _moments(latents: Path) -> Any:
-    """(clips, 2 C, T, F) in the file, read where it is indexed."""
+    """(clips, 2 C, *) in the file, read where it is indexed."""
     return safe_open(latents, framework="pt").get_slice("moments")
 
 

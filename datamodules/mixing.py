@@ -40,7 +40,11 @@ def a_weighting(sample_rate: int, n_fft: int) -> Tensor:
 
 
 def loudness(waveform: Tensor, sample_rate: int) -> float:
-    """A-weighted level in dB of the loudest window (about 0.1 s) of (samples,); its zero is arbitrary."""
+    """A-weighted level in dB of the loudest window (about 0.1 s) of (samples,), or of the mean of (channels, samples).
+
+    Its zero is arbitrary.
+    """
+    waveform = waveform if waveform.ndim == 1 else waveform.mean(0)
     n_fft = 2 ** round(math.log2(0.11 * sample_rate))  # 2048 at 16 kHz, 4096 at 44.1 kHz, as published
     waveform = torch.nn.functional.pad(waveform, (0, max(0, n_fft - len(waveform))))
     windows = waveform.unfold(0, n_fft, n_fft // 2) * torch.hann_window(n_fft, device=waveform.device)
@@ -49,16 +53,16 @@ def loudness(waveform: Tensor, sample_rate: int) -> float:
 
 
 def mix_waveforms(first: Tensor, second: Tensor, sample_rate: int, peak: float = 0.5) -> Tensor:
-    """Two clips (samples,) of one length as one, equally loud, with the given peak.
+    """Two clips of one length as one, equally loud, with the given peak.
 
     Args:
-        first: (samples,), not silent.
-        second: (samples,), not silent.
+        first: (samples,) or (channels, samples), not silent.
+        second: of the same shape, not silent.
         sample_rate: in Hz.
         peak: the largest magnitude of the result.
 
     Returns:
-        (samples,). Should the clips cancel out (one is the other upside down), the first alone.
+        Of the same shape. Should the clips cancel out (one is the other upside down), the first alone.
     """
     gain = 10 ** ((loudness(first, sample_rate) - loudness(second, sample_rate)) / 20)
     share = 1 / (1 + gain)

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules.base import ResumableDataModule
+from consistency_tta.runtime.errors import ConfigurationError
 
 #: Caption and band in Hz; a band of no frequency is noise.
 KINDS: tuple[tuple[str, tuple[float, float] | None], ...] = (
@@ -30,20 +31,24 @@ class SyntheticDataset(Dataset):
         num_samples: length of a clip.
         seed: another seed gives other clips.
         name: begins the ids.
+        channels: of a clip. With more than one, each clip has its own level in each channel.
     """
 
-    def __init__(self, num_clips: int, sample_rate: int, num_samples: int, seed: int, name: str) -> None:
+    def __init__(
+        self, num_clips: int, sample_rate: int, num_samples: int, seed: int, name: str, channels: int = 1
+    ) -> None:
         self.num_clips = num_clips
         self.sample_rate = sample_rate
         self.num_samples = num_samples
         self.seed = seed
         self.name = name
+        self.channels = channels
 
     def __len__(self) -> int:
         return self.num_clips
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, str, str]:
-        """Waveform (num_samples,) with peak 0.5, caption, id. Clips are the same in every epoch."""
+        """Waveform (num_samples,) or (channels, num_samples) with peak 0.5, caption, id; the same in every epoch."""
         index = key[1] if isinstance(key, tuple) else key
         if not 0 <= index < self.num_clips:
             raise IndexError(f"clip {index} of {self.num_clips}")
@@ -56,6 +61,8 @@ class SyntheticDataset(Dataset):
             frequency = min(math.exp(random.uniform(*np.log(band))), 0.45 * self.sample_rate)
             seconds = np.arange(self.num_samples) / self.sample_rate
             waveform = np.sin(2 * math.pi * (frequency * seconds + random.uniform()))
+        if self.channels > 1:
+            waveform = random.uniform(0.2, 1.0, (self.channels, 1)) * waveform
         waveform *= 0.5 / np.abs(waveform).max()
         return torch.from_numpy(waveform).float(), caption, f"{self.name}_{index}"
 
@@ -72,6 +79,10 @@ class SyntheticDataModule(ResumableDataModule):
         val_batch_size: the same for validation, test and prediction; ``batch_size`` if null.
         num_workers: processes that load data beside each training process.
         seed: of the clips and their order; that of ``seed_everything`` if null.
+        channels: of a clip; 1 gives waveforms (B, num_samples), more give (B, channels, num_samples).
+
+    Raises:
+        ConfigurationError: if a number is below 1.
     """
 
     def __init__(
@@ -84,19 +95,24 @@ class SyntheticDataModule(ResumableDataModule):
         val_batch_size: int | None = None,
         num_workers: int = 0,
         seed: int | None = None,
+        channels: int = 1,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
-        if min(num_clips, num_val_clips, sample_rate, num_samples) < 1:
-            raise ValueError(
-                "num_clips, num_val_clips, sample_rate and num_samples must be at least 1, got "
-                f"{num_clips}, {num_val_clips}, {sample_rate} and {num_samples}"
+        if min(num_clips, num_val_clips, sample_rate, num_samples, channels) < 1:
+            raise ConfigurationError(
+                "num_clips, num_val_clips, sample_rate, num_samples and channels must be at least 1, got "
+                f"{num_clips}, {num_val_clips}, {sample_rate}, {num_samples} and {channels}"
             )
-        self.train_dataset = SyntheticDataset(num_clips, sample_rate, num_samples, 3 * self.seed, "train")
-        self.val_dataset = SyntheticDataset(num_val_clips, sample_rate, num_samples, 3 * self.seed + 1, "val")
-        self.test_dataset = SyntheticDataset(num_val_clips, sample_rate, num_samples, 3 * self.seed + 2, "test")
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.train_dataset = SyntheticDataset(num_clips, sample_rate, num_samples, 3 * self.seed, "train", channels)
+        self.val_dataset = SyntheticDataset(num_val_clips, sample_rate, num_samples, 3 * self.seed + 1, "val", channels)
+        self.test_dataset = SyntheticDataset(
+            num_val_clips, sample_rate, num_samples, 3 * self.seed + 2, "test", channels
+        )
 
     @staticmethod
     def collate(examples: list[tuple[Tensor, str, str]]) -> Batch:
-        """Stack examples into waveform (B, num_samples)."""
+        """Stack examples into waveform (B, num_samples), or (B, channels, num_samples) of several channels."""
         waveforms, captions, ids = zip(*examples, strict=True)
         return Batch(captions=list(captions), ids=list(ids), waveform=torch.stack(waveforms))

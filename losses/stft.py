@@ -12,11 +12,15 @@ from consistency_tta.contracts import AudioOutput, Loss
 
 
 class MultiResolutionSTFTLoss(Loss):
-    """Spectral convergence + log-magnitude distance of waveforms, averaged over resolutions.
+    """Spectral convergence + log-magnitude distance of waveforms, averaged over resolutions and channels.
 
-    Source: Yamamoto, Song and Kim, "Parallel WaveGAN", 2020, https://arxiv.org/abs/1910.11480, eqs. 3 to 6. The paper
-    divides by the target's loudness over a batch of speech; per example, a silent target would make the convergence
-    a hundred thousand times that of any other, so that a target counts as at least ``quiet``.
+    Of stereo sound it compares left, right, half their sum and half their difference, so that the stereo image counts.
+
+    Sources: Yamamoto, Song and Kim, "Parallel WaveGAN", 2020, https://arxiv.org/abs/1910.11480, eqs. 3 to 6. The paper
+    divides by the target's loudness over a batch of speech. Per example, a silent target would make the convergence
+    a hundred thousand times that of any other, so a target counts as at least ``quiet``. For sum and difference:
+    Steinmetz, Pons, Pascual and Serra, "Automatic multitrack mixing with a differentiable mixing console of neural
+    audio effects", 2021, https://arxiv.org/abs/2010.10291, section 2.3.
 
     Args:
         n_ffts: transform lengths in samples.
@@ -59,7 +63,12 @@ class MultiResolutionSTFTLoss(Loss):
 
     def forward(self, out: AudioOutput) -> Tensor:
         """Values (B,), >= 0."""
-        student, target = out.student_waveform.float(), out.target_waveform.float()
+        made, wanted = channel_views(out.student_audio.float()), channel_views(out.target_audio.float())
+        values = self.distance(made.flatten(0, 1), wanted.flatten(0, 1))
+        return values.unflatten(0, made.shape[:2]).mean(1)
+
+    def distance(self, student: Tensor, target: Tensor) -> Tensor:
+        """Values (N,), >= 0, of waveforms (N, samples)."""
         total = student.new_zeros(len(student))
         for resolution in self.resolutions:
             made, wanted = self.magnitude(student, *resolution), self.magnitude(target, *resolution)
@@ -69,3 +78,11 @@ class MultiResolutionSTFTLoss(Loss):
             convergence = (made - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1).clamp_min(least)
             total = total + convergence + (made.log() - wanted.log()).abs().flatten(1).mean(1)
         return total / len(self.resolutions)
+
+
+def channel_views(audio: Tensor) -> Tensor:
+    """The channels of sound (B, channels, samples); of stereo also half the sum and half the difference."""
+    if audio.shape[1] != 2:
+        return audio
+    left, right = audio.unbind(1)
+    return torch.stack([left, right, (left + right) / 2, (left - right) / 2], dim=1)

@@ -8,8 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss, TextEmbedding
+from consistency_tta.contracts import (
+    Batch,
+    Codec,
+    Conditioning,
+    DistillationOutput,
+    Loss,
+    TextEmbedding,
+    squeeze_mono,
+    to_channels,
+    to_mono,
+)
 from consistency_tta.losses import LatentL2Loss, MelL1Loss, MelL2Loss, MultiResolutionSTFTLoss
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeError
 
 
 class CountingDecoder:
@@ -73,7 +84,7 @@ def test_any_number_of_losses_share_one_decode(losses: list[Loss], calls: dict[s
 
 def test_a_batch_without_audio_says_so_when_a_loss_asks() -> None:
     out, _ = output()
-    with pytest.raises(ValueError, match="use a datamodule that reads audio, or drop the loss"):
+    with pytest.raises(DataError):
         ReferenceLoss()(out)
 
 
@@ -103,3 +114,40 @@ def test_rows_by_position_and_by_mask() -> None:
     by_mask = Conditioning(text).rows(torch.tensor([False, True, False]))
     assert by_mask.guidance_scale is None
     assert torch.equal(by_mask.text.mask, text.mask[1:2])
+
+
+def test_waveforms_of_one_channel_and_of_several() -> None:
+    mono, stereo = torch.randn(2, 5), torch.randn(2, 2, 5)
+    assert torch.equal(to_channels(mono, 2), torch.stack([mono, mono], dim=1))
+    assert to_channels(stereo, 2) is stereo
+    assert torch.equal(to_channels(stereo, 1), stereo.mean(1, keepdim=True))
+    assert torch.equal(to_channels(stereo, 3)[:, 2], stereo.mean(1))
+    assert torch.equal(to_mono(mono), mono)
+    assert torch.equal(to_mono(stereo), stereo.mean(1))
+    assert torch.equal(squeeze_mono(mono[:, None]), mono)
+    assert squeeze_mono(stereo) is stereo
+    with pytest.raises(ShapeError, match="5"):
+        to_channels(mono[0], 2)
+
+
+class NoMel(Codec):
+    """Latents that are the samples themselves."""
+
+    sample_rate, channels, samples_per_frame = 8000, 1, 1
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        return torch.cat([waveform, torch.zeros_like(waveform)], dim=1)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return latent
+
+    def latent_shape(self, samples: int) -> tuple[int, ...]:
+        return 1, samples
+
+
+def test_a_codec_without_a_mel_front_end_refuses_losses_of_mels() -> None:
+    latent = torch.randn(2, 1, 400)
+    out = DistillationOutput(latent, latent, latent, *torch.ones(3, 2), Batch(["a", "b"], ["1", "2"]), NoMel())
+    assert torch.equal(out.student_audio, latent)
+    with pytest.raises(ConfigurationError, match="NoMel"):
+        MelL1Loss()(out)

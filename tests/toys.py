@@ -38,6 +38,18 @@ UNET = {
 }
 MEL = {"n_mels": 16}
 VOCODER = {"model_in_dim": 16, "channels": 16, "num_layers": 1}
+#: A stereo autoencoder of waveforms at 44.1 kHz, which makes one latent frame of 64 samples.
+OOBLECK = {
+    "encoder_hidden_size": 8,
+    "downsampling_ratios": [2, 4, 8],
+    "channel_multiples": [1, 1, 2],
+    "decoder_channels": 8,
+    "decoder_input_channels": 4,
+    "audio_channels": 2,
+    "sampling_rate": 44100,
+}
+#: 16 latent frames of the stereo toy.
+STEREO_SAMPLES = 16 * 64
 TEXT = {"width": 16, "num_layers": 1, "num_heads": 2}
 
 

@@ -134,7 +134,17 @@ def tells_mp3_length(path: Path) -> bool:
 
 
 def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
-    """Read a file, or a part of it, as mono.
+    """Read a file, or a part of it, as mono; see :func:`decode_channels`.
+
+    Returns:
+        Waveform (samples,) float32, the mean of the channels, and the sample rate in Hz.
+    """
+    waveform, rate = decode_channels(path, start, frames)
+    return waveform.mean(dim=0), rate
+
+
+def decode_channels(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
+    """Read a file, or a part of it.
 
     Args:
         path: of the file.
@@ -142,7 +152,7 @@ def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
         frames: how many samples to read; -1 for all.
 
     Returns:
-        Waveform (samples,) float32, the mean of the channels, and the sample rate in Hz.
+        Waveform (channels, samples) float32 with the file's channels, and the sample rate in Hz.
 
     Raises:
         BadClip: if it is unreadable or has samples that are not finite, or so large that sums of them would not be.
@@ -161,4 +171,4 @@ def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
         raise BadClip(
             Fault.NOT_FINITE, f"samples up to {peak:.1e}, expected about -1 to 1: sums of them would overflow"
         )
-    return torch.from_numpy(samples).mean(dim=1), rate
+    return torch.from_numpy(samples).T, rate

@@ -21,6 +21,7 @@ Glossary, used in every other file:
 """
 
 from consistency_tta.contracts.audio import AudioEncoder, AudioTextEncoder, Codec, Decoder
+from consistency_tta.contracts.channels import squeeze_mono, to_channels, to_mono
 from consistency_tta.contracts.data import Batch, Conditioning, LatentSource, TextEmbedding
 from consistency_tta.contracts.diffusion import Denoiser, Schedule, Solver, TimeGrid, Weighting
 from consistency_tta.contracts.loss import AudioOutput, DistillationOutput, Loss
@@ -50,4 +51,7 @@ __all__ = [
     "TextEmbedding",
     "TimeGrid",
     "Weighting",
+    "squeeze_mono",
+    "to_channels",
+    "to_mono",
 ]

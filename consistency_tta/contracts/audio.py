@@ -4,40 +4,81 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
+
+from consistency_tta.runtime.errors import ConfigurationError
+
+#: Log-variance of a posterior that is a point: its standard deviation is 3e-7.
+POINT_LOG_VARIANCE = -30.0
 
 
 class Codec(nn.Module, ABC):
     """Sound to latents and back.
 
-    A codec of mel spectrograms (:class:`consistency_tta.components.codec.MelCodec`) also has ``waveform_to_mel``,
-    ``latent_to_mel`` and ``mel_to_waveform``; losses must not expect them of every codec.
+    Mel spectrograms are not part of the contract. A codec that decodes by way of them is also a :class:`Decoder`;
+    :meth:`waveform_to_mel` computes them for losses and pictures, where a codec has a mel front end.
 
     Attributes:
         sample_rate: of all waveforms, in Hz.
         channels: of all waveforms; 1 is mono, 2 is stereo.
+        samples_per_frame: samples of the waveform in one latent frame, the first dimension of ``*``.
+        scaling_factor: brings latents to unit variance.
     """
 
     sample_rate: int
     channels: int
+    samples_per_frame: int
+    scaling_factor: float = 1.0
 
     @abstractmethod
     def encode(self, waveform: Tensor) -> Tensor:
-        """Waveform (B, channels, samples) -> moments (B, 2 C, *), unscaled, in float32."""
+        """Encode a waveform (B, channels, samples) in [-1, 1] as moments (B, 2 C, *), unscaled, in float32.
 
-    @abstractmethod
+        A waveform of another number of channels, or (B, samples), is converted by
+        :func:`~consistency_tta.contracts.to_channels`.
+
+        Raises:
+            ShapeError: if the number of samples is no multiple of ``samples_per_frame``.
+        """
+
     def moments_to_latent(self, moments: Tensor, epsilon: Tensor | None = None) -> Tensor:
         """A scaled draw z_0 (B, C, *) from the posterior, or its mean where no noise ``epsilon`` (B, C, *) is given."""
+        mean, log_variance = moments.chunk(2, dim=1)
+        if epsilon is not None:
+            # The clamp is that of diffusers' DiagonalGaussianDistribution.
+            mean = mean + (0.5 * log_variance.clamp(-30, 20)).exp() * epsilon
+        return mean * self.scaling_factor
+
+    def latent_to_moments(self, latent: Tensor) -> Tensor:
+        """Moments (B, 2 C, *) of a posterior that is a point, the scaled latent (B, C, *); a teacher's samples."""
+        mean = latent / self.scaling_factor
+        return torch.cat([mean, torch.full_like(mean, POINT_LOG_VARIANCE)], dim=1)
 
     @abstractmethod
     def decode(self, latent: Tensor) -> Tensor:
-        """Scaled latent (B, C, *) -> waveform (B, channels, samples), with gradients."""
+        """Decode a scaled latent (B, C, *) to a waveform (B, channels, samples) in float32, with gradients."""
 
     @abstractmethod
     def latent_shape(self, samples: int) -> tuple[int, ...]:
-        """(C, *) of the latents of a waveform with so many samples."""
+        """(C, *) of the latents of a waveform with so many samples.
+
+        Raises:
+            ShapeError: if ``samples`` is no multiple of ``samples_per_frame``.
+        """
+
+    def waveform_to_mel(self, waveform: Tensor) -> Tensor:
+        """Mel (B, frames, bins) of a waveform (B, samples) at ``sample_rate``.
+
+        Raises:
+            ConfigurationError: if the codec has no mel front end.
+        """
+        raise ConfigurationError(
+            f"a loss or picture needs mel spectrograms, but {type(self).__name__} has no mel front end: "
+            "add a mel component to the model folder, or use a loss of waveforms"
+        )
 
 
 class AudioEncoder(nn.Module, ABC):
@@ -60,8 +101,9 @@ class AudioEncoder(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} embeds sound alone, and no captions")
 
 
+@runtime_checkable
 class Decoder(Protocol):
-    """Latents to sound, frozen, with gradients."""
+    """What decodes latents by way of a mel spectrogram, with gradients; such as a codec of mels."""
 
     sample_rate: int
 

@@ -65,9 +65,10 @@ class Batch:
     Attributes:
         captions: B captions.
         ids: B names of the clips, for logs and file names.
-        waveform: (B, samples) at the model's sample rate, in [-1, 1].
-        moments: (B, 2 C, T, F) mean and log-variance of the autoencoder's posterior, unscaled, where
-            latents were encoded beforehand.
+        waveform: (B, samples) of one channel, or (B, channels, samples), at the model's sample rate, in [-1, 1];
+            :func:`~consistency_tta.contracts.to_channels` makes either of the other.
+        moments: (B, 2 C, *) mean and log-variance of the codec's posterior, unscaled, where latents were encoded
+            beforehand.
         text: the captions' embeddings, where captions were encoded beforehand.
     """
 
@@ -102,4 +103,4 @@ class LatentSource(ABC):
 
     @abstractmethod
     def __call__(self, captions: Sequence[str], seed: int) -> Tensor:
-        """Posterior moments (captions, 2 C, T, F), unscaled, on the CPU; another seed makes others."""
+        """Posterior moments (captions, 2 C, *), unscaled, on the CPU; another seed makes others."""

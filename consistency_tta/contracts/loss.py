@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,23 +11,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.contracts.audio import Decoder
+from consistency_tta.contracts.audio import Codec, Decoder
+from consistency_tta.contracts.channels import to_channels, to_mono
 from consistency_tta.contracts.data import Batch
 from consistency_tta.contracts.objective import Optimization
+from consistency_tta.runtime.errors import DataError
 
 
 class AudioOutput(ABC):
-    """A trained network's sound beside the sound it should make; what a :class:`Loss` is given.
+    """A trained network's sound and the sound it should match; what a :class:`Loss` is given.
 
-    Every property is computed when a loss first asks for it and then shared: any number of losses costs one decode, and
-    nothing is decoded that no loss asks for.
+    Every property is computed when a loss first reads it and then shared: any number of losses costs one decode, and
+    nothing is decoded that no loss reads.
+
+    A subclass gives ``student_audio`` and ``target_audio``, or the waveforms, and the mels.
 
     Attributes:
         batch: what the datamodule handed over.
         sample_rate: of all waveforms, in Hz.
-        student_mel, student_waveform: made by the network in training; carry gradients.
-        target_mel, target_waveform: what the student should make; without gradients.
-        reference_waveform: the recording (B, samples), without gradients.
+        student_audio: made by the network in training (B, channels, samples), in [-1, 1]; carries gradients.
+        target_audio: what the student should make, of the same shape; without gradients.
+        reference_audio: the recording, of the same shape; without gradients.
+        student_waveform, target_waveform, reference_waveform: the means of their channels (B, samples).
+        student_mel, target_mel: natural-log mel spectrograms (B, frames, bins) of the means.
     """
 
     batch: Batch
@@ -37,14 +44,37 @@ class AudioOutput(ABC):
     target_waveform: Tensor
 
     @cached_property
-    def reference_waveform(self) -> Tensor:
-        """The recording (B, samples)."""
+    def student_audio(self) -> Tensor:
+        """Sound of the student (B, channels, samples), with gradients."""
+        return to_channels(self.student_waveform, 1)
+
+    @cached_property
+    def target_audio(self) -> Tensor:
+        """What the student should make (B, channels, samples)."""
+        return to_channels(self.target_waveform, 1)
+
+    @cached_property
+    def reference_audio(self) -> Tensor:
+        """The recording (B, channels, samples), with as many channels as the student's sound.
+
+        Raises:
+            DataError: if the batch has no recordings.
+        """
         if self.batch.waveform is None:
-            raise ValueError(
-                "a loss asks for the recording's waveform, but the batch has only pre-encoded latents: "
+            raise DataError(
+                "a loss reads the recording's waveform, but the batch has only pre-encoded latents: "
                 "use a datamodule that reads audio, or drop the loss"
             )
-        return self.batch.waveform
+        return to_channels(self.batch.waveform, self._channels)
+
+    @cached_property
+    def reference_waveform(self) -> Tensor:
+        """The recording (B, samples), the mean of its channels."""
+        return to_mono(self.reference_audio)
+
+    @property
+    def _channels(self) -> int:
+        return self.student_audio.shape[1]
 
 
 @dataclass
@@ -52,15 +82,16 @@ class DistillationOutput(AudioOutput):
     """One distillation step's result.
 
     Attributes:
-        student_latent: f(z_t, t, w) (B, C, T, F), with gradients.
-        target_latent: what it should equal (B, C, T, F), without gradients.
-        clean_latent: z_0 (B, C, T, F).
-        t, s: (B,), t > s; the target was found at s. Equal in stage 1, where teacher and student are asked alike.
+        student_latent: f(z_t, t, w) (B, C, *), with gradients.
+        target_latent: what it should equal (B, C, *), without gradients.
+        clean_latent: z_0 (B, C, *).
+        t, s: (B,), t > s; the target was found at s. In stage 1 both are equal.
         guidance_scale: w (B,).
         batch: what the datamodule handed over.
-        decoder: makes mels and waveforms of latents, in the latents' own gradient mode. May see only a part of them in
-            time; the batch's waveform is then the same part of the recordings.
+        decoder: decodes latents, in the latents' own gradient mode: a codec, or a :class:`Decoder`.
         student_decoder: of the student's latent, where a decoder is trained along; ``decoder`` if None.
+        crop: cuts the part of latents (B, C, *) that is decoded, such as a span of time; everything if None. The
+            batch's waveform is then the same part of the recordings.
     """
 
     student_latent: Tensor
@@ -70,8 +101,9 @@ class DistillationOutput(AudioOutput):
     s: Tensor
     guidance_scale: Tensor
     batch: Batch
-    decoder: Decoder = field(repr=False)
-    student_decoder: Decoder | None = field(default=None, repr=False)
+    decoder: Codec | Decoder = field(repr=False)
+    student_decoder: Codec | Decoder | None = field(default=None, repr=False)
+    crop: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
 
     @property
     def sample_rate(self) -> int:  # type: ignore[override]
@@ -80,25 +112,60 @@ class DistillationOutput(AudioOutput):
 
     @cached_property
     def student_mel(self) -> Tensor:  # type: ignore[override]
-        """Mel of the student's latent (B, frames, bins), with gradients."""
-        return (self.student_decoder or self.decoder).latent_to_mel(self.student_latent)
+        """Mel of the student's latent (B, frames, bins), with gradients.
+
+        A codec of mels decodes it; for any other codec it is computed of the decoded waveform by the codec's
+        ``waveform_to_mel``.
+
+        Raises:
+            ConfigurationError: if the codec has no mel front end.
+        """
+        decoder = self.student_decoder or self.decoder
+        if isinstance(decoder, Decoder):
+            return decoder.latent_to_mel(self._decoded(self.student_latent))
+        return decoder.waveform_to_mel(self.student_waveform)
+
+    @cached_property
+    def student_audio(self) -> Tensor:  # type: ignore[override]
+        """Sound of the student's latent (B, channels, samples), with gradients."""
+        decoder = self.student_decoder or self.decoder
+        if isinstance(decoder, Decoder):
+            return to_channels(decoder.mel_to_waveform(self.student_mel), 1)
+        return decoder.decode(self._decoded(self.student_latent))
 
     @cached_property
     def student_waveform(self) -> Tensor:  # type: ignore[override]
-        """Sound of the student's latent (B, samples), with gradients."""
-        return (self.student_decoder or self.decoder).mel_to_waveform(self.student_mel)
+        """Sound of the student's latent (B, samples), the mean of its channels, with gradients."""
+        return to_mono(self.student_audio)
 
     @cached_property
     def target_mel(self) -> Tensor:  # type: ignore[override]
-        """Mel of the target latent (B, frames, bins)."""
+        """Mel of the target latent (B, frames, bins); see :attr:`student_mel`."""
         with torch.no_grad():
-            return self.decoder.latent_to_mel(self.target_latent)
+            if isinstance(self.decoder, Decoder):
+                return self.decoder.latent_to_mel(self._decoded(self.target_latent))
+            return self.decoder.waveform_to_mel(self.target_waveform)
+
+    @cached_property
+    def target_audio(self) -> Tensor:  # type: ignore[override]
+        """Sound of the target latent (B, channels, samples)."""
+        with torch.no_grad():
+            if isinstance(self.decoder, Decoder):
+                return to_channels(self.decoder.mel_to_waveform(self.target_mel), 1)
+            return self.decoder.decode(self._decoded(self.target_latent))
 
     @cached_property
     def target_waveform(self) -> Tensor:  # type: ignore[override]
-        """Sound of the target latent (B, samples)."""
-        with torch.no_grad():
-            return self.decoder.mel_to_waveform(self.target_mel)
+        """Sound of the target latent (B, samples), the mean of its channels."""
+        return to_mono(self.target_audio)
+
+    @property
+    def _channels(self) -> int:
+        return getattr(self.decoder, "channels", 1)
+
+    def _decoded(self, latent: Tensor) -> Tensor:
+        """The part of a latent that is decoded."""
+        return latent if self.crop is None else self.crop(latent)
 
 
 class Loss(nn.Module, ABC):

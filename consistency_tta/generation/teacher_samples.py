@@ -12,9 +12,6 @@ from consistency_tta.contracts import LatentSource, Solver, TimeGrid
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
 
-#: Log-variance of a posterior that is a point: its standard deviation is 3e-7.
-POINT = -30.0
-
 
 class TeacherSamples(LatentSource):
     """Guided samples of a teacher.
@@ -52,7 +49,7 @@ class TeacherSamples(LatentSource):
         self.external_guidance_scale = external_guidance_scale
 
     def __call__(self, captions: Sequence[str], seed: int) -> Tensor:
-        """See :class:`LatentSource`; the teacher is loaded when first asked, and dropped again."""
+        """See :class:`LatentSource`; each call loads the teacher, and drops it again."""
         pipeline = TextToAudioPipeline.from_pretrained(self.model).to(best_device(self.device))
         pipeline.set_progress_bar_config(disable=True)
         generator = torch.Generator().manual_seed(seed)
@@ -69,5 +66,4 @@ class TeacherSamples(LatentSource):
                 external_guidance_scale=self.external_guidance_scale,
             )
             latents.append(latent.cpu())
-        mean = torch.cat(latents) / pipeline.vae.config.scaling_factor
-        return torch.cat([mean, torch.full_like(mean, POINT)], dim=1)
+        return pipeline.codec.latent_to_moments(torch.cat(latents))

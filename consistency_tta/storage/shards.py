@@ -1,6 +1,6 @@
 """Latents and captions on disk: what ``encode`` and the teacher's own samples write, and ``LatentsDataModule`` reads.
 
-A folder has ``latents-<number>.safetensors`` with ``moments`` (clips, 2 C, T, F) in float16, the mean and
+A folder has ``latents-<number>.safetensors`` with ``moments`` (clips, 2 C, *) in float16, the mean and
 log-variance of the autoencoder's posterior, unscaled, and ``captions-<number>.jsonl`` with a line
 ``{"id": ..., "caption": ...}`` per clip.
 """
@@ -31,7 +31,7 @@ def write_shard(folder: Path, number: int, moments: Tensor, captions: Sequence[s
     Args:
         folder: made if need be.
         number: of the shard.
-        moments: (clips, 2 C, T, F).
+        moments: (clips, 2 C, *).
         captions, ids: one per clip.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,15 +7,16 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import SpeechT5HifiGan
 
-from consistency_tta.components.codec import AudioCodec
+from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.networks import hifigan
 from consistency_tta.components.vocoder import FourierVocoder
+from consistency_tta.runtime.errors import ModelFolderError, ShapeError
 from tests.toys import MEL, NUM_SAMPLES, VAE, VOCODER
 
 
-def codec(vocoder: torch.nn.Module | None = None, **vae: float) -> AudioCodec:
-    return AudioCodec(MelSpectrogram(**MEL), AutoencoderKL(**VAE, **vae), vocoder or FourierVocoder(**VOCODER)).eval()
+def codec(vocoder: torch.nn.Module | None = None, **vae: float) -> MelCodec:
+    return MelCodec(MelSpectrogram(**MEL), AutoencoderKL(**VAE, **vae), vocoder or FourierVocoder(**VOCODER)).eval()
 
 
 def test_latents_are_scaled_draws_of_the_posterior() -> None:
@@ -28,8 +29,21 @@ def test_latents_are_scaled_draws_of_the_posterior() -> None:
     epsilon = torch.randn(2, 4, 8, 4)
     expected = 0.25 * (posterior.mean + posterior.std * epsilon)
     torch.testing.assert_close(parts.moments_to_latent(moments, epsilon), expected)
-    extreme = torch.cat([torch.zeros(1, 4, 8, 4), torch.full((1, 4, 8, 4), 1e4)], dim=1)
-    assert parts.moments_to_latent(extreme, epsilon[:1]).isfinite().all()
+    for log_variance, limit in ((1e4, 20.0), (-1e4, -30.0)):
+        extreme = torch.cat([torch.zeros(1, 4, 8, 4), torch.full((1, 4, 8, 4), log_variance)], dim=1)
+        clamped = 0.25 * torch.tensor(limit / 2).exp() * epsilon[:1]
+        torch.testing.assert_close(parts.moments_to_latent(extreme, epsilon[:1]), clamped)
+
+
+def test_sound_and_latents_by_the_contract() -> None:
+    parts, waveform = codec(scaling_factor=0.25), 0.1 * torch.randn(2, NUM_SAMPLES)
+    assert (parts.sample_rate, parts.channels, parts.samples_per_frame) == (16000, 1, 640)
+    moments = parts.encode(waveform[:, None])
+    assert torch.equal(moments, parts.mel_to_moments(parts.waveform_to_mel(waveform)))
+    latent = parts.moments_to_latent(moments)
+    assert latent.shape[1:] == parts.latent_shape(NUM_SAMPLES)
+    assert torch.equal(parts.decode(latent), parts.mel_to_waveform(parts.latent_to_mel(latent))[:, None])
+    torch.testing.assert_close(parts.moments_to_latent(parts.latent_to_moments(latent)), latent)
 
 
 def test_decoding_undoes_the_scale() -> None:
@@ -86,16 +100,18 @@ def test_half_precision_networks_take_and_give_float32(dtype: torch.dtype) -> No
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(ValueError, match=r"mel frames, got 30; set num_samples to a multiple of 640"):
+    with pytest.raises(ShapeError, match="30"):
         codec().mel_to_moments(torch.zeros(1, 30, 16))
-    silent = AudioCodec(MelSpectrogram(**MEL), AutoencoderKL(**VAE))
-    with pytest.raises(ValueError, match="no vocoder"):
+    with pytest.raises(ShapeError, match="33"):
+        codec().latent_shape(33 * 160)
+    silent = MelCodec(MelSpectrogram(**MEL), AutoencoderKL(**VAE))
+    with pytest.raises(ModelFolderError):
         silent.mel_to_waveform(torch.zeros(1, 32, 16))
 
 
 @pytest.mark.parametrize("vocoder", ["fourier", "hifigan"])
 def test_checkpointing_changes_nothing_but_the_memory(vocoder: str) -> None:
-    def decode(parts: AudioCodec) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def decode(parts: MelCodec) -> tuple[torch.Tensor, torch.Tensor, int]:
         kept: list[int] = []
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:

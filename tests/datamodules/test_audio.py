@@ -54,6 +54,31 @@ def test_a_silent_part_gives_way_to_the_loudest(tmp_path: Path) -> None:
         assert read_audio(tmp_path / "a.wav", 16000, 16000, position=position).abs().max().item() == pytest.approx(0.5)
 
 
+def test_channels_are_kept_and_share_one_gain(tmp_path: Path) -> None:
+    left, right = np.random.default_rng(0).uniform(-0.2, 0.2, (2, 44100)) * [[1.0], [0.25]]
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, right + 0.1], axis=1), 44100, subtype="FLOAT")
+    sound = read_audio(tmp_path / "stereo.wav", 44100, 50000, channels=2)
+    assert sound.shape == (2, 50000)
+    expected = np.stack([left - left.mean(), right - right.mean()])
+    expected *= 0.5 / np.abs(expected).max()
+    np.testing.assert_allclose(sound[:, :44100].numpy(), expected, atol=1e-6)
+    mono = normalise((torch.from_numpy(left + right + 0.1) / 2).float())
+    torch.testing.assert_close(read_audio(tmp_path / "stereo.wav", 44100, 44100), mono, atol=1e-6, rtol=0)
+    soundfile.write(tmp_path / "mono.wav", left, 44100, subtype="FLOAT")
+    both = read_audio(tmp_path / "mono.wav", 16000, 16000, channels=2)
+    assert torch.equal(both[0], both[1])
+    assert torch.equal(both[0], read_audio(tmp_path / "mono.wav", 16000, 16000))
+
+
+def test_opposite_channels_are_not_silence(tmp_path: Path) -> None:
+    samples = np.zeros((64000, 2))
+    samples[48000:48100] = 0.3 * np.array([1, -1])
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    assert read_audio(tmp_path / "a.wav", 16000, 16000, channels=2).abs().max().item() == pytest.approx(0.5)
+    with pytest.raises(BadClip):
+        read_audio(tmp_path / "a.wav", 16000, 16000)
+
+
 def damaged(kind: str, folder: Path) -> Path:
     path = folder / "a.wav"
     if kind == "empty":

@@ -49,6 +49,16 @@ def test_an_example_is_a_function_of_epoch_and_index(clips: list[Clip]) -> None:
         assert torch.equal(a.waveform, b.waveform)
 
 
+def test_stereo_examples_are_mixed_in_both_channels(write_tone) -> None:
+    clips = [Clip(f"c{i}", write_tone(f"c{i}.wav", 100 * (i + 1), 2, 44100, channels=2), ["a"]) for i in range(4)]
+    example = dataset(clips, sample_rate=44100, num_samples=44100, pair_mixing=1.0, channels=2)[0]
+    assert example.waveform.shape == (2, 44100)
+    assert example.waveform.abs().max().item() == pytest.approx(0.5)
+    assert torch.equal(example.waveform[0], example.waveform[1])
+    mono = dataset(clips, sample_rate=44100, num_samples=44100, pair_mixing=1.0)[0]
+    torch.testing.assert_close(example.waveform[0], mono.waveform)
+
+
 def test_seeds_and_epochs_draw_differently(clips: list[Clip]) -> None:
     def draws(seed: int, epoch: int) -> list[str]:
         data = dataset(clips, seed=seed)

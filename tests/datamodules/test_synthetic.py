@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 def test_batch() -> None:
@@ -11,6 +12,16 @@ def test_batch() -> None:
     assert batch.waveform.dtype == torch.float32
     torch.testing.assert_close(batch.waveform.abs().amax(1), torch.full((4,), 0.5))
     assert len(batch.captions) == len(set(batch.ids)) == 4
+
+
+def test_stereo_clips_have_their_own_level_in_each_channel() -> None:
+    data = SyntheticDataModule(num_clips=8, num_samples=4096, batch_size=4, sample_rate=44100, channels=2)
+    batch = next(iter(data.train_dataloader()))
+    assert batch.waveform.shape == (4, 2, 4096)
+    peaks = batch.waveform.abs().amax(2)
+    torch.testing.assert_close(peaks.amax(1), torch.full((4,), 0.5))
+    assert (peaks.amin(1) < 0.49).all()
+    torch.testing.assert_close(batch.waveform[:, 0] / peaks[:, :1], batch.waveform[:, 1] / peaks[:, 1:])
 
 
 def test_captions_tell_the_truth() -> None:
@@ -51,5 +62,6 @@ def test_tones_stay_below_nyquist() -> None:
 
 
 def test_refuses_nothing() -> None:
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        SyntheticDataModule(num_clips=0)
+    for option in ("num_clips", "channels"):
+        with pytest.raises(ConfigurationError, match=option):
+            SyntheticDataModule(**{option: 0})

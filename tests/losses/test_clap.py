@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from consistency_tta.components.clap import TransformersClap
-from consistency_tta.components.codec import AudioCodec
+from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.networks import clap
 from consistency_tta.contracts import Batch, DistillationOutput
 from consistency_tta.losses import CLAPLoss
@@ -113,7 +113,7 @@ def test_gradients_reach_the_student_through_decoder_vocoder_and_clap(tmp_path: 
     clap(**SMALL).save_pretrained(tmp_path)
     loss = CLAPLoss(TransformersClap(tmp_path))
     parts = toy_parts()
-    codec = AudioCodec(parts["mel"], parts["vae"], parts["vocoder"]).eval().requires_grad_(False)
+    codec = MelCodec(parts["mel"], parts["vae"], parts["vocoder"]).eval().requires_grad_(False)
     # Off the edge of what the vocoder's magnitudes are clamped to.
     latent = torch.randn(2, 4, 8, 4).requires_grad_()
     t = torch.full((2,), 500.0)

@@ -116,3 +116,18 @@ def test_wrong_settings_are_named() -> None:
         MultiResolutionSTFTLoss(n_ffts=(512, 1024))
     with pytest.raises(ValueError, match="floor > 0 and quiet > 0, got 0"):
         MultiResolutionSTFTLoss(floor=0)
+
+
+def test_stereo_compares_left_right_sum_and_difference() -> None:
+    student, target = 0.1 * torch.randn(2, 3, 2, 4000)
+    loss = MultiResolutionSTFTLoss()
+
+    def mono(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return loss(Sounds(student_waveform=one, target_waveform=other))
+
+    views = [mono(student[:, channel], target[:, channel]) for channel in (0, 1)]
+    views += [mono(student.mean(1), target.mean(1))]
+    views += [mono((student[:, 0] - student[:, 1]) / 2, (target[:, 0] - target[:, 1]) / 2)]
+    torch.testing.assert_close(loss(Sounds(student_audio=student, target_audio=target)), torch.stack(views).mean(0))
+    swapped = Sounds(student_audio=target.flip(1), target_audio=target)
+    assert loss(swapped).min() > 0.1  # though the sum of the channels is the same
