@@ -126,7 +126,7 @@ class DistillationOutput(AudioOutput):
         return decoder.waveform_to_mel(self.student_waveform)
 
     @cached_property
-    def student_audio(self) -> Tensor:  # type: ignore[override]
+    def student_audio(self) -> Tensor:
         """Sound of the student's latent (B, channels, samples), with gradients."""
         decoder = self.student_decoder or self.decoder
         if isinstance(decoder, Decoder):
@@ -147,7 +147,7 @@ class DistillationOutput(AudioOutput):
             return self.decoder.waveform_to_mel(self.target_waveform)
 
     @cached_property
-    def target_audio(self) -> Tensor:  # type: ignore[override]
+    def target_audio(self) -> Tensor:
         """Sound of the target latent (B, channels, samples)."""
         with torch.no_grad():
             if isinstance(self.decoder, Decoder):
