@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[1]
 ORDER: list[set[str]] = [
     {"runtime"},
     {"contracts", "storage"},
-    {"audio"},
+    {"audio", "reporting"},
     {"diffusion"},
     {"components"},
-    {"pipeline", "reporting"},
+    {"pipeline"},
     # The package itself offers the pipeline under its own name, and imports it when that is asked for, not before.
     {""},
     {"metrics"},
@@ -39,6 +39,12 @@ PLUGIN_ROOMS = {"losses", "datamodules"}
 PLUGINS_MAY_IMPORT = {"audio", "contracts", "runtime", "storage"}
 #: Heavy, hard to install beside each other, or both: users would need them for training alone.
 BANNED = {"torchvision", "torchaudio", "librosa", "scipy"}
+#: Packages of an extra, each with the rooms that may import it, inside a function.
+OPTIONAL = {
+    "matplotlib": {"reporting", "evaluation", "training"},
+    "krippendorff": {"listening"},
+    "scipy": {"listening"},
+}
 
 
 def sources() -> dict[str, str]:
@@ -76,11 +82,15 @@ def imported(source: str) -> Iterator[tuple[int, str]]:
 
 def violations(sources: dict[str, str]) -> Iterator[str]:
     for module, source in sorted(sources.items()):
+        top_level = {node.lineno for node in ast.parse(source).body}
         for line, other in imported(source):
             where = f"{module}:{line} imports {other}"
             if other.startswith("."):
                 yield f"{where}: relative"
-            elif other.split(".")[0] in BANNED:
+            elif room(module) in OPTIONAL.get(other.split(".")[0], ()):
+                if line in top_level:
+                    yield f"{where}: an extra, to be imported when it is used"
+            elif other.split(".")[0] in BANNED | set(OPTIONAL):
                 yield f"{where}: not a dependency of the package"
             elif other.split(".")[0] in PLUGIN_ROOMS:
                 yield f"{where}: installed as consistency_tta.{other}"
@@ -96,7 +106,9 @@ def violations(sources: dict[str, str]) -> Iterator[str]:
 
 def test_imports_point_one_way() -> None:
     found = sources()
-    assert {"consistency_tta.contracts", "consistency_tta.losses.mel", "consistency_tta.datamodules.base"} <= set(found)
+    assert {"consistency_tta.contracts.loss", "consistency_tta.losses.mel", "consistency_tta.datamodules.base"} <= set(
+        found
+    )
     for module in found:
         rank(module)  # every room has its place
     assert list(violations(found)) == []
@@ -121,6 +133,10 @@ def test_imports_point_one_way() -> None:
         ("datamodules.base", "from consistency_tta.diffusion.noise import expand"),
         ("datamodules.base", "from datamodules.sampler import ResumableSampler"),
         ("metrics.frechet", "from scipy.linalg import sqrtm"),
+        ("metrics.frechet", "def late():\n    from scipy.linalg import sqrtm"),
+        ("listening.significance", "from scipy import stats"),
+        ("losses.mel", "def late():\n    import matplotlib"),
+        ("reporting.spectrogram", "from consistency_tta.components.mel import MelSpectrogram"),
         ("components.text", "from .mel import MelSpectrogram"),
     ],
 )
@@ -132,6 +148,7 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("cli", "from consistency_tta import __version__"),
+        ("listening.significance", "def late():\n    from scipy import stats"),
         ("cli", "from consistency_tta.datamodules.check import data_check"),
         ("losses.mel", "from consistency_tta.contracts import Loss\nfrom consistency_tta.losses.stft import x"),
         ("datamodules.audio", "from consistency_tta.audio.resample import Resample"),

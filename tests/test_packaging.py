@@ -91,10 +91,11 @@ def test_the_only_top_level_name_is_ours(wheel: Path) -> None:
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "consistency_tta").rglob("*.py")}
     for room in ("losses", "datamodules"):
         ours |= {f"consistency_tta/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob("*.py")}
-    data = {f"consistency_tta/{name}" for name in ("py.typed", "page.css", "page.js", *MODEL)}
+    data = {f"consistency_tta/{name}" for name in ("py.typed", *MODEL)}
     for folder in ("consistency_tta/models", "consistency_tta/evaluation/protocols"):
         data |= {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
-    data |= {f"consistency_tta/listening/{name}" for name in ("form.css", "form.js")}
+    for kind in ("html", "css", "js"):
+        data |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "consistency_tta").rglob(f"*.{kind}")}
     assert {name for name in names if name.startswith("consistency_tta/")} == ours | data
 
 

@@ -129,19 +129,6 @@ def machine() -> dict[str, str]:
     }
 
 
-def lead(teacher_steps: int, queries: int) -> str:
-    """The newcomer's paragraph."""
-    return (
-        "A diffusion model makes a sound out of noise, a little at a time: for each clip the teacher on this page asks "
-        f"its network {queries} times ({teacher_steps} steps, each with the caption and without it, which is called "
-        "guidance). <b>Consistency distillation</b> teaches a network of the same size, the student, to leap from the "
-        "noise to where the teacher would end, in a single query. That has just been done on this machine, in a few "
-        "minutes and with nothing but captions: the student learnt from the teacher's samples and heard no recording. "
-        "These are very small models of ten kinds of sound. They show the method at work, at a quality far from that "
-        "of full-size models."
-    )
-
-
 def main(args: list[str] | None = None) -> Path:
     """Train, generate, judge, write the report."""
     started = time.perf_counter()
@@ -168,7 +155,7 @@ def main(args: list[str] | None = None) -> Path:
         real=RealClips.load(options.clap),
         steps=steps,
         losses=values,
-        lead=lead(options.teacher_steps, results[0][0].queries),
+        teacher_steps=options.teacher_steps,
         facts=facts | machine() | {"whole demo": f"{time.perf_counter() - started:.0f} s"},
         commands=["# all of this page", demo, "# its training alone", shlex.join(command)],
     )

@@ -13,7 +13,7 @@ Degradations: white noise at a signal-to-noise ratio; all above a frequency remo
 which silence fills (what is beyond the end is lost), or rotated (nothing is lost); the clips of a share of the classes
 exchanged with each other (which leaves the set as it is), or replaced by clips of the other classes.
 
-Prints the table; draws with matplotlib (``pip install matplotlib``) if ``--output`` is given.
+Prints the table; draws with matplotlib (extra ``report``) if ``--output`` is given.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import soundfile
 import torch
@@ -42,9 +42,9 @@ from consistency_tta.metrics.inception import InceptionScore
 from consistency_tta.metrics.kernel import KernelAudioDistance, KernelDistance
 from consistency_tta.metrics.lsd import LogSpectralDistance
 from consistency_tta.metrics.mn04 import EMBEDDING_DIM, NUM_CLASSES, AudioTagger
+from consistency_tta.reporting.figure import new_figure, png, require_matplotlib
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
 from tools.esc10_captions import Recording, captions_by_label, recordings
-from tools.pyplot import import_pyplot
 
 SAMPLE_RATE = 16_000
 #: Degradations and their steps, from mild to strong.
@@ -245,22 +245,23 @@ def table(found: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
-def draw(found: dict[str, list[float]], output: Path, pyplot: Any) -> None:
+def draw(found: dict[str, list[float]], output: Path) -> None:
     """One small picture for each metric, a line for each degradation."""
-    figure, axes = pyplot.subplots(4, 4, figsize=(13, 10), layout="constrained")
-    for place, (axis, (name, higher)) in enumerate(zip(axes.flat, HIGHER_IS_BETTER.items(), strict=False)):
-        axis.axhline(found[""][place], color="grey", linestyle=":", linewidth=1)
-        for kind, steps in STEPS.items():
-            values = [found[""][place], *(found[f"{kind} {step:g}"][place] for step in steps)]
-            label = f"{kind}: {', '.join(f'{step:g}' for step in steps)}"
-            axis.plot(range(len(values)), values, marker="o", markersize=3, linewidth=1.2, label=label)
-        axis.set_title(f"{name} ({'more' if higher else 'less'} is better)", fontsize=9)
-        axis.set_xticks(range(4), ["none", "1", "2", "3"], fontsize=7)
-        axis.tick_params(axis="y", labelsize=7)
-    axes.flat[-1].axis("off")
-    axes.flat[-1].legend(*axes.flat[0].get_legend_handles_labels(), loc="center", fontsize=9, title="degraded by")
+    with new_figure(13, 10) as figure:
+        axes = figure.subplots(4, 4)
+        for place, (axis, (name, higher)) in enumerate(zip(axes.flat, HIGHER_IS_BETTER.items(), strict=False)):
+            axis.axhline(found[""][place], color="grey", linestyle=":", linewidth=1)
+            for kind, steps in STEPS.items():
+                values = [found[""][place], *(found[f"{kind} {step:g}"][place] for step in steps)]
+                label = f"{kind}: {', '.join(f'{step:g}' for step in steps)}"
+                axis.plot(range(len(values)), values, marker="o", markersize=3, linewidth=1.2, label=label)
+            axis.set_title(f"{name} ({'more' if higher else 'less'} is better)", fontsize=9)
+            axis.set_xticks(range(4), ["none", "1", "2", "3"], fontsize=7)
+            axis.tick_params(axis="y", labelsize=7)
+        axes.flat[-1].axis("off")
+        axes.flat[-1].legend(*axes.flat[0].get_legend_handles_labels(), loc="center", fontsize=9, title="degraded by")
     output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=80)
+    output.write_bytes(png(figure))
 
 
 def main(args: list[str] | None = None) -> dict[str, list[float]]:
@@ -272,7 +273,8 @@ def main(args: list[str] | None = None) -> dict[str, list[float]]:
     parser.add_argument("--per_class", type=int, default=4, help="clips of each class in each half")
     parser.add_argument("--output", type=Path, help="PNG")
     options = parser.parse_args(args)
-    pyplot = import_pyplot() if options.output else None  # before minutes of listening
+    if options.output:
+        require_matplotlib()  # now, and not after minutes of computing
     clips, reference = (read(options.esc50, folds, options.per_class) for folds in ("12", "345"))
     found = measure(
         clips,
@@ -282,7 +284,7 @@ def main(args: list[str] | None = None) -> dict[str, list[float]]:
     )
     print(f"{len(clips.labels)} clips against {len(reference.labels)} others\n\n{table(found)}")
     if options.output:
-        draw(found, options.output, pyplot)
+        draw(found, options.output)
     return found
 
 

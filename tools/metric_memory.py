@@ -4,7 +4,7 @@
     .venv-laion/bin/python -m tools.metric_speed --metrics --networks panns=FILE > laion.txt
     python -m tools.metric_memory metrics.txt laion.txt --output docs/pictures/metric_memory.png
 
-Draws with matplotlib (``pip install matplotlib``).
+Draws with matplotlib (extra ``report``).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from consistency_tta.metrics.embedders import EMBEDDERS
-from tools.pyplot import import_pyplot
+from consistency_tta.reporting.figure import new_figure, png
 
 #: A row of the table: name, clips, clips a second, seconds, MB of states, MB of the peak.
 ROW = re.compile(r"^\| (\S+) \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$", re.MULTILINE)
@@ -45,7 +45,7 @@ def read(tables: Sequence[Path]) -> dict[str, list[Measured]]:
     return {name: sorted(several) for name, several in found.items()}
 
 
-def draw(found: dict[str, list[Measured]], output: Path, pyplot: Any) -> None:
+def draw(found: dict[str, list[Measured]], output: Path) -> None:
     """Metrics that need but sums, those that keep all clips, and networks, side by side."""
     kinds: dict[str, list[str]] = {
         "Sums are enough": [],
@@ -55,18 +55,19 @@ def draw(found: dict[str, list[Measured]], output: Path, pyplot: Any) -> None:
     for name, several in found.items():
         grows = several[-1].state_mb > several[0].state_mb
         kinds[list(kinds)[2 if name in EMBEDDERS else 1 if grows else 0]].append(name)
-    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    for axis, (title, names) in zip(axes, kinds.items(), strict=True):
-        for name in names:
-            axis.plot([m.clips for m in found[name]], [m.peak_mb for m in found[name]], marker="o", label=name)
-        axis.set_title(title, fontsize=10)
-        axis.set_ylim(bottom=0)
-        axis.set_xlabel("clips")
-        axis.legend(fontsize=8)
-    axes[0].set_ylim(top=axes[1].get_ylim()[1])
-    axes[0].set_ylabel("peak, MB")
+    with new_figure(13, 4) as figure:
+        axes = figure.subplots(1, 3)
+        for axis, (title, names) in zip(axes, kinds.items(), strict=True):
+            for name in names:
+                axis.plot([m.clips for m in found[name]], [m.peak_mb for m in found[name]], marker="o", label=name)
+            axis.set_title(title, fontsize=10)
+            axis.set_ylim(bottom=0)
+            axis.set_xlabel("clips")
+            axis.legend(fontsize=8)
+        axes[0].set_ylim(top=axes[1].get_ylim()[1])
+        axes[0].set_ylabel("peak, MB")
     output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=80)
+    output.write_bytes(png(figure))
 
 
 def main(args: list[str] | None = None) -> None:
@@ -75,7 +76,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("tables", type=Path, nargs="+", help="what tools/metric_speed.py printed")
     parser.add_argument("--output", type=Path, required=True, help="PNG")
     options = parser.parse_args(args)
-    draw(read(options.tables), options.output, import_pyplot())
+    draw(read(options.tables), options.output)
 
 
 if __name__ == "__main__":

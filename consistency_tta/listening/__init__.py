@@ -1,4 +1,4 @@
-"""Listening tests: a blinded page for raters, a server for their answers, and what the answers say."""
+"""Listening tests: a blinded page for raters, a server for their answers, and an analysis of them."""
 
 from consistency_tta.listening.analysis import analyse
 from consistency_tta.listening.builder import make

@@ -1,4 +1,4 @@
-"""What raters' answers say of the systems."""
+"""Means, intervals, differences and agreement of the systems of a listening test."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ import numpy as np
 
 from consistency_tta.listening.agreement import krippendorff_alpha
 from consistency_tta.listening.answers import Answers, collect
+from consistency_tta.listening.bootstrap import bootstrap_means, percentile_interval
+from consistency_tta.listening.extra import require_extra
 from consistency_tta.listening.key import Key, Scale
-from consistency_tta.listening.resampling import bootstrap_means, holm, interval, sign_flip_p
 from consistency_tta.listening.screening import screen
+from consistency_tta.listening.significance import holm, sign_flip_p
 from consistency_tta.listening.summary import summary
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 
 def analyse(
@@ -40,9 +43,16 @@ def analyse(
 
     Returns:
         What is in analysis.json.
+
+    Raises:
+        MissingExtraError: scipy or krippendorff is not installed.
+        ConfigurationError: ``draws`` or ``seed`` is out of range.
+        DataError: nobody's answers can be used.
     """
+    for name in ("scipy.stats", "krippendorff"):
+        require_extra(name)
     if draws < 100 or seed < 0:
-        raise ValueError(f"expected draws of at least 100 and a seed of at least 0, got {draws} and {seed}")
+        raise ConfigurationError(f"expected draws of at least 100 and a seed of at least 0, got {draws} and {seed}")
     key = Key.load(folder)
     collected, faults = collect(folder, key, answers or [])
     failures = screen(collected, key)
@@ -50,7 +60,7 @@ def analyse(
     counted = [one for one in collected if one.items and not (exclude_failing and one.rater in failing)]
     if not counted:
         found = "; ".join(faults) or "no answers at all"
-        raise ValueError(f"expected answers to the test {key.test} in {folder / 'answers'} or named, found: {found}")
+        raise DataError(f"expected answers to the test {key.test} in {folder / 'answers'} or named, found: {found}")
     result: dict[str, Any] = {
         "test": key.test,
         "mode": key.mode,
@@ -72,7 +82,7 @@ def analyse(
 
 
 def statistics(answers: Sequence[Answers], key: Key, scale: Scale, draws: int, seed: int) -> dict[str, Any]:
-    """Of one scale: per system, per pair of systems, and of the raters among themselves.
+    """The statistics of one scale: of each system, of each pair of systems, and the agreement of the raters.
 
     Args:
         answers: at least one.
@@ -92,14 +102,14 @@ def statistics(answers: Sequence[Answers], key: Key, scale: Scale, draws: int, s
         count = int((~np.isnan(ratings[..., index])).sum())
         systems[system] = {"ratings": count, "mean": math.nan, "low": math.nan, "high": math.nan}
         if count:
-            low, high = interval(means[:, index])
+            low, high = percentile_interval(means[:, index])
             systems[system] |= {"mean": float(np.nanmean(ratings[..., index])), "low": low, "high": high}
     found: list[dict[str, Any]] = []
     for index, (a, b) in enumerate(pairs):
         difference = differences[..., index]
         if np.isnan(difference).all():
             continue
-        low, high = interval(means[:, len(key.systems) + index])
+        low, high = percentile_interval(means[:, len(key.systems) + index])
         by_rater, by_clip = (sign_flip_p(averages(difference, axis), draws, random) for axis in (1, 0))
         found.append(
             {
@@ -111,7 +121,7 @@ def statistics(answers: Sequence[Answers], key: Key, scale: Scale, draws: int, s
                 "p_clips": by_clip,
             }
         )
-    # Both must hold: an intersection-union test needs no correction for asking twice.
+    # Both tests must reject: such an intersection-union test needs no correction for there being two of them.
     for pair, p in zip(found, holm([max(pair["p_raters"], pair["p_clips"]) for pair in found]), strict=True):
         pair["p"] = p
     agreement = krippendorff_alpha(ratings.reshape(len(answers), -1), scale.level)
@@ -130,14 +140,13 @@ def table(answers: Sequence[Answers], key: Key, scale: Scale) -> np.ndarray:
 
 
 def averages(values: np.ndarray, axis: int) -> np.ndarray:
-    """Means (n,) along an axis, of those rows or columns that have any value."""
-    there = ~np.isnan(values)
-    counts = there.sum(axis)
+    """Means (n,) along an axis, of the rows or columns that have a value."""
+    counts = (~np.isnan(values)).sum(axis)
     return (np.nan_to_num(values).sum(axis) / counts.clip(1))[counts > 0]
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: null is in its place."""
+    """The same with null for NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Raters' answers, which come from outside: nothing in them is believed before it is checked."""
+"""Raters' answers. They come from outside, so everything in them is checked."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 
 from consistency_tta.listening.key import ANSWERS, DATABASE, Key
 
-#: What is accepted as a name, in characters.
+#: The longest name of a rater, in characters.
 LONGEST_NAME = 80
-#: Lists of faults end here: a file can be wrong in every line.
+#: A list of a file's faults has at most this many: a file can be wrong in every line.
 MOST_FAULTS = 10
 
 
 @dataclass(frozen=True)
 class Rated:
-    """What a rater said of an item.
+    """A rater's scores of an item.
 
     Attributes:
         scores: by scale; every scale is there.
-        plays: how often the sound was heard to its end.
+        plays: how often the sound was played to its end.
     """
 
     scores: dict[str, int]
@@ -38,7 +38,7 @@ class Answers:
     Attributes:
         rater: their name.
         saved: when, as ISO 8601 in UTC.
-        items: what was said, by the item's name in the page.
+        items: scores, by the item's name in the page.
     """
 
     rater: str
@@ -47,14 +47,14 @@ class Answers:
 
 
 def check(content: Any, key: Key) -> tuple[Answers | None, list[str]]:
-    """Answers as far as they can be used, and every fault in words.
+    """The answers that can be used, and a description of every fault.
 
     Args:
         content: what was in the file.
         key: of the test.
 
     Returns:
-        None if the whole is not answers to this test; otherwise without the faulty items.
+        None if the file has no answers to this test; otherwise the answers without the faulty items.
     """
     if not isinstance(content, dict):
         return None, [f"expected an object, got {content!r:.40}"]

@@ -1,4 +1,4 @@
-"""Making a listening test: a page for raters and its key."""
+"""Makes a listening test: a page for raters, and its key."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from consistency_tta.listening.captions import ListeningClip, clips_of_all, parse_systems
+from consistency_tta.listening.clips import ListeningClip, clips_of_all, parse_systems
 from consistency_tta.listening.form import form
 from consistency_tta.listening.key import KEY, PAGE, SCALES, Item, Key, Mode
 from consistency_tta.listening.sounds import (
-    MUCH,
-    alike_in_length,
+    NOTABLE_CUT,
+    cut_to_shortest,
+    lost_to_cutting,
     low_pass,
     lowest_rate,
     match_loudness,
     read,
-    taken_away,
 )
-from consistency_tta.reporting.page import audio_uri
+from consistency_tta.reporting.data_uri import audio_uri
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 #: The name of the low-passed reference among the systems.
 ANCHOR = "low-pass anchor"
-#: Captions that a message names.
+#: How many captions a warning names.
 NAMED = 3
 
 
@@ -47,15 +48,15 @@ def make(
     """Write a blinded listening test: one web page for the raters, and a key that stays here.
 
     Args:
-        systems: name=folder, one or more; the files bear the clips' names.
+        systems: name=folder, one or more; the files are named as the clips.
         captions: CSV or JSON lines with the clips' names and captions.
         output: folder for the page and its key; must not have a key yet.
-        mode: rating asks for the quality and the relevance, 1 to 5, of one sound at a time; comparison has all sounds
-            of a caption side by side, with sliders from 0 to 100 (MUSHRA-like).
+        mode: rating shows one sound at a time, to be graded for quality and relevance from 1 to 5; comparison shows
+            all sounds of a caption, with sliders from 0 to 100 (MUSHRA-like).
         num_clips: how many clips, chosen at random among those that all systems have.
         seed: of that choice and of the items' names.
         reference: in a comparison, the system that is also shown openly, as the reference.
-        anchor: in a comparison with a reference, whether to add the reference low-passed at 3.5 kHz.
+        anchor: whether to add the reference, low-passed at 3.5 kHz, to a comparison that has one.
         loudness: in LUFS, of all sounds (ITU-R BS.1770-4); lower for all of a caption where one would clip; null leaves
             them as they are.
         sample_rate: of all sounds, in Hz; the lowest of any file if not given.
@@ -67,29 +68,28 @@ def make(
 
     Raises:
         FileExistsError: the output has a test.
-        ValueError: options that do not fit each other, too few clips, or a sound that cannot be used.
+        ConfigurationError: options that do not go together.
+        DataError: too few clips, or a sound that cannot be used.
     """
     folders = parse_systems(systems)
     if reference is not None and (mode != "comparison" or reference not in folders):
-        raise ValueError(
+        raise ConfigurationError(
             f"expected as reference one of the systems {', '.join(folders)} of a comparison, got {reference!r} and "
             f"mode {mode}"
         )
     if anchor and reference is None:
-        raise ValueError("the anchor is made of the reference: name one of the systems as --reference")
+        raise ConfigurationError("the anchor is made of the reference: name one of the systems as --reference")
     if anchor and ANCHOR in folders:
-        raise ValueError(f"{ANCHOR!r} is the anchor's own name: give the system another")
+        raise ConfigurationError(f"{ANCHOR!r} is the anchor's own name: give the system another")
     if seed < 0 or num_clips < 1 or (seconds is not None and seconds <= 0):
-        raise ValueError(
+        raise ConfigurationError(
             f"expected a seed of at least 0, a positive num_clips and seconds, got {seed}, {num_clips} and {seconds}"
         )
     if (output / KEY).exists():
         raise FileExistsError(f"{output} has a listening test: remove it, or give another --output")
     clips = clips_of_all(captions, folders)
     if len(clips) < num_clips:
-        raise ValueError(
-            f"expected {num_clips} clips, but only {len(clips)} of {captions} have a sound of every system"
-        )
+        raise DataError(f"expected {num_clips} clips, but only {len(clips)} of {captions} have a sound of every system")
     random = np.random.default_rng(seed)
     clips = [clips[index] for index in random.choice(len(clips), num_clips, replace=False)]
     if sample_rate is None:
@@ -100,9 +100,9 @@ def make(
     short: list[str] = []
     for clip in clips:
         whole = read(clip.files, sample_rate)
-        if lost := taken_away(whole, sample_rate, seconds):
+        if lost := lost_to_cutting(whole, sample_rate, seconds):
             short.append(f"{clip.name} ({lost})")
-        sounds = alike_in_length(whole, sample_rate, seconds)
+        sounds = cut_to_shortest(whole, sample_rate, seconds)
         if anchor and reference is not None:
             sounds[ANCHOR] = low_pass(sounds[reference], sample_rate)
         if loudness is not None:
@@ -133,12 +133,12 @@ def make(
     if short:
         more = f" and {len(short) - NAMED} more" if len(short) > NAMED else ""
         print(
-            f"warning: {len(short)} of {len(clips)} captions have sounds more than {MUCH} s longer than the shortest, "
-            f"to which all of a caption are cut: {', '.join(short[:NAMED])}{more}"
+            f"warning: {len(short)} of {len(clips)} captions have sounds more than {NOTABLE_CUT} s longer than the "
+            f"shortest, to which all of a caption are cut: {', '.join(short[:NAMED])}{more}"
         )
     print(
         f"{page} ({page.stat().st_size / 1e6:.1f} MB): {len(items)} sounds of {len(clips)} captions, "
-        f"{len(key.systems)} systems. Give raters the page alone; {output / KEY} says which sound is whose."
+        f"{len(key.systems)} systems. Give raters the page alone; {output / KEY} has the system of each sound."
     )
     return page
 
@@ -150,7 +150,7 @@ def _items(
     items: dict[str, Item],
     random: np.random.Generator,
 ) -> list[dict[str, str]]:
-    """A clip's sounds as the page has them, in random order; what they are is added to ``items``."""
+    """A clip's sounds for the page, in random order; the system of each is added to ``items``."""
     shown = []
     for system in random.permutation(list(sounds)).tolist():
         name = random.bytes(6).hex()

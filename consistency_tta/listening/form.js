@@ -132,7 +132,7 @@ function start() {
   const reference = trials.some((trial) => trial.reference);
   const notes = comparison
     ? [
-        `${trials.length} texts, each with several sounds (${count} in all). Grade them beside each other.`,
+        `${trials.length} texts, each with several sounds (${count} in all). Grade them against each other.`,
         ...(reference ? ["The reference is what it could sound like. One of the sounds is the reference itself."] : []),
         "Use the whole scale, and go back to a sound as often as you like.",
       ]
@@ -141,7 +141,7 @@ function start() {
         "Grade quality and fit apart: a sound can be good and have nothing to do with the text.",
       ];
   notes.push(
-    "A sound can be graded when it was heard to its end.",
+    "A sound can be graded once it was played to its end.",
     "Where people speak, it does not matter whether one understands the words.",
     "Use headphones in a quiet place, and leave the volume as it is after the first sounds.",
     "You may stop at any time: this browser remembers where you were.",
@@ -197,7 +197,7 @@ function trial() {
     const name = comparison ? `Sound ${place + 1}` : "Sound";
     const questions = scales.map((scale) => (isSlider(scale) ? slider : grades)(scale, id, name, update));
     const enable = () => questions.forEach((question) => (question.disabled = !state.items[id]?.plays));
-    const heard = () => {
+    const markPlayed = () => {
       record(id).plays += 1;
       store();
       enable();
@@ -205,7 +205,7 @@ function trial() {
     };
     const lists = element("div", { className: scales.length > 1 ? "two-lists" : "" }, ...questions);
     const key = comparison ? String(place + 1) : "p";
-    cards.append(element("div", { className: "card", id: `item-${place}` }, player(name, sound, key, heard, state.items[id]?.plays), lists));
+    cards.append(element("div", { className: "card", id: `item-${place}` }, player(name, sound, key, markPlayed, state.items[id]?.plays), lists));
     enable();
   });
   back.addEventListener("click", () => next(state.at - 1));
@@ -215,11 +215,11 @@ function trial() {
   cards.querySelector(".play").focus();
 }
 
-function player(name, source, key, heard, plays = 0) {
+function player(name, source, key, markPlayed, plays = 0) {
   const audio = new Audio(source);
   const button = element("button", { type: "button", className: "play", ariaLabel: `play ${name}` }, element("span"));
   const done = element("i");
-  const note = element("span", { className: "heard" }, plays ? "heard" : "not yet heard");
+  const note = element("span", { className: "played" }, plays ? "played" : "not yet played");
   const toggle = () => {
     for (const sound of sounds) if (sound.audio !== audio) sound.audio.pause();
     if (audio.paused) audio.play().catch((error) => say(`This browser cannot play the sound: ${error.message}`));
@@ -237,12 +237,12 @@ function player(name, source, key, heard, plays = 0) {
   audio.addEventListener("pause", () => {
     box.classList.remove("playing");
     if (audio.ended) return;
-    audio.currentTime = 0; // heard to its end means from its beginning
+    audio.currentTime = 0; // only a sound that is played from its beginning to its end counts
     draw();
   });
   audio.addEventListener("ended", () => {
-    note.textContent = "heard";
-    heard();
+    note.textContent = "played";
+    markPlayed();
   });
   button.addEventListener("click", toggle);
   sounds.push({ audio });
@@ -277,7 +277,7 @@ function slider(scale, id, name, update) {
   const value = score ?? Math.round((scale.low + scale.high) / 2);
   const input = element("input", { type: "range", min: scale.low, max: scale.high, step: 1, value, className: "untouched" });
   const output = element("output");
-  const tell = () => {
+  const showScore = () => {
     const known = state.items[id]?.scores[scale.name];
     input.classList.toggle("untouched", known === undefined);
     output.textContent = known ?? "–";
@@ -286,13 +286,13 @@ function slider(scale, id, name, update) {
   const set = () => {
     record(id).scores[scale.name] = Number(input.value);
     store();
-    tell();
+    showScore();
     update();
   };
   input.setAttribute("aria-label", `${name}: ${scale.question}`);
   // A click on the handle, where it stands at first, changes nothing and is an answer.
   for (const kind of ["input", "click"]) input.addEventListener(kind, set);
-  tell();
+  showScore();
   const parts = element("div", { className: "parts", ariaHidden: "true" }, ...scale.labels.map((label) => element("span", {}, label)));
   return element("fieldset", { name: scale.name }, element("legend", {}, scale.question), element("div", { className: "slider" }, input, output, parts));
 }

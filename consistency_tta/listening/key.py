@@ -1,4 +1,4 @@
-"""The key of a listening test: what stays with the experimenter, and which answers are possible."""
+"""The key of a listening test, which stays with the experimenter, and the scales of its answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from consistency_tta.runtime.errors import DataError
 
 #: Files in a test's folder.
 PAGE, KEY, ANSWERS, DATABASE = "index.html", "key.json", "answers", "answers.sqlite"
@@ -19,7 +21,7 @@ class Scale:
 
     Attributes:
         name: in answers and results.
-        question: put to the rater.
+        question: shown to the rater.
         low, high: ends of the scale; answers are the whole numbers between them.
         labels: what its equal parts mean, from the lowest up.
         level: of measurement, for the raters' agreement.
@@ -75,12 +77,12 @@ SCALES: dict[str, tuple[Scale, ...]] = {
 
 @dataclass(frozen=True)
 class Item:
-    """What stands behind an item of the page.
+    """The origin of an item of the page.
 
     Attributes:
         system: that made the sound.
         clip: name of the clip.
-        caption: that was asked for.
+        caption: of the clip.
     """
 
     system: str
@@ -93,7 +95,7 @@ class Key:
     """A test's key.
 
     Attributes:
-        test: the page's own name, another one for every page.
+        test: identifier, different for every page.
         mode: of the test.
         systems: in the order given; an anchor comes last.
         reference: the system that was also shown openly, or None.
@@ -124,8 +126,8 @@ class Key:
         """Read ``key.json``.
 
         Raises:
-            FileNotFoundError: if there is none.
-            ValueError: if it is none of ours.
+            FileNotFoundError: there is none.
+            DataError: it is not a key of a listening test.
         """
         file = folder / KEY
         if not file.is_file():
@@ -139,5 +141,5 @@ class Key:
             if key.mode not in SCALES or not {item.system for item in items.values()} <= set(key.systems):
                 raise ValueError("unknown mode or system")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{file} is not a key that `consistency-tta listening-test` wrote: {error!r}") from error
+            raise DataError(f"{file} is not a key that `consistency-tta listening-test` wrote: {error!r}") from error
         return key

@@ -1,4 +1,4 @@
-"""Loudness as ITU-R BS.1770-4 measures it, of one channel.
+"""Loudness of one channel by ITU-R BS.1770-4.
 
     Recommendation ITU-R BS.1770-4, "Algorithms to measure audio programme loudness and true-peak audio level", 2015,
     https://www.itu.int/rec/R-REC-BS.1770, Annex 1
@@ -28,7 +28,7 @@ BLOCK, HOP = 400 * SAMPLE_RATE // 1000, 100 * SAMPLE_RATE // 1000
 
 
 def integrated_loudness(waveform: Tensor, sample_rate: int) -> float:
-    """Loudness of (samples,) in LUFS; minus infinity for what is nowhere above -70.
+    """Loudness of (samples,) in LUFS; minus infinity where no block is above -70.
 
     A sound shorter than a block is measured as if silence followed it.
 

@@ -1,4 +1,4 @@
-"""Which raters' answers one should look at before believing them."""
+"""Checks of the raters, whose failures the experimenter should look at."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Failure:
 
 
 def screen(answers: Sequence[Answers], key: Key) -> list[Failure]:
-    """The checks that raters fail: not all rated, rated unheard, one score for all, the hidden reference not found."""
+    """The checks that raters fail: sounds not rated, not played, one score for all, hidden reference not found."""
     failures = []
     for one in answers:
 
@@ -39,8 +39,8 @@ def screen(answers: Sequence[Answers], key: Key) -> list[Failure]:
 
         if missing := len(key.items) - len(one.items):
             fail("incomplete", f"{missing} of {len(key.items)} sounds are not rated")
-        if unheard := sum(rated.plays == 0 for rated in one.items.values()):
-            fail("not played", f"{unheard} of {len(one.items)} rated sounds were never heard to the end")
+        if unplayed := sum(rated.plays == 0 for rated in one.items.values()):
+            fail("not played", f"{unplayed} of {len(one.items)} rated sounds were never played to the end")
         for scale in key.scales:
             values = {rated.scores[scale.name] for rated in one.items.values()}
             if len(one.items) > 1 and len(values) == 1:

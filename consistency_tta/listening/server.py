@@ -1,4 +1,4 @@
-"""A small server for a listening test: it hands out the page and keeps the answers in SQLite."""
+"""A small server for a listening test: it serves the page and stores the answers in SQLite."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 from consistency_tta.listening.answers import check
 from consistency_tta.listening.key import DATABASE, PAGE, Key
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 
-#: The largest answers accepted, in bytes: thousands of items.
+#: Size of the largest answers accepted, in bytes; thousands of items have less.
 LARGEST = 1_000_000
-#: The page may do nothing but what it needs.
+#: Content-Security-Policy: the page may do nothing but what it needs.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; media-src data:; img-src data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -22,7 +23,7 @@ POLICY = (
 
 
 class Refused(Exception):  # noqa: N818 - an answer to the rater
-    """Why answers are not kept.
+    """Answers are not stored.
 
     Args:
         status: of HTTP.
@@ -34,11 +35,11 @@ class Refused(Exception):  # noqa: N818 - an answer to the rater
         self.status = status
 
 
-class AnswerBook:
-    """Answers in a file of SQLite, one row for each rater of a test.
+class AnswerStore:
+    """Answers in an SQLite file, one row for each rater of a test.
 
-    A row is its rater's: answers under the same name need the token that came with the first ones, a random text that
-    the rater's browser keeps.
+    Only a row's rater can change it: answers under the same name need the token that came with the first ones, a random
+    text that the rater's browser stores.
 
     Args:
         folder: of the test.
@@ -53,14 +54,14 @@ class AnswerBook:
                 "saved TEXT NOT NULL, answers TEXT NOT NULL, PRIMARY KEY (test, rater))"
             )
 
-    def keep(self, text: bytes) -> int:
-        """Write answers, in the place of the rater's earlier ones.
+    def save(self, text: bytes) -> int:
+        """Store answers, and replace the rater's earlier ones.
 
         Returns:
             How many items they have.
 
         Raises:
-            Refused: if anything in them is wrong, or the name is somebody else's.
+            Refused: something in them is wrong, or the name is another rater's.
         """
         try:
             content = json.loads(text)
@@ -74,38 +75,38 @@ class AnswerBook:
             raise Refused(400, "expected a token of 16 to 64 characters")
         with closing(sqlite3.connect(self.file, timeout=30)) as database, database:
             # One statement, so that two requests at a time cannot both find the name free.
-            kept = database.execute(
+            stored = database.execute(
                 "INSERT INTO answers VALUES (?, ?, ?, ?, ?) ON CONFLICT (test, rater) DO UPDATE SET "
                 "saved = excluded.saved, answers = excluded.answers WHERE token = excluded.token",
                 (self.key.test, answers.rater, token, answers.saved, json.dumps(content)),
             ).rowcount
-        if not kept:
+        if not stored:
             raise Refused(409, f"somebody else answers as {answers.rater!r}: choose another name")
         return len(answers.items)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """``GET /`` is the page, ``POST /answers`` keeps answers; there is nothing else."""
+    """``GET /`` is the page, ``POST /answers`` stores answers; there is nothing else."""
 
     page: bytes
-    book: AnswerBook
+    store: AnswerStore
     server_version = "listening-test"
     sys_version = ""
-    timeout = 60  # of a connection that says nothing, in seconds
+    timeout = 60  # of an idle connection, in seconds
 
     def do_GET(self) -> None:
         """The page."""
         if self.path.partition("?")[0] == "/":
             self._send(200, self.page, "text/html; charset=utf-8")
         else:
-            self._say(404, "there is only one page here: /")
+            self._reply(404, "there is only one page here: /")
 
     def do_POST(self) -> None:
         """Answers."""
         try:
             if self.path != "/answers":
                 raise Refused(404, "answers go to /answers")
-            # A page of another site can send such a type only after asking, and nobody answers it.
+            # A page of another site may send this type only after a CORS preflight, which this server does not answer.
             if self.headers.get_content_type() != "application/json":
                 raise Refused(415, "expected application/json")
             length = self.headers.get("Content-Length", "")
@@ -113,11 +114,11 @@ class Handler(BaseHTTPRequestHandler):
                 raise Refused(411, "expected a Content-Length")
             if int(length) > LARGEST:
                 raise Refused(413, f"expected at most {LARGEST} bytes, got {int(length)}")
-            self._say(200, "", items=self.book.keep(self.rfile.read(int(length))))
+            self._reply(200, "", items=self.store.save(self.rfile.read(int(length))))
         except Refused as refused:
-            self._say(refused.status, str(refused))
+            self._reply(refused.status, str(refused))
 
-    def _say(self, status: int, error: str, **more: Any) -> None:
+    def _reply(self, status: int, error: str, **more: Any) -> None:
         text = json.dumps(more | ({"error": error} if error else {}))
         self._send(status, text.encode(), "application/json")
 
@@ -136,32 +137,33 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def server_of(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """A server that is ready to run.
+def make_server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
+    """A server that has its port and is ready to run.
 
     Raises:
-        FileNotFoundError: if the folder has no test.
-        ValueError: for a port that there is not, or if page and key are of different tests.
+        FileNotFoundError: the folder has no test.
+        ConfigurationError: the port is out of range.
+        DataError: page and key are of different tests.
     """
     if not 0 <= port <= 65535:
-        raise ValueError(f"expected a port from 0, any that is free, to 65535, got {port}")
+        raise ConfigurationError(f"expected a port from 0, any that is free, to 65535, got {port}")
     key = Key.load(folder)
     page = (folder / PAGE).read_bytes()
     if f'"test": "{key.test}"'.encode() not in page:
-        raise ValueError(f"{folder / PAGE} is not the page of its key, test {key.test}: make the test again")
-    handler = type("TestHandler", (Handler,), {"page": page, "book": AnswerBook(folder, key)})
+        raise DataError(f"{folder / PAGE} is not the page of its key, test {key.test}: make the test again")
+    handler = type("TestHandler", (Handler,), {"page": page, "store": AnswerStore(folder, key)})
     return ThreadingHTTPServer((host, port), handler)
 
 
 def serve(folder: Path, port: int = 8000, host: str = "127.0.0.1") -> None:
-    """Serve a listening test to raters and keep their answers in answers.sqlite, until Ctrl+C.
+    """Serve a listening test to raters and store their answers in answers.sqlite, until Ctrl+C.
 
     Args:
         folder: that `consistency-tta listening-test` wrote.
         port: to listen on; 0 is any that is free.
         host: address to listen on; 127.0.0.1 is this machine alone, 0.0.0.0 lets others in, without encryption.
     """
-    server = server_of(folder, host, port)
+    server = make_server(folder, host, port)
     print(f"http://{host}:{server.server_port}/ has the test in {folder}; Ctrl+C ends it", flush=True)
     try:
         server.serve_forever()

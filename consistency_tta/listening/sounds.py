@@ -1,4 +1,4 @@
-"""The sounds of one caption, alike in all that is not the system's work: rate, length and loudness."""
+"""The sounds of one caption, made equal in sample rate, length and loudness."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from torch import Tensor
 from consistency_tta.audio.resample import Resample
 from consistency_tta.audio.sound_file import BadClip, audio_info, read_whole
 from consistency_tta.listening.loudness import integrated_loudness
+from consistency_tta.runtime.errors import DataError
 
 #: Cutoff of the low-pass anchor in Hz: Recommendation ITU-R BS.1534-3, "Method for the subjective assessment of
 #: intermediate quality level of audio systems", 2015, https://www.itu.int/rec/R-REC-BS.1534.
 ANCHOR_HERTZ = 3500
 #: Length of the fade where a sound is cut, in seconds.
 FADE = 0.01
-#: Seconds of a sound that are cut away without a word.
-MUCH = 0.5
+#: A cut of more seconds than this is warned of.
+NOTABLE_CUT = 0.5
 
 
 def lowest_rate(files: dict[str, Path]) -> int:
     """The lowest sample rate in Hz of files, by system, as their headers have it.
 
     Raises:
-        ValueError: a file cannot be used, with its name and system.
+        DataError: a file cannot be used; the message names it and its system.
     """
     rates = []
     for system, file in files.items():
@@ -37,15 +38,15 @@ def lowest_rate(files: dict[str, Path]) -> int:
 
 
 def read(files: dict[str, Path], sample_rate: int) -> dict[str, Tensor]:
-    """Waveforms (samples,) of one rate, whole.
+    """Waveforms (samples,) of one sample rate, uncut.
 
     Args:
         files: by system.
-        sample_rate: wanted, in Hz.
+        sample_rate: of the waveforms, in Hz.
 
     Raises:
-        ValueError: a file is missing, unreadable, empty, truncated, or has samples that are not finite; with its name
-            and system.
+        DataError: a file is missing, unreadable, empty, truncated, or has samples that are not finite; the message
+            names it and its system.
     """
     sounds = {}
     for system, file in files.items():
@@ -55,24 +56,24 @@ def read(files: dict[str, Path], sample_rate: int) -> dict[str, Tensor]:
     return sounds
 
 
-def alike_in_length(sounds: dict[str, Tensor], sample_rate: int, seconds: float | None = None) -> dict[str, Tensor]:
-    """Sounds cut to the shortest, and to ``seconds`` at most: their length may not tell who made them."""
+def cut_to_shortest(sounds: dict[str, Tensor], sample_rate: int, seconds: float | None = None) -> dict[str, Tensor]:
+    """Sounds cut to the shortest, and to ``seconds`` at most: their lengths must not reveal the systems."""
     lengths = [len(waveform) for waveform in sounds.values()]
     length = min(lengths if seconds is None else [*lengths, round(seconds * sample_rate)])
     return {system: cut(waveform, length, sample_rate) for system, waveform in sounds.items()}
 
 
-def taken_away(sounds: dict[str, Tensor], sample_rate: int, seconds: float | None = None) -> str:
-    """Whose sound makes :func:`alike_in_length` take much of another's away, and how much; empty if nobody's does."""
-    held = {system: min(len(waveform) / sample_rate, seconds or math.inf) for system, waveform in sounds.items()}
-    shortest, longest = min(held, key=held.__getitem__), max(held, key=held.__getitem__)
-    if held[longest] - held[shortest] <= MUCH:
+def lost_to_cutting(sounds: dict[str, Tensor], sample_rate: int, seconds: float | None = None) -> str:
+    """The shortest and the longest sound if :func:`cut_to_shortest` cuts more than :data:`NOTABLE_CUT`; else nothing."""
+    kept = {system: min(len(waveform) / sample_rate, seconds or math.inf) for system, waveform in sounds.items()}
+    shortest, longest = min(kept, key=kept.__getitem__), max(kept, key=kept.__getitem__)
+    if kept[longest] - kept[shortest] <= NOTABLE_CUT:
         return ""
-    return f"{held[shortest]:.2f} s of {shortest}, {held[longest]:.2f} s of {longest}"
+    return f"{kept[shortest]:.2f} s of {shortest}, {kept[longest]:.2f} s of {longest}"
 
 
 def cut(waveform: Tensor, length: int, sample_rate: int) -> Tensor:
-    """The first samples, faded out where more would have followed."""
+    """The first samples, faded out if any are cut off."""
     if len(waveform) <= length:
         return waveform
     waveform = waveform[:length].clone()
@@ -82,13 +83,13 @@ def cut(waveform: Tensor, length: int, sample_rate: int) -> Tensor:
 
 
 def low_pass(waveform: Tensor, sample_rate: int, cutoff: float = ANCHOR_HERTZ) -> Tensor:
-    """(samples,) without what lies above ``cutoff`` Hz: 90 % of it are kept whole.
+    """(samples,) without what lies above ``cutoff`` Hz; the passband is flat up to 90 % of it.
 
     Raises:
-        ValueError: if the sound has nothing above the cutoff to be taken away.
+        DataError: the sample rate is too low for the sound to have anything above the cutoff.
     """
     if cutoff >= sample_rate / 2:
-        raise ValueError(
+        raise DataError(
             f"expected a sample rate above {2 * cutoff:g} Hz for the low-pass anchor, got {sample_rate} Hz: leave it "
             "out"
         )
@@ -97,23 +98,23 @@ def low_pass(waveform: Tensor, sample_rate: int, cutoff: float = ANCHOR_HERTZ) -
 
 
 def match_loudness(sounds: dict[str, Tensor], sample_rate: int, target: float) -> dict[str, Tensor]:
-    """All sounds at one loudness: ``target`` in LUFS, or what the one with the highest peak reaches without clipping.
+    """All sounds at one loudness: ``target`` in LUFS, or less where a sound would clip.
 
-    What is silent (:func:`integrated_loudness` is minus infinity) stays as it is.
+    A silent sound, whose :func:`integrated_loudness` is minus infinity, stays as it is.
     """
     loudness = {system: integrated_loudness(waveform, sample_rate) for system, waveform in sounds.items()}
-    heard = [system for system in sounds if loudness[system] > -math.inf]
-    room = [loudness[system] - 20 * math.log10(sounds[system].abs().max().item()) for system in heard]
+    audible = [system for system in sounds if loudness[system] > -math.inf]
+    room = [loudness[system] - 20 * math.log10(sounds[system].abs().max().item()) for system in audible]
     common = min([target, *room])
-    return sounds | {system: sounds[system] * 10 ** ((common - loudness[system]) / 20) for system in heard}
+    return sounds | {system: sounds[system] * 10 ** ((common - loudness[system]) / 20) for system in audible}
 
 
 @contextmanager
 def _named(system: str, file: Path) -> Iterator[None]:
-    """A bad file's name and system in the error."""
+    """Name a bad file and its system in the error."""
     try:
         yield
     except BadClip as bad:
-        raise ValueError(
+        raise DataError(
             f"system {system}, {file}: {bad}: replace the file, or remove it and its clip is left out"
         ) from None

@@ -16,7 +16,7 @@ import pytest
 
 from consistency_tta.listening import analyse
 from consistency_tta.listening.key import Key
-from consistency_tta.listening.server import server_of
+from consistency_tta.listening.server import make_server
 from tests.browser.chromium import Chromium
 from tests.listening.noise import made
 
@@ -51,7 +51,7 @@ def test_rate_reload_save_analyse(tmp_path: Path) -> None:
     address = (folder / "index.html").as_uri()
     with Chromium(tmp_path / "browser") as browser:
         begin(browser, address, "Ann Lee")
-        # Nothing can be graded, by mouse or keys, before it was heard.
+        # Nothing can be graded, by mouse or keys, before it was played.
         browser.press("4")
         browser.click("[name=quality] .grade")
         browser.press("n")
@@ -105,7 +105,7 @@ def test_rate_reload_save_analyse(tmp_path: Path) -> None:
 
 def test_comparison_on_a_small_screen_goes_to_the_server(tmp_path: Path) -> None:
     folder, _ = made(tmp_path, mode="comparison", reference="yardstick", anchor=True)
-    server = server_of(folder, "127.0.0.1", 0)
+    server = make_server(folder, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -116,7 +116,7 @@ def test_comparison_on_a_small_screen_goes_to_the_server(tmp_path: Path) -> None
             for number in range(1, 4):
                 browser.wait(f"document.body.innerText.includes('{number} of 3')")
                 browser.press("r")
-                browser.wait("document.querySelector('.card .heard').textContent === 'heard'")
+                browser.wait("document.querySelector('.card .played').textContent === 'played'")
                 for place in range(4):
                     sliders = f"document.querySelectorAll('input[type=range]')[{place}]"
                     assert browser.evaluate(f"{sliders}.closest('fieldset').disabled")

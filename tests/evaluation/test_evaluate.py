@@ -301,7 +301,7 @@ def test_the_page_is_one_file_with_sounds(folders: dict[str, Path], tmp_path: Pa
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     worst = result.pairs[result.ranking[-1]].id
     assert page.index("Worst by clap_score/toy") < page.index(f"<small>{worst}</small>")
-    assert str(tmp_path) not in page.split("How this was found")[0]
+    assert str(tmp_path) not in page.split("How the values were computed")[0]
 
 
 @pytest.mark.usefixtures("toy")

@@ -1,14 +1,16 @@
-"""Krippendorff's alpha: published examples, and another way to compute it."""
+"""Krippendorff's alpha against published examples and its definition; what the package refuses is NaN."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
 
 from consistency_tta.listening.agreement import krippendorff_alpha
+from consistency_tta.runtime.errors import MissingExtraError
 
 
 def ratings(*rows: str) -> np.ndarray:
@@ -49,7 +51,7 @@ def test_agrees_with_the_definition() -> None:
     assert krippendorff_alpha(data, "interval") == pytest.approx(by_pairs(data), abs=1e-12)
 
 
-def test_ordinal_alpha_knows_only_the_order() -> None:
+def test_ordinal_alpha_depends_on_the_order_alone() -> None:
     assert krippendorff_alpha(FOUR**3, "ordinal") == pytest.approx(krippendorff_alpha(FOUR, "ordinal"))
     assert krippendorff_alpha(FOUR**3, "interval") != pytest.approx(krippendorff_alpha(FOUR, "interval"), abs=0.01)
 
@@ -60,3 +62,10 @@ def test_perfect_chance_and_undefined() -> None:
     assert abs(krippendorff_alpha(guessed, "ordinal")) < 0.03
     assert math.isnan(krippendorff_alpha(np.full((3, 4), 2.0), "ordinal"))
     assert math.isnan(krippendorff_alpha(np.arange(4.0)[None], "interval"))
+    assert math.isnan(krippendorff_alpha(np.full((3, 4), math.nan), "interval"))
+
+
+def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "krippendorff", None)
+    with pytest.raises(MissingExtraError, match="krippendorff"):
+        krippendorff_alpha(FOUR, "ordinal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from consistency_tta.listening import analyse
 from consistency_tta.listening.analysis import statistics
 from consistency_tta.listening.answers import Answers, Rated
 from consistency_tta.listening.key import Item, Key
+from consistency_tta.runtime.errors import ConfigurationError, DataError, MissingExtraError
 from tests.listening.noise import answers, write
 
 GOODNESS = {"bad": 2.0, "same": 3.5, "also": 3.5}
@@ -56,7 +58,7 @@ def test_means_differences_and_agreement(tmp_path: Path) -> None:
     clear, none = pairs["bad", "same"], pairs["same", "also"]
     assert clear["mean"] == pytest.approx(systems["bad"]["mean"] - systems["same"]["mean"])
     assert clear["high"] < 0
-    assert clear["p_raters"] == 2 / 2**7  # all seven of one mind
+    assert clear["p_raters"] == 2 / 2**7  # all seven agree
     assert clear["p_clips"] == 2 / 2**8
     assert clear["p"] == pytest.approx(3 * 2 / 2**7)
     assert none["low"] < 0 < none["high"]
@@ -104,7 +106,7 @@ def test_raters_who_fail_are_listed_and_left_out_if_asked(tmp_path: Path) -> Non
     assert failed == {
         ("Deaf", "hidden reference"): "less than 90 in 2 of 8 comparisons",
         ("Hasty", "incomplete"): "19 of 24 sounds are not rated",
-        ("Hasty", "not played"): "5 of 5 rated sounds were never heard to the end",
+        ("Hasty", "not played"): "5 of 5 rated sounds were never played to the end",
         ("Lazy", "one value"): "score is 100 for all 24 sounds",
     }
     assert len(result["raters"]) == 5
@@ -137,13 +139,22 @@ def test_names_from_outside_are_text_in_the_report(tmp_path: Path) -> None:
 
 def test_without_answers_there_is_nothing_to_analyse(tmp_path: Path) -> None:
     key().save(tmp_path)
-    with pytest.raises(ValueError, match="no answers at all"):
+    with pytest.raises(DataError, match="abc"):
         analyse(tmp_path)
     write(tmp_path, answers(key()) | {"test": "another"})
-    with pytest.raises(ValueError, match="to the test 'another', not to 'abc'"):
+    with pytest.raises(DataError, match="another"):
         analyse(tmp_path)
-    with pytest.raises(ValueError, match="draws of at least 100"):
+    with pytest.raises(ConfigurationError, match="5"):
         analyse(tmp_path, draws=5)
+
+
+@pytest.mark.parametrize("package", ["scipy.stats", "krippendorff"])
+def test_without_the_extra_nothing_is_written(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = simulated(tmp_path, raters=2)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=package.partition(".")[0]):
+        analyse(folder)
+    assert not (folder / "analysis.json").exists()
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from consistency_tta.listening.answers import check, collect
 from consistency_tta.listening.key import Item, Key
-from consistency_tta.listening.server import AnswerBook
+from consistency_tta.listening.server import AnswerStore
 from tests.listening.noise import answers, write
 
 KEY = Key("abc", "rating", ("one", "two"), None, {"x": Item("one", "1", "A dog"), "y": Item("two", "1", "A dog")})
@@ -83,7 +83,7 @@ def test_all_sources_are_read_and_the_last_answers_count(tmp_path: Path) -> None
     (tmp_path / "answers" / "broken.json").write_text("{")
     (tmp_path / "answers" / "deep.json").write_text("[" * 100_000)
     (tmp_path / "more.json").write_text(json.dumps(answers(KEY, "Ann")))
-    AnswerBook(tmp_path, KEY).keep(json.dumps(answers(KEY, "Cleo")).encode())
+    AnswerStore(tmp_path, KEY).save(json.dumps(answers(KEY, "Cleo")).encode())
     found, faults = collect(tmp_path, KEY, [tmp_path / "more.json"])
     assert [one.rater for one in found] == ["Ann", "Bob", "Cleo"]
     assert found[1].items["x"].scores["quality"] == 2

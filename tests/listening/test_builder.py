@@ -1,4 +1,4 @@
-"""The page tells nothing, the key everything; wrong input is named."""
+"""The page hides the systems, the key has them; wrong input is named."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import soundfile
 from consistency_tta.cli import main
 from consistency_tta.listening import make
 from consistency_tta.listening.builder import ANCHOR
-from consistency_tta.listening.captions import clips_of_all, parse_systems
+from consistency_tta.listening.clips import clips_of_all, parse_systems
 from consistency_tta.listening.key import Key
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 from tests.listening.noise import SYSTEMS, made, noise_folders
 
 
@@ -32,7 +33,7 @@ def samples(uri: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", ["rating", "comparison"])
-def test_the_page_tells_neither_systems_nor_files(tmp_path: Path, mode: str) -> None:
+def test_the_page_has_neither_systems_nor_files(tmp_path: Path, mode: str) -> None:
     reference = SYSTEMS[0] if mode == "comparison" else None
     folder, key = made(tmp_path, mode=mode, reference=reference, anchor=reference is not None)
     page = (folder / "index.html").read_text()
@@ -43,7 +44,7 @@ def test_the_page_tells_neither_systems_nor_files(tmp_path: Path, mode: str) -> 
     assert set(key.systems) == {*SYSTEMS, *([ANCHOR] if reference else [])}
 
 
-def test_the_key_says_whose_each_sound_is(tmp_path: Path) -> None:
+def test_the_key_has_the_system_of_each_sound(tmp_path: Path) -> None:
     folder, key = made(tmp_path, loudness=None)
     shown = {item["id"]: item["sound"] for trial in data_of(folder / "index.html")["trials"] for item in trial["items"]}
     assert shown.keys() == key.items.keys()
@@ -107,20 +108,20 @@ def test_files_are_found_by_every_kind_of_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "error", "named"),
     [
-        ({"systems": ["zebrafish"]}, "name=folder"),
-        ({"reference": "zebrafish"}, "of a comparison"),
-        ({"mode": "comparison", "reference": "nobody"}, "one of the systems zebrafish, yardstick, xylophone"),
-        ({"mode": "comparison", "anchor": True}, "--reference"),
-        ({"num_clips": 4}, "expected 4 clips, but only 3"),
-        ({"num_clips": 0}, "positive num_clips"),
+        ({"systems": ["zebrafish"]}, ConfigurationError, "'zebrafish'"),
+        ({"reference": "zebrafish"}, ConfigurationError, "'zebrafish'"),
+        ({"mode": "comparison", "reference": "nobody"}, ConfigurationError, "'nobody'"),
+        ({"mode": "comparison", "anchor": True}, ConfigurationError, "--reference"),
+        ({"num_clips": 4}, DataError, "4 clips"),
+        ({"num_clips": 0}, ConfigurationError, "num_clips"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, change: dict, message: str) -> None:
+def test_a_wrong_option_is_named(tmp_path: Path, change: dict, error: type[Exception], named: str) -> None:
     systems = noise_folders(tmp_path)
     settings = {"systems": systems, "captions": tmp_path / "captions.csv", "num_clips": 3, "output": tmp_path / "test"}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=named):
         make(**settings | change)
     assert not (tmp_path / "test").exists()
 
@@ -128,10 +129,10 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict, message: str) -> N
 def test_captions_that_fit_no_file_are_named(tmp_path: Path) -> None:
     systems, captions = noise_folders(tmp_path), tmp_path / "other.csv"
     captions.write_text("id,caption\nunknown,a sound\n")
-    with pytest.raises(ValueError, match="zebrafish has 0, yardstick has 0"):
+    with pytest.raises(DataError, match=r"other\.csv"):
         make(systems, captions, tmp_path / "test", num_clips=1)
     captions.write_text("name,text\n7100,a sound\n")
-    with pytest.raises(ValueError, match="expected a CSV header"):
+    with pytest.raises(ValueError, match=r"other\.csv"):
         make(systems, captions, tmp_path / "test", num_clips=1)
 
 
@@ -143,15 +144,13 @@ def not_finite(file: Path) -> None:
     soundfile.write(file, np.r_[np.zeros(5000), np.nan], 16000, subtype="FLOAT")
 
 
-@pytest.mark.parametrize(("spoil", "said"), [(cut_off, "truncated: "), (not_finite, "not finite: 1 samples are NaN")])
-def test_a_sound_that_evaluate_would_leave_out_is_named(
-    spoil: Callable[[Path], None], said: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("spoil", [cut_off, not_finite])
+def test_a_sound_that_evaluate_would_leave_out_is_named(spoil: Callable[[Path], None], tmp_path: Path) -> None:
     systems = noise_folders(tmp_path)
     spoil(tmp_path / "yardstick" / "7101.wav")
     command = ["listening-test", "--systems", *systems, "--captions", str(tmp_path / "captions.csv")]
     command += ["--num_clips", "3", "--output", str(tmp_path / "test")]
-    with pytest.raises(SystemExit, match=rf"error: system yardstick, .*yardstick/7101\.wav: {said}"):
+    with pytest.raises(SystemExit, match=r"yardstick, .*yardstick/7101\.wav"):
         main(command)
     assert not (tmp_path / "test").exists()
 
@@ -170,9 +169,9 @@ def test_captions_with_one_short_sound_are_listed(tmp_path: Path, capsys: pytest
 
 def test_a_test_is_not_overwritten(tmp_path: Path) -> None:
     folder, key = made(tmp_path)
-    with pytest.raises(FileExistsError, match="another --output"):
+    with pytest.raises(FileExistsError, match="--output"):
         make([f"a={tmp_path / SYSTEMS[0]}"], tmp_path / "captions.csv", folder, num_clips=1)
     assert Key.load(folder) == key
     (folder / "key.json").write_text('{"test": 1}')
-    with pytest.raises(ValueError, match="not a key"):
+    with pytest.raises(DataError, match=r"key\.json"):
         Key.load(folder)

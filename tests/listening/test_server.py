@@ -18,14 +18,15 @@ import pytest
 from consistency_tta.cli import main
 from consistency_tta.listening.answers import collect
 from consistency_tta.listening.key import Key
-from consistency_tta.listening.server import LARGEST, server_of
+from consistency_tta.listening.server import LARGEST, make_server
+from consistency_tta.runtime.errors import DataError
 from tests.listening.noise import answers, made
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
     """Its address."""
-    server = server_of(folder, "127.0.0.1", 0)
+    server = make_server(folder, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -133,8 +134,8 @@ def test_the_length_is_checked_before_anything_is_read(address: str, length: str
 
 
 @pytest.mark.parametrize("port", [99999, 65536, -1])
-def test_a_port_that_there_is_not_is_refused(port: int, served: tuple[Path, Key]) -> None:
-    with pytest.raises(SystemExit, match=rf"^error: expected a port from 0, any that is free, to 65535, got {port}\n"):
+def test_a_port_out_of_range_is_refused(port: int, served: tuple[Path, Key]) -> None:
+    with pytest.raises(SystemExit, match=rf"port .*{port}"):
         main(["listening-test", "serve", str(served[0]), f"--port={port}"])
 
 
@@ -142,7 +143,7 @@ def test_a_page_of_another_test_is_not_served(tmp_path: Path) -> None:
     folder, _ = made(tmp_path)
     page = folder / "index.html"
     page.write_text(page.read_text().replace('"test": "', '"test": "f'))
-    with pytest.raises(ValueError, match="not the page of its key"):
-        server_of(folder, "127.0.0.1", 0)
-    with pytest.raises(FileNotFoundError, match="listening-test"):
-        server_of(tmp_path, "127.0.0.1", 0)
+    with pytest.raises(DataError, match=r"index\.html"):
+        make_server(folder, "127.0.0.1", 0)
+    with pytest.raises(FileNotFoundError, match=r"key\.json"):
+        make_server(tmp_path, "127.0.0.1", 0)

@@ -14,7 +14,15 @@ from scipy import signal
 from torch import Tensor
 
 from consistency_tta.listening.loudness import HIGH_PASS, SAMPLE_RATE, SHELF, integrated_loudness, k_weighted
-from consistency_tta.listening.sounds import alike_in_length, low_pass, lowest_rate, match_loudness, read, taken_away
+from consistency_tta.listening.sounds import (
+    cut_to_shortest,
+    lost_to_cutting,
+    low_pass,
+    lowest_rate,
+    match_loudness,
+    read,
+)
+from consistency_tta.runtime.errors import DataError
 
 
 def tone(hertz: float, seconds: float, rate: int = 48000, amplitude: float = 1.0) -> Tensor:
@@ -57,34 +65,34 @@ def test_matched_sounds_are_equally_loud_and_do_not_clip() -> None:
     assert integrated_loudness(match_loudness(sounds, 16000, -23.0)["tone"], 16000) == pytest.approx(-23, abs=0.01)
 
 
-def test_the_anchor_has_no_high_notes() -> None:
+def test_the_anchor_has_nothing_above_its_cutoff() -> None:
     sound = tone(1000, 1, 16000) + tone(5000, 1, 16000)
     anchor = low_pass(sound, 16000)[2000:14000]
     spectrum = torch.fft.rfft(anchor * torch.hann_window(12000)).abs()
     assert spectrum[750] / 12000 == pytest.approx(0.25, rel=0.01)  # 1000 Hz
     assert spectrum[2700:].max() < 1e-3 * spectrum[750]
-    with pytest.raises(ValueError, match="above 7000 Hz"):
+    with pytest.raises(DataError, match="7000"):
         low_pass(sound, 7000)
 
 
-def test_rate_and_length_tell_nothing(tmp_path: Path) -> None:
+def test_sample_rate_and_length_are_equal(tmp_path: Path) -> None:
     files = {name: tmp_path / f"{name}.wav" for name in ("long", "short")}
     soundfile.write(files["long"], np.full(44100, 0.5), 44100)
     soundfile.write(files["short"], np.full((8000, 2), 0.5), 16000)
     assert lowest_rate(files) == 16000
-    sounds = alike_in_length(read(files, 16000), 16000)
+    sounds = cut_to_shortest(read(files, 16000), 16000)
     assert {name: len(waveform) for name, waveform in sounds.items()} == {"long": 8000, "short": 8000}
     assert abs(sounds["long"][-1]) < 1e-6  # faded out where it was cut
     assert sounds["short"][-1] == pytest.approx(0.5)
-    assert len(alike_in_length(sounds, 16000, seconds=0.25)["short"]) == 4000
+    assert len(cut_to_shortest(sounds, 16000, seconds=0.25)["short"]) == 4000
 
 
-def test_what_the_shortest_takes_away_is_told_if_it_is_much() -> None:
+def test_a_cut_of_more_than_half_a_second_is_described() -> None:
     sounds = {"a": torch.zeros(160000), "b": torch.zeros(2500), "c": torch.zeros(80000)}
-    assert taken_away(sounds, 16000) == "0.16 s of b, 10.00 s of a"
-    assert taken_away(sounds, 16000, seconds=2) == "0.16 s of b, 2.00 s of a"
-    assert taken_away(sounds, 16000, seconds=0.6) == ""
-    assert taken_away({"a": torch.zeros(24000), "b": torch.zeros(16000)}, 16000) == ""  # half a second
+    assert lost_to_cutting(sounds, 16000) == "0.16 s of b, 10.00 s of a"
+    assert lost_to_cutting(sounds, 16000, seconds=2) == "0.16 s of b, 2.00 s of a"
+    assert lost_to_cutting(sounds, 16000, seconds=0.6) == ""
+    assert lost_to_cutting({"a": torch.zeros(24000), "b": torch.zeros(16000)}, 16000) == ""  # half a second
 
 
 @pytest.mark.parametrize("look", [lowest_rate, lambda files: read(files, 16000)], ids=["header", "samples"])
@@ -96,7 +104,5 @@ def test_a_file_that_cannot_be_used_is_named_with_its_system(
         file.parent.mkdir()
         soundfile.write(file, np.zeros(100), 16000)
     soundfile.write(files["spoilt"], np.zeros(0), 16000)
-    with pytest.raises(
-        ValueError, match=r"system spoilt, .*spoilt/7100\.wav: too short: no samples .*: replace the file"
-    ):
+    with pytest.raises(DataError, match=r"spoilt, .*spoilt/7100\.wav"):
         look(files)

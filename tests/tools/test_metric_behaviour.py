@@ -3,6 +3,7 @@ import sys
 import pytest
 import torch
 
+from consistency_tta.runtime.errors import MissingExtraError
 from tools import metric_behaviour
 
 
@@ -51,8 +52,8 @@ def test_the_table_marks_what_does_not_worsen():
     assert rows["| IS ↑"] == "| IS ↑ | 1 | (2) | (2) | (4) " + "| (2) | (3) | (4) " * 5 + "|"
 
 
-def test_without_matplotlib_it_says_what_to_install_before_it_listens(monkeypatch, tmp_path):
+def test_without_matplotlib_the_error_comes_before_anything_is_computed(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     inputs = [str(tmp_path / "nothing"), f"--weights={tmp_path / 'nothing'}"]
-    with pytest.raises(ModuleNotFoundError, match="pip install matplotlib"):
+    with pytest.raises(MissingExtraError, match="matplotlib"):
         metric_behaviour.main([*inputs, f"--output={tmp_path / 'picture.png'}"])

@@ -1,4 +1,4 @@
-"""What the figures of a sweep depend on: for people, and for the table that programs read."""
+"""What the values of a sweep depend on, as text for the page and as columns of the table."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Scores = dict[str, Any]
 
 
 def table_row(scores: Scores) -> dict[str, Any]:
-    """A point's line of ``sweep.csv``: its settings, its figures, and what these depend on."""
+    """A point's row of ``sweep.csv``: its settings, its values, and what these depend on."""
     generation, judge = scores["generation"], scores["judge"]
     protocol, reference, rewards = judge["protocol"] or {}, judge["reference"], _is_reward(scores)
-    figures = {key: scores[key] for key in ("queries", "seconds", "clap", "clap_error", "frechet")}
+    values = {key: scores[key] for key in ("queries", "seconds", "clap", "clap_error", "frechet")}
     networks: dict[str, Any] = {}
     for key in ("clap", "frechet"):
         found = judge["networks"][judge[key]]
@@ -28,7 +28,7 @@ def table_row(scores: Scores) -> dict[str, Any]:
         }
     return {
         **{name: generation[name] for name in ("model", *(field.name for field in NUMBERS))},
-        **figures,
+        **values,
         **networks,
         "protocol": protocol.get("name"),
         "protocol_version": protocol.get("version"),
@@ -52,10 +52,10 @@ def table_row(scores: Scores) -> dict[str, Any]:
 
 
 def measured_with(points: Sequence[Scores]) -> dict[str, str]:
-    """What the figures of points that can be compared depend on, for people.
+    """What the values of points that can be compared depend on, as text by title.
 
     Args:
-        points: at least one, of one judge and the same captions.
+        points: at least one, of one evaluator and the same captions.
     """
     first = points[0]
     judge, reference, count = first["judge"], first["judge"]["reference"], first["generation"]["sounds"]
@@ -75,25 +75,25 @@ def measured_with(points: Sequence[Scores]) -> dict[str, str]:
         facts["Clips"] = _each(point["used"] for point in points)
     for model in dict.fromkeys(point["generation"]["model"] for point in points):
         own = [point for point in points if point["generation"]["model"] == model]
-        facts[f"Model {model}"] = _each(_asked(point) for point in own)
+        facts[f"Model {model}"] = _each(_sampling(point) for point in own)
     return facts | {"consistency_tta": _each(point["consistency_tta"] for point in points)}
 
 
 def warnings_of(points: Iterable[Scores]) -> list[str]:
-    """What whoever reads the figures must know, each with the models it is said of."""
-    said: dict[str, list[str]] = {}
+    """The warnings of the points, each with the models it concerns."""
+    models_by_warning: dict[str, list[str]] = {}
     for point in points:
         for warning in point["warnings"]:
-            said.setdefault(warning, []).append(point["generation"]["model"])
-    return [f"{', '.join(dict.fromkeys(models))}: {warning}." for warning, models in said.items()]
+            models_by_warning.setdefault(warning, []).append(point["generation"]["model"])
+    return [f"{', '.join(dict.fromkeys(models))}: {warning}." for warning, models in models_by_warning.items()]
 
 
 def _network(judge: dict[str, Any], name: str) -> str:
     found = judge["networks"][name]
-    return f"{name}, which hears at {found['sample_rate']} Hz, SHA-256 {found['sha256']}"
+    return f"{name} at {found['sample_rate']} Hz, SHA-256 {found['sha256']}"
 
 
-def _asked(point: Scores) -> str:
+def _sampling(point: Scores) -> str:
     generation = point["generation"]
     return (
         f"weights with SHA-256 {generation['weights']}; solver {point['solver']}; {generation['grid'] or 'uniform'} "

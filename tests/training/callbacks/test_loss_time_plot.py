@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from consistency_tta.training import DrawLossByTime
-from consistency_tta.training.callbacks.loss_time_plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, by_name, draw
+from consistency_tta.training.callbacks.loss_time_plot import draw, group_by_loss
 from tests.training.runs import data, distillation, trainer
 
 
-def test_what_is_logged_is_sorted_by_loss_and_range() -> None:
+def test_values_are_grouped_by_loss_and_range() -> None:
     logged = {"val/loss/b_t/1000": 3.0, "val/loss/b_t/0000-0500": 1.0, "val/loss": 9.0, "train/loss/b_t/1000": 7.0}
-    assert by_name(logged) == {"loss/b": {"0000-0500": 1.0, "1000": 3.0}}
+    assert group_by_loss(logged) == {"loss/b": {"0000-0500": 1.0, "1000": 3.0}}
 
 
-def test_the_top_time_is_a_dot_at_its_height() -> None:
-    means = {"0000-0500": 2.0, "0500-1000": 2.0, "1000": 1.0}
-    pixels = np.asarray(draw([(5, {"loss": means})]).convert("L")).astype(int)
-    assert pixels.shape == (HEIGHT, WIDTH)
-    middle = (TOP + HEIGHT - BOTTOM) // 2  # half of the highest value, which is a round number already
-    assert pixels[middle, WIDTH - RIGHT] < 128
-    quarter = LEFT + (WIDTH - LEFT - RIGHT) // 4
-    assert pixels[TOP, quarter] < 128
-    assert pixels[middle, quarter] == 255
+def test_the_top_time_is_a_dot_apart_from_the_line_of_the_ranges() -> None:
+    means = {"0000-0500": 2.0, "0500-1000": 3.0, "1000": 1.0}
+    (axes,) = draw([(5, {"loss": means})]).axes
+    ranges, top = axes.lines
+    np.testing.assert_array_equal(ranges.get_xydata(), [(250, 2), (750, 3)])
+    np.testing.assert_array_equal(top.get_xydata(), [(1000, 1)])
+    assert (ranges.get_linestyle(), top.get_linestyle()) == ("-", "None")
+    assert axes.get_ylim()[0] == axes.get_xlim()[0] == 0
+    assert axes.get_title(loc="left") == "loss, step 5"
 
 
 def test_one_panel_a_loss_and_values_that_are_not_finite_left_out() -> None:
     once = {"a": {"0-5": 1.0, "10": float("nan")}, "b": {"0-5": 3.0, "5-10": 0.0}}
-    assert draw([(1, once), (2, {"a": {}, "b": once["b"]}), (3, once)]).size == (WIDTH, 2 * HEIGHT)
+    first, second = draw([(1, once), (2, {"a": {}, "b": once["b"]}), (3, once)]).axes
+    assert [len(line.get_xdata()) for line in first.lines] == [1, 0, 0, 0, 1, 0]
+    assert len(second.lines) == 6
 
 
 def test_each_validation_leaves_a_picture_in_folder_and_tensorboard(teacher_folder: Path, tmp_path: Path) -> None:
@@ -44,7 +48,18 @@ def test_each_validation_leaves_a_picture_in_folder_and_tensorboard(teacher_fold
     run.fit(distillation(teacher_folder), data(num_clips=16))
     folder = tmp_path / "run" / "version_0" / "loss_by_time"
     assert sorted(path.name for path in folder.iterdir()) == ["step0000002.png", "step0000004.png"]
-    assert Image.open(folder / "step0000004.png").size == (WIDTH, HEIGHT)
+    assert Image.open(folder / "step0000004.png").width == 500
     events = EventAccumulator(logger.log_dir, size_guidance={"images": 0})
     events.Reload()
     assert [event.step for event in events.Images("loss_by_time")] == [2, 4]
+
+
+def test_without_matplotlib_a_training_goes_on_without_pictures(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    run = trainer(tmp_path, callbacks=[DrawLossByTime()], max_steps=1, limit_val_batches=1, val_check_interval=1)
+    with pytest.warns(UserWarning, match="matplotlib"):
+        run.fit(distillation(teacher_folder), data(num_clips=8))
+    assert run.global_step == 1
+    assert not list(tmp_path.rglob("loss_by_time"))

@@ -1,4 +1,4 @@
-"""Which clips all systems have a sound of."""
+"""The clips of which every system has a sound."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consistency_tta.datamodules.clips import AmbiguousName, AudioFolder
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.captions import read_rows
 
 
@@ -16,7 +17,7 @@ class ListeningClip:
 
     Attributes:
         name: of the clip.
-        caption: what was asked for.
+        caption: of the clip.
         files: by system.
     """
 
@@ -29,25 +30,25 @@ def parse_systems(texts: Sequence[str]) -> dict[str, AudioFolder]:
     """The folders of ``name=folder`` texts, by name.
 
     Raises:
-        ValueError: if a text has another form, or a name comes twice.
+        ConfigurationError: a text has another form, or a name comes twice.
     """
     systems: dict[str, AudioFolder] = {}
     for text in texts:
         name, _, folder = text.partition("=")
         if not name or not folder:
-            raise ValueError(f"expected systems as name=folder, such as student=out/student, got {text!r}")
+            raise ConfigurationError(f"expected systems as name=folder, such as student=out/student, got {text!r}")
         if name in systems:
-            raise ValueError(f"the system {name!r} is there twice: give each folder a name of its own")
+            raise ConfigurationError(f"the system {name!r} is there twice: give each folder a name of its own")
         systems[name] = AudioFolder(folder)
     if not systems:
-        raise ValueError("expected at least one system as name=folder, got none")
+        raise ConfigurationError("expected at least one system as name=folder, got none")
     return systems
 
 
 def clips_of_all(captions: Path, systems: dict[str, AudioFolder]) -> list[ListeningClip]:
-    """The clips of a caption file that every system has a sound of.
+    """The clips of a caption file of which every system has a sound.
 
-    A file belongs to the clip whose name it bears, be it the one that ``generate`` gives or a recording's
+    A file belongs to the clip that it is named after, by ``generate`` or as a recording
     (:class:`consistency_tta.storage.captions.Row`). Of several captions with the same file the first counts.
 
     Args:
@@ -55,7 +56,8 @@ def clips_of_all(captions: Path, systems: dict[str, AudioFolder]) -> list[Listen
         systems: their folders.
 
     Raises:
-        ValueError: if the file cannot be understood, or no clip is in all folders.
+        DataError: a name is ambiguous, or no clip is in all folders.
+        ValueError: the caption file cannot be read.
     """
     clips: list[ListeningClip] = []
     taken: set[Path] = set()
@@ -66,7 +68,7 @@ def clips_of_all(captions: Path, systems: dict[str, AudioFolder]) -> list[Listen
             try:
                 file = folder.find(row.file, *row.candidates)
             except AmbiguousName as error:
-                raise ValueError(f"system {system}: {error}") from error
+                raise DataError(f"system {system}: {error}") from error
             if file is not None:
                 files[system] = file
                 found[system] += 1
@@ -75,8 +77,8 @@ def clips_of_all(captions: Path, systems: dict[str, AudioFolder]) -> list[Listen
             clips.append(ListeningClip(row.file, row.caption, files))
     if not clips:
         counts = ", ".join(f"{system} has {count}" for system, count in found.items())
-        raise ValueError(
-            f"no clip of {captions} has a sound in every folder ({counts}): files must bear the clips' names, as in "
-            "<id>.wav"
+        raise DataError(
+            f"no clip of {captions} has a sound in every folder ({counts}): files must be named as the clips, "
+            "such as <id>.wav"
         )
     return clips
