@@ -96,7 +96,7 @@ class Report:
         ]
 
     def _models(self) -> Table:
-        heads = [
+        heads: list[str | Cell] = [
             "Model",
             "Queries",
             Cell("Text, U-Net", "s per clip"),
@@ -108,7 +108,7 @@ class Report:
             Cell("Fréchet", "lower is better"),
         ]
         teacher = self.results[0][0]
-        rows = [
+        rows: list[list[str | Cell]] = [
             [
                 Cell(sounds.contestant.name, sounds.contestant.note, colour),
                 str(sounds.queries),

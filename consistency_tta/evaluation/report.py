@@ -61,7 +61,7 @@ def _metrics(result: Result) -> Table:
 
 def _networks(result: Result) -> Table:
     reward = {True: "yes", False: "no", None: "not known"}
-    rows = [
+    rows: list[list[str | Cell]] = [
         [network.name, Cell(network.sha256, code=True), "yes" if network.pinned else "no", reward[network.is_reward]]
         for network in result.judges
     ]

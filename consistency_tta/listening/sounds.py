@@ -64,7 +64,7 @@ def cut_to_shortest(sounds: dict[str, Tensor], sample_rate: int, seconds: float 
 
 
 def lost_to_cutting(sounds: dict[str, Tensor], sample_rate: int, seconds: float | None = None) -> str:
-    """The shortest and the longest sound if :func:`cut_to_shortest` cuts more than :data:`NOTABLE_CUT`; else nothing."""
+    """The shortest and longest sound, if :func:`cut_to_shortest` cuts more than :data:`NOTABLE_CUT`; else nothing."""
     kept = {system: min(len(waveform) / sample_rate, seconds or math.inf) for system, waveform in sounds.items()}
     shortest, longest = min(kept, key=kept.__getitem__), max(kept, key=kept.__getitem__)
     if kept[longest] - kept[shortest] <= NOTABLE_CUT:
