@@ -204,7 +204,7 @@ def load_plugins() -> None:
         "diffusion.solve",
         "diffusion.weighting",
         "training",
-        "metrics.embedders",
+        "metrics.encoders",
     ):
         import_module(f"consistency_tta.{room}")
     for entry_point in entry_points(group="consistency_tta.plugins"):

@@ -8,13 +8,12 @@ models of several channels the channels are kept, and normalised together.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.resample import resample
 from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, decode_channels
 from consistency_tta.contracts import to_channels
 
@@ -81,15 +80,10 @@ def read_audio(
     return waveform[0] if channels == 1 else waveform
 
 
-@lru_cache(maxsize=32)
-def _resampler(orig_rate: int, new_rate: int) -> Resample:
-    return Resample(orig_rate, new_rate)
-
-
 @torch.no_grad()
 def _resampled(path: Path, start: int, frames: int, sample_rate: int, channels: int) -> Tensor:
     waveform, rate = _decoded(path, start, frames, channels)
-    return _resampler(rate, sample_rate)(waveform)
+    return resample(waveform, rate, sample_rate)
 
 
 def _decoded(path: Path, start: int, frames: int, channels: int) -> tuple[Tensor, int]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from consistency_tta.contracts import AudioOutput, AudioTextEncoder
+from consistency_tta.contracts import AudioEncoder, AudioOutput, to_mono
 from consistency_tta.losses.encoder import EncoderLoss
 
 
@@ -22,16 +22,16 @@ class PerceptualLoss(EncoderLoss):
     https://arxiv.org/abs/2112.10752, section 3.1.
 
     Args:
-        encoder: one with ``audio_features``, such as :class:`consistency_tta.components.clap.TransformersClap`.
+        encoder: one with ``layer_features``, such as :class:`consistency_tta.components.clap.TransformersClap`.
         skip: layers left out at the beginning, whose features are near to the spectrogram: a distance between them
             blurs what cannot be predicted, such as the grain of rain.
     """
 
-    def __init__(self, encoder: AudioTextEncoder, skip: int = 0) -> None:
+    def __init__(self, encoder: AudioEncoder, skip: int = 0) -> None:
         super().__init__(encoder)
-        if type(encoder).audio_features is AudioTextEncoder.audio_features:
+        if not encoder.has_layer_features:
             raise ValueError(
-                f"expected an encoder with audio_features, got {type(encoder).__name__}, which has none: take "
+                f"expected an encoder with layer_features, got {type(encoder).__name__}, which has none: take "
                 "TransformersClap, which reads laion_clap's checkpoints, too"
             )
         if skip < 0:
@@ -47,8 +47,8 @@ class PerceptualLoss(EncoderLoss):
         return torch.stack(layers).mean(0)
 
     def features(self, waveform: Tensor, sample_rate: int) -> list[Tensor]:
-        """Waveform (B, samples) at any rate -> of each layer unit vectors (B, channels, ...)."""
-        layers = self.encoder.audio_features(self.resampled(waveform, sample_rate))[self.skip :]
+        """Waveform (B, samples) or (B, channels, samples) at any rate -> of each layer unit vectors (B, channels, ...)."""
+        layers = self.encoder.layer_features(to_mono(waveform).float(), sample_rate)[self.skip :]
         if not layers:
             raise ValueError(f"expected an encoder of more than {self.skip} layers, which are skipped: set skip lower")
         return [F.normalize(layer.float(), dim=1) for layer in layers]

@@ -93,7 +93,7 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
         assert [soundfile.info(file).frames for file in files] == [32 * 160] * 2
         assert list((tmp_path / f"runs/tiny/{name}").rglob("sounds/*.wav"))
     encoder = TransformersClap(tmp_path / "runs/tiny/clap/model")
-    similarity = encoder.embed_audio(torch.randn(2, 16000)) @ encoder.embed_text(["noise", "a dog"]).T
+    similarity = encoder.embed(torch.randn(2, 16000), 16000) @ encoder.embed_text(["noise", "a dog"]).T
     assert similarity.shape == (2, 2)
     assert similarity.abs().max() <= 1.001
     assert list((tmp_path / "runs/tiny/clap").rglob("last.ckpt"))

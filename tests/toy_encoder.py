@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.audio.resample import resample
+from consistency_tta.contracts import AudioEncoder
 
 
-class ToyEncoder(AudioTextEncoder):
+class ToyEncoder(AudioEncoder):
     """Sounds are the means of their first and second half; captions are angles in degrees."""
+
+    num_features = 2
 
     def __init__(self, sample_rate: int = 16000) -> None:
         super().__init__()
@@ -21,7 +24,8 @@ class ToyEncoder(AudioTextEncoder):
         self.lengths: list[int] = []
         self.asked: list[list[str]] = []
 
-    def embed_audio(self, waveform: Tensor) -> Tensor:
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        waveform = resample(waveform, sample_rate, self.sample_rate)
         self.lengths.append(waveform.shape[1])
         halves = torch.stack([half.mean(1) for half in waveform.chunk(2, dim=1)], dim=1)
         return F.normalize(self.gain * halves, dim=1)

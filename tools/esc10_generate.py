@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.resample import resample
 from consistency_tta.diffusion import solve
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
@@ -72,7 +72,7 @@ def round_trip(pipeline: TextToAudioPipeline, esc50: Path, output: Path) -> dict
     started = time.perf_counter()
     for clip in tqdm(clips, unit="clip"):
         read, rate = soundfile.read(clip.file, dtype="float32")
-        samples = Resample(rate, codec.sample_rate)(torch.from_numpy(read)[None])[0]
+        samples = resample(torch.from_numpy(read), rate, codec.sample_rate)
         gain = 0.5 / samples.abs().max().clamp_min(1e-6)
         waveform = (gain * samples)[None].to(pipeline.device)
         padded = torch.nn.functional.pad(waveform, (0, -len(samples) % hop))

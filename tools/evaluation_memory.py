@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 import torch
 
+from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.evaluation.bootstrap import mean_interval, set_intervals
 from consistency_tta.evaluation.clip_embeddings import Material, collect
 from consistency_tta.evaluation.embedding_memmap import EmbeddingMemmap
 from consistency_tta.evaluation.metric_specs import METRICS
 from consistency_tta.evaluation.protocol import BootstrapSettings
-from consistency_tta.metrics.embedder import AudioEmbedding
 
 BOOTSTRAP = BootstrapSettings(resamples=1000, set_resamples=10)
 

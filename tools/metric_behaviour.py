@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.resample import resample
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from consistency_tta.metrics.coverage import Coverage
@@ -104,7 +104,7 @@ def read(esc50: Path, folds: str, per_class: int) -> Clips:
     waveforms, captions = [], captions_by_label()
     for clip in clips:
         samples, rate = soundfile.read(clip.file, dtype="float32")
-        waveforms.append(Resample(rate, SAMPLE_RATE)(torch.from_numpy(samples)[None])[0])
+        waveforms.append(resample(torch.from_numpy(samples), rate, SAMPLE_RATE))
     return Clips(
         torch.stack(waveforms),
         [clip.label for clip in clips],

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from consistency_tta.metrics.embedders import EMBEDDERS
+from consistency_tta.metrics.encoders import ENCODERS
 from consistency_tta.reporting.figure import new_figure, png
 
 #: A row of the table: name, clips, clips a second, seconds, MB of states, MB of the peak.
@@ -54,7 +54,7 @@ def draw(found: dict[str, list[Measured]], output: Path) -> None:
     }
     for name, several in found.items():
         grows = several[-1].state_mb > several[0].state_mb
-        kinds[list(kinds)[2 if name in EMBEDDERS else 1 if grows else 0]].append(name)
+        kinds[list(kinds)[2 if name in ENCODERS else 1 if grows else 0]].append(name)
     with new_figure(13, 4) as figure:
         axes = figure.subplots(1, 3)
         for axis, (title, names) in zip(axes, kinds.items(), strict=True):

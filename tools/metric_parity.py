@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 from torchmetrics import CosineSimilarity, Metric
 from torchmetrics.image import fid, inception, kid
 
-from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
@@ -61,12 +61,13 @@ class Unchanged(nn.Module):
         return x
 
 
-class Spectra(AudioTextEncoder):
+class Spectra(AudioEncoder):
     """Stands for a CLAP: magnitudes of a sound's spectrum; of a caption, which is a number, a random vector."""
 
     sample_rate = SAMPLE_RATE
+    num_features = SAMPLE_RATE // 2 + 1
 
-    def embed_audio(self, waveform: Tensor) -> Tensor:
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
         """(B, samples) -> (B, samples // 2 + 1)."""
         return F.normalize(torch.fft.rfft(waveform).abs(), dim=1)
 

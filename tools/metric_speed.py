@@ -141,11 +141,11 @@ def network_costs(name: str, clips: Sequence[int]) -> list[Cost]:
     """Of a network after each of some numbers of clips, which rise; ``name=file`` says where its weights are."""
     network = make_network(*name.split("=", 1))
     noise = torch.randn(BATCH, network.sample_rate * SECONDS) / 10
-    network(noise)  # warms up
+    network.embed_windows(noise, network.sample_rate)  # warms up
     costs, heard, before, started = [], 0, peak_mb(), time.perf_counter()
     for number in clips:
         while heard < number:
-            heard += len(network(noise[: number - heard]).vectors)
+            heard += len(network.embed_windows(noise[: number - heard], network.sample_rate).vectors)
         costs.append(Cost(number / (time.perf_counter() - started), 0.0, 0.0, peak_mb() - before))
     return costs
 

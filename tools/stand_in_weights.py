@@ -18,8 +18,9 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerFast, RobertaConfig
 
+from consistency_tta.components import laion
 from consistency_tta.components.laion import import_extra, untrained_module
-from consistency_tta.metrics.embedders import clap, encodec, panns, vggish
+from consistency_tta.metrics.encoders import encodec, panns, vggish
 
 VOCABULARY = ["<s>", "<pad>", "</s>", "<unk>"]
 
@@ -57,7 +58,7 @@ def save_laion_clap(folder: Path) -> None:
     """The paper's judge, HTSAT-base and RoBERTa, and a tokenizer where the hub's client keeps it."""
     settings: dict[str, Any] = {"max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
     network: Any = untrained_module("HTSAT-base", RobertaConfig(vocab_size=len(VOCABULARY), **settings))
-    torch.save({"state_dict": network.model.state_dict()}, folder / clap.PUBLISHED.file)
+    torch.save({"state_dict": network.model.state_dict()}, folder / laion.PUBLISHED.file)
     cached = folder / "hub" / "models--roberta-base"
     tokenizer().save_pretrained(cached / "snapshots" / "stand-in")
     (cached / "snapshots" / "stand-in" / "config.json").write_text("{}")

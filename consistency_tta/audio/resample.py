@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+
+from consistency_tta.runtime.errors import ConfigurationError
 
 #: Zero crossings of the sinc on each side.
 ZERO_CROSSINGS = 64
@@ -36,7 +39,7 @@ class Resample(nn.Module):
         new_rate: sample rate of the output in Hz.
 
     Raises:
-        ValueError: for a rate that is not positive.
+        ConfigurationError: for a rate that is not positive.
     """
 
     kernel: Tensor
@@ -44,7 +47,7 @@ class Resample(nn.Module):
     def __init__(self, orig_rate: int, new_rate: int) -> None:
         super().__init__()
         if orig_rate <= 0 or new_rate <= 0:
-            raise ValueError(f"sample rates must be positive, got {orig_rate} Hz -> {new_rate} Hz")
+            raise ConfigurationError(f"expected positive sample rates, got {orig_rate} Hz -> {new_rate} Hz")
         ratio = Fraction(new_rate, orig_rate)
         if ratio.numerator > MAX_PHASES:
             ratio = 1 / (1 / ratio).limit_denominator(MAX_PHASES)
@@ -75,6 +78,38 @@ class Resample(nn.Module):
     def extra_repr(self) -> str:
         """The reduced ratio, for ``print``."""
         return f"{self.down} samples -> {self.up} samples"
+
+
+def resample(waveform: Tensor, orig_rate: int, new_rate: int) -> Tensor:
+    """Change the sample rate of a waveform, as :class:`Resample` does; the package resamples here and nowhere else.
+
+    Filters are computed once for each pair of rates and device. Autocast does not apply, since half precision would add
+    noise.
+
+    Args:
+        waveform: (..., samples) at ``orig_rate``; half precision becomes float32.
+        orig_rate: in Hz.
+        new_rate: in Hz.
+
+    Returns:
+        (..., ceil(samples * new_rate / orig_rate)) at ``new_rate``, differentiable; the waveform itself where the rates
+        are equal.
+
+    Raises:
+        ConfigurationError: for a rate that is not positive.
+    """
+    waveform = waveform.to(torch.promote_types(waveform.dtype, torch.float32))
+    if orig_rate == new_rate > 0:
+        return waveform
+    with torch.autocast(waveform.device.type, enabled=False):
+        return _resampler(orig_rate, new_rate, waveform.device)(waveform)
+
+
+@lru_cache(maxsize=32)
+def _resampler(orig_rate: int, new_rate: int, device: torch.device) -> Resample:
+    # A filter made in inference mode could not be used in training afterwards.
+    with torch.inference_mode(False), torch.device("cpu"):
+        return Resample(orig_rate, new_rate).to(device)
 
 
 def _kernel(up: int, down: int) -> tuple[Tensor, int]:

@@ -1,16 +1,16 @@
-"""CLAP by the package ``laion_clap``, which the ConsistencyTTA paper was judged and fine-tuned with.
+"""CLAP by the package ``laion_clap``, with which the ConsistencyTTA paper evaluates and fine-tunes.
 
 Source: Wu et al., "Large-Scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption
 Augmentation", 2023, https://arxiv.org/abs/2211.06687; https://github.com/LAION-AI/CLAP.
 
 :class:`consistency_tta.components.clap.TransformersClap` reads the same checkpoints and agrees to 1e-5 without this
-package: take it, unless the package's own numbers are asked for.
+package: use it, unless you need the package's own numbers.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,19 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, RobertaConfig, RobertaModel
 
+from consistency_tta.audio.resample import resample
 from consistency_tta.components.laion_checkpoint import MAX_TOKENS, laion_tokenizer, read_laion, text_settings
-from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.contracts import AudioEncoder
+from consistency_tta.runtime.errors import CheckpointError, MissingExtraError, ShapeError
+from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.storage.checksum import checksum
+from consistency_tta.storage.published_weights import Published, locate
+
+#: The checkpoint with which the ConsistencyTTA paper evaluates.
+PUBLISHED = Published(
+    "music_audioset_epoch_15_esc_90.14.pt",
+    "https://huggingface.co/lukewys/laion_clap/resolve/main/music_audioset_epoch_15_esc_90.14.pt",
+)
 
 #: What laion_clap calls its audio networks, by the width of their first level.
 AUDIO_NETWORKS = {96: "HTSAT-tiny", 128: "HTSAT-base", 256: "HTSAT-large"}
@@ -60,13 +70,13 @@ def import_extra(module: str, whose: str, instead: str = "") -> Any:
         instead: what does without it, in messages.
 
     Raises:
-        ModuleNotFoundError: if it, or a package that it needs, is not installed.
+        MissingExtraError: if it, or a package that it needs, is not installed.
     """
     try:
         with _without_the_hub():
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingExtraError(
             f"{whose} needs the package {error.name}: pip install 'consistency-tta[laion]' with Python 3.11 or 3.12, "
             f"in an environment of its own{instead}",
             name=error.name,
@@ -92,39 +102,45 @@ def untrained_module(audio_network: str, text: RobertaConfig) -> nn.Module:
         return package.CLAP_Module(enable_fusion=False, device="cpu", amodel=audio_network).eval()
 
 
-class LaionClap(AudioTextEncoder):
-    """A frozen CLAP, computed by the package ``laion_clap`` (extra ``laion``).
+class LaionClap(AudioEncoder):
+    """A frozen CLAP, computed by the package ``laion_clap`` (extra ``laion``); D = 512 at 48 kHz.
 
     Nothing is random: a waveform of more than 10 s is cut at its end, as in ``TransformersClap`` and in the official
     ConsistencyTTA, where the package would take a random part. Nothing is quantised: given numbers rather than tensors,
     the package rounds waveforms to 16 bits first, which has no gradient, and moves embeddings slightly.
 
-    Its weights follow the owner to its device and are otherwise invisible: in no ``parameters()``, no ``state_dict()``,
-    and always in evaluation mode.
-
     Args:
-        checkpoint: a file of ``laion_clap``, such as ``music_audioset_epoch_15_esc_90.14.pt``.
+        weights: a file of ``laion_clap``, or the folder that has the paper's
+            (``music_audioset_epoch_15_esc_90.14.pt``); the cache of ``torch.hub`` if None.
         tokenizer: folder or fetched hub id of RoBERTa's tokenizer.
+        checkpoint: the name that ``weights`` had in earlier versions.
 
     Raises:
-        ModuleNotFoundError: if the package is not installed.
+        MissingExtraError: if the package is not installed.
         FileNotFoundError: if the checkpoint or the tokenizer is not there; no hub is asked.
         ValueError: if the checkpoint is not a CLAP of HTSAT and RoBERTa without feature fusion, or not whole.
     """
 
-    module: nn.Module
+    name = "laion-clap"
+    sample_rate = SAMPLE_RATE
     checksum: str
 
-    def __init__(self, checkpoint: str | Path, tokenizer: str | Path = "roberta-base") -> None:
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        tokenizer: str | Path = "roberta-base",
+        checkpoint: str | Path | None = None,
+    ) -> None:
         super().__init__()
         import_laion()
-        tensors = read_laion(checkpoint)
+        path = locate(checkpoint if weights is None else weights, PUBLISHED)
+        tensors = read_laion(path)
         settings = text_settings(tensors)
         self.tokenizer = laion_tokenizer(tokenizer, settings["vocab_size"])
         width = tensors["audio_branch.patch_embed.proj.weight"].shape[0]
         if width not in AUDIO_NETWORKS:
-            raise ValueError(
-                f"expected an HTSAT of width {' or '.join(map(str, AUDIO_NETWORKS))}, got {width} in {checkpoint}"
+            raise CheckpointError(
+                f"expected an HTSAT of width {' or '.join(map(str, AUDIO_NETWORKS))}, got {width} in {path}"
             )
         module: Any = untrained_module(AUDIO_NETWORKS[width], RobertaConfig(**settings))
         # Positions are counted, not learnt; transformers ceased to save them.
@@ -132,28 +148,27 @@ class LaionClap(AudioTextEncoder):
         try:
             module.model.load_state_dict(tensors)
         except RuntimeError as error:
-            raise ValueError(f"expected a whole CLAP of laion_clap in {checkpoint}: {error}") from None
-        # Not by attribute: that would register it.
-        self.__dict__["module"] = module.requires_grad_(False)
-        self.sample_rate = SAMPLE_RATE
-        self.checksum = checksum(Path(checkpoint))
+            raise CheckpointError(f"expected a whole CLAP of laion_clap in {path}: {error}") from None
+        self.frozen = Frozen(module=module)
+        self.num_features = module.model.audio_projection[-1].out_features
+        self.checksum = checksum(path)
 
-    def embed_audio(self, waveform: Tensor) -> Tensor:
-        """See :class:`consistency_tta.contracts.AudioTextEncoder`."""
+    @property
+    def module(self) -> Any:
+        """The package's ``CLAP_Module``."""
+        return self.frozen.module
+
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """See :class:`consistency_tta.contracts.AudioEncoder`."""
         if waveform.ndim != 2 or not waveform.shape[1]:
-            raise ValueError(f"expected a waveform (B, samples), got {tuple(waveform.shape)}")
-        module: Any = self.module
+            raise ShapeError(f"expected a waveform (B, samples), got {tuple(waveform.shape)}")
+        waveform = resample(waveform, sample_rate, SAMPLE_RATE)[:, :MAX_SAMPLES].float()
         with torch.autocast(waveform.device.type, enabled=False):
-            return module.get_audio_embedding_from_data(waveform[:, :MAX_SAMPLES].float(), use_tensor=True)
+            return self.module.get_audio_embedding_from_data(waveform, use_tensor=True)
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:
-        """See :class:`consistency_tta.contracts.AudioTextEncoder`."""
-        module: Any = self.module
-        return module.get_text_embedding(list(captions), tokenizer=self._tokens, use_tensor=True)
+        """See :class:`consistency_tta.contracts.AudioEncoder`."""
+        return self.module.get_text_embedding(list(captions), tokenizer=self._tokens, use_tensor=True)
 
     def _tokens(self, captions: list[str]) -> Any:
         return self.tokenizer(captions, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> LaionClap:
-        self.module._apply(fn, recurse)
-        return super()._apply(fn, recurse)

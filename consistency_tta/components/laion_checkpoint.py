@@ -13,12 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from torch import Tensor
 from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
+
+from consistency_tta.storage.published_weights import numpy_globals
 
 #: Tokens of a caption that these models were trained with; laion_clap cuts what is longer.
 MAX_TOKENS = 77
@@ -225,13 +226,3 @@ def _laion_name(name: str) -> str:
     for ours, theirs in (AUDIO_NAMES if name.startswith("audio_model.") else OTHER_NAMES).items():
         name = name.replace(ours, theirs)
     return name
-
-
-def numpy_globals() -> list[Any]:
-    """What numpy's numbers and arrays are pickled as, under the names of numpy 1 and 2, for ``torch.load``.
-
-    Beside the weights stand a best score, or the order of the training's data.
-    """
-    makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
-    names = [(make, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core") for name, make in makers.items()]
-    return [*names, np.ndarray, np.dtype, *(type(np.dtype(code)) for code in "?bhilqBHILQefd")]

@@ -17,7 +17,7 @@ from transformers import (
     SpeechT5HifiGanConfig,
 )
 
-from consistency_tta.components.clap import Clap
+from consistency_tta.components.clap_model import Clap
 
 
 def autoencoder(

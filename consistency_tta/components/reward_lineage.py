@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.runtime.device import device_of
 
 #: Numbers of a signature; those of two encoders that were trained apart differ by some hundredths each.
@@ -33,12 +33,12 @@ class EncoderFingerprint:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, encoder: AudioTextEncoder) -> EncoderFingerprint:
+    def of(cls, encoder: AudioEncoder) -> EncoderFingerprint:
         """Known by the encoder's vector of one sound: a second that rises from 50 Hz to a quarter of its rate."""
         time = torch.arange(encoder.sample_rate, dtype=torch.float64) / encoder.sample_rate
         phase = 2 * torch.pi * time * (50 + (encoder.sample_rate / 4 - 50) * time / 2)
         chirp = (0.5 * phase.sin()).float()[None]
-        vector = encoder.embed_audio(chirp.to(device_of(encoder)))[0, :SIGNATURE]
+        vector = encoder.embed(chirp.to(device_of(encoder)), encoder.sample_rate)[0, :SIGNATURE]
         return cls(encoder.checksum, tuple(round(value, 4) for value in vector.tolist()))
 
     def same_network(self, other: EncoderFingerprint) -> bool | None:
@@ -84,7 +84,7 @@ class RewardLineage:
         return cls(tuple(map(EncoderFingerprint, tree["sha256"], heard)), tree["complete"])
 
     @classmethod
-    def by(cls, encoders: Iterable[AudioTextEncoder]) -> RewardLineage:
+    def by(cls, encoders: Iterable[AudioEncoder]) -> RewardLineage:
         """Of a stage that was trained by these."""
         return cls(_distinct(map(EncoderFingerprint.of, encoders)), complete=True)
 

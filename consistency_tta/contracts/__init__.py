@@ -20,7 +20,7 @@ Glossary, used in every other file:
     embedding  what an audio or text encoder computes of a sound or caption
 """
 
-from consistency_tta.contracts.audio import AudioEncoder, AudioTextEncoder, Codec, Decoder
+from consistency_tta.contracts.audio import AudioEmbedding, AudioEncoder, Codec, Decoder
 from consistency_tta.contracts.channels import squeeze_mono, to_channels, to_mono
 from consistency_tta.contracts.data import Batch, Conditioning, LatentSource, TextEmbedding
 from consistency_tta.contracts.diffusion import Denoiser, Schedule, Solver, TimeGrid, Weighting
@@ -28,9 +28,9 @@ from consistency_tta.contracts.loss import AudioOutput, DistillationOutput, Loss
 from consistency_tta.contracts.objective import Learner, Networks, Objective, Optimization, Prediction, Randomness, Step
 
 __all__ = [
+    "AudioEmbedding",
     "AudioEncoder",
     "AudioOutput",
-    "AudioTextEncoder",
     "Batch",
     "Codec",
     "Conditioning",

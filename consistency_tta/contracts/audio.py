@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -81,24 +82,85 @@ class Codec(nn.Module, ABC):
         )
 
 
-class AudioEncoder(nn.Module, ABC):
-    """A frozen network that embeds sound, and captions where it has a text side, such as CLAP.
+@dataclass
+class AudioEmbedding:
+    """What an :class:`AudioEncoder` computes of B sounds, for metrics.
 
     Attributes:
-        sample_rate: at which the network works, in Hz; :meth:`embed` resamples to it.
-        checksum: SHA-256 of the weights' file in hexadecimal, None where it is not known.
+        vectors: (B, W, D) float32, W >= 1 vectors of width D for each sound: one for a network that embeds a whole
+            sound, one for each window of a network such as VGGish. Metrics of sets take each vector as a sample,
+            metrics of clips take the mean over W.
+        logits: (B, K) of K classes before softmax or sigmoid; None for a network that does not classify.
     """
 
+    vectors: Tensor
+    logits: Tensor | None = None
+
+
+class AudioEncoder(nn.Module, ABC):
+    """A frozen network that embeds sounds, and captions where it has a text side, such as CLAP.
+
+    One class serves losses and metrics. A subclass defines :meth:`embed`, ``sample_rate`` and ``num_features``; all
+    else is optional. Keep the network in a :class:`~consistency_tta.runtime.frozen.Frozen`, so that no optimizer and no
+    checkpoint sees its weights, and resample with :func:`consistency_tta.audio.resample.resample`.
+
+    Attributes:
+        name: short, such as ``mn04``; used in messages and in the cache of embeddings. The class's name by default.
+        sample_rate: at which the network works, in Hz; :meth:`embed` resamples to it.
+        num_features: D, the width of the vectors.
+        min_samples: length of the shortest sound that can be embedded, in samples at ``sample_rate``.
+        checksum: SHA-256 of the weights' file in hexadecimal, which tells two checkpoints apart; None where it is not
+            known.
+    """
+
+    name: str
     sample_rate: int
+    num_features: int
+    min_samples: int = 1
     checksum: str | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
 
     @abstractmethod
     def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        """Embed a waveform (B, samples) at ``sample_rate`` Hz as vectors (B, D), differentiable in the waveform."""
+        """Embed each sound as one vector.
+
+        Args:
+            waveform: (B, samples) in [-1, 1], all of one length.
+            sample_rate: of the waveform, in Hz.
+
+        Returns:
+            (B, D), differentiable in the waveform. Vectors of an encoder with a text side have length 1.
+        """
+
+    def embed_windows(self, waveform: Tensor, sample_rate: int) -> AudioEmbedding:
+        """Embed each sound as metrics need it, in float32: the vectors of its windows, and logits where there are some.
+
+        By default one vector for each sound, that of :meth:`embed`, and no logits.
+        """
+        with torch.autocast(waveform.device.type, enabled=False):
+            return AudioEmbedding(self.embed(waveform.float(), sample_rate)[:, None])
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:
-        """Embed B captions as vectors (B, D) of the same space."""
-        raise NotImplementedError(f"{type(self).__name__} embeds sound alone, and no captions")
+        """Embed B captions as vectors (B, D) of length 1, in the space of :meth:`embed`; optional."""
+        raise NotImplementedError(f"{type(self).__name__} embeds sounds alone, and no captions")
+
+    def layer_features(self, waveform: Tensor, sample_rate: int) -> list[Tensor]:
+        """Outputs of the network's layers, each (B, channels, ...), differentiable in the waveform; optional."""
+        raise NotImplementedError(f"{type(self).__name__} does not give the outputs of its layers")
+
+    @property
+    def embeds_text(self) -> bool:
+        """Whether it has a text side, that is, defines :meth:`embed_text`."""
+        return type(self).embed_text is not AudioEncoder.embed_text
+
+    @property
+    def has_layer_features(self) -> bool:
+        """Whether it defines :meth:`layer_features`."""
+        return type(self).layer_features is not AudioEncoder.layer_features
 
 
 @runtime_checkable
@@ -115,27 +177,3 @@ class Decoder(Protocol):
 
     def waveform_to_mel(self, waveform: Tensor) -> Tensor:
         """Waveform (B, samples) -> mel (B, frames, bins)."""
-
-
-class AudioTextEncoder(nn.Module, ABC):
-    """Sounds and captions as unit vectors of one space, near where they belong together, such as CLAP; frozen.
-
-    Attributes:
-        sample_rate: of the waveforms it is given, in Hz.
-        checksum: SHA-256 of the weights' file in hexadecimal, None where it is not known.
-    """
-
-    sample_rate: int
-    checksum: str | None = None
-
-    @abstractmethod
-    def embed_audio(self, waveform: Tensor) -> Tensor:
-        """Waveform (B, samples) at ``sample_rate`` -> unit vectors (B, D), differentiable in the waveform."""
-
-    @abstractmethod
-    def embed_text(self, captions: Sequence[str]) -> Tensor:
-        """B captions -> unit vectors (B, D)."""
-
-    def audio_features(self, waveform: Tensor) -> list[Tensor]:
-        """Waveform (B, samples) -> what the network's layers make of it, each (B, channels, ...); need not be there."""
-        raise NotImplementedError(f"{type(self).__name__} has no audio_features")

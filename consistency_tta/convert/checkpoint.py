@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from consistency_tta.components.laion_checkpoint import numpy_globals
+from consistency_tta.storage.published_weights import numpy_globals
 
 #: How a file begins that git left in the place of a large one.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"

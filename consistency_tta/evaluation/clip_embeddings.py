@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from consistency_tta.metrics.embedder import AudioEmbedding
+from consistency_tta.contracts import AudioEmbedding
 
 #: Numbers of either side's vectors in memory at a time.
 CHUNK = 2**20

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.resample import resample
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, read_sound
 from consistency_tta.evaluation.markdown import number
@@ -100,10 +100,10 @@ def clip_groups(result: Result) -> list[Group]:
 def _sounds(result: Result, k: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Waveform (samples,) and log-mel (frames, bins) of both sides of a clip."""
     audio, front_end = result.protocol.audio, MelSpectrogram()
-    resample = Resample(audio.sample_rate, front_end.config["sample_rate"])
+    rates = audio.sample_rate, front_end.config["sample_rate"]
     waveforms = {side: read_sound(result.pairs[k].sides[side], audio)[0] for side in (GENERATED, REFERENCE)}
     with torch.no_grad():
-        return {side: (sound, front_end(resample(sound[None]))[0]) for side, sound in waveforms.items()}
+        return {side: (sound, front_end(resample(sound[None], *rates))[0]) for side, sound in waveforms.items()}
 
 
 def _clip(result: Result, k: int, sounds: dict[str, tuple[Tensor, Tensor]], high: float) -> Clip:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.resample import resample
 from consistency_tta.audio.sound_file import BadClip, read_whole
 from consistency_tta.datamodules.audio import SILENCE_PEAK
 from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, read_captions
@@ -159,7 +159,7 @@ def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str, float]:
         BadClip: the file is missing, empty, unreadable, truncated, or has samples that are not finite.
     """
     whole, rate, channels = read_whole(path)
-    waveform = Resample(rate, audio.sample_rate)(whole[None])[0][: audio.num_samples]
+    waveform = resample(whole, rate, audio.sample_rate)[: audio.num_samples]
     if audio.mean_removed:
         waveform = waveform - waveform.mean()
     if audio.peak is not None and not is_silent(waveform):

@@ -12,10 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from consistency_tta.audio.resample import Resample
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.mel import MelSpectrogram
-from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.metrics.frechet import frechet_distance
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
@@ -162,10 +161,9 @@ class RealClips:
 
 
 @torch.no_grad()
-def embed(encoder: AudioTextEncoder, waveforms: Iterable[Tensor], sample_rate: int) -> Tensor:
+def embed(encoder: AudioEncoder, waveforms: Iterable[Tensor], sample_rate: int) -> Tensor:
     """Embeddings (clips, D) of batches of waveforms (B, samples)."""
-    resample = Resample(sample_rate, encoder.sample_rate)
-    return torch.cat([encoder.embed_audio(resample(waveform)) for waveform in waveforms])
+    return torch.cat([encoder.embed(waveform, sample_rate) for waveform in waveforms])
 
 
 @torch.no_grad()

@@ -15,14 +15,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
+from consistency_tta.contracts import AudioEmbedding, AudioEncoder
 
 #: Changes when equal sounds, weights and settings would be heard otherwise.
 FORMAT = 1
 
 
 class EmbeddingCache:
-    """Files of :class:`consistency_tta.metrics.embedder.AudioEmbedding` of one sound or text each.
+    """Files of :class:`consistency_tta.contracts.AudioEmbedding` of one sound or text each.
 
     Args:
         folder: where they are; made when the first is written.
@@ -31,7 +31,7 @@ class EmbeddingCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, content: str, network: AudioEmbedder, settings: object) -> Path:
+    def path(self, content: str, network: AudioEncoder, settings: object) -> Path:
         """Where a sound's file is.
 
         Args:

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from consistency_tta.metrics.embedder import AudioEmbedding
+from consistency_tta.contracts import AudioEmbedding
 
 
 class EmbeddingMemmap:
-    """:class:`consistency_tta.metrics.embedder.AudioEmbedding` of one sound after the other, all of the same shapes.
+    """:class:`consistency_tta.contracts.AudioEmbedding` of one sound after the other, all of the same shapes.
 
     Args:
         clips: how many there may be.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from consistency_tta import __version__
 from consistency_tta.components.reward_lineage import RewardLineage
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.evaluation.bootstrap import Interval, mean_interval, set_intervals
 from consistency_tta.evaluation.clips import find_pairs, numbered
 from consistency_tta.evaluation.embedding_cache import EmbeddingCache
@@ -19,7 +20,6 @@ from consistency_tta.evaluation.protocol import MetricSettings, Protocol, file_s
 from consistency_tta.evaluation.provenance import provenance, warnings_of
 from consistency_tta.evaluation.report import write_report
 from consistency_tta.evaluation.result import Judge, MetricValue, Result
-from consistency_tta.metrics.embedder import AudioEmbedder
 from consistency_tta.runtime.device import best_device
 from consistency_tta.storage.atomic_directory import check_folder
 from consistency_tta.storage.captions import caption_file
@@ -160,9 +160,9 @@ def _sound_metrics(rules: Protocol) -> dict[str, SoundMetric]:
     }
 
 
-def _judge(name: str, network: AudioEmbedder, rules: Protocol, rewards: RewardLineage) -> Judge:
+def _judge(name: str, network: AudioEncoder, rules: Protocol, rewards: RewardLineage) -> Judge:
     pinned = rules.networks[name].sha256 is not None
-    return Judge(name, network.checksum, pinned, rewards.include(identity(network)))
+    return Judge(name, network.checksum or "", pinned, rewards.include(identity(network)))
 
 
 def _compute(settings: MetricSettings, heard: ExtractionResult, result: Result) -> list[str]:

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from consistency_tta.audio.resample import Resample
 from consistency_tta.audio.sound_file import BadClip
+from consistency_tta.contracts import AudioEmbedding, AudioEncoder
 from consistency_tta.evaluation.clip_embeddings import Collection, Material, collect
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair, fault_of, is_silent, read_sound
 from consistency_tta.evaluation.embedding_cache import EmbeddingCache
 from consistency_tta.evaluation.embedding_memmap import EmbeddingMemmap
 from consistency_tta.evaluation.networks import embed_text
 from consistency_tta.evaluation.protocol import Protocol, file_sha256
-from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 
 #: Seconds by which a sound may be shorter than the protocol's and is not listed.
 SHORT = 0.1
@@ -65,7 +64,7 @@ class EmbeddingExtractor:
     def __init__(
         self,
         protocol: Protocol,
-        networks: Mapping[str, AudioEmbedder],
+        networks: Mapping[str, AudioEncoder],
         cache: EmbeddingCache,
         batch_size: int,
         device: torch.device,
@@ -137,19 +136,16 @@ class EmbeddingExtractor:
         return chunk, {side: torch.stack(several) for side, several in sounds.items() if several}
 
     def _hear(
-        self, network: AudioEmbedder, contents: Sequence[str], waveform: Tensor, result: ExtractionResult
+        self, network: AudioEncoder, contents: Sequence[str], waveform: Tensor, result: ExtractionResult
     ) -> Sequence[AudioEmbedding]:
         settings = asdict(self.protocol.audio)
 
         def hear(missing: list[int]) -> AudioEmbedding:
-            resample = Resample(self.protocol.audio.sample_rate, network.sample_rate).to(self.device)
-            return network(resample(waveform[missing].to(self.device)))
+            return network.embed_windows(waveform[missing].to(self.device), self.protocol.audio.sample_rate)
 
         return self._recall(network, contents, settings, hear, result)
 
-    def _read_captions(
-        self, network: AudioEmbedder, captions: Sequence[str], result: ExtractionResult
-    ) -> Tensor | None:
+    def _read_captions(self, network: AudioEncoder, captions: Sequence[str], result: ExtractionResult) -> Tensor | None:
         """Unit vectors (N, D) of captions; None of a network without words."""
         embed = embed_text(network)
         if embed is None:
@@ -167,7 +163,7 @@ class EmbeddingExtractor:
 
     def _recall(
         self,
-        network: AudioEmbedder,
+        network: AudioEncoder,
         contents: Sequence[str],
         settings: object,
         hear: Callable[[list[int]], AudioEmbedding],

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torchmetrics import Metric
 
+from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.evaluation.clip_embeddings import Collection, Material, collect
 from consistency_tta.evaluation.kernel_draws import kernel_audio_distances
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SigmoidDivergence, SoftmaxDivergence
 from consistency_tta.metrics.diversity import PromptDiversity
-from consistency_tta.metrics.embedder import AudioEmbedding
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.frechet_infinity import FrechetInfinity
 from consistency_tta.metrics.inception import InceptionScore

@@ -12,23 +12,27 @@ from torch import Tensor
 
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.reward_lineage import EncoderFingerprint
-from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.evaluation.protocol import Protocol
-from consistency_tta.metrics.embedder import AudioEmbedder
-from consistency_tta.metrics.embedders import EMBEDDERS, make_embedder
+from consistency_tta.metrics.encoders import ENCODERS, make_encoder
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
 from consistency_tta.storage.checksum import checksum
 
 
-def make_network(name: str, weights: str | None = None) -> AudioEmbedder:
+def make_network(name: str, weights: str | None = None) -> AudioEncoder:
     """A network by its short name; ``weights`` says where its file or folder is, if not where it belongs."""
     if weights is None:
-        return make_embedder(name)
-    takes = inspect.signature(EMBEDDERS[name]).parameters if name in EMBEDDERS else {}
-    return make_embedder(name, **{"model" if "model" in takes else "weights": weights})
+        network = make_encoder(name)
+    else:
+        takes = inspect.signature(ENCODERS[name]).parameters if name in ENCODERS else {}
+        network = make_encoder(name, **{"model" if "model" in takes else "weights": weights})
+    if network.checksum is None:
+        raise ConfigurationError(f"expected a `checksum` of {name}, by which results and the cache know it, got None")
+    return network
 
 
-def make_networks(protocol: Protocol, weights: Mapping[str, str]) -> dict[str, AudioEmbedder]:
+def make_networks(protocol: Protocol, weights: Mapping[str, str]) -> dict[str, AudioEncoder]:
     """All networks of a protocol, by its names for them.
 
     Args:
@@ -44,7 +48,7 @@ def make_networks(protocol: Protocol, weights: Mapping[str, str]) -> dict[str, A
             f"expected weights of {', '.join(protocol.networks)}, the networks of {protocol.name}, got some of "
             f"{', '.join(sorted(others))}"
         )
-    networks: dict[str, AudioEmbedder] = {}
+    networks: dict[str, AudioEncoder] = {}
     for name, settings in protocol.networks.items():
         network = make_network(name, weights.get(name))
         if settings.sha256 not in (None, network.checksum):
@@ -57,20 +61,14 @@ def make_networks(protocol: Protocol, weights: Mapping[str, str]) -> dict[str, A
     return networks
 
 
-def embed_text(network: AudioEmbedder) -> Callable[[Sequence[str]], Tensor] | None:
+def embed_text(network: AudioEncoder) -> Callable[[Sequence[str]], Tensor] | None:
     """How a network reads captions, unit vectors (B, D) of B captions; None of one without words."""
-    encoder = getattr(network, "encoder", None)
-    return None if encoder is None else encoder.embed_text
+    return network.embed_text if network.embeds_text else None
 
 
-def identity(network: AudioEmbedder) -> EncoderFingerprint:
+def identity(network: AudioEncoder) -> EncoderFingerprint:
     """What a network is known by among rewards; only audio-text encoders are any."""
-    encoder = getattr(network, "encoder", None)
-    return (
-        EncoderFingerprint.of(encoder)
-        if isinstance(encoder, AudioTextEncoder)
-        else EncoderFingerprint(network.checksum, ())
-    )
+    return EncoderFingerprint.of(network) if network.embeds_text else EncoderFingerprint(network.checksum, ())
 
 
 def identity_of(weights: str) -> EncoderFingerprint:

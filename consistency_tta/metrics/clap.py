@@ -12,19 +12,13 @@ from typing import Any
 
 from torch import Tensor
 
-from consistency_tta.audio.resample import Resample
-from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.metrics.states import ClipMean
 
 
-def clap_scores(encoder: AudioTextEncoder, waveform: Tensor, captions: Sequence[str], sample_rate: int) -> Tensor:
+def clap_scores(encoder: AudioEncoder, waveform: Tensor, captions: Sequence[str], sample_rate: int) -> Tensor:
     """Cosines (B,) of the vectors of sounds (B, samples) in [-1, 1] and of their B captions."""
-    return (hear(encoder, waveform, sample_rate) * encoder.embed_text(captions)).sum(1)
-
-
-def hear(encoder: AudioTextEncoder, waveform: Tensor, sample_rate: int) -> Tensor:
-    """Unit vectors (B, D) of waveforms (B, samples) of any sample rate."""
-    return encoder.embed_audio(Resample(sample_rate, encoder.sample_rate).to(waveform.device)(waveform))
+    return (encoder.embed(waveform, sample_rate) * encoder.embed_text(captions)).sum(1)
 
 
 class _CLAPMean(ClipMean):
@@ -32,7 +26,7 @@ class _CLAPMean(ClipMean):
     plot_lower_bound = -1.0
     plot_upper_bound = 1.0
 
-    def __init__(self, encoder: AudioTextEncoder, **kwargs: Any) -> None:
+    def __init__(self, encoder: AudioEncoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.encoder = encoder
 
@@ -75,5 +69,5 @@ class CLAPAudioScore(_CLAPMean):
             raise ValueError(
                 f"expected two waveforms (B, samples), got shapes {tuple(waveform.shape)} and {tuple(recording.shape)}"
             )
-        made, recorded = hear(self.encoder, waveform, sample_rate), hear(self.encoder, recording, sample_rate)
+        made, recorded = (self.encoder.embed(sound, sample_rate) for sound in (waveform, recording))
         self._add_finite((made * recorded).sum(1))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.resample import resample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -254,7 +254,6 @@ class AudioTagger(nn.Module):
         """
         if waveform.ndim != 2:
             raise ValueError(f"expected a waveform of shape (B, samples), got {tuple(waveform.shape)}")
-        if sample_rate != SAMPLE_RATE:
-            waveform = Resample(sample_rate, SAMPLE_RATE).to(waveform)(waveform)
+        waveform = resample(waveform, sample_rate, SAMPLE_RATE)
         embedding = self.classifier[:2](self.features(self.log_mel(waveform)))
         return self.classifier[2:](embedding), embedding

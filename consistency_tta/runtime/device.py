@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from consistency_tta.runtime.frozen import Frozen
 
 
 def best_device(name: str | None = None) -> torch.device:
@@ -21,8 +25,15 @@ def best_device(name: str | None = None) -> torch.device:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where its first weight is, be it of a module that is kept as a plain attribute, as frozen ones are here."""
-    for module in (network, *vars(network).values()):
-        if isinstance(module, nn.Module) and (weight := next(module.parameters(), None)) is not None:
-            return weight.device
-    return torch.device("cpu")
+    """The device of a network's first parameter or buffer, be it in a :class:`Frozen`; the CPU where it has none."""
+    first = next(_tensors(network), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def _tensors(network: nn.Module) -> Iterator[Tensor]:
+    yield from network.parameters()
+    yield from network.buffers()
+    for module in network.modules():
+        if isinstance(module, Frozen):
+            for held in module.held.values():
+                yield from _tensors(held)

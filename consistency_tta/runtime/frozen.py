@@ -1,4 +1,4 @@
-"""Networks that are used in training but not trained."""
+"""Networks that are used but not trained: teachers, codecs, and the encoders of losses and metrics."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 class Frozen(nn.Module):
     """Holds modules that follow their owner to its device and do nothing else.
 
-    They have no gradients of their own (but let gradients through), stay in evaluation mode, and are invisible to the
-    owner's ``parameters()`` and ``state_dict()``: optimizers, gradient clipping, DDP, weight averages and checkpoints
-    pass them by.
+    They have no gradients of their own but let gradients through, and stay in evaluation mode. The owner's
+    ``parameters()`` and ``state_dict()`` do not have them, so optimizers, gradient clipping, DDP, weight averages and
+    checkpoints do not see them. They may be held by several owners.
 
     Example:
         >>> frozen = Frozen(teacher=nn.Linear(2, 2))
@@ -30,11 +30,16 @@ class Frozen(nn.Module):
         frozen = self.__dict__.get("_frozen", {})
         return frozen[name] if name in frozen else super().__getattr__(name)
 
+    @property
+    def held(self) -> dict[str, nn.Module]:
+        """The modules by name."""
+        return self.__dict__["_frozen"]
+
     def __getitem__(self, name: str) -> nn.Module:
         """The module of that name, even where it is the name of a method of ``nn.Module``."""
-        return self.__dict__["_frozen"][name]
+        return self.held[name]
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Frozen:
-        for module in self.__dict__["_frozen"].values():
+        for module in self.held.values():
             module._apply(fn, recurse)
         return super()._apply(fn, recurse)

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from consistency_tta.components.clap import Clap
+from consistency_tta.components.clap_model import Clap
 from consistency_tta.contracts import Batch
 from consistency_tta.training.base import Optimization, TrainingModule
 from consistency_tta.training.callbacks.preview import Preview

@@ -8,7 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from consistency_tta.components.reward_lineage import RewardLineage
-from consistency_tta.contracts import AudioOutput, AudioTextEncoder, Loss
+from consistency_tta.contracts import AudioEncoder, AudioOutput, Loss
 from consistency_tta.runtime.frozen import Frozen
 
 
@@ -50,7 +50,7 @@ class WeightedLosses(nn.Module):
     def rewards(self) -> RewardLineage:
         """The plugins' encoders."""
         encoders = (getattr(self.losses[name], "encoder", None) for name in self.weights)
-        return RewardLineage.by(encoder for encoder in encoders if isinstance(encoder, AudioTextEncoder))
+        return RewardLineage.by(encoder for encoder in encoders if isinstance(encoder, AudioEncoder))
 
     def values(self, out: AudioOutput) -> dict[str, Tensor]:
         """The plugins' values (B,) by name, neither weighted nor averaged."""

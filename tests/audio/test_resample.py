@@ -3,7 +3,8 @@ import pytest
 import scipy.signal
 import torch
 
-from consistency_tta.audio.resample import Resample
+from consistency_tta.audio.resample import Resample, resample
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 def tone(frequency: float, rate: int, seconds: float = 1.0) -> torch.Tensor:
@@ -26,17 +27,17 @@ RATES = [(44100, 16000), (48000, 16000), (22050, 16000), (8000, 16000), (16000, 
 def test_passband_is_unchanged(orig: int, new: int) -> None:
     # a sweep of tones over 0..90 % of the lower Nyquist frequency, each against the same tone made at the new rate
     nyquist = min(orig, new) / 2
-    resample = Resample(orig, new)
+    convert = Resample(orig, new)
     for frequency in np.linspace(0.01, 0.9, 12) * nyquist:
-        error = middle(resample(tone(frequency, orig)) - tone(frequency, new))
+        error = middle(convert(tone(frequency, orig)) - tone(frequency, new))
         assert decibel(error.abs().max().item()) < -85, frequency
 
 
 @pytest.mark.parametrize(("orig", "new"), [(44100, 16000), (48000, 16000), (44100, 8000), (16000, 12000)])
 def test_aliases_are_rejected(orig: int, new: int) -> None:
-    resample = Resample(orig, new)
+    convert = Resample(orig, new)
     for frequency in np.linspace(new / 2 * 1.01, orig / 2 * 0.99, 12):
-        assert decibel(middle(resample(tone(frequency, orig))).abs().max().item()) < -90, frequency
+        assert decibel(middle(convert(tone(frequency, orig))).abs().max().item()) < -90, frequency
 
 
 @pytest.mark.parametrize(("orig", "new"), [(44100, 16000), (16000, 48000), (48000, 16000), (22050, 16000)])
@@ -56,9 +57,9 @@ def test_agrees_with_scipy(orig: int, new: int) -> None:
 
 
 def test_any_length_and_leading_shape() -> None:
-    resample = Resample(44100, 16000)
+    convert = Resample(44100, 16000)
     for samples in (1, 2, 440, 441, 442, 44100):
-        assert resample(torch.ones(2, 3, samples)).shape == (2, 3, -(-samples * 160 // 441))
+        assert convert(torch.ones(2, 3, samples)).shape == (2, 3, -(-samples * 160 // 441))
 
 
 def test_same_rate_is_the_identity() -> None:
@@ -67,18 +68,39 @@ def test_same_rate_is_the_identity() -> None:
 
 
 def test_differentiable() -> None:
-    resample = Resample(3, 2).double()
     waveform = torch.randn(1, 60, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(resample, waveform)
+    assert torch.autograd.gradcheck(Resample(3, 2).double(), waveform)
+    assert torch.autograd.gradcheck(lambda x: resample(x, 3, 2), waveform)
 
 
 def test_coprime_rates_stay_small_and_in_tune() -> None:
-    resample = Resample(44101, 16000)
-    assert resample.kernel.numel() < 10**7
+    odd = Resample(44101, 16000)
+    assert odd.kernel.numel() < 10**7
     # Within one part in a million: at most 0.02 samples of drift in one second.
-    assert abs(resample.up / resample.down / (16000 / 44101) - 1) < 1e-6
-    error = middle(resample(tone(440, 44101)) - tone(440, 16000)[: resample(tone(440, 44101)).shape[-1]])
+    assert abs(odd.up / odd.down / (16000 / 44101) - 1) < 1e-6
+    resampled = odd(tone(440, 44101))
+    error = middle(resampled - tone(440, 16000)[: resampled.shape[-1]])
     assert error.abs().max() < 5e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_function_is_the_module_bit_for_bit_also_under_autocast(dtype: torch.dtype) -> None:
+    waveform = torch.randn(2, 500, dtype=dtype)
+    expected = Resample(44100, 16000)(waveform)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(resample(waveform, 44100, 16000), expected)
+        assert resample(waveform, 16000, 16000) is waveform
+    half = waveform.bfloat16()
+    assert torch.equal(resample(half, 44100, 16000), Resample(44100, 16000)(half.float()))
+
+
+def test_a_filter_made_in_inference_mode_serves_training() -> None:
+    rates = 7919, 7907  # used nowhere else, or the filter would be there already
+    with torch.inference_mode():
+        resample(torch.randn(1, 200), *rates)
+    waveform = torch.randn(1, 200, requires_grad=True)
+    resample(waveform, *rates).sum().backward()
+    assert waveform.grad.abs().max() > 0
 
 
 def test_not_in_the_state_dict() -> None:
@@ -87,5 +109,7 @@ def test_not_in_the_state_dict() -> None:
 
 @pytest.mark.parametrize("rates", [(0, 16000), (16000, -1)])
 def test_refuses_impossible_rates(rates: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ConfigurationError, match=str(min(rates))):
         Resample(*rates)
+    with pytest.raises(ConfigurationError):
+        resample(torch.zeros(1, 9), -1, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, ClapProcessor
 
-from consistency_tta.components.clap import Clap, ClapFrontEnd, TransformersClap
+from consistency_tta.audio.resample import resample
+from consistency_tta.components.clap import TinyClap, TransformersClap
+from consistency_tta.components.clap_front_end import ClapFrontEnd
+from consistency_tta.components.clap_model import Clap
 from consistency_tta.components.networks import clap
+from consistency_tta.storage.bundled import MODELS
 
 #: A CLAP of a few thousand parameters, which hears 1 s.
 SMALL: dict[str, Any] = {
@@ -106,7 +111,7 @@ def test_embeddings_are_those_of_transformers(folder: Path) -> None:
     with torch.no_grad():
         expected = model(**inputs)
     torch.testing.assert_close(encoder.embed_text(captions), expected.text_embeds, atol=1e-5, rtol=0)
-    torch.testing.assert_close(encoder.embed_audio(sounds), expected.audio_embeds, atol=1e-5, rtol=0)
+    torch.testing.assert_close(encoder.embed(sounds, 16000), expected.audio_embeds, atol=1e-5, rtol=0)
     assert encoder.sample_rate == 16000
     torch.testing.assert_close(encoder.embed_text(captions).norm(dim=1), torch.ones(2))
 
@@ -119,7 +124,7 @@ def test_it_is_frozen_and_out_of_sight_but_lets_gradients_through(folder: Path) 
     assert not list(owner.parameters())
     assert not any(module.training for module in owner.encoder.clap.modules())
     sound = (0.1 * torch.randn(2, 12000)).requires_grad_()
-    owner.encoder.embed_audio(sound)[:, 0].sum().backward()
+    owner.encoder.embed(sound, 16000)[:, 0].sum().backward()
     assert sound.grad.abs().max() > 0
     assert all(p.grad is None and not p.requires_grad for p in owner.encoder.clap.parameters())
     owner.to("meta")
@@ -159,6 +164,42 @@ def test_a_folder_in_half_precision_is_computed_in_float32(folder: Path, tmp_pat
     half.save_pretrained(tmp_path / "half")
     assert TransformersClap(tmp_path / "half").clap.model.dtype == torch.float32
     assert len(AutoTokenizer.from_pretrained(tmp_path / "half")) == 259
+
+
+def test_metrics_get_the_same_vectors_and_the_width_is_that_of_the_model(folder: Path) -> None:
+    encoder, sounds = TransformersClap(folder), 0.1 * torch.randn(2, 12000)
+    embedding = encoder.embed_windows(sounds, 16000)
+    assert embedding.logits is None
+    assert embedding.vectors.shape == (2, 1, encoder.num_features)
+    torch.testing.assert_close(embedding.vectors[:, 0], encoder.embed(sounds, 16000))
+    assert encoder.num_features == SMALL["embedding_width"]
+
+
+def test_sounds_of_any_rate_are_resampled(folder: Path) -> None:
+    encoder, sounds = TransformersClap(folder), 0.1 * torch.randn(2, 36000)
+    resampled = resample(sounds, 48000, 16000)
+    assert torch.equal(encoder.embed(sounds, 48000), encoder.embed(resampled, 16000))
+    for ours, theirs in zip(
+        encoder.layer_features(sounds, 48000), encoder.layer_features(resampled, 16000), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_folder_in_several_files_has_one_checksum(folder: Path, tmp_path: Path) -> None:
+    several = tmp_path / "several"
+    ClapModel.from_pretrained(folder).save_pretrained(several, max_shard_size="20KB")
+    for file in ("preprocessor_config.json", "tokenizer_config.json"):
+        (several / file).write_bytes((folder / file).read_bytes())
+    weights = sorted(several.glob("model-*.safetensors"))
+    assert len(weights) > 1
+    expected = hashlib.sha256(b"".join(file.read_bytes() for file in weights)).hexdigest()
+    assert TransformersClap(several).checksum == expected
+
+
+def test_the_bundled_clap_is_an_encoder_of_its_own_name() -> None:
+    encoder = TinyClap()
+    assert (encoder.name, encoder.sample_rate, encoder.num_features) == ("tiny-clap", 16000, 128)
+    assert encoder.checksum == hashlib.sha256((MODELS / "tiny-clap" / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_bundled_clap_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from consistency_tta.components.clap import TransformersClap, load_laion
+from consistency_tta.components.clap import TransformersClap
+from consistency_tta.components.clap_model import load_laion
 from consistency_tta.components.laion import LaionClap
 from consistency_tta.components.laion_checkpoint import clap_model, laion_tokenizer, read_laion
 from tests.laion_files import byte_tokenizer, laion_shapes, laion_tensors
@@ -74,7 +75,7 @@ def test_a_file_becomes_an_encoder_and_a_folder(checkpoint: Path, tokenizer: Pat
     load_laion(checkpoint, tokenizer).save_pretrained(tmp_path / "folder")
     of_file, of_folder = TransformersClap(checkpoint, tokenizer), TransformersClap(tmp_path / "folder")
     sounds, captions = 0.1 * torch.randn(2, 48000), ["a dog barks", "rain"]
-    assert torch.equal(of_file.embed_audio(sounds), of_folder.embed_audio(sounds))
+    assert torch.equal(of_file.embed(sounds, 48000), of_folder.embed(sounds, 48000))
     assert torch.equal(of_file.embed_text(captions), of_folder.embed_text(captions))
     assert of_file.embed_text(captions).shape == (2, 512)
     assert not torch.allclose(*of_file.embed_text(captions), atol=1e-3)

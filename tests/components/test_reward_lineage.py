@@ -14,22 +14,23 @@ from torch import Tensor
 
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.reward_lineage import SIGNATURE, EncoderFingerprint, RewardLineage
-from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL1Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.training.runs import autoencoder, diffusion, distillation, guidance, refinement, vocoder
 
 
-class Constant(AudioTextEncoder):
+class Constant(AudioEncoder):
     """Makes one vector of whatever it hears."""
 
     sample_rate = 16000
 
     def __init__(self, vector: Sequence[float], checksum: str | None = None) -> None:
         super().__init__()
+        self.num_features = len(vector)
         self.vector, self.checksum = torch.tensor(vector), checksum
 
-    def embed_audio(self, waveform: Tensor) -> Tensor:
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
         return self.vector.expand(len(waveform), -1)
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:

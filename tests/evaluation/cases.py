@@ -13,23 +13,15 @@ import torch
 import yaml
 from torch import Tensor
 
+from consistency_tta.contracts import AudioEmbedding, AudioEncoder
 from consistency_tta.evaluation.protocol import RESAMPLER
-from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 
 RATE = 8000
 SECONDS = 0.25
 CHECKSUM = "0" * 64
 
 
-class ToyEncoder:
-    """Captions as unit vectors (B, 4)."""
-
-    def embed_text(self, captions: Sequence[str]) -> Tensor:
-        letters = torch.tensor([[caption.count(letter) + 1.0 for letter in "aeio"] for caption in captions])
-        return torch.nn.functional.normalize(letters)
-
-
-class ToyNetwork(AudioEmbedder):
+class ToyNetwork(AudioEncoder):
     """The energy in four bands (B, 1, 4), as logits, too."""
 
     name = "toy"
@@ -39,13 +31,20 @@ class ToyNetwork(AudioEmbedder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = ToyEncoder()
         self.heard = 0
 
-    def forward(self, waveform: Tensor) -> AudioEmbedding:
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        assert sample_rate == RATE
+        return torch.fft.rfft(waveform).abs()[:, 1:1001].unflatten(1, (4, 250)).mean(2)
+
+    def embed_windows(self, waveform: Tensor, sample_rate: int) -> AudioEmbedding:
         self.heard += len(waveform)
-        power = torch.fft.rfft(waveform).abs()[:, 1:1001].unflatten(1, (4, 250)).mean(2)
+        power = self.embed(waveform, sample_rate)
         return AudioEmbedding(power[:, None], power)
+
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        letters = torch.tensor([[caption.count(letter) + 1.0 for letter in "aeio"] for caption in captions])
+        return torch.nn.functional.normalize(letters)
 
 
 def settings(**changes: Any) -> dict[str, Any]:

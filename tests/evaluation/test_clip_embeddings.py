@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from consistency_tta.evaluation import material
+from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.evaluation import clip_embeddings
 from consistency_tta.evaluation.clip_embeddings import Collection, Material, collect
 from consistency_tta.evaluation.metric_specs import METRICS, Kind
-from consistency_tta.metrics.embedder import AudioEmbedding
 
 CLIPS, WINDOWS, WIDTH = 30, 2, 5
 
@@ -26,7 +26,7 @@ def pairs() -> Collection:
 @pytest.fixture
 def three_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patched:
-        patched.setattr(material, "CHUNK", 3 * WINDOWS * WIDTH + 1)
+        patched.setattr(clip_embeddings, "CHUNK", 3 * WINDOWS * WIDTH + 1)
         yield
 
 
@@ -47,7 +47,7 @@ def test_chunks_are_all_pairs_in_order(pairs: Collection, three_at_a_time: None)
 
 
 def test_one_pair_is_read_however_large(pairs: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(material, "CHUNK", 1)
+    monkeypatch.setattr(clip_embeddings, "CHUNK", 1)
     assert [len(chunk.prompts) for chunk in pairs.chunks()] == CLIPS * [1]
 
 
@@ -56,8 +56,8 @@ def test_one_pair_is_read_however_large(pairs: Collection, monkeypatch: pytest.M
 def test_metrics_do_not_depend_on_chunks(name: str, pairs: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"frechet_infinity": {"min_clips": 20, "num_sizes": 4}, "inception": {"splits": 2}}.get(name, {})
     measure, found = METRICS[name], []
-    for chunk in (material.CHUNK, 3 * WINDOWS * WIDTH):
-        monkeypatch.setattr(material, "CHUNK", chunk)
+    for chunk in (clip_embeddings.CHUNK, 3 * WINDOWS * WIDTH):
+        monkeypatch.setattr(clip_embeddings, "CHUNK", chunk)
         if measure.kind is Kind.CLIP:
             found.append({"": measure.values(pairs, **options)})
             assert found[-1][""].shape == (CLIPS,)

@@ -65,7 +65,7 @@ class Oracle(torch.nn.Module):
     def __init__(self, _: str) -> None:
         super().__init__()
 
-    def embed_audio(self, waveform: Tensor) -> Tensor:
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
         return torch.nn.functional.normalize(waveform[:, :3], dim=1)
 
     def embed_text(self, captions: list[str]) -> Tensor:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from consistency_tta.evaluation import cache as module
+from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.evaluation import embedding_cache as module
 from consistency_tta.evaluation.embedding_cache import EmbeddingCache
-from consistency_tta.metrics.embedder import AudioEmbedding
 from tests.evaluation.cases import ToyNetwork
 
 

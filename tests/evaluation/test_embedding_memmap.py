@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.evaluation.embedding_memmap import EmbeddingMemmap
-from consistency_tta.metrics.embedder import AudioEmbedding
 
 
 def test_sounds_come_back_as_they_were(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ import torch
 from consistency_tta.evaluation.clip_embeddings import Material, collect
 from consistency_tta.evaluation.metric_specs import METRICS
 from consistency_tta.evaluation.embedding_memmap import EmbeddingMemmap
-from consistency_tta.metrics.embedder import AudioEmbedding
+from consistency_tta.contracts import AudioEmbedding
 
 clips, windows, width = int(sys.argv[2]), 75, 128
 

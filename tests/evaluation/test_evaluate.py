@@ -14,10 +14,10 @@ import torch
 
 from consistency_tta.cli import main
 from consistency_tta.components.reward_lineage import EncoderFingerprint, RewardLineage
+from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.evaluate import evaluate
 from consistency_tta.evaluation.result import Result
-from consistency_tta.metrics.embedder import AudioEmbedding
 from tests.evaluation.cases import CHECKSUM, RATE, ToyNetwork, noise, write_protocol, write_sounds
 
 
@@ -273,7 +273,8 @@ def test_a_file_in_place_of_a_folder_is_refused_before_anything_is_heard(
 def test_a_network_that_fails_is_named(
     folders: dict[str, Path], toy: ToyNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(toy, "forward", lambda waveform: AudioEmbedding(torch.full((len(waveform), 1, 4), torch.nan)))
+    broken = torch.full((6, 1, 4), torch.nan)
+    monkeypatch.setattr(toy, "embed_windows", lambda waveform, sample_rate: AudioEmbedding(broken[: len(waveform)]))
     with pytest.raises(ValueError, match="the network toy made NaN or infinity"):
         run(folders)
 
@@ -330,7 +331,7 @@ def test_more_sounds_of_each_clip_count_for_diversity_alone(folders: dict[str, P
     assert figure(result, "frechet/toy") == pytest.approx(figure(alone, "frechet/toy"))
     heard = torch.stack(
         [
-            torch.cat([ToyNetwork()(_sound(folder / f"clip{k}.wav")).vectors.mean(1) for k in range(6)])
+            torch.cat([ToyNetwork().embed(_sound(folder / f"clip{k}.wav"), RATE) for k in range(6)])
             for folder in (several / "0", *others)
         ]
     )

@@ -7,7 +7,8 @@ import warnings
 import pytest
 import torch
 
-from consistency_tta.evaluation import measures
+from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.evaluation import metric_specs
 from consistency_tta.evaluation.clip_embeddings import Collection, Material, collect
 from consistency_tta.evaluation.metric_specs import (
     METRICS,
@@ -19,7 +20,6 @@ from consistency_tta.evaluation.metric_specs import (
     similarity,
 )
 from consistency_tta.metrics.divergence import SoftmaxDivergence
-from consistency_tta.metrics.embedder import AudioEmbedding
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.lsd import LogSpectralDistance
 
@@ -119,11 +119,11 @@ def test_options_reach_the_metric(name: str, options: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"bandwidth": 2.0, "scale": 3.0}])
-@pytest.mark.parametrize("block", [measures.BLOCK, 1])
+@pytest.mark.parametrize("block", [metric_specs.BLOCK, 1])
 def test_kernel_distances_of_draws_are_looked_up(
     options: dict[str, float], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measures, "BLOCK", block)  # of 1: nothing fits, all is found anew
+    monkeypatch.setattr(metric_specs, "BLOCK", block)  # of 1: nothing fits, all is found anew
     both = collection(heard(), heard())
     figures = METRICS["kad"].figures(both, **options)
     for clips in (torch.arange(CLIPS), torch.randint(CLIPS, (CLIPS,)), torch.tensor([3, 3, 5])):
@@ -168,7 +168,7 @@ def test_metrics_of_classes_need_classes(name: str) -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_takes_no_options_at_a_rehearsal(name: str) -> None:
-    measures.rehearse(name, {}, 8000, 2000)
+    metric_specs.rehearse(name, {}, 8000, 2000)
 
 
 def test_diversity_is_of_all_generated_sounds_of_a_caption_beside_that_of_the_recordings() -> None:

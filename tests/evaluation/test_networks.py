@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from consistency_tta.components.reward_lineage import EncoderFingerprint
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.networks import embed_text, identity, identity_of, make_network, make_networks
 from consistency_tta.evaluation.protocol import load_protocol
@@ -66,5 +68,12 @@ def test_what_a_network_is_known_by(tmp_path: Path) -> None:
         identity_of(str(tmp_path / "none"))
 
 
-def test_a_network_without_words_taught_none() -> None:
-    assert identity(ToyNetwork()) == EncoderFingerprint(CHECKSUM, ())
+def test_a_network_without_a_text_side_is_known_by_its_checksum_alone() -> None:
+    class Loudness(AudioEncoder):
+        checksum = CHECKSUM
+
+        def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
+            return waveform.square().mean(1, keepdim=True)
+
+    assert identity(Loudness()) == EncoderFingerprint(CHECKSUM, ())
+    assert embed_text(Loudness()) is None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from consistency_tta.components.laion import import_extra
-from consistency_tta.metrics.embedders import make_embedder
+from consistency_tta.metrics.encoders import make_encoder
 
 
 def package(model_name: str, model: nn.Module) -> Any:
@@ -55,9 +55,9 @@ def cnn14(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[nn.Module,
 
 def test_panns_equal_the_packages(cnn14: tuple[nn.Module, Path]) -> None:
     network, file = cnn14
-    embedder = make_embedder("panns", weights=file.parent)
+    embedder = make_encoder("panns", weights=file.parent)
     waveform = sounds(40_000)
-    heard = embedder(waveform)
+    heard = embedder.embed_windows(waveform, 16_000)
     assert heard.logits is not None
     expected = torch.as_tensor(package("pann", network).get_embeddings([*waveform.numpy()], 16_000)).reshape(3, -1)
     assert heard.vectors.shape == (3, 1, embedder.num_features)
@@ -66,9 +66,9 @@ def test_panns_equal_the_packages(cnn14: tuple[nn.Module, Path]) -> None:
     torch.testing.assert_close(heard.vectors[:, 0], expected, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
         torch.testing.assert_close(heard.logits.sigmoid(), network(waveform)["clipwise_output"])
-    assert embedder(waveform[:, : embedder.min_samples]).vectors.isfinite().all()
+    assert embedder.embed(waveform[:, : embedder.min_samples], 16_000).isfinite().all()
     with pytest.raises(ValueError, match=r"panns expected .* at least 4960 samples at 16000 Hz, got \(3, 4959\)"):
-        embedder(waveform[:, : embedder.min_samples - 1])
+        embedder.embed(waveform[:, : embedder.min_samples - 1], 16_000)
 
 
 def test_encodec_equals_the_packages(tmp_path: Path) -> None:
@@ -78,10 +78,10 @@ def test_encodec_equals_the_packages(tmp_path: Path) -> None:
         if name.endswith("weight_g"):
             parameter.data *= 2  # fresh networks hear next to nothing
     torch.save(model.state_dict(), tmp_path / "encodec_24khz-d7cc33bc.th")
-    embedder = make_embedder("encodec", weights=tmp_path)
+    embedder = make_encoder("encodec", weights=tmp_path)
     waveform = sounds(24_000)
     expected = torch.as_tensor(package("encodec", model).get_embeddings([*waveform.numpy()], 24_000))
-    vectors = embedder(waveform).vectors
+    vectors = embedder.embed_windows(waveform, 24_000).vectors
     assert vectors.shape == (3, 75, embedder.num_features)
     assert torch.pdist(vectors.mean(1)).min() > 0.01
     print("EnCodec", (vectors.flatten(0, 1) - expected).abs().max() / expected.abs().max())
@@ -91,4 +91,4 @@ def test_encodec_equals_the_packages(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["panns", "encodec", "laion-clap"])
 def test_what_was_not_fetched_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"expected .* at {tmp_path}/.*: fetch https://.* and put it there"):
-        make_embedder(name, weights=tmp_path)
+        make_encoder(name, weights=tmp_path)

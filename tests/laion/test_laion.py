@@ -14,7 +14,6 @@ from transformers import RobertaConfig
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.laion import LaionClap, untrained_module
 from consistency_tta.components.reward_lineage import EncoderFingerprint
-from consistency_tta.metrics.embedders import LaionCLAP, TransformersCLAP
 from consistency_tta.storage.checksum import checksum
 from tests.laion_files import byte_tokenizer, laion_shapes
 
@@ -87,17 +86,18 @@ def test_both_backends_hear_what_the_package_hears(made: Made) -> None:
         with torch.no_grad():
             expected = made.module.get_audio_embedding_from_data(waveform, use_tensor=True)
         assert (expected[0] - expected[1]).abs().max() > 0.01
-        torch.testing.assert_close(made.laion.embed_audio(waveform), expected, atol=1e-6, rtol=0)
-        torch.testing.assert_close(made.ours.embed_audio(waveform), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(made.laion.embed(waveform, 48_000), expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(made.ours.embed(waveform, 48_000), expected, atol=1e-5, rtol=0)
 
 
-def test_the_embedder_is_the_encoder_and_tells_its_checkpoint(made: Made) -> None:
-    embedder = LaionCLAP(made.checkpoint, made.tokenizer)
+def test_metrics_get_the_same_vectors_and_the_checksum_of_the_checkpoint(made: Made) -> None:
     waveform = sounds(130_000)
-    heard = embedder(waveform)
-    assert heard.vectors.shape == (2, 1, embedder.num_features)
-    torch.testing.assert_close(heard.vectors[:, 0], made.laion.embed_audio(waveform))
-    assert embedder.checksum == TransformersCLAP(made.checkpoint, made.tokenizer).checksum == checksum(made.checkpoint)
+    embedding = made.laion.embed_windows(waveform, 48_000)
+    assert embedding.logits is None
+    assert embedding.vectors.shape == (2, 1, made.laion.num_features)
+    torch.testing.assert_close(embedding.vectors[:, 0], made.laion.embed(waveform, 48_000))
+    assert made.laion.num_features == made.ours.num_features
+    assert made.laion.checksum == made.ours.checksum == checksum(made.checkpoint)
 
 
 def test_both_backends_read_what_the_package_reads(made: Made) -> None:
@@ -117,8 +117,8 @@ def test_a_long_sound_is_cut_at_its_end_and_gradients_agree(made: Made) -> None:
     for encoder in (made.laion, made.ours):
         sound = waveform.clone().requires_grad_()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=isinstance(encoder, LaionClap)):
-            embedding = encoder.embed_audio(sound)
-        assert torch.equal(embedding.detach(), encoder.embed_audio(waveform[:, :480_000]).detach())
+            embedding = encoder.embed(sound, 48_000)
+        assert torch.equal(embedding.detach(), encoder.embed(waveform[:, :480_000], 48_000).detach())
         embedding[:, :8].sum().backward()
         gradients.append(sound.grad)
     assert not gradients[0][:, 480_000:].any()
@@ -151,4 +151,4 @@ def test_what_does_not_fit_is_named(made: Made, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"laion_clap at .*none\.pt, where there is none"):
         LaionClap(tmp_path / "none.pt", made.tokenizer)
     with pytest.raises(ValueError, match=r"\(B, samples\), got \(9,\)"):
-        made.laion.embed_audio(torch.zeros(9))
+        made.laion.embed(torch.zeros(9), 48_000)

@@ -43,7 +43,7 @@ def test_it_is_zero_for_equal_sounds_and_grows_with_noise(encoder: TransformersC
 
 @pytest.mark.parametrize("skip", [0, 2])
 def test_it_is_the_distance_of_unit_channels(encoder: TransformersClap, skip: int) -> None:
-    features = [encoder.audio_features(noise(seed)) for seed in (0, 1)]
+    features = [encoder.layer_features(noise(seed), 16000) for seed in (0, 1)]
     assert len(features[0]) == 3  # the patches', and each of two levels'
     expected = []
     for ours, theirs in list(zip(*features, strict=True))[skip:]:
@@ -67,5 +67,5 @@ def test_wrong_arguments_are_named(encoder: TransformersClap) -> None:
         PerceptualLoss(encoder, -1)
     with pytest.raises(ValueError, match="encoder of more than 3 layers"):
         PerceptualLoss(encoder, 3)(sounds(noise(0), noise(1)))
-    with pytest.raises(ValueError, match="encoder with audio_features, got ToyEncoder, which has none"):
+    with pytest.raises(ValueError, match="encoder with layer_features, got ToyEncoder, which has none"):
         PerceptualLoss(ToyEncoder())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from consistency_tta import pipeline
 from consistency_tta.contracts import (
-    AudioTextEncoder,
+    AudioEncoder,
     DistillationOutput,
     Loss,
     Schedule,
@@ -74,10 +74,10 @@ def log_interpolated() -> Iterator[None]:
         yield
 
 
-class StandInCLAP(AudioTextEncoder):
+class StandInCLAP(AudioEncoder):
     sample_rate = 16000
 
-    def embed_audio(self, waveform: Tensor) -> Tensor:
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
         return draws.embed_audio(waveform)
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from consistency_tta.runtime.device import best_device, device_of
+from consistency_tta.runtime.frozen import Frozen
 
 
 @pytest.mark.parametrize("name", ["nonsense", "cuda:99"])
@@ -14,8 +15,9 @@ def test_a_device_that_is_not_there_is_named(name: str) -> None:
     assert best_device("cpu") == torch.device("cpu")
 
 
-def test_the_place_of_a_network_is_that_of_its_weights() -> None:
-    owner = nn.Identity()
-    assert device_of(owner) == torch.device("cpu")
-    owner.__dict__["frozen"] = nn.Linear(1, 1, device="meta")
-    assert device_of(owner) == device_of(owner.frozen) == torch.device("meta")
+def test_the_device_of_a_network_is_that_of_its_weights_frozen_or_not() -> None:
+    assert device_of(nn.Identity()) == torch.device("cpu")
+    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")
+    assert device_of(nn.BatchNorm1d(1, affine=False, device="meta")) == torch.device("meta")
+    inner = nn.Sequential(Frozen(network=nn.Linear(1, 1, device="meta")))
+    assert device_of(nn.Sequential(Frozen(encoder=inner))) == torch.device("meta")

@@ -110,7 +110,7 @@ def test_recordings_are_turned_round_and_change_their_level() -> None:
 def test_one_span_of_time_and_one_band_are_hidden() -> None:
     made, draws = module(max_mask=0.5), StepRNG(0, 0, 0, torch.device("cpu"))
     features = torch.randn(32, 1, 100, 64)
-    masked = made.mask(features, draws)
+    masked = made.spec_augment(features, draws)
     hidden = (masked != features)[:, 0]
     torch.testing.assert_close(
         masked[:, 0][hidden], features.mean((1, 2, 3))[:, None, None].expand(32, 100, 64)[hidden]
@@ -169,7 +169,7 @@ def test_the_exported_folder_holds_the_average(tmp_path: Path) -> None:
     captions, waveform = ["a tone", "noise"], 0.1 * torch.randn(2, 8000)
     encoder = TransformersClap(tmp_path / "model")
     torch.testing.assert_close(encoder.embed_text(captions), made.pipeline().embed_text(captions))
-    torch.testing.assert_close(encoder.embed_audio(waveform), made.pipeline().embed_audio(waveform))
+    torch.testing.assert_close(encoder.embed(waveform, encoder.sample_rate), made.pipeline().embed_audio(waveform))
     assert not list(tmp_path.rglob("sounds"))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from consistency_tta.audio.recordings import read_recording, recordings
-from consistency_tta.audio.resample import Resample
 from consistency_tta.components.reward_lineage import EncoderFingerprint, RewardLineage
 from consistency_tta.evaluation.comparison import RealClips
 from consistency_tta.evaluation.result import Judge as Network
@@ -39,7 +37,6 @@ class AsTheyAre:
         self.device = device
         self.clap = judge.hearer.to(device)
         self.tagger = AudioTagger.from_checkpoint(judge.tagger).to(device) if judge.tagger else None
-        self.resample = lru_cache(maxsize=8)(lambda rate: Resample(rate, self.clap.sample_rate).to(device))
         if judge.real is None:
             self.real = RealClips.load(judge.clap)
         else:
@@ -73,7 +70,7 @@ class AsTheyAre:
         return EncoderFingerprint.of(self.clap) if name == self.judge.clap else EncoderFingerprint(checksum, ())
 
     def _by_clap(self, waveform: Tensor, rate: int) -> Tensor:
-        return self.clap.embed_audio(self.resample(rate)(waveform.to(self.device))).cpu()
+        return self.clap.embed(waveform.to(self.device), rate).cpu()
 
     def _for_distance(self, waveform: Tensor, rate: int) -> Tensor:
         if self.tagger is None:

@@ -31,7 +31,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from consistency_tta.components.reward_lineage import EncoderFingerprint
-from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.metrics.clap import clap_scores
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.prompts import Sounds
@@ -91,7 +91,7 @@ class OverfittingGuard:
 
     def __init__(
         self,
-        judge: AudioTextEncoder,
+        judge: AudioEncoder,
         loss: str | None = None,
         margin: float = 0.01,
         z: float = 2.0,
@@ -147,10 +147,10 @@ class OverfittingGuard:
         """Whether reward and judge are two, whatever files and packages they are of."""
         return not self.known["reward"].same_network(self.known["judge"])
 
-    def find_reward(self, plugins: dict[str, nn.Module]) -> AudioTextEncoder:
+    def find_reward(self, plugins: dict[str, nn.Module]) -> AudioEncoder:
         """The encoder of the loss that was named, or of the only one that has one."""
         encoders = {name: getattr(plugin, "encoder", None) for name, plugin in plugins.items()}
-        found = {name: encoder for name, encoder in encoders.items() if isinstance(encoder, AudioTextEncoder)}
+        found = {name: encoder for name, encoder in encoders.items() if isinstance(encoder, AudioEncoder)}
         if self.loss is not None:
             found = {name: encoder for name, encoder in found.items() if name == self.loss}
         if len(found) != 1:

@@ -10,17 +10,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from consistency_tta.audio.recordings import check_recordings, read_recording, recordings
-from consistency_tta.audio.resample import Resample
-from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
+from consistency_tta.contracts import AudioEmbedding, AudioEncoder
 
 
-def hear(embedder: AudioEmbedder, waveform: Tensor, sample_rate: int, device: torch.device) -> AudioEmbedding:
+def hear(embedder: AudioEncoder, waveform: Tensor, sample_rate: int, device: torch.device) -> AudioEmbedding:
     """What the embedder makes of waveforms (B, samples) at any rate."""
-    waveform = waveform.to(device, torch.float32)
-    return embedder(Resample(sample_rate, embedder.sample_rate).to(device)(waveform))
+    return embedder.embed_windows(waveform.to(device, torch.float32), sample_rate)
 
 
-def check_reference(reference: str, embedder: AudioEmbedder) -> None:
+def check_reference(reference: str, embedder: AudioEncoder) -> None:
     """See that a reference can be heard, before a training starts whose first validation asks for it.
 
     Args:
@@ -34,12 +32,11 @@ def check_reference(reference: str, embedder: AudioEmbedder) -> None:
     if path.is_file():
         _held(path, embedder)
     else:
-        # Not all embedders say so (consistency_tta.metrics.embedders.frozen).
-        check_recordings(path, min_seconds=getattr(embedder, "min_samples", 0) / embedder.sample_rate)
+        check_recordings(path, min_seconds=embedder.min_samples / embedder.sample_rate)
 
 
 def hear_reference(
-    reference: str, embedder: AudioEmbedder, device: torch.device, rank: int = 0, world_size: int = 1
+    reference: str, embedder: AudioEncoder, device: torch.device, rank: int = 0, world_size: int = 1
 ) -> Iterator[AudioEmbedding]:
     """One process's share of a reference, clip by clip, each at its own length.
 
@@ -65,7 +62,7 @@ def hear_reference(
         yield hear(embedder, sound.waveform[None], sound.sample_rate, device)
 
 
-def _held(path: Path, embedder: AudioEmbedder) -> tuple[Tensor, Tensor | None]:
+def _held(path: Path, embedder: AudioEncoder) -> tuple[Tensor, Tensor | None]:
     """A file's vectors (N, W, D) and logits (N, K), if it has some."""
     held = load_file(path)
     vectors = held.get("vectors", torch.empty(0))

@@ -13,8 +13,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torchmetrics import Metric
 
-from consistency_tta.contracts import Batch
-from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
+from consistency_tta.contracts import AudioEmbedding, AudioEncoder, Batch
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.overfitting import OverfittingGuard
@@ -73,7 +72,7 @@ class SoundMetrics(Callback):
         self,
         metrics: dict[str, Metric],
         captions: list[str] | str | int = 16,
-        embedder: AudioEmbedder | None = None,
+        embedder: AudioEncoder | None = None,
         reference: str | None = None,
         guard: OverfittingGuard | None = None,
         guidance_scale: float = 3.0,

@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from consistency_tta.components.reward_lineage import EncoderFingerprint, RewardLineage
-from consistency_tta.contracts import AudioTextEncoder
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.losses import CLAPLoss, LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import OverfittingGuard, SoundMetrics
@@ -23,16 +23,17 @@ from consistency_tta.training.callbacks.overfitting import PromptScores, paired_
 from tests.training.runs import data, distillation, trainer
 
 
-class Loud(AudioTextEncoder):
+class Loud(AudioEncoder):
     """Every caption asks for loud sounds, or (``sign`` -1) for soft ones."""
 
     sample_rate = 16000
+    num_features = 2
 
     def __init__(self, sign: float) -> None:
         super().__init__()
         self.sign = nn.Parameter(torch.tensor(sign))
 
-    def embed_audio(self, waveform: Tensor) -> Tensor:
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
         level = waveform.square().mean(1).add(1e-9).log() / 10 + 1
         angle = torch.pi / 2 + self.sign * torch.pi / 2 * level.tanh()
         return torch.stack([angle.cos(), angle.sin()], dim=1)
@@ -41,7 +42,7 @@ class Loud(AudioTextEncoder):
         return torch.tensor([[-1.0, 0.0]]).expand(len(captions), 2)
 
 
-def heard(encoder: AudioTextEncoder) -> list[float]:
+def heard(encoder: AudioEncoder) -> list[float]:
     return list(EncoderFingerprint.of(encoder).signature or ())
 
 

@@ -16,12 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
+from consistency_tta.audio.resample import resample
+from consistency_tta.contracts import AudioEmbedding, AudioEncoder
 from consistency_tta.datamodules import LatentsDataModule
 from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
 from consistency_tta.metrics.coverage import Coverage
 from consistency_tta.metrics.divergence import SoftmaxDivergence
 from consistency_tta.metrics.diversity import PromptDiversity
-from consistency_tta.metrics.embedder import AudioEmbedder, AudioEmbedding
 from consistency_tta.metrics.frechet import FrechetDistance, frechet_distance
 from consistency_tta.metrics.inception import InceptionScore
 from consistency_tta.metrics.lsd import LogSpectralDistance
@@ -36,12 +37,16 @@ from tests.training.runs import MAKERS, Losses, data, trainer
 CAPTIONS = ["10", "80", "200"]  # which a ToyEncoder reads as angles
 
 
-class ToyEmbedder(AudioEmbedder):
+class ToyEmbedder(AudioEncoder):
     """Loudness and roughness of each half of a sound."""
 
     name, sample_rate, num_features, checksum = "toy", 16000, 2, "toy"
 
-    def forward(self, waveform: Tensor) -> AudioEmbedding:
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        return self.embed_windows(waveform, sample_rate).vectors.mean(1)
+
+    def embed_windows(self, waveform: Tensor, sample_rate: int) -> AudioEmbedding:
+        waveform = resample(waveform, sample_rate, self.sample_rate)
         halves = torch.stack(waveform[:, : waveform.shape[1] // 2 * 2].chunk(2, dim=1), dim=1)
         vectors = torch.stack([halves.square().mean(2), halves.diff(dim=2).square().mean(2)], dim=2).sqrt()
         return AudioEmbedding(vectors, vectors.mean(1))
@@ -139,14 +144,15 @@ def write_reference(folder: Path) -> list[Tensor]:
 
 def test_sets_of_vectors_are_compared_with_recordings(teacher_folder: Path, tmp_path: Path) -> None:
     embedder, values = ToyEmbedder(), Values()
-    real = torch.cat([embedder(waveform[None]).vectors[0] for waveform in write_reference(tmp_path / "real")])
+    recordings = write_reference(tmp_path / "real")
+    real = torch.cat([embedder.embed_windows(waveform[None], 16000).vectors[0] for waveform in recordings])
     save_file({"vectors": real}, tmp_path / "real.safetensors")
     for reference in ("real", "real.safetensors"):
         metrics = {"frechet": FrechetDistance(2), "diversity": PromptDiversity()}
         settings = {"embedder": embedder, "reference": str(tmp_path / reference), "num_samples": 2}
         module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics, CAPTIONS, **settings), values)
     made = [s.waveform for s in FixedPrompts(CAPTIONS, num_samples=2).sounds(module.pipeline())]
-    vectors = embedder(torch.cat(made)).vectors
+    vectors = embedder.embed_windows(torch.cat(made), 16000).vectors
     generated = vectors.flatten(0, 1)
     expected = frechet_distance(generated.mean(0), generated.T.cov(), real.mean(0), real.T.cov())
     pairs = vectors.mean(1).reshape(3, 2, 2)
@@ -249,7 +255,8 @@ def test_pairs_are_the_validation_sets_recordings_and_the_sounds_of_their_captio
         return {"lsd": LogSpectralDistance(16000), "clap": CLAPAudioScore(ToyEncoder()), "kl": SoftmaxDivergence()}
 
     values, own, embedder, asked = Values(), metrics(), ToyEmbedder(), []
-    embedder.register_forward_hook(lambda network, given, made: asked.append(len(given[0])))
+    embed = embedder.embed_windows
+    embedder.embed_windows = lambda waveform, rate: (asked.append(len(waveform)), embed(waveform, rate))[1]
     settings: dict[str, Any] = {"num_samples": 2, "batch_size": 4, "seed": 3}
     module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics(), 3, embedder, **settings), values)
     assert sum(asked) == 2 * 6 + 3  # all sounds at both validations, each recording once
@@ -260,7 +267,8 @@ def test_pairs_are_the_validation_sets_recordings_and_the_sounds_of_their_captio
         made = sounds.waveform[:, : real.shape[1]]
         own["lsd"].update(made, real)
         own["clap"].update(made, real, 16000)
-        own["kl"].update(ToyEmbedder()(sounds.waveform).logits, ToyEmbedder()(real).logits)
+        logits = [ToyEmbedder().embed_windows(sound, 16000).logits for sound in (sounds.waveform, real)]
+        own["kl"].update(*logits)
     for name, metric in own.items():
         assert values.logged[-1][f"val/metric/{name}"] == pytest.approx(float(metric.compute()), rel=1e-4)
 

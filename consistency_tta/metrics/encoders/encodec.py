@@ -11,17 +11,17 @@ from pathlib import Path
 from torch import Tensor
 
 from consistency_tta.components.laion import import_extra
-from consistency_tta.metrics.embedder import AudioEmbedding
-from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
-from consistency_tta.metrics.embedders.weights import Published, load, locate, read
+from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.metrics.encoders.window_encoder import WindowEncoder
 from consistency_tta.storage.checksum import checksum
+from consistency_tta.storage.published_weights import Published, load, locate, read
 
 PUBLISHED = Published(
     "encodec_24khz-d7cc33bc.th", "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"
 )
 
 
-class Encodec(FrozenEmbedder):
+class Encodec(WindowEncoder):
     """A vector (D = 128) for each 320 samples, 75 a second, at 24 kHz; how a sound is made rather than what it is.
 
     Args:
@@ -45,6 +45,6 @@ class Encodec(FrozenEmbedder):
         super().__init__(model.encoder)
         self.checksum = checksum(path)
 
-    def hear(self, waveform: Tensor) -> AudioEmbedding:
-        """See :class:`FrozenEmbedder`."""
+    def windows(self, waveform: Tensor) -> AudioEmbedding:
+        """See :class:`WindowEncoder`."""
         return AudioEmbedding(self.network(waveform[:, None]).mT)

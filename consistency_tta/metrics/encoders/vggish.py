@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.metrics.embedder import AudioEmbedding
-from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
-from consistency_tta.metrics.embedders.weights import Published, load, locate, read
+from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.metrics.encoders.window_encoder import WindowEncoder
 from consistency_tta.metrics.mn04 import kaldi_mel_filters
 from consistency_tta.storage.checksum import checksum
+from consistency_tta.storage.published_weights import Published, load, locate, read
 
 PUBLISHED = Published(
     "vggish-10086976.pth", "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
@@ -78,7 +78,7 @@ class VGGishNetwork(nn.Module):
         return self.embeddings(maps).unflatten(0, log_mel.shape[:2])
 
 
-class VGGish(FrozenEmbedder):
+class VGGish(WindowEncoder):
     """A vector (D = 128) for each whole 0.96 s of a sound, at 16 kHz; each is a sample of the Fréchet audio distance.
 
     Args:
@@ -101,6 +101,6 @@ class VGGish(FrozenEmbedder):
         super().__init__(network)
         self.checksum = checksum(path)
 
-    def hear(self, waveform: Tensor) -> AudioEmbedding:
-        """See :class:`FrozenEmbedder`."""
+    def windows(self, waveform: Tensor) -> AudioEmbedding:
+        """See :class:`WindowEncoder`."""
         return AudioEmbedding(self.network(waveform))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from consistency_tta.metrics.embedders.weights import Published, load, locate, read
+from consistency_tta.storage.published_weights import Published, load, locate, read
 
 PUBLISHED = Published("net=1.pth", "https://example.org/net=1.pth", also=("net%3D1.pth",))
 

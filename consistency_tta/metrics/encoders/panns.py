@@ -12,10 +12,10 @@ from pathlib import Path
 from torch import Tensor
 
 from consistency_tta.components.laion import import_extra
-from consistency_tta.metrics.embedder import AudioEmbedding
-from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
-from consistency_tta.metrics.embedders.weights import Published, load, locate, read
+from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.metrics.encoders.window_encoder import WindowEncoder
 from consistency_tta.storage.checksum import checksum
+from consistency_tta.storage.published_weights import Published, load, locate, read
 
 PUBLISHED = Published(
     "Cnn14_16k_mAP=0.438.pth",
@@ -24,7 +24,7 @@ PUBLISHED = Published(
 )
 
 
-class PANNs(FrozenEmbedder):
+class PANNs(WindowEncoder):
     """One vector (D = 2048) and the logits of AudioSet's 527 classes for each sound of any length, at 16 kHz.
 
     Args:
@@ -51,8 +51,8 @@ class PANNs(FrozenEmbedder):
         super().__init__(network)
         self.checksum = checksum(path)
 
-    def hear(self, waveform: Tensor) -> AudioEmbedding:
-        """See :class:`FrozenEmbedder`."""
+    def windows(self, waveform: Tensor) -> AudioEmbedding:
+        """See :class:`WindowEncoder`."""
         vectors = self.network(waveform)["embedding"]
         # The network itself gives only their sigmoid, which rounds to 0 and 1.
         return AudioEmbedding(vectors[:, None], self.network.fc_audioset(vectors))

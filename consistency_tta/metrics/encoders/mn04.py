@@ -6,18 +6,18 @@ from pathlib import Path
 
 from torch import Tensor
 
-from consistency_tta.metrics.embedder import AudioEmbedding
-from consistency_tta.metrics.embedders.frozen import FrozenEmbedder
-from consistency_tta.metrics.embedders.weights import Published, locate
+from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.metrics.encoders.window_encoder import WindowEncoder
 from consistency_tta.metrics.mn04 import EMBEDDING_DIM, MIN_SAMPLES, SAMPLE_RATE, AudioTagger
 from consistency_tta.storage.checksum import checksum
+from consistency_tta.storage.published_weights import Published, locate
 
 PUBLISHED = Published(
     "mn04_as_mAP_432.pt", "https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/mn04_as_mAP_432.pt"
 )
 
 
-class Mn04(FrozenEmbedder):
+class Mn04(WindowEncoder):
     """One vector (D = 384) and the logits of AudioSet's 527 classes for each sound of any length, at 32 kHz.
 
     Args:
@@ -38,7 +38,7 @@ class Mn04(FrozenEmbedder):
         super().__init__(AudioTagger.from_checkpoint(path))
         self.checksum = checksum(path)
 
-    def hear(self, waveform: Tensor) -> AudioEmbedding:
-        """See :class:`FrozenEmbedder`."""
+    def windows(self, waveform: Tensor) -> AudioEmbedding:
+        """See :class:`WindowEncoder`."""
         logits, vectors = self.network(waveform, SAMPLE_RATE)
         return AudioEmbedding(vectors[:, None], logits)

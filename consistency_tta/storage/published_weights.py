@@ -6,10 +6,11 @@ import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.components.laion_checkpoint import numpy_globals
+from consistency_tta.runtime.errors import CheckpointError
 
 
 class Published(NamedTuple):
@@ -56,14 +57,14 @@ def read(path: Path, published: Published) -> dict[str, Any]:
     """What a file of ``torch.save`` holds, without executing what it may contain.
 
     Raises:
-        ValueError: it is truncated, or holds more than tensors, numbers and arrays.
+        CheckpointError: it is truncated, or holds more than tensors, numbers and arrays.
     """
     try:
         # PANNs' files have the state of the training's sampler beside the weights, an array of numpy.
         with torch.serialization.safe_globals(numpy_globals()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
-        raise ValueError(
+        raise CheckpointError(
             f"expected {published.file} in {path}, but it is truncated, or holds more than tensors, which is not "
             f"loaded since it could run code of its author ({str(error)[:100]!r}): fetch {published.url} again"
         ) from None
@@ -74,13 +75,23 @@ def load(network: nn.Module, tensors: dict[str, Tensor], path: Path, published: 
     """Make a file's tensors a network's weights, in float32.
 
     Raises:
-        ValueError: names or shapes are not the network's; the message names some.
+        CheckpointError: names or shapes are not the network's; the message names some.
     """
     try:
         network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         faults = str(error).split("\n", 1)[-1].strip()
-        raise ValueError(
+        raise CheckpointError(
             f"expected the weights of {type(network).__name__} in {path}, as {published.url} has them: {faults[:500]}"
         ) from None
     network.float()
+
+
+def numpy_globals() -> list[Any]:
+    """What numpy's numbers and arrays are pickled as, under the names of numpy 1 and 2, for ``torch.load``.
+
+    Beside the weights stand a best score, or the order of the training's data.
+    """
+    makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
+    names = [(make, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core") for name, make in makers.items()]
+    return [*names, np.ndarray, np.dtype, *(type(np.dtype(code)) for code in "?bhilqBHILQefd")]
