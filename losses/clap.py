@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from consistency_tta.contracts import AudioEncoder, AudioOutput, to_mono
+from consistency_tta.contracts import AudioEncoder, AudioOutput
 from consistency_tta.losses.encoder import EncoderLoss
 
 #: Captions whose vectors are kept; where pairs of clips are mixed, there is no end to them.
@@ -61,8 +61,8 @@ class CLAPLoss(EncoderLoss):
         return loss
 
     def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        """Waveform (B, samples) or (B, channels, samples) at any rate -> vectors (B, D) of length 1."""
-        return self.encoder.embed(to_mono(waveform).float(), sample_rate).float()
+        """Waveform (B, samples) at any rate -> vectors (B, D) of length 1."""
+        return self.encoder.embed(waveform.float(), sample_rate).float()
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:
         """B captions -> unit vectors (B, D), computed once for each."""

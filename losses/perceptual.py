@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from consistency_tta.contracts import AudioEncoder, AudioOutput, to_mono
+from consistency_tta.contracts import AudioEncoder, AudioOutput
 from consistency_tta.losses.encoder import EncoderLoss
 
 
@@ -47,8 +47,8 @@ class PerceptualLoss(EncoderLoss):
         return torch.stack(layers).mean(0)
 
     def features(self, waveform: Tensor, sample_rate: int) -> list[Tensor]:
-        """Waveform (B, samples) or (B, channels, samples) at any rate -> of each layer unit vectors (B, channels, ...)."""
-        layers = self.encoder.layer_features(to_mono(waveform).float(), sample_rate)[self.skip :]
+        """Waveform (B, samples) at any rate -> of each layer unit vectors (B, channels, ...)."""
+        layers = self.encoder.layer_features(waveform.float(), sample_rate)[self.skip :]
         if not layers:
             raise ValueError(f"expected an encoder of more than {self.skip} layers, which are skipped: set skip lower")
         return [F.normalize(layer.float(), dim=1) for layer in layers]
