@@ -22,7 +22,7 @@ setup: .venv/.installed  ## make .venv; the targets below do it themselves
 	@touch $@
 
 demo: .venv/.installed  ## distil the bundled teacher and show it in demo/report.html, in a few minutes
-	$(BIN)/python tools/demo.py
+	$(BIN)/python -m tools.demo
 
 test: .venv/.installed  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -1,6 +1,6 @@
 """Distils the bundled teacher on this machine and shows what came of it: demo/report.html.
 
-    python tools/demo.py [--output demo] [--start STUDENT] [any argument of fit, such as --trainer.max_steps 100]
+    python -m tools.demo [--output demo] [--start STUDENT] [any argument of fit, such as --trainer.max_steps 100]
 
 The training is an ordinary `consistency-tta fit` of lightning_configs/tiny/demo.yaml.
 """
@@ -147,7 +147,7 @@ def main(args: list[str] | None = None) -> Path:
         "spectrograms": f"{results[0][0].mel.shape[2]} mel bands, of the waveform after the vocoder",
         "models": f"{options.teacher}, {options.student}; judged by {options.clap}",
     }
-    demo = shlex.join(["python", "tools/demo.py", *(sys.argv[1:] if args is None else args)])
+    demo = shlex.join(["python", "-m", "tools.demo", *(sys.argv[1:] if args is None else args)])
     report = Report(
         captions=captions,
         results=results,

@@ -1,4 +1,4 @@
-"""A result as text, for terminals, pull requests and papers' drafts."""
+"""A result as Markdown, for pull requests and drafts, and the texts that it shares with the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LISTED = 30
 
 
 def markdown(result: Result) -> str:
-    """The whole report."""
+    """The whole report as Markdown."""
     protocol = result.protocol
     confidence = f"{100 * protocol.bootstrap.confidence:g} % interval"
     parts = [
@@ -31,19 +31,19 @@ def markdown(result: Result) -> str:
 
 
 def used(result: Result) -> str:
-    """One sentence: how many clips count."""
+    """A sentence with the number of clips that were evaluated."""
     number, asked, whole = len(result.pairs), result.asked, result.protocol.clips.number
     part = "" if asked == whole else f", out of {whole} in the protocol"
     return f"{number} of {asked} clips used{part}."
 
 
 def sections(result: Result) -> list[tuple[str, list[Finding]]]:
-    """Lists of findings with their titles, without empty ones."""
+    """Lists of findings with their titles, without the empty ones."""
     lists = [
         (f"Left out ({len({finding.id for finding in result.left_out})} clips)", result.left_out),
-        ("Silent or short, and counted as they are", result.odd),
-        # A folder of recordings may well have those of other clips, too; they are counted among the settings.
-        ("Files that no clip claims", [finding for finding in result.unused if finding.side != REFERENCE]),
+        ("Silent or short, and used as they are", result.odd),
+        # A folder of recordings often has those of other clips, too; :func:`settings` counts them.
+        ("Files that belong to no clip", [finding for finding in result.unused if finding.side != REFERENCE]),
     ]
     return [(title, findings) for title, findings in lists if findings]
 
@@ -56,9 +56,9 @@ def listing(findings: Sequence[Finding]) -> str:
 
 
 def settings(result: Result) -> dict[str, str]:
-    """How the figures came about, for people."""
+    """How the values were computed, as text by title."""
     unclaimed = sum(finding.side == REFERENCE for finding in result.unused)
-    others = f"; and {unclaimed} files that no clip claims" if unclaimed else ""
+    others = f"; and {unclaimed} files that belong to no clip" if unclaimed else ""
     facts = protocol_settings(result.protocol) | {
         "Captions": f"{result.captions.name}, SHA-256 {result.captions_sha256}",
         "Generated": f"{result.generated} ({counts(result.formats[GENERATED])})",
@@ -68,12 +68,16 @@ def settings(result: Result) -> dict[str, str]:
     if result.more:
         facts["More sounds of each clip"] = f"{', '.join(map(str, result.more))}: for diversity alone"
     origin = result.origin
-    said = {"Model": origin.model, "Asked with": origin.settings, "SHA-256 of the reward networks": str(origin.rewards)}
-    return facts | {key: value for key, value in said.items() if value is not None}
+    known = {
+        "Model": origin.model,
+        "Sampled with": origin.settings,
+        "SHA-256 of the reward networks": str(origin.rewards),
+    }
+    return facts | {key: value for key, value in known.items() if value is not None}
 
 
 def protocol_settings(protocol: Protocol) -> dict[str, str]:
-    """What a protocol says, for people."""
+    """The settings of a protocol, as text by title."""
     audio, listed, draws = protocol.audio, protocol.clip_list, protocol.bootstrap
     level = "as loud as they are" if audio.peak is None else f"scaled to a peak of {audio.peak:g}"
     mean = "mean removed, " if audio.mean_removed else ""
@@ -82,7 +86,7 @@ def protocol_settings(protocol: Protocol) -> dict[str, str]:
         "SHA-256 of the protocol": protocol.sha256,
         "Clip list": "the caption file" if listed is None else f"{listed.name}, SHA-256 {protocol.clips.sha256}",
         "Sounds": f"mono, {audio.sample_rate} Hz ({audio.resampler}), {audio.seconds:g} s, {mean}{level}",
-        "Metrics": "; ".join(map(_asked, protocol.metrics)),
+        "Metrics": "; ".join(map(_metric, protocol.metrics)),
         "Bootstrap draws": f"{draws.resamples}, of set metrics {draws.set_resamples}; seed {protocol.seed}",
         "Seed to generate with": str(protocol.generation_seed),
     }
@@ -120,7 +124,7 @@ def _row(figure: MetricValue) -> list[str]:
     return [figure.name, better(figure), number(figure.value), interval(figure), bias]
 
 
-def _asked(metric: MetricSettings) -> str:
+def _metric(metric: MetricSettings) -> str:
     """``inception/panns (splits 10, seed 2020)``."""
     options = ", ".join(f"{key} {value}" for key, value in metric.options.items())
     return metric.name + (f" ({options})" if options else "")

@@ -50,7 +50,7 @@ def _tiles(result: Result) -> list[tuple[str, str]]:
 
 
 def _metrics(result: Result) -> Table:
-    rows = []
+    rows: list[list[str | Cell]] = []
     for value in result.figures:
         source = f"embedded by {_network(value)}" if _network(value) else "of the sounds themselves"
         bias = DASH if value.interval is None else number(value.interval.bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -193,7 +194,9 @@ def test_two_models_are_swept_into_one_picture(
     assert len(list(csv.DictReader(table.open(newline="")))) == 1
 
 
-def test_recordings_of_any_length_and_rate_are_a_reference(teacher_folder: Path, tmp_path: Path) -> None:
+def test_recordings_of_any_length_and_rate_are_a_reference(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_clap(tmp_path / "clap")
     (tmp_path / "real").mkdir()
     for number, rate in enumerate((16000, 16000, 8000)):
@@ -206,6 +209,14 @@ def test_recordings_of_any_length_and_rate_are_a_reference(teacher_folder: Path,
     table, *_ = generate([], str(teacher_folder), tmp_path / "out", **settings)
     [row] = csv.DictReader(table.open(newline=""))
     assert float(row["frechet"]) > 0
+
+    # Without matplotlib there is a page, and no curves.
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    table, page = generate([], str(teacher_folder), tmp_path / "out", **settings)
+    assert len(list(csv.DictReader(table.open(newline="")))) == 1
+    assert "<svg" not in page.read_text()
+    assert "consistency-tta[report]" in page.read_text()
+    assert not (tmp_path / "out" / "sweep.svg").exists()
 
 
 @pytest.fixture

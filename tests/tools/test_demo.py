@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +17,9 @@ from transformers.utils import logging as transformers_logging
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage import bundled
 from tests.bundles import write_clap, write_real_clips, write_student
+from tools import demo
 
-sys.path.append(str(Path(__file__).parents[2] / "tools"))  # the tools are scripts, in no package
-import demo
+ROOT = Path(__file__).parents[2]
 
 SMALL = ["--trainer.max_steps", "3", "--data.copies", "1", "--data.batch_size", "2", "--trainer.log_every_n_steps", "1"]
 SMALL += ["--data.source.num_inference_steps", "2", "--trainer.accelerator", "cpu", "--teacher_steps", "2"]
@@ -46,6 +48,12 @@ def models(teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return folder
 
 
+def test_make_starts_the_demo_as_a_module() -> None:
+    """As a script it would not find the other modules of tools."""
+    commands = subprocess.run(["make", "-n", "demo"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert shlex.split(commands.splitlines()[-1])[1:] == ["-m", demo.__name__]
+
+
 def test_the_demo_distils_and_shows_it(models: Path) -> None:
     file = demo.main([*SMALL, "--captions", "../captions.txt", "--every", "2"])
     assert file == Path("demo/report.html")
@@ -60,6 +68,14 @@ def test_the_demo_distils_and_shows_it(models: Path) -> None:
         assert part not in text
     assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert text.count("<svg") == 1
+
+
+@pytest.mark.usefixtures("models")
+def test_without_matplotlib_the_page_has_no_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    html = demo.main([*SMALL, "--captions", "../captions.txt", "--every", "2"]).read_text(encoding="utf-8")
+    assert "<svg" not in html
+    assert "consistency-tta[report]" in html
 
 
 @pytest.mark.usefixtures("models")
