@@ -101,7 +101,7 @@ def contestants(options: argparse.Namespace, facts: dict[str, str]) -> list[Cont
     fresh = f"distilled just now: {facts['distillation'].split(' from')[0]}"
     return [
         Contestant("Teacher", options.teacher, "diffusion, DDIM with guidance", options.teacher_steps),
-        Contestant("Before distillation", start, "the untouched start, asked once", 1, as_student=not options.start),
+        Contestant("Before distillation", start, "the untouched start, queried once", 1, as_student=not options.start),
         Contestant("Fresh student", str(options.output / "run/model"), fresh, 1),
         Contestant("Bundled student", options.student, "distilled for longer; comes with the package", 1),
     ]
@@ -130,7 +130,7 @@ def machine() -> dict[str, str]:
 
 
 def main(args: list[str] | None = None) -> Path:
-    """Train, generate, judge, write the report."""
+    """Train, generate, evaluate, write the report."""
     started = time.perf_counter()
     options, others = arguments(args)
     for logging in (diffusers_logging, transformers_logging):
@@ -145,7 +145,7 @@ def main(args: list[str] | None = None) -> Path:
         "sounds": f"guidance scale {GUIDANCE_SCALE:g}; the same noise in each row, seed {SEED}; "
         f"FLAC, 16 bits, {results[0][0].sample_rate} Hz",
         "spectrograms": f"{results[0][0].mel.shape[2]} mel bands, of the waveform after the vocoder",
-        "models": f"{options.teacher}, {options.student}; judged by {options.clap}",
+        "models": f"{options.teacher}, {options.student}; evaluated by {options.clap}",
     }
     demo = shlex.join(["python", "-m", "tools.demo", *(sys.argv[1:] if args is None else args)])
     report = Report(
