@@ -14,11 +14,8 @@ import torch
 from torch import Tensor
 
 from consistency_tta.audio.resample import resample
-from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, decode_channels
+from consistency_tta.audio.sound_file import SILENCE_PEAK, BadClip, Fault, audio_info, decode, decode_channels
 from consistency_tta.contracts import to_channels
-
-#: A waveform whose samples, its mean removed, stay below this (-80 dB of full scale) is silent.
-SILENCE_PEAK = 1e-4
 
 
 def normalise(waveform: Tensor, peak: float = 0.5) -> Tensor:
@@ -61,7 +58,7 @@ def read_audio(
         (num_samples,) float32 of one channel, (channels, num_samples) of several.
 
     Raises:
-        BadClip: if it is missing, unreadable, too short, silent or not finite.
+        BadClip: if it is missing, unreadable, too short, silent, not finite, or its channels cancel each other.
     """
     rate, frames, _ = audio_info(path, min_seconds)
     wanted = math.ceil(num_samples * rate / sample_rate)
@@ -72,7 +69,7 @@ def read_audio(
     try:
         waveform = part(round(position * max(0, frames - wanted)))
     except BadClip as bad:
-        if bad.fault != Fault.SILENT or frames <= wanted:
+        if bad.fault not in (Fault.SILENT, Fault.CANCELLED) or frames <= wanted:
             raise
         loudest = int(normalise(_decoded(path, 0, -1, channels)[0]).abs().amax(0).argmax())
         waveform = part(min(max(0, loudest - wanted // 2), frames - wanted))
@@ -87,5 +84,8 @@ def _resampled(path: Path, start: int, frames: int, sample_rate: int, channels: 
 
 
 def _decoded(path: Path, start: int, frames: int, channels: int) -> tuple[Tensor, int]:
+    if channels == 1:
+        mono, rate = decode(path, start, frames)
+        return mono[None], rate
     waveform, rate = decode_channels(path, start, frames)
     return to_channels(waveform[None], channels)[0], rate

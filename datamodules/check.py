@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, read_whole
+from consistency_tta.audio.sound_file import CANCELLED_SHARE, BadClip, Fault, audio_info, read_whole
 from consistency_tta.datamodules.audio import normalise
 from consistency_tta.datamodules.clips import AudioFolder, Clip, read_captions
 
@@ -25,12 +26,21 @@ PRINTED = 50
 
 @dataclass(frozen=True)
 class Finding:
-    """A clip that cannot be used, and why."""
+    """What is wrong with a clip.
+
+    Attributes:
+        id: of the clip.
+        path: of its file.
+        fault: of which kind.
+        detail: what was found, for people.
+        usable: the clip can be used all the same.
+    """
 
     id: str
     path: str
     fault: Fault
     detail: str
+    usable: bool = False
 
 
 def check_headers(clips: Sequence[Clip], min_seconds: float, num_threads: int = 8) -> list[Finding]:
@@ -45,7 +55,9 @@ def check_headers(clips: Sequence[Clip], min_seconds: float, num_threads: int = 
 
 
 def check_samples(clips: Sequence[Clip], min_seconds: float, num_threads: int = 8) -> list[Finding]:
-    """All of that, and clips that are silent, truncated, not finite or damaged inside.
+    """All of that, and clips that are silent, truncated, not finite or damaged inside, or whose channels cancel.
+
+    Clips whose channels almost cancel are among the findings, too, as usable.
 
     Decodes everything, with a progress bar.
 
@@ -99,7 +111,9 @@ def data_check(
     folder = AudioFolder(audio_folder)
     files = [captions] if isinstance(captions, str) else captions
     clips = [clip for file in files for clip in read_captions(file, folder)]
-    findings = check_samples(clips, min_seconds, num_threads)
+    found = check_samples(clips, min_seconds, num_threads)
+    findings = [finding for finding in found if not finding.usable]
+    odd = [f"{finding.id}: {finding.detail}" for finding in found if finding.usable] + doubtful(clips)
     bad = {(finding.id, finding.path) for finding in findings}
     infos = [audio_info(clip.path) for clip in clips if (clip.id, str(clip.path)) not in bad]
     hours = sum(frames / rate for rate, frames, _ in infos) / 3600
@@ -111,6 +125,7 @@ def data_check(
         "sample_rates": rates,
         "below_sample_rate": sum(rate < sample_rate for rate, _, _ in infos),
         "bad_clips": [asdict(finding) for finding in findings],
+        "warnings": odd,
     }
     if output is not None:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
@@ -119,9 +134,33 @@ def data_check(
     print("sample rates: " + ", ".join(f"{count} clips at {rate} Hz" for rate, count in rates.items()))
     if report["below_sample_rate"]:
         print(f"{report['below_sample_rate']} clips have a rate below {sample_rate} Hz and lack high frequencies")
+    for warning in odd[:PRINTED]:
+        print(f"warning: {warning}")
+    if len(odd) > PRINTED:
+        print(f"warning: ... and {len(odd) - PRINTED} more")
     if findings:
         print(listing(findings))
         raise SystemExit(1)
+
+
+def doubtful(clips: Sequence[Clip]) -> list[str]:
+    """What is strange about clips' names and captions, a sentence each."""
+    found = []
+    for clip in clips:
+        if clip.others:
+            others = ", ".join(path.name for path in clip.others[:3])
+            found.append(
+                f"{clip.id}: {clip.path.name} is used, and {others} may be the same clip: remove what is not meant"
+            )
+        twice = [caption for caption, count in Counter(clip.captions).items() if count > 1]
+        if twice:
+            found.append(f"{clip.id}: has the caption {twice[0]!r:.60} more than once")
+    users: dict[Path, list[str]] = {}
+    for clip in clips:
+        if not (clip.missing or clip.ambiguous):
+            users.setdefault(clip.path, []).append(clip.id)
+    shared = {path: ids for path, ids in users.items() if len(set(ids)) > 1}
+    return found + [f"{path.name} is the sound of several clips: {', '.join(ids[:3])}" for path, ids in shared.items()]
 
 
 def _check(
@@ -136,6 +175,8 @@ def _check(
 def _info(clip: Clip, min_seconds: float) -> None:
     if clip.ambiguous:
         raise BadClip(Fault.MISSING, f"ambiguous: {clip.ambiguous}")
+    if clip.missing:
+        raise BadClip(Fault.MISSING, clip.missing)
     audio_info(clip.path, min_seconds)
 
 
@@ -150,10 +191,16 @@ def _header(clip: Clip, min_seconds: float) -> Finding | None:
 def _samples(clip: Clip, min_seconds: float) -> Finding | None:
     try:
         _info(clip, min_seconds)
-        waveform, rate, _ = read_whole(clip.path)
+        waveform, rate, _, kept_power = read_whole(clip.path)
         if len(waveform) < min_seconds * rate:
             raise BadClip(Fault.TOO_SHORT, f"{len(waveform) / rate:.3f} s decoded, expected at least {min_seconds} s")
         normalise(waveform)
+        if kept_power < CANCELLED_SHARE:
+            lost = f"{-10 * math.log10(kept_power):.0f} dB"
+            detail = (
+                f"its channels almost cancel each other, their mean is {lost} weaker than they are: keep one of them"
+            )
+            return Finding(clip.id, str(clip.path), Fault.CANCELLED, detail, usable=True)
     except BadClip as bad:
         return Finding(clip.id, str(clip.path), bad.fault, bad.detail)
     return None

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from consistency_tta.storage.captions import EXTENSIONS, endings, read_rows
+from consistency_tta.audio.sound_file import BadClip, audio_info
+from consistency_tta.datamodules.audio_folder import AmbiguousName, AudioFolder
+from consistency_tta.storage.captions import EXTENSIONS, Row, read_rows
+
+__all__ = ["EXTENSIONS", "AmbiguousName", "AudioFolder", "Clip", "read_captions"]
+
+#: Seconds by which the times of a row may differ from those of the whole file.
+WHOLE = 0.1
+#: Names that a message lists of those that a clip could have.
+NAMED = 3
 
 
 @dataclass
@@ -20,76 +27,16 @@ class Clip:
         path: of the audio file; one that does not exist if the folder has none for it.
         captions: at least one.
         ambiguous: the files that it could be, where the caption file does not tell which; empty for all other clips.
+        missing: what was looked for, and what is near it, where there is no file; empty for all other clips.
+        others: more files that bear a name of the clip; the one at ``path`` has the likeliest name.
     """
 
     id: str
     path: Path
     captions: list[str] = field(default_factory=list)
     ambiguous: str = ""
-
-
-class AmbiguousName(LookupError):  # noqa: N818 - a finding, listed with the clip, before it is an error
-    """Several files in different folders bear a name."""
-
-
-class AudioFolder:
-    """The audio files below a folder, listed once and found by name without their extension.
-
-    Args:
-        folder: with wav, flac, ogg and mp3 files at any depth.
-
-    Raises:
-        FileNotFoundError: if there is no such folder, or no audio in it.
-        PermissionError: if the folder, or one in it, may not be read.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise FileNotFoundError(f"the audio folder {self.folder} does not exist or is not a folder")
-        files = [
-            Path(directory, name)
-            for directory, _, names in os.walk(self.folder, onerror=_refuse, followlinks=True)
-            for name in names
-            if name.lower().endswith(EXTENSIONS)
-        ]
-        if not files:
-            raise FileNotFoundError(f"no {', '.join(EXTENSIONS)} file below the audio folder {self.folder}")
-        self._num_files = len(files)
-        self._paths: dict[str, Path] = {}  # by the path below the folder
-        for path in sorted(files, key=lambda path: (EXTENSIONS.index(path.suffix.lower()), path)):
-            self._paths.setdefault(path.relative_to(self.folder).with_suffix("").as_posix(), path)
-        self._bearers: defaultdict[str, list[str]] = defaultdict(list)  # by the last parts of that path
-        for below in sorted(self._paths):
-            for name in endings(below):
-                self._bearers[name].append(below)
-
-    def __len__(self) -> int:
-        return self._num_files
-
-    def find(self, *names: str) -> Path | None:
-        """The file that bears one of the names, in the order of the names.
-
-        Args:
-            *names: without extension; a path below the folder, or the last parts of one (``x`` and ``b/x`` for
-                ``a/b/x.wav``); ``/x`` is only ``x.wav`` in the folder itself.
-
-        Raises:
-            AmbiguousName: if files in several folders bear the name, and none is exactly it.
-        """
-        for name in names:
-            if name.lstrip("/") in self._paths:
-                return self._paths[name.lstrip("/")]
-            bearers = self._bearers.get(name, [])
-            if len(bearers) > 1:
-                files = [self._paths[below].relative_to(self.folder).as_posix() for below in bearers]
-                more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-                raise AmbiguousName(
-                    f"{name} could be {', '.join(files[:3])}{more}: name the folder in the caption file"
-                )
-            if bearers:
-                return self._paths[bearers[0]]
-        return None
+    missing: str = ""
+    others: list[Path] = field(default_factory=list)
 
 
 def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) -> list[Clip]:
@@ -119,23 +66,62 @@ def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) 
     for row in rows:
         if row.name not in clips:
             clips[row.name] = Clip(_new_id(row.name, ids), folder.folder / row.name)
-        clip = clips[row.name]
-        try:
-            if found := folder.find(*row.candidates):
-                clip.path, clip.ambiguous = found, ""
-        except AmbiguousName as error:
-            if not clip.path.is_file():  # by the audiocap_id of another row
-                clip.ambiguous = str(error)
-        clip.captions.append(row.caption)
+        _locate(clips[row.name], row, folder)
+        clips[row.name].captions.append(row.caption)
     return list(clips.values())
 
 
-def _refuse(error: OSError) -> None:
-    """Say which folder may not be read: its clips would be called missing. Links in a circle just end."""
-    if isinstance(error, PermissionError):
-        raise PermissionError(
-            f"expected audio folders that may be read, got {error.strerror} for {error.filename}: change its rights"
-        ) from error
+def _locate(clip: Clip, row: Row, folder: AudioFolder) -> None:
+    """Find a clip's file by what a row says of it, and the next rows' only if it has none yet."""
+    try:
+        found = folder.find(*row.candidates) or _whole(row, folder)
+        if found is not None:
+            clip.path, clip.ambiguous, clip.missing = found, "", ""
+            clip.others = [path for path in _others(row, folder) if path != found]
+        elif not clip.path.is_file():
+            clip.missing = clip.missing or _looked_for(row, folder)
+    except AmbiguousName as error:
+        if not clip.path.is_file():  # by the audiocap_id of another row
+            clip.ambiguous = str(error)
+
+
+def _whole(row: Row, folder: AudioFolder) -> Path | None:
+    """The file that a row's times are a part of, if the part is all of it."""
+    file = folder.find(*row.whole)
+    if file is None or (row.start or 0) > WHOLE or row.end is None:
+        return None
+    try:
+        rate, frames, _ = audio_info(file)
+    except BadClip:
+        return None
+    return file if frames / rate <= row.end + WHOLE else None
+
+
+def _others(row: Row, folder: AudioFolder) -> list[Path]:
+    """All files that bear a name of a part of a video; a path is one file's."""
+    if row.candidates[0].startswith("/") or row.whole:
+        return []
+    files = dict.fromkeys(found for name in row.candidates[:-1] if (found := folder.find(name)) is not None)
+    return list(files)
+
+
+def _looked_for(row: Row, folder: AudioFolder) -> str:
+    """Which names were looked for, and which files have names like them."""
+    names = [name.lstrip("/") for name in dict.fromkeys(row.candidates) if name.strip("/")]
+    more = f" and {len(names) - NAMED} more names" if len(names) > NAMED else ""
+    looked = f"no {', '.join(names[:NAMED])}{more} ({', '.join(EXTENSIONS)}) below {folder.folder}"
+    if row.whole and (whole := folder.find(*row.whole)) is not None:
+        end = "its end" if row.end is None else f"{row.end:g} s"
+        return (
+            f"{looked}; the caption is of {row.start or 0:g} s to {end} of {whole.name}, not of all of it: cut the "
+            "parts into files of their own, or remove the columns of times where files are whole"
+        )
+    likely = (*names[:1], row.name, row.recording)
+    near = list(dict.fromkeys(path for name in likely for path in folder.near(name)))[:NAMED]
+    if not near:
+        return looked
+    kinds = [] if all(path.lower().endswith(EXTENSIONS) for path in near) else ["convert what is of another kind"]
+    return f"{looked}; there is {', '.join(near)}: {' or '.join([*kinds, 'correct the name'])}"
 
 
 def _new_id(name: str, ids: set[str]) -> str:

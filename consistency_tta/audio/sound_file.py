@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,39 +10,30 @@ import soundfile
 import torch
 from torch import Tensor
 
+from consistency_tta.audio.bad_clip import BadClip, Fault
+from consistency_tta.audio.mp3_layout import MP3_SLACK
+from consistency_tta.audio.sound_bytes import ERRORS, inspect, read_parts
+
+__all__ = [
+    "CANCELLED_SHARE",
+    "SILENCE_PEAK",
+    "BadClip",
+    "Fault",
+    "Sound",
+    "audio_info",
+    "decode",
+    "decode_channels",
+    "kept_power",
+    "read_whole",
+]
+
 #: The largest sample that is a sound's, a million times full scale: squares and sums of what is beyond overflow.
 LARGEST = 1e6
 
-#: Samples that an MP3 file may lack of what its header says, two frames: programs differ in how they count the first.
-MP3_SLACK = 2304
-
-
-class Fault(StrEnum):
-    """What can be wrong with a clip."""
-
-    MISSING = "missing"
-    UNREADABLE = "unreadable"
-    TRUNCATED = "truncated"
-    TOO_SHORT = "too short"
-    NOT_FINITE = "not finite"
-    SILENT = "silent"
-
-
-class BadClip(ValueError):  # noqa: N818 - a finding, counted or listed, before it is an error
-    """A clip that cannot be used.
-
-    Args:
-        fault: of which kind.
-        detail: what was found, for people.
-    """
-
-    def __init__(self, fault: Fault, detail: str) -> None:
-        super().__init__(f"{fault}: {detail}")
-        self.fault = fault
-        self.detail = detail
-
-    def __reduce__(self) -> tuple:
-        return type(self), (self.fault, self.detail)  # so that it comes out of a worker process whole
+#: A clip whose channels' mean has less than this share of their power: one is another upside down, almost.
+CANCELLED_SHARE = 0.01
+#: Peak, of full scale, below which a sound is silent (-80 dB).
+SILENCE_PEAK = 1e-4
 
 
 class Sound(NamedTuple):
@@ -53,98 +43,49 @@ class Sound(NamedTuple):
         waveform: (samples,) float32, the mean of the channels.
         sample_rate: in Hz.
         channels: of the file.
+        kept_power: which share of the channels' power their mean keeps, from 0 to 1.
     """
 
     waveform: Tensor
     sample_rate: int
     channels: int
+    kept_power: float = 1.0
 
 
 def read_whole(path: Path) -> Sound:
     """All of a file, if all is there.
 
     Raises:
-        BadClip: if it is missing, unreadable, empty, shorter than its header says, or has samples that are not finite.
+        BadClip: if it is missing, unreadable, empty, shorter than its header says, has samples that are not finite, or
+            channels whose mean is silent though they are not.
     """
-    rate, told, channels = audio_info(path)
-    if lost := missing_bytes(path):
-        raise BadClip(Fault.TRUNCATED, f"{lost:,} bytes less than its header says")
-    waveform, _ = decode(path)
-    if len(waveform) < told - MP3_SLACK and tells_mp3_length(path):
-        raise BadClip(Fault.TRUNCATED, f"{len(waveform) / rate:.2f} s, its header says {told / rate:.2f} s")
-    return Sound(waveform, rate, channels)
+    if truncated := inspect(path).truncated:
+        raise BadClip(Fault.TRUNCATED, truncated)
+    rate, frames, channels = audio_info(path)
+    waveform, _ = decode_channels(path)
+    if (decoded := waveform.shape[1]) < frames - MP3_SLACK:
+        raise BadClip(Fault.TRUNCATED, f"{decoded / rate:.2f} s, its header says {frames / rate:.2f} s")
+    return Sound(_mono(waveform), rate, channels, kept_power(waveform))
 
 
 def audio_info(path: Path, min_seconds: float = 0.0) -> tuple[int, int, int]:
-    """Sample rate in Hz, samples and channels, from the file's header alone.
+    """Sample rate in Hz, samples and channels: of the header, or counted where its bytes say otherwise.
 
     Raises:
         BadClip: if it is missing, unreadable or shorter than ``min_seconds``.
     """
-    if not path.is_file():
-        raise BadClip(Fault.MISSING, f"no file {path}")
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.SoundFileError, OSError) as error:
-        raise BadClip(Fault.UNREADABLE, str(error)) from error
+    info = inspect(path)
     if not info.frames:
-        raise BadClip(Fault.TOO_SHORT, "no samples in the file, expected some")
-    if info.frames < min_seconds * info.samplerate:
-        raise BadClip(Fault.TOO_SHORT, f"{info.frames / info.samplerate:.3f} s, expected at least {min_seconds} s")
-    return info.samplerate, info.frames, info.channels
-
-
-def missing_bytes(path: Path) -> int:
-    """How many bytes of samples a WAV file lacks of what its header says; 0 for other files.
-
-    The decoder takes what is left for the whole. Lengths from 2 GB less 64 kB on are what programs write into a pipe,
-    whose length they do not know; of RF64 files the length is in a chunk of its own.
-    """
-    with path.open("rb") as file:
-        head, wide = file.read(12), 0
-        if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
-            return 0
-        while len(chunk := file.read(8)) == 8:
-            size = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"data":
-                size = wide or (0 if size >= 0x7FFF0000 else size)
-                return max(0, size - (path.stat().st_size - file.tell()))
-            content = file.read(size + size % 2)
-            if chunk[:4] == b"ds64":
-                wide = int.from_bytes(content[8:16], "little")
-    return 0
-
-
-def tells_mp3_length(path: Path) -> bool:
-    """Whether a file is MP3 with its length in the first frame, behind "Xing" or "Info".
-
-    Without it the length that the decoder tells beforehand is a guess by the first frame's bit rate, and may be five
-    times too long for a whole file.
-    """
-    with path.open("rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3":  # titles and pictures; their size is four times 7 bits
-            file.seek(10 + sum(byte << 7 * place for place, byte in enumerate(head[:5:-1])))
-        else:
-            file.seek(0)
-        frame = file.read(64)
-    mark = max(frame.find(b"Xing"), frame.find(b"Info"))
-    # The lowest of the flags behind the mark says that the number of frames follows.
-    return frame[:1] == b"\xff" and mark > 0 and bool(int.from_bytes(frame[mark + 4 : mark + 8]) & 1)
+        size = path.stat().st_size
+        raise BadClip(Fault.TOO_SHORT, f"no samples in the file of {size:,} bytes, expected some")
+    if info.frames < min_seconds * info.sample_rate:
+        seconds = info.frames / info.sample_rate
+        raise BadClip(Fault.TOO_SHORT, f"{seconds:.3f} s, expected at least {min_seconds} s")
+    return info.sample_rate, info.frames, info.channels
 
 
 def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
-    """Read a file, or a part of it, as mono; see :func:`decode_channels`.
-
-    Returns:
-        Waveform (samples,) float32, the mean of the channels, and the sample rate in Hz.
-    """
-    waveform, rate = decode_channels(path, start, frames)
-    return waveform.mean(dim=0), rate
-
-
-def decode_channels(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
-    """Read a file, or a part of it.
+    """Read a file, or a part of it, as mono.
 
     Args:
         path: of the file.
@@ -152,16 +93,40 @@ def decode_channels(path: Path, start: int = 0, frames: int = -1) -> tuple[Tenso
         frames: how many samples to read; -1 for all.
 
     Returns:
+        Waveform (samples,) float32, the mean of the channels, and the sample rate in Hz.
+
+    Raises:
+        BadClip: as :func:`decode_channels`; also if the mean of channels is silent though they are not.
+    """
+    waveform, rate = decode_channels(path, start, frames)
+    return _mono(waveform), rate
+
+
+def decode_channels(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
+    """Read a file, or a part of it.
+
+    Args:
+        path, start, frames: as :func:`decode` takes them.
+
+    Returns:
         Waveform (channels, samples) float32 with the file's channels, and the sample rate in Hz.
 
     Raises:
-        BadClip: if it is unreadable or has samples that are not finite, or so large that sums of them would not be.
+        BadClip: if it is missing, unreadable or has samples that are not finite, or so large that sums of them would
+            not be.
     """
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            file.seek(start)
-            samples, rate = file.read(frames, dtype="float32", always_2d=True), file.samplerate
-    except (soundfile.SoundFileError, OSError, RuntimeError, MemoryError) as error:
+        info = inspect(path)
+        if info.parts:
+            whole, rate = read_parts(path, info.parts)
+            samples = whole[start:] if frames < 0 else whole[start : start + frames]
+        else:
+            with soundfile.SoundFile(str(path)) as file:
+                file.seek(start)
+                samples, rate = file.read(frames, dtype="float32", always_2d=True), file.samplerate
+    except ERRORS as error:
+        if isinstance(error, BadClip):
+            raise
         raise BadClip(Fault.UNREADABLE, str(error)) from error
     if not len(samples):
         raise BadClip(Fault.UNREADABLE, f"no samples after sample {start}")
@@ -172,3 +137,25 @@ def decode_channels(path: Path, start: int = 0, frames: int = -1) -> tuple[Tenso
             Fault.NOT_FINITE, f"samples up to {peak:.1e}, expected about -1 to 1: sums of them would overflow"
         )
     return torch.from_numpy(samples).T, rate
+
+
+def kept_power(waveform: Tensor) -> float:
+    """Which share of the power of (channels, samples) the channels' mean keeps: 1 for equal ones, 0 in antiphase."""
+    power = waveform.double().square().mean().item()
+    return waveform.double().mean(dim=0).square().mean().item() / power if power else 1.0
+
+
+def _mono(waveform: Tensor) -> Tensor:
+    """The mean (samples,) of (channels, samples).
+
+    Raises:
+        BadClip: if it is silent and a channel is not.
+    """
+    mono = waveform.mean(dim=0)
+    if len(waveform) > 1 and mono.abs().max() < SILENCE_PEAK and waveform.abs().max() >= 10 * SILENCE_PEAK:
+        raise BadClip(
+            Fault.CANCELLED,
+            f"channels up to {waveform.abs().max():.3f} have a silent mean: one is another upside down; keep one of "
+            "them, such as with `sox old.wav new.wav remix 1`",
+        )
+    return mono

@@ -158,7 +158,7 @@ def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str, float]:
     Raises:
         BadClip: the file is missing, empty, unreadable, truncated, or has samples that are not finite.
     """
-    whole, rate, channels = read_whole(path)
+    whole, rate, channels, _ = read_whole(path)
     waveform = resample(whole, rate, audio.sample_rate)[: audio.num_samples]
     if audio.mean_removed:
         waveform = waveform - waveform.mean()

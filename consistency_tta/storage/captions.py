@@ -6,27 +6,45 @@
            file_name,caption_1,caption_2,...           Clotho (K. Drossos et al., 2020, https://arxiv.org/abs/1910.09387)
            id,caption or file,caption                  the simplest
     JSON   location, captions                          TANGO (D. Ghosal et al., 2023, https://arxiv.org/abs/2304.13731)
+           data: id, caption                           WavCaps (X. Mei et al., 2023, https://arxiv.org/abs/2303.17395)
            id or file, caption or captions             the simplest
 
-JSON is a list, or an object a line. Files are told by their content, not by their names.
+JSON is a list, an object with a list ``data``, or an object a line; CSV may have tabs, semicolons or bars for commas.
+Files are told by their content, not by their names. docs/data.md lists the columns.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from consistency_tta.runtime.errors import DataError
+from consistency_tta.storage.caption_records import Record, read_records
+from consistency_tta.storage.part_names import Part, SharedNames, seconds
+from consistency_tta.storage.text import read_text
 
 #: Kinds of audio file, the preferred first where a clip has several.
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 #: Clips and captions of the protocols of ``consistency-tta evaluate``, which are data of this package.
 CLIP_LISTS = Path(__file__).parents[1] / "evaluation" / "protocols"
-#: Columns or keys that name a clip by its audio file, with or without folder and extension.
-_FILE = ("location", "file", "file_name", "id")
+#: Columns or keys that name a clip by its audio file, with or without folder and extension, the surest first.
+FILE_COLUMNS = (
+    "location", "file", "file_name", "filename", "path", "filepath", "file_path", "audio_path", "audio_filepath",
+    "audio", "wav", "id",
+)  # fmt: skip
+#: Columns with the id of a video of which the clip is a part.
+VIDEO_COLUMNS = ("youtube_id", "ytid")
+#: Columns that say where in the file, or the video, the clip begins and ends, in seconds.
+START_COLUMNS = ("start_time", "start", "start_s", "start_seconds", "start_sec", "onset", "seek_time", "offset")
+END_COLUMNS = ("end_time", "end", "end_s", "end_seconds", "end_sec", "stop", "offset")
+CAPTION_COLUMN = re.compile(r"caption(s|_\d+)?")
+#: What pandas and others write for no value.
+NO_VALUE = {"nan", "none", "null", "<na>", "n/a", "#n/a", "na", "nil"}
+#: What spreadsheets make of an id that begins with "-".
+NO_NAME = "#NAME?"
 
 
 class Row(NamedTuple):
@@ -38,6 +56,9 @@ class Row(NamedTuple):
         candidates: names that the clip's recording may have, without extension, the likeliest first.
         file: what to call a sound made for the clip, without extension: the shortest path that is no other clip's.
         caption: without space around it, not empty.
+        recording: of which the clip is a part: a video's id, or a file; empty where the row does not say.
+        whole: for a part of a file, given by its times, names of the file that it is a part of.
+        start, end: these times in seconds; None if not given.
     """
 
     line: int
@@ -45,6 +66,10 @@ class Row(NamedTuple):
     candidates: list[str]
     file: str
     caption: str
+    recording: str = ""
+    whole: tuple[str, ...] = ()
+    start: float | None = None
+    end: float | None = None
 
     @property
     def names(self) -> list[str]:
@@ -58,21 +83,6 @@ def caption_file(captions: str | Path) -> Path:
     return listed if not Path(captions).exists() and listed.is_file() else Path(captions)
 
 
-def read_text(file: Path) -> str:
-    """What is in a text file, without a byte-order mark.
-
-    Raises:
-        ValueError: it is not UTF-8, with the line.
-    """
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{file}, line {line}: expected UTF-8 text, got the byte {error.object[error.start]:#04x}: save it as UTF-8"
-        ) from None  # the command would show the cause, which names no file
-
-
 def read_rows(captions: str | Path) -> list[Row]:
     """The rows of a caption file, in their order.
 
@@ -81,33 +91,39 @@ def read_rows(captions: str | Path) -> list[Row]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be understood, with the line, or has no captions.
+        DataError: it cannot be understood, with the line, or has no captions.
     """
     captions = caption_file(captions)
     if not captions.is_file():
         raise FileNotFoundError(f"the caption file {captions} does not exist")
-    text = read_text(captions)
-    rows = (_read_json if text.lstrip()[:1] in ("{", "[") else _read_csv)(text, captions)
-    for row in rows:
-        if not row.caption.strip():
-            raise ValueError(
-                f"{captions}, entry {row.line}: the caption of {row.name!r} is empty; remove or complete it"
-            )
-    if not rows:
-        raise ValueError(f"{captions} has no captions: expected a CSV file with a header, or JSON lines")
-    return [row._replace(caption=row.caption.strip()) for row in rows]
+    records = read_records(read_text(captions), captions)
+    columns = list(dict.fromkeys(column for record in records for column in record.fields))
+    if not any(map(CAPTION_COLUMN.fullmatch, columns)) or not {*VIDEO_COLUMNS, *FILE_COLUMNS} & set(columns):
+        raise DataError(
+            f"{captions}: expected a CSV header audiocap_id,youtube_id,start_time,caption (AudioCaps), id,caption or "
+            "file_name,caption_1,... (Clotho), or JSON lines with location and captions (TANGO), got "
+            f"{','.join(columns)!r:.200}"
+        )
+    if not any(record.line for record in records):
+        raise DataError(f"{captions} has no captions: expected a CSV file with a header, or JSON lines")
+    videos, files = [], []
+    for record in records:
+        (videos if any(column in record.fields for column in VIDEO_COLUMNS) else files).append(record)
+    if videos and files:
+        raise DataError(f"{files[0].place}: expected a video's id as in other entries, got {files[0].fields!s:.70}")
+    return _parts_of_videos(videos) if videos else _recordings(files)
 
 
 def read_clips(captions: str | Path) -> dict[str, list[str]]:
     """The captions of each clip, by :attr:`Row.file`, in the order of the clips' first rows.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`read_rows`; also for a clip that has no name fit for a file.
+        FileNotFoundError, DataError: as :func:`read_rows`; also for a clip that has no name fit for a file.
     """
     clips: dict[str, list[str]] = {}
     for row in read_rows(captions):
         if {"", ".", ".."} & set(row.file.split("/")) or re.search(r"[\0-\x1f]", row.file):
-            raise ValueError(f"{captions}, entry {row.line}: expected a name fit for a file, got {row.name!r}")
+            raise DataError(f"{captions}, entry {row.line}: expected a name fit for a file, got {row.name!r}")
         clips.setdefault(row.file, []).append(row.caption)
     return clips
 
@@ -118,75 +134,123 @@ def endings(path: str) -> list[str]:
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
-def _read_csv(text: str, source: Path) -> list[Row]:
-    reader = csv.DictReader(text.splitlines(keepends=True))
-    header = reader.fieldnames or []
-    columns = [name for name in header if re.fullmatch(r"caption(_\d+)?", name)]
-    name = next((name for name in ("youtube_id", *_FILE) if name in header), None)
-    if name is None or not columns:
-        raise ValueError(
-            f"{source}: expected a CSV header audiocap_id,youtube_id,start_time,caption (AudioCaps), id,caption or "
-            "file_name,caption_1,... (Clotho), or JSON lines with location and captions (TANGO), got the header "
-            f"{','.join(header)!r}"
-        )
-    rows: list[tuple[int, dict[str, str]]] = []
-    for row in reader:
-        if None in row or None in row.values():
-            raise ValueError(
-                f"{source}, line {reader.line_num}: expected {len(header)} fields; quote captions that contain commas"
-            )
-        rows.append((reader.line_num, row))
-    if name == "youtube_id":
-        return _parts_of_videos(rows, columns[0])
-    return _recordings((line, row[name], row[column]) for line, row in rows for column in columns)
-
-
-def _parts_of_videos(rows: list[tuple[int, dict[str, str]]], column: str) -> list[Row]:
-    starts = dict[str, set[str]]()
-    for _, row in rows:
-        starts.setdefault(row["youtube_id"], set()).add(row.get("start_time") or "")
+def _parts_of_videos(records: list[Record]) -> list[Row]:
+    column = next(column for column in VIDEO_COLUMNS if column in records[0].fields)
+    parts = [
+        Part(_text(record, column), _time(record, START_COLUMNS), _time(record, END_COLUMNS)) for record in records
+    ]
+    # Two spellings of a start, 30 and 30.0, are one part.
+    shared = SharedNames(parts)
+    names = {part: shared.names(part) for part in set(parts)}
     result = []
-    for line, row in rows:
-        video, start = row["youtube_id"], row.get("start_time") or ""
-        candidates = [f"{video}_{start}", f"Y{video}_{start}"]
-        if len(starts[video]) == 1:
-            name = video
-            candidates += [video, f"Y{video}"]
-        else:  # a file named by the video alone could be any of its parts
-            name = f"{video}_{start}"
-        result.append(Row(line, name, [*candidates, row.get("audiocap_id") or ""], name, row[column]))
+    for record, part in zip(records, parts, strict=True):
+        name = part.recording if len(shared.parts[part.recording]) == 1 else part.name
+        number = str(record.fields.get("audiocap_id") or "").strip()
+        number = "" if number in shared.parts else number  # the id of a video rather than of a caption
+        candidates = [*names[part], number]
+        result += [
+            Row(record.line, name, candidates, name, caption, part.recording) for caption in _captions(record)[:1]
+        ]
     return result
 
 
-def _read_json(text: str, source: Path) -> list[Row]:
-    rows: list[tuple[int, str, str]] = []
-    for line, entry in _json_entries(text, source):
-        keys = entry.keys() if isinstance(entry, dict) else ()
-        name = next((key for key in _FILE if key in keys), None)
-        several = next((key for key in ("captions", "caption") if key in keys), None)
-        if name is None or several is None:
-            raise ValueError(
-                f"{source}, entry {line}: expected an object with location and captions, or id and caption, "
-                f"got {entry!s:.70}"
-            )
-        captions = [entry[several]] if isinstance(entry[several], str) else entry[several]
-        if not isinstance(captions, list) or not captions or not all(isinstance(caption, str) for caption in captions):
-            raise ValueError(f"{source}, entry {line}: expected a caption or a list of captions, got {captions!s:.60}")
-        rows += [(line, str(entry[name]), caption) for caption in captions]
-    return _recordings(rows)
-
-
-def _recordings(rows: Iterable[tuple[int, str, str]]) -> list[Row]:
-    """Rows of (line, audio file, caption)."""
-    located = [(line, _without_extension(file), caption) for line, file, caption in rows]
+def _recordings(records: list[Record]) -> list[Row]:
+    located = [(record, *_locations(record)) for record in records]
     # An ending that two locations share tells nothing: with dog/1 missing, it must not get the sound of cat/1.
     ends = {location: endings(location) for _, location, _ in located}
     uses = Counter(ending for several in ends.values() for ending in several)
     result = []
-    for line, location, caption in located:
+    for record, location, others in located:
         candidates = ["/" + location, *(ending for ending in ends[location] if uses[ending] == 1)]
-        result.append(Row(line, location, candidates, candidates[-1].removeprefix("/"), caption))
+        file = candidates[-1].removeprefix("/")
+        start, end = _time(record, START_COLUMNS), _time(record, END_COLUMNS)
+        if (seconds(start) or 0) == 0 and not end:
+            row = Row(record.line, location, [*candidates, *others], file, "")
+        else:
+            # The caption is of a part: a file of the whole recording is not the clip.
+            part = Part(location, start, end)
+            forms = [form for name in candidates for form in Part(name, start, end).forms() if "Y/" not in form]
+            times = part.name.removeprefix(location)
+            whole = (*candidates, *others)
+            row = Row(record.line, part.name, forms, file + times, "", location, whole, seconds(start), seconds(end))
+        result += [row._replace(caption=caption) for caption in _captions(record)]
     return result
+
+
+def _locations(record: Record) -> tuple[str, list[str]]:
+    """The audio file that an entry names, without extension, and the entry's id, if it has both."""
+    given = [column for column in FILE_COLUMNS if record.fields.get(column) not in (None, "")]
+    if not given:
+        given = [column for column in FILE_COLUMNS if column in record.fields][:1]
+    if not given:
+        raise DataError(
+            f"{record.place}: expected an object with location and captions, or id and caption, "
+            f"got {record.fields!s:.70}"
+        )
+    location = _without_extension(_text(record, given[0]))
+    other = _without_extension(_text(record, "id")) if given[0] != "id" and "id" in given else location
+    return location, [other] if other != location else []
+
+
+def _text(record: Record, column: str) -> str:
+    """A clip's name. Hugging Face's ``audio`` is an object with a ``path``."""
+    value = record.fields.get(column)
+    if isinstance(value, dict):
+        value = value.get("path")
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or value.strip() == NO_NAME:
+        raise DataError(f"{record.place}: expected a clip's name as {column}, got {value!s:.70}")
+    return value.strip()
+
+
+def _time(record: Record, columns: Iterable[str]) -> str:
+    """A time as it is written; empty if there is none. "offset" is an end behind an onset, otherwise a start."""
+    begins = columns is START_COLUMNS
+    for column in columns:
+        if column == "offset" and begins == ("onset" in record.fields):
+            continue
+        value = record.fields.get(column)
+        if value is not None and str(value).strip() and str(value).strip().lower() not in NO_VALUE:
+            return str(value).strip()
+    return ""
+
+
+def _captions(record: Record) -> list[str]:
+    """An entry's captions, in the order of its columns.
+
+    Raises:
+        DataError: one is empty, stands for no value, or is a list that was printed.
+    """
+    columns = [column for column in record.fields if CAPTION_COLUMN.fullmatch(column)]
+    if "captions" in columns and "caption" in columns:
+        columns.remove("caption")
+    found: list[str] = []
+    for column in columns:
+        value = record.fields[column]
+        several = value if isinstance(value, list) else [value]
+        if not several or not all(isinstance(caption, str) for caption in several):
+            raise DataError(f"{record.place}: expected a caption or a list of captions, got {value!s:.60}")
+        found += [_caption(record, caption) for caption in several]
+    if not found:
+        raise DataError(f"{record.place}: expected a caption, got {record.fields!s:.70}")
+    return found
+
+
+def _caption(record: Record, text: str) -> str:
+    caption = text.strip()
+    if not caption:
+        named = (*VIDEO_COLUMNS, *FILE_COLUMNS)
+        name = next((record.fields[column] for column in named if column in record.fields), "")
+        raise DataError(f"{record.place}: the caption of {name!r} is empty; remove or complete it")
+    if caption.lower() in NO_VALUE:
+        raise DataError(f"{record.place}: expected a caption, got {caption!r}, which stands for none: remove the row")
+    if re.fullmatch(r"[\[({]\s*(['\"]).*\1\s*,?\s*[\])}]", caption, re.DOTALL):
+        raise DataError(
+            f"{record.place}: expected a caption, got a list or object that was printed, {caption:.40}: give "
+            "each caption a row"
+        )
+    return caption
 
 
 def _without_extension(file: str) -> str:
@@ -194,19 +258,3 @@ def _without_extension(file: str) -> str:
     if location.suffix.lower() in EXTENSIONS:
         location = location.with_suffix("")
     return location.as_posix().lstrip("/") if file else ""  # not "."
-
-
-def _json_entries(text: str, source: Path) -> list[tuple[int, Any]]:
-    try:
-        if text.lstrip().startswith("["):
-            return list(enumerate(json.loads(text), start=1))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source}: not valid JSON: {error}") from error
-    entries = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                entries.append((number, json.loads(line)))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{source}, line {number}: not valid JSON: {error}") from error
-    return entries

@@ -1,9 +1,12 @@
 import errno
 import json
 import os
+import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from consistency_tta.datamodules.clips import AudioFolder, read_captions
 
@@ -133,27 +136,6 @@ def test_byte_order_mark(make) -> None:
     assert make("\ufeff" + HEADER + "1,a,0,Café\n", "a.wav")[0].captions == ["Café"]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("name,text\na.wav,Rain\n", "expected a CSV header .* got the header 'name,text'"),
-        (HEADER + "1,a,0,Rain, and wind\n", "line 2: expected 4 fields; quote captions"),
-        (HEADER + "1,a,0\n", "line 2: expected 4 fields"),
-        (HEADER + "1,a,0, \n", "entry 2: the caption of 'a' is empty"),
-        (HEADER, "has no captions"),
-        ("", "expected a CSV header"),
-        ('{"location": "a.wav"}\n', "entry 1: expected an object with location and captions"),
-        ('{"location": "a.wav", "captions": "Rain"}\n{"location"\n', "line 2: not valid JSON"),
-        ('[{"location": "a.wav",]', "not valid JSON"),
-        ('{"location": "a.wav", "captions": 3}', "expected a caption or a list of captions, got 3"),
-        ('{"location": "a.wav", "captions": []}', "expected a caption or a list"),
-    ],
-)
-def test_errors_name_the_place(make, content: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make(content, "a.wav")
-
-
 def test_missing_caption_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"caption file .* does not exist"):
         read_captions(tmp_path / "none.csv", tmp_path)
@@ -190,3 +172,115 @@ def test_audio_folder_counts_files(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.wav").touch()
     assert len(AudioFolder(tmp_path)) == 3
+
+
+FORMS = [
+    "abcdefghijk", "Yabcdefghijk", "abcdefghijk_30", "Yabcdefghijk_30_40", "abcdefghijk_30.0",
+    "abcdefghijk_30.000_40.000",
+    "abcdefghijk_30000_40000", "Yabcdefghijk_30000", "abcdefghijk_000030", "abcdefghijk_30-40",
+    "deep/abcdefghijk_0030_0040",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("start", ["30", "30.0", " 30"])
+@pytest.mark.parametrize("name", FORMS)
+def test_file_names_of_downloaders(make, name: str, start: str) -> None:
+    clips = make(HEADER + f"1,abcdefghijk,{start},A\n2,bbcdefghijk,30,B\n", f"{name}.wav")
+    assert [clip.path.exists() for clip in clips] == [True, False]
+
+
+@pytest.mark.parametrize("video", ["-bcdefghijk", "a_bcdefg_30", "--cdefgh_10", "5-103415-A-2", "_Y_", "Yb"])
+def test_ids_of_any_letters(make, video: str) -> None:
+    clips = make(HEADER + f"1,{video},30,A\n2,other,30,B\n", f"{video}_30.wav", "other_30.wav")
+    assert [clip.path.name for clip in clips] == [f"{video}_30.wav", "other_30.wav"]
+
+
+def test_two_spellings_of_a_start_are_one_part(make) -> None:
+    clips = make(HEADER + "1,v,30,A\n2,v,30.0,B\n3,v,0,C\n", "v_30_40.wav", "v_0_10.wav")
+    assert [(clip.id, clip.path.name, clip.captions) for clip in clips] == [
+        ("v_30", "v_30_40.wav", ["A", "B"]),
+        ("v_0", "v_0_10.wav", ["C"]),
+    ]
+
+
+def test_a_name_that_two_rows_could_mean_is_neither_s(make) -> None:
+    """v_30 is a part of v, or a video of its own."""
+    clips = make(HEADER + "1,v,30,A\n2,v_30,0,B\n", "v_30.wav")
+    assert [clip.path.exists() for clip in clips] == [False, False]
+    assert all("v_30.wav" in clip.missing for clip in clips)
+    # 30 s in milliseconds is 30000 s in seconds.
+    clips = make(HEADER + "1,w,30,A\n2,w,30000,B\n", "w_30000.wav")
+    assert [clip.path.exists() for clip in clips] == [False, False]
+
+
+def test_more_files_that_could_be_a_clip_s_are_named(make) -> None:
+    (clip,) = make(HEADER + "1,v,30,A\n", "v_30.wav", "Yv_30_40.wav")
+    assert (clip.path.name, [path.name for path in clip.others]) == ("v_30.wav", ["Yv_30_40.wav"])
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_found_however_they_are_written(make, forms: tuple[str, str]) -> None:
+    name = "Köln_Glocke é"
+    in_file, in_captions = (unicodedata.normalize(form, name) for form in forms)
+    for content in (f"file,caption\n{in_captions}.wav,A bell\n", HEADER + f"1,{in_captions},0,A bell\n"):
+        (clip,) = make(content, f"a/{in_file}.wav")
+        assert clip.path.exists()
+
+
+def test_two_files_of_one_name_are_told_by_how_it_is_written(make) -> None:
+    composed, apart = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    clips = make(f"file,caption\n{composed},A\n{apart},B\n", f"{composed}.wav", f"{apart}.wav")
+    assert [clip.path.stem for clip in clips] == [composed, apart]
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("phone", "phone.m4a"),
+        ("Dog", "dog.wav"),
+        ("vid", "vid_segment7.wav"),
+        ("barking_dog", "barkin_dog.wav"),
+    ],
+)
+def test_what_is_near_a_missing_clip_is_named(make, name: str, there: str) -> None:
+    for content in (f"file,caption\n{name},A\n", HEADER + f"1,{name},0,A\n"):
+        (clip,) = make(content, there, "unlike.wav")
+        assert not clip.path.exists()
+        assert there in clip.missing
+        assert name in clip.missing
+
+
+PARTS = [("0.0", "5.0"), ("5.0", "10.0")]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "onset"])
+def test_captions_of_parts_are_not_the_whole_file_s(make, form: str) -> None:
+    content = {
+        "jsonl": "".join(
+            json.dumps({"id": "long", "start_time": float(a), "end_time": float(b), "caption": f"At {a}"}) + "\n"
+            for a, b in PARTS
+        ),
+        "csv": "file,start,end,caption\n" + "".join(f"long.wav,{a},{b},At {a}\n" for a, b in PARTS),
+        "onset": "file,onset,offset,caption\n" + "".join(f"x/long.wav,{a},{b},At {a}\n" for a, b in PARTS),
+    }[form]
+    clips = make(content, "x/long.wav")
+    assert [clip.captions for clip in clips] == [["At 0.0"], ["At 5.0"]]
+    assert [clip.path.exists() for clip in clips] == [False, False]
+
+
+def test_parts_are_found_as_files_of_their_own_and_a_whole_file_by_its_length(tmp_path: Path) -> None:
+    captions = tmp_path / "c.csv"
+    captions.write_text("file,start_time,end_time,caption\nlong,0,5,A\nlong,5.0,10.0,B\n")
+    soundfile.write(tmp_path / "long.wav", np.zeros(80000), 8000)
+    soundfile.write(tmp_path / "long_5_10.wav", np.zeros(40000), 8000)
+    first, second = read_captions(captions, tmp_path)
+    assert not first.path.exists()
+    assert "long.wav" in first.missing
+    assert second.path.name == "long_5_10.wav"
+    captions.write_text("file,start_time,end_time,caption\nlong,0,10,A\n")
+    (clip,) = read_captions(captions, tmp_path)
+    assert clip.path.name == "long.wav"
+    captions.write_text("file,start_time,caption\nlong,0,A\n")  # says nothing
+    assert read_captions(captions, tmp_path)[0].path.name == "long.wav"
+    captions.write_text("file,start_time,caption\nlong,2,A\n")
+    assert not read_captions(captions, tmp_path)[0].path.exists()

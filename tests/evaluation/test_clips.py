@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from consistency_tta.audio.sound_file import BadClip
+from consistency_tta.audio.sound_file import BadClip, Fault
 from consistency_tta.evaluation.clips import find_pairs, is_silent, numbered, read_sound
 from consistency_tta.evaluation.protocol import AudioSettings, load_protocol
 from consistency_tta.storage.captions import read_clips
@@ -161,7 +161,7 @@ def test_a_file_without_caption_is_listed(folders: tuple[Path, Path, Path]) -> N
 def test_captions_choose_clips_and_words(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
     protocol, generated, reference = folders
     captions = tmp_path / "captions.csv"
-    captions.write_text(HEADER + "0,clip0,0,Noise a number 0\n0,clip0,0,Second\n1,clip1,0,Others\n2,stranger,0,None\n")
+    captions.write_text(HEADER + "0,clip0,0,Noise a number 0\n0,clip0,0,Second\n1,clip1,0,Others\n2,stranger,0,Wind\n")
     found = find_pairs(load_protocol(protocol), generated, reference, captions)
     assert [(pair.id, pair.caption) for pair in found.pairs] == [("clip0", "Noise a number 0"), ("clip1", "Others")]
     assert (found.asked, found.other_captions) == (2, ["clip1"])
@@ -172,7 +172,7 @@ def test_an_empty_caption_is_refused_with_its_line(folders: tuple[Path, Path, Pa
     protocol, generated, reference = folders
     captions = tmp_path / "captions.csv"
     captions.write_text(HEADER + "0,clip0,0,\n")
-    with pytest.raises(ValueError, match="entry 2: the caption of 'clip0' is empty; remove or complete it"):
+    with pytest.raises(ValueError, match="line 2"):
         find_pairs(load_protocol(protocol), generated, reference, captions)
 
 
@@ -237,22 +237,14 @@ def test_files_that_cannot_be_heard(make: Callable[[Path], Path], message: str, 
         read_sound(make(tmp_path / "clip.wav"), AUDIO)
 
 
-@pytest.mark.parametrize(("extension", "fault"), [("flac", "unreadable"), ("mp3", "truncated")])
-def test_a_truncated_file(extension: str, fault: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("extension", ["flac", "mp3", "ogg"])
+def test_a_truncated_file(extension: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / f"whole.{extension}", np.concatenate([noise(k) for k in range(8)]), RATE)
     whole = (tmp_path / f"whole.{extension}").read_bytes()
     (tmp_path / "third").write_bytes(whole[: len(whole) // 3])
-    with pytest.raises(BadClip, match=f"{fault}: "):
+    with pytest.raises(BadClip) as caught:
         read_sound(tmp_path / "third", AUDIO)
-
-
-def test_an_ogg_file_cut_short_has_the_length_that_is_left(tmp_path: Path) -> None:
-    """Nothing in it tells how long it was."""
-    soundfile.write(tmp_path / "whole.ogg", np.concatenate([noise(k) for k in range(40)]), RATE)
-    whole = (tmp_path / "whole.ogg").read_bytes()
-    (tmp_path / "half.ogg").write_bytes(whole[: len(whole) // 2])
-    assert read_sound(tmp_path / "whole.ogg", AUDIO)[2] == 10
-    assert 2 < read_sound(tmp_path / "half.ogg", AUDIO)[2] < 8
+    assert caught.value.fault == Fault.TRUNCATED
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from consistency_tta.cli import main
 from consistency_tta.datamodules.clips import read_captions
+from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.captions import read_clips
+from consistency_tta.storage.text import filled_lines, read_text
 
 CLIPS = {"dog 1": ["A dog, barking", "Barks"], "rain": ["Rain", "Water"]}
 LINES = [(name, caption) for name, captions in CLIPS.items() for caption in captions]
@@ -51,27 +52,123 @@ def test_a_name_is_as_long_as_it_must_be(tmp_path: Path) -> None:
     assert list(read_clips(file)) == ["v_0", "v_30", "u"]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("id,caption\n,A\n", "entry 2: expected a name fit for a file, got ''"),
-        ("id,caption\n..,A\n", "entry 2: expected a name fit for a file, got '..'"),
-        ("id,text\na,A\n", "expected a CSV header .* got the header 'id,text'"),
-        ("id,caption\na,A dog, barking\n", "line 2: expected 2 fields"),
-        ("id,caption\na, \n", "entry 2: the caption of 'a' is empty"),
-        ('{"id": "a"}', "expected an object with location and captions, or id and caption"),
-    ],
-)
-def test_errors_name_the_place(content: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "captions.csv").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        read_clips(tmp_path / "captions.csv")
+COLUMNS = "audiocap_id,youtube_id,start_time,caption\n"
+#: What is in a file, and what the error must name besides the file: the line or entry, or a value.
+REFUSED = {
+    "no name": ("id,caption\n,A\n", "entry 2"),
+    "no file's name": ("id,caption\n..,A\n", "entry 2"),
+    "no caption column": ("id,text\na,A\n", "id,text"),
+    "no columns": ("name,text\na.wav,Rain\n", "name,text"),
+    "nothing": ("", "captions"),
+    "header alone": (COLUMNS, "captions"),
+    "too many fields": ("id,caption\na,A dog, barking\n", "line 2"),
+    "too few fields": (COLUMNS + "1,a,0\n", "line 2"),
+    "empty": (COLUMNS + "1,a,0,A\n1,b,0,\n", "line 3"),
+    "white space": ("id,caption\na, \u3000\t\n", "line 2"),
+    "pandas' nan": ("id,caption\na,A\nb,nan\n", "line 3"),
+    "pandas' None": ("id,caption\na,None\n", "line 2"),
+    "a printed list": ("id,caption\na,\"['A dog', 'Rain']\"\n", "line 2"),
+    "a printed array": ("id,caption\na,['A dog' 'Rain']\n", "line 2"),
+    "a spreadsheet's formula": ("id,caption\n#NAME?,A\n", "line 2"),
+    "a column twice": ("id,caption,Caption\na,A,B\n", "line 1"),
+    "a quote not closed": ('id,caption\na,"A dog\nb,Rain\n', "line 2"),
+    "a quote inside": ('id,caption\na,A\nb,"A" dog\n', "line 3"),
+    "a long field": (f"id,caption\na,A\nb,{'x' * 140_000}\n", "line 3"),
+    "a long caption": (json.dumps({"id": "a", "caption": "x" * 140_000}), "entry 1"),
+    "NUL": ("id,caption\na,A\nb,B\0\n", "line 3"),
+    "no caption": ('{"id": "a"}', "id"),
+    "no caption in the second": ('{"id": "a", "caption": "A"}\n{"id": "b"}\n', "entry 2"),
+    "a number": ('{"id": "a", "caption": 3}', "entry 1"),
+    "null": ('{"id": "a", "caption": null}', "entry 1"),
+    "no name in JSON": ('{"id": null, "caption": "A"}', "entry 1"),
+    "no captions": ('{"id": "a", "captions": []}', "entry 1"),
+    "a list of numbers": ('{"id": "a", "captions": [1]}', "entry 1"),
+    "a broken line": ('{"id": "a", "caption": "A"}\n{"id": "b", "caption": "B"\n', "line 2"),
+    "a broken first line": ('{"id": "a", "caption": "A"\n{"id": "b", "caption": "B"}\n', "line 1"),
+    "a broken list": ('[{"id": "a",\n "caption": "A",]', "line 2"),
+    "a broken object": ('{"data": [\n{"id": "a", "caption": "A"},\n]', "line 3"),
+    "data of another kind": ('{"data": 3}', "captions"),
+    "an entry of another kind": ("[3]", "entry 1"),
+    "lists in lists": ("[" * 100_000, "captions"),
+    "objects in an object": ('{"id": "a", "caption": ' + '{"a":' * 100_000, "line 1"),
+    "a long number": ('{"id": ' + "1" * 5000 + ', "caption": "A"}', "line 1"),
+}
 
 
-@pytest.mark.parametrize("name", ["captions.csv", "captions.txt"])
-def test_other_text_than_utf8_is_named_with_its_line(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", REFUSED)
+def test_errors_name_the_file_and_the_place(case: str, tmp_path: Path) -> None:
+    content, place = REFUSED[case]
+    file = tmp_path / "captions"
+    file.write_text(content, encoding="utf-8", newline="")
+    with pytest.raises(DataError) as caught:
+        read_clips(file)
+    assert str(file) in str(caught.value)
+    assert place in str(caught.value).replace(str(tmp_path), "")
+    assert len(str(caught.value)) < 700
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("name", ["captions.csv", "captions.jsonl"])
+def test_other_text_than_utf8_is_named_with_its_line(name: str, encoding: str, tmp_path: Path) -> None:
     file = tmp_path / name
-    file.write_bytes("id,caption\na,A dog\nb,Un café\n".encode("latin-1"))
-    said = rf"^error: .*{name}, line 3: expected UTF-8 text, got the byte 0xe9: save it as UTF-8\n"
-    with pytest.raises(SystemExit, match=said):
-        main(["generate", str(file), "--model", "tiny-student", "--output", str(tmp_path / "out")])
+    file.write_bytes("id,caption\na,A dog\nb,Un café\n".encode(encoding))
+    with pytest.raises(DataError, match=f"{name}, line {1 if encoding == 'utf-16' else 3}"):
+        read_clips(file)
+
+
+#: Characters at which ``str.splitlines`` splits, and CSV, JSON and text files do not.
+NO_LINE_ENDS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("character", NO_LINE_ENDS, ids=[f"U+{ord(character):04X}" for character in NO_LINE_ENDS])
+def test_other_characters_than_line_ends_end_no_line(character: str, end: str, tmp_path: Path) -> None:
+    caption = f"A dog barks{character}2,v,30,Rain"
+    file = tmp_path / "captions"
+    for lines in (
+        ["id,caption", f'a,"{caption}"', "b,Wind"],
+        [json.dumps({"id": "a", "caption": caption}, ensure_ascii=False), '{"id": "b", "caption": "Wind"}'],
+    ):
+        file.write_text(end.join(lines) + end, encoding="utf-8", newline="")
+        assert read_clips(file) == {"a": [caption], "b": ["Wind"]}
+    file.write_text(end.join([caption, "", "Wind"]), encoding="utf-8", newline="")
+    assert filled_lines(read_text(file)) == [caption, "Wind"]
+
+
+def test_a_caption_may_have_line_ends_inside_quotes(tmp_path: Path) -> None:
+    file = tmp_path / "captions.csv"
+    file.write_text('id,caption\r\na,"A dog\r\nbarks, ""loudly"""\r\nb,Rain\r\n', encoding="utf-8", newline="")
+    assert read_clips(file) == {"a": ['A dog\r\nbarks, "loudly"'], "b": ["Rain"]}
+
+
+#: Manifests of the field, which all say that u1 is a dog.
+MANIFESTS = {
+    "wavcaps": json.dumps(
+        {"num_captions_per_audio": 1, "data": [{"id": "u1", "caption": "A dog", "duration": 5}]}, indent=4
+    ),
+    "wavcaps, one line": json.dumps({"data": [{"id": "u1.wav", "caption": "A dog"}]}),
+    "audioldm": json.dumps({"data": [{"wav": "x/u1.wav", "labels": "", "caption": "A dog"}]}),
+    "audioldm, csv": "audio,caption\n/d/u1.wav,A dog\n",
+    "audiocraft": json.dumps({"path": "/d/u1.wav", "duration": 5.0, "sample_rate": 16000, "caption": "A dog"}),
+    "an object over lines": json.dumps({"file": "u1", "caption": "A dog"}, indent=2),
+    "datasets": json.dumps([{"audio": {"path": "u1.wav", "bytes": None}, "caption": "A dog"}]),
+    "a file before an id": json.dumps({"id": 17, "file": "u1.wav", "caption": "A dog"}),
+    "tabs": "file\tcaption\nu1\tA dog\n",
+    "semicolons": "file;caption\nu1;A dog\n",
+    "spaces": "file, caption\nu1, A dog\n",
+    "spaces before quotes": 'file, caption\n"u1", "A dog"\n',
+    "other letters": "Caption,FILE\nA dog,u1\n",
+    "byte-order mark": "\ufefffile,caption\nu1,A dog\n",
+    "old line ends": "file,caption\ru1,A dog\r",
+    "more columns": ",file,duration,caption\n0,u1,5.0,A dog\n",
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_manifests_of_the_field(case: str, tmp_path: Path) -> None:
+    file = tmp_path / "captions"
+    file.write_text(MANIFESTS[case], encoding="utf-8", newline="")
+    (tmp_path / "u1.wav").touch()
+    (clip,) = read_captions(file, tmp_path)
+    assert (clip.path.name, clip.captions) == ("u1.wav", ["A dog"])

@@ -1,0 +1,124 @@
+"""FLAC: frames that say where they belong. The header's number of samples is 0 if its writer could not go back, and the
+whole recording's in each piece of one that was cut without decoding.
+
+Source: M. van Beurden and A. Weaver, "Free Lossless Audio Codec (FLAC)", RFC 9639, 2024,
+https://www.rfc-editor.org/rfc/rfc9639
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from consistency_tta.audio.layout import Bytes, Layout, Part, after_id3, end_of_sound
+
+#: Where a frame may begin, if the header does not say how long one can be at most.
+LONGEST_FRAME = 1 << 20
+#: Samples of a block, by the code in a frame's header.
+BLOCKS = {1: 192, **{k: 576 << (k - 2) for k in range(2, 6)}, **{k: 256 << (k - 8) for k in range(8, 16)}}
+_START = b"fLaC"
+
+
+class Frame(NamedTuple):
+    """Where a frame's samples are: the first, and how many."""
+
+    first: int
+    samples: int
+
+
+def flac_layout(data: Bytes) -> Layout:
+    """How to read a file that begins with fLaC, perhaps behind titles."""
+    starts = _starts(data)
+    ends = [*starts[1:], end_of_sound(data)]
+    pieces = [_piece(data, start, end) for start, end in zip(starts, ends, strict=True)]
+    faults = [piece for piece in pieces if isinstance(piece, str)]
+    if faults:
+        return Layout(truncated=faults[0])
+    if len(pieces) == 1 and pieces[0] is None:
+        return Layout()
+    return Layout(parts=tuple(piece or Part(*span) for piece, *span in zip(pieces, starts, ends, strict=True)))
+
+
+def _starts(data: Bytes) -> list[int]:
+    """Where streams begin: several in a file that was joined of files."""
+    starts = [after_id3(data, 0)]
+    # The marker, and the header's type and length: by chance once in 10^19 bytes.
+    while (following := data.find(_START + b"\0\0\0\x22", starts[-1] + 4)) > 0:
+        starts.append(following)
+    return starts
+
+
+def _piece(data: Bytes, start: int, end: int) -> Part | str | None:
+    """None if the header is right, what is missing, or the part with a header that says nothing."""
+    place = start + 4
+    total_at = place + 4 + 13  # 36 bits, of which the first four share a byte
+    total = int.from_bytes(data[total_at : total_at + 5]) & 0xFFFFFFFFF
+    smallest = int.from_bytes(data[place + 4 : place + 6])
+    longest = int.from_bytes(data[place + 11 : place + 14]) or LONGEST_FRAME
+    last = False
+    while not last and place + 4 <= end:
+        last = bool(data[place] & 0x80)
+        place += 4 + int.from_bytes(data[place + 1 : place + 4])
+    first = _frame(data, place, smallest)
+    # A frame that a cut left incomplete may be as long as the longest, and so may the whole one before it.
+    at = _last_frame(data, max(place, end - 2 * longest - 16), end, smallest)
+    if first is None or at is None:
+        return None  # the decoder says what is wrong
+    frame = _frame(data, at, smallest)
+    assert frame is not None
+    if total == frame.first + frame.samples - first.first:
+        return None
+    if _crc16(data[at : end - 2]) != int.from_bytes(data[end - 2 : end]):
+        return f"its last frame is not complete, and its header says {total:,} samples"
+    return Part(start, end, ((total_at, bytes([data[total_at] & 0xF0]) + bytes(4)),))
+
+
+def _last_frame(data: Bytes, start: int, end: int, fixed: int) -> int | None:
+    """Where the last frame begins."""
+    place = end
+    while (place := data.rfind(b"\xff", start, place)) >= 0:
+        if _frame(data, place, fixed) is not None:
+            return place
+    return None
+
+
+def _frame(data: Bytes, place: int, fixed: int) -> Frame | None:
+    """The frame whose header is at a place; None if there is none.
+
+    Args:
+        data: of the file.
+        place: in it.
+        fixed: samples of all blocks but the last, where frames are numbered and not their samples.
+    """
+    head = data[place : place + 16]
+    if len(head) < 6 or head[0] != 0xFF or head[1] & 0xFE != 0xF8:
+        return None
+    code, rate = head[2] >> 4, head[2] & 15
+    extra = 0 if head[4] < 0x80 else 8 - (head[4] ^ 0xFF).bit_length() - 1
+    number = head[4] if not extra else head[4] & (0x3F >> extra)
+    for byte in head[5 : 5 + extra]:
+        number = number << 6 | byte & 0x3F
+    at = 5 + extra
+    long_block, long_rate = {6: 1, 7: 2}.get(code, 0), {12: 1, 13: 2, 14: 2}.get(rate, 0)
+    samples = int.from_bytes(head[at : at + long_block]) + 1 if long_block else BLOCKS.get(code, 0)
+    at += long_block + long_rate
+    if not samples or at >= len(head) or _crc8(head[:at]) != head[at]:
+        return None
+    return Frame(number if head[1] & 1 else number * fixed, samples)
+
+
+def _crc8(data: bytes) -> int:
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x07 if crc & 0x80 else crc << 1) & 0xFF
+    return crc
+
+
+def _crc16(data: bytes) -> int:
+    crc = 0
+    for byte in data:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x8005 if crc & 0x8000 else crc << 1) & 0xFFFF
+    return crc

@@ -1,0 +1,143 @@
+"""A sound file's bytes: what they are, how long the sound in them is, and its samples where the header is wrong.
+
+libsndfile believes headers: it reads no sample more than one says, and fails on a FLAC file whose header says nothing.
+Here the bytes are looked at first (``*_layout.py``), and where header and bytes differ the bytes are decoded to their
+end. Of a file with a right header nothing but the header, and the frames' own headers, is read.
+"""
+
+from __future__ import annotations
+
+import mmap
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from consistency_tta.audio.bad_clip import BadClip, Fault
+from consistency_tta.audio.flac_layout import flac_layout
+from consistency_tta.audio.foreign import foreign_kind
+from consistency_tta.audio.layout import Bytes, Layout, Part, after_id3
+from consistency_tta.audio.mp3_layout import mp3_layout
+from consistency_tta.audio.ogg_layout import ogg_layout
+from consistency_tta.audio.wav_layout import wav_layout
+
+#: Samples read at a time where the number of all is not known.
+BLOCK = 1 << 16
+#: A header that says more samples does not know: a thousand years.
+KNOWN = 1 << 50
+ERRORS = (soundfile.SoundFileError, OSError, RuntimeError, MemoryError, ValueError)
+
+
+class SoundInfo(NamedTuple):
+    """What is known of a file.
+
+    Attributes:
+        sample_rate: in Hz.
+        frames: samples of each channel that can be decoded.
+        channels: of the file.
+        parts: what must be decoded to the end, one after another; empty if the decoder reads the file right.
+        truncated: how the file is cut short, for people; empty if it is not.
+    """
+
+    sample_rate: int
+    frames: int
+    channels: int
+    parts: tuple[Part, ...]
+    truncated: str
+
+
+def inspect(path: Path) -> SoundInfo:
+    """What is known of a file; remembered as long as its size and time stay.
+
+    Raises:
+        BadClip: if it is missing or unreadable.
+    """
+    if not path.is_file():
+        raise BadClip(Fault.MISSING, f"no file {path}")
+    try:
+        status = path.stat()
+        return _inspect(path, status.st_size, status.st_mtime_ns)
+    except ERRORS as error:
+        if isinstance(error, BadClip):
+            raise
+        raise BadClip(Fault.UNREADABLE, str(error)) from error
+
+
+def read_parts(path: Path, parts: tuple[Part, ...]) -> tuple[np.ndarray, int]:
+    """All samples (frames, channels) float32 of a file whose header is wrong, and their rate in Hz.
+
+    Raises:
+        BadClip: if parts differ in rate or channels.
+        soundfile.SoundFileError: if one cannot be decoded.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        sounds = [_read_part(part, data) for part in parts]
+    if len({(rate, samples.shape[1]) for rate, samples in sounds}) > 1:
+        found = ", ".join(f"{rate} Hz with {samples.shape[1]} channels" for rate, samples in sounds)
+        raise BadClip(Fault.UNREADABLE, f"sounds of {found} follow each other in it: split it")
+    return np.concatenate([samples for _, samples in sounds]), sounds[0][0]
+
+
+def _read_part(part: Part, data: Bytes) -> tuple[int, np.ndarray]:
+    with _Forward(part.open(data)) as sound:
+        blocks = [np.empty((0, sound.channels), np.float32)]
+        while len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
+            blocks.append(block)
+        return sound.samplerate, np.concatenate(blocks)
+
+
+class _Forward(soundfile.SoundFile):
+    """A file that is only read on: the decoder cannot find a place in one whose length it does not know."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@lru_cache(maxsize=1 << 16)
+def _inspect(path: Path, size: int, changed: int) -> SoundInfo:
+    """See :func:`inspect`; ``size`` and ``changed`` are here to be remembered."""
+    if not size:
+        raise BadClip(Fault.UNREADABLE, "the file is empty (0 bytes): fetch it again")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = after_id3(data, 0)
+        if foreign := foreign_kind(data[start : start + 256], path.name):
+            raise BadClip(Fault.UNREADABLE, foreign)
+        layout = _layout(path, data)
+    if layout.broken:
+        raise BadClip(Fault.UNREADABLE, layout.broken)
+    if layout.parts:
+        samples, rate = read_parts(path, layout.parts)
+        return SoundInfo(rate, *samples.shape, layout.parts, layout.truncated)
+    info = soundfile.info(str(path))
+    frames = info.frames if layout.frames is None else layout.frames
+    return SoundInfo(info.samplerate, frames, info.channels, (), layout.truncated)
+
+
+def _layout(path: Path, data: Bytes) -> Layout:
+    start = after_id3(data, 0)
+    if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
+        return wav_layout(data)
+    if data[start : start + 4] == b"fLaC":
+        return flac_layout(data)
+    whole = (Part(0, len(data)),)
+    if data[:4] == b"OggS":
+        layout = ogg_layout(data)
+        return layout if layout.parts or _ends_where_it_says(path) else Layout(whole, truncated=layout.truncated)
+    info = soundfile.info(str(path))
+    if info.format in ("MP3", "MPEG"):
+        return mp3_layout(data, info.frames)
+    return Layout() if _ends_where_it_says(path) else Layout(whole)
+
+
+def _ends_where_it_says(path: Path) -> bool:
+    """Whether the last sample that the header promises is there, and can be found."""
+    with soundfile.SoundFile(str(path)) as sound:
+        if not 0 < sound.frames < KNOWN:
+            return sound.frames == 0
+        try:
+            sound.seek(sound.frames - 1)
+            return len(sound.read(1)) == 1
+        except soundfile.SoundFileError:
+            return False

@@ -1,0 +1,73 @@
+"""WAV: chunks, of which "data" has the samples. The length of "data" is 0 or huge where its writer could not go back.
+
+Source: EBU Tech 3306, "RF64: An extended file format for audio data", 2018, https://tech.ebu.ch/publications/tech3306
+"""
+
+from __future__ import annotations
+
+from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, end_of_sound
+
+#: From here on a length is one that programs write which do not know it; they keep below 2 or 4 GB.
+UNKNOWN = 0x7FFF0000
+
+
+def wav_layout(data: Bytes) -> Layout:
+    """How to read a file that begins with RIFF or RF64."""
+    place, wide, wide_at, align = 12, None, 0, 1
+    while place + 8 <= len(data):
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        if name == b"data":
+            break
+        if name == b"ds64":
+            wide_at, wide = place + 16, int.from_bytes(data[place + 16 : place + 24], "little")
+        if name == b"fmt ":
+            align = max(1, int.from_bytes(data[place + 20 : place + 22], "little"))
+        place += 8 + size + size % 2
+    else:
+        return Layout()  # no samples: the decoder's own message is right
+    start = place + 8
+    held = len(data) - start
+    if wide is not None and (size == 0xFFFFFFFF or data[:4] == b"RF64"):
+        unknown, size = wide == 0 or wide >= 1 << 63, wide
+    else:
+        unknown = size == 0 or size >= UNKNOWN
+    if unknown:
+        # The decoder itself reads to the end where the length is huge, but takes 0 for no samples.
+        if size >= UNKNOWN and wide is None:
+            return Layout()
+        return _to_the_end(data, place, held // align * align, wide_at) if _goes_on(data, start) else Layout()
+    if size > held:
+        return Layout(truncated=f"{size - held:,} bytes less than its header says")
+    behind = start + size + size % 2
+    if data[behind : behind + 4] in (b"RIFF", b"RF64") and data[behind + 8 : behind + 12] == b"WAVE":
+        return Layout(broken="another WAV file follows in it: split it, or join the sounds with sox or ffmpeg")
+    if _goes_on(data, behind):
+        return Layout(
+            broken=f"{len(data) - behind:,} bytes follow the samples and are no chunk, so its header's length is "
+            "wrong: write it anew, such as with `sox --ignore-length old.wav new.wav`"
+        )
+    return Layout()
+
+
+def _to_the_end(data: Bytes, place: int, held: int, wide_at: int) -> Layout:
+    """The file with the lengths that its writer left out."""
+    if wide_at:
+        lengths = (len(data) - 8).to_bytes(8, "little") + held.to_bytes(8, "little")
+        patches = ((wide_at - 8, lengths), (place + 4, b"\xff\xff\xff\xff"))
+    else:
+        patches = (
+            (4, min(len(data) - 8, 0xFFFFFFFF).to_bytes(4, "little")),
+            (place + 4, min(held, 0xFFFFFFFF).to_bytes(4, "little")),
+        )
+    return Layout(parts=(Part(0, place + 8 + held, patches),))
+
+
+def _goes_on(data: Bytes, place: int) -> bool:
+    """Whether what is from ``place`` on is neither chunks, nor tags, nor a little junk, nor zeros alone."""
+    end = end_of_sound(data)
+    while place + 8 <= end:
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        if not all(32 <= byte < 127 for byte in name) or place + 8 + size > end + 1:
+            break
+        place += 8 + size + size % 2
+    return end - place > JUNK and data[place : place + 3] != b"ID3" and bool(data[place:end].strip(b"\0"))

@@ -1,0 +1,70 @@
+"""Text files: split by their format's own rules, with errors that name the file and the line.
+
+``str.splitlines`` is not used: it also splits at U+2028, U+2029, U+0085, vertical tab, form feed and U+001C to U+001E,
+which may be inside a caption.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from consistency_tta.runtime.errors import DataError
+
+_BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_LONGEST_ERROR = 120
+
+
+def read_text(file: Path) -> str:
+    """What is in a text file, with its line ends as they are, without a byte-order mark.
+
+    Raises:
+        DataError: it is not UTF-8, or has a NUL, with the line.
+    """
+    content = file.read_bytes()
+    if encoding := _BYTE_ORDER_MARKS.get(content[:2]):
+        raise DataError(f"{file}, line 1: expected UTF-8 text, got {encoding}: save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{file}, line {line}: expected UTF-8 text, got the byte {content[error.start]:#04x}: save it as UTF-8"
+        ) from None  # the command would show the cause, which names no file
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{file}, line {line}: expected UTF-8 text, got a NUL character: save it as UTF-8")
+    return text
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of text, which end in a line feed, a carriage return, or both, and in nothing else."""
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def filled_lines(text: str) -> list[str]:
+    """The lines that are not blank, without space around them: captions or prompts, one a line."""
+    return [line.strip() for line in split_lines(text) if line.strip()]
+
+
+def parse_json(text: str, place: str) -> Any:
+    """What is in JSON text.
+
+    Args:
+        text: to parse.
+        place: where it is from, for the error: the file, perhaps with the line.
+
+    Raises:
+        DataError: it is not JSON, or lists in lists so deep that it cannot be parsed.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f", line {error.lineno}" if error.lineno > 1 else ""
+        raise DataError(f"{place}{where}: not valid JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise DataError(f"{place}: expected a few levels of JSON, got lists or objects nested too deep") from None
+    except ValueError as error:  # a whole number of more than 4300 digits
+        raise DataError(f"{place}: not valid JSON: {str(error)[:_LONGEST_ERROR]}") from None

@@ -1,0 +1,129 @@
+"""The audio files below a folder, by their names."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import unicodedata
+from bisect import bisect_left
+from collections import defaultdict
+from functools import cached_property
+from pathlib import Path
+
+from consistency_tta.storage.captions import EXTENSIONS, endings
+
+#: Files that are named as near.
+NEAR = 3
+#: Names that are compared letter by letter; of more it would take seconds for each.
+COMPARED = 5000
+
+
+class AmbiguousName(LookupError):  # noqa: N818 - a finding, listed with the clip, before it is an error
+    """Several files in different folders bear a name."""
+
+
+class AudioFolder:
+    """The audio files below a folder, listed once and found by name without their extension.
+
+    Args:
+        folder: with wav, flac, ogg and mp3 files at any depth.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or no audio in it.
+        PermissionError: if the folder, or one in it, may not be read.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"the audio folder {self.folder} does not exist or is not a folder")
+        everything = [
+            Path(directory, name)
+            for directory, _, names in os.walk(self.folder, onerror=_refuse, followlinks=True)
+            for name in names
+        ]
+        files = [path for path in everything if path.name.lower().endswith(EXTENSIONS)]
+        if not files:
+            raise FileNotFoundError(f"no {', '.join(EXTENSIONS)} file below the audio folder {self.folder}")
+        self._num_files = len(files)
+        self._everything = everything
+        self._paths: dict[str, Path] = {}  # by the path below the folder
+        for path in sorted(files, key=lambda path: (EXTENSIONS.index(path.suffix.lower()), path)):
+            self._paths.setdefault(path.relative_to(self.folder).with_suffix("").as_posix(), path)
+        # File systems keep an accented letter as one character (NFC) or as two (NFD), whatever the caption file has.
+        self._composed: defaultdict[str, list[str]] = defaultdict(list)
+        for below in self._paths:
+            self._composed[unicodedata.normalize("NFC", below)].append(below)
+        self._bearers: defaultdict[str, list[str]] = defaultdict(list)  # by the last parts of that path, composed
+        for below in sorted(self._paths):
+            for name in endings(unicodedata.normalize("NFC", below)):
+                self._bearers[name].append(below)
+
+    def __len__(self) -> int:
+        return self._num_files
+
+    def find(self, *names: str) -> Path | None:
+        """The file that bears one of the names, in the order of the names.
+
+        Args:
+            *names: without extension; a path below the folder, or the last parts of one (``x`` and ``b/x`` for
+                ``a/b/x.wav``); ``/x`` is only ``x.wav`` in the folder itself.
+
+        Raises:
+            AmbiguousName: if files in several folders bear the name, and none is exactly it.
+        """
+        for name in names:
+            exact = name.lstrip("/")
+            if exact in self._paths:
+                return self._paths[exact]
+            composed = unicodedata.normalize("NFC", name)
+            bearers = self._composed.get(composed.lstrip("/"), []) or self._bearers.get(composed, [])
+            if len(bearers) > 1:
+                files = [self._paths[below].relative_to(self.folder).as_posix() for below in bearers]
+                more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+                raise AmbiguousName(
+                    f"{name} could be {', '.join(files[:3])}{more}: name the folder in the caption file"
+                )
+            if bearers:
+                return self._paths[bearers[0]]
+        return None
+
+    def near(self, name: str) -> list[str]:
+        """Files, sound or not, whose names are like one that was not found, below the folder, at most three.
+
+        The same name in other letters or with another extension; else names that begin with it, perhaps behind a "Y";
+        else a name with another letter or two.
+        """
+        wanted = _folded(name.rpartition("/")[2])
+        if not wanted:
+            return []
+        keys, files = self._index
+        found: list[Path] = []
+        for beginning in (wanted, f"y{wanted}"):
+            place = bisect_left(keys, beginning)
+            while place < len(keys) and keys[place].startswith(beginning) and len(found) < NEAR:
+                found.append(files[place])
+                place += 1
+        if not found and len(keys) <= COMPARED:
+            alike = difflib.get_close_matches(wanted, keys, 1, cutoff=0.8)
+            found = [path for key, path in zip(keys, files, strict=True) if key in alike][:NEAR]
+        return [path.relative_to(self.folder).as_posix() for path in found]
+
+    @cached_property
+    def _index(self) -> tuple[list[str], list[Path]]:
+        """The names of all files without extension, in order, and the files."""
+        both = sorted((_folded(path.stem), path) for path in self._everything)
+        return [name for name, _ in both], [path for _, path in both]
+
+
+def _refuse(error: OSError) -> None:
+    """Say which folder may not be read: its clips would be called missing. Links in a circle just end."""
+    if isinstance(error, PermissionError):
+        raise PermissionError(
+            f"expected audio folders that may be read, got {error.strerror} for {error.filename}: change its rights"
+        ) from error
+
+
+def _folded(name: str) -> str:
+    """A name in small letters, however its accents are written."""
+    return unicodedata.normalize("NFKC", name).casefold().strip()

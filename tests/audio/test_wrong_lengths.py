@@ -1,0 +1,151 @@
+"""Files whose headers do not say how long they are, or say it wrong: all samples are decoded, or the file is named."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, decode, read_whole
+
+RATE, FIRST, SECOND = 16000, 30000, 20000
+
+
+def noise(samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, samples)
+
+
+def written(kind: str, samples: int = FIRST, seed: int = 0, rate: int = RATE, **options: object) -> bytes:
+    file = io.BytesIO()
+    subtype = "OPUS" if kind == "OPUS" else None
+    kind = "OGG" if kind == "OPUS" else kind
+    soundfile.write(file, noise(samples, seed), rate, format=kind, subtype=subtype, **options)
+    return file.getvalue()
+
+
+def both(kind: str) -> bytes:
+    """Two files joined by ``cat``."""
+    return written(kind) + written(kind, SECOND, seed=1)
+
+
+def flac_total(total: int) -> bytes:
+    content = bytearray(written("FLAC"))
+    content[21] &= 0xF0
+    content[22:26] = total.to_bytes(4)
+    return bytes(content)
+
+
+def wav_size(size: int, riff: int | None = None) -> bytes:
+    content = written("WAV")
+    place = content.index(b"data") + 4
+    riff_size = content[4:8] if riff is None else struct.pack("<I", riff)
+    return content[:4] + riff_size + content[8:place] + struct.pack("<I", size) + content[place + 4 :]
+
+
+def rf64(size: int) -> bytes:
+    content = written("RF64")
+    place = content.index(b"ds64") + 8
+    return content[:place] + struct.pack("<QQ", 0, size) + content[place + 16 :]
+
+
+def headless_mp3(*parts: np.ndarray) -> bytes:
+    """Frames of other bit rates than the first: what the decoder guesses by that is too short, or too long."""
+    file = io.BytesIO()
+    soundfile.write(file, np.concatenate(parts), RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.1)
+    content = file.getvalue()
+    return content[content.index(content[:2], 2) :]
+
+
+QUIET, LOUD = noise(FIRST) * 1e-4, noise(FIRST)
+DECODED: dict[str, tuple[Callable[[], bytes], int]] = {
+    "flac.0": (lambda: flac_total(0), FIRST),
+    "flac.more": (lambda: flac_total(5 * FIRST), FIRST),
+    "flac.less": (lambda: flac_total(1000), FIRST),
+    "flac.joined": (lambda: both("FLAC"), FIRST + SECOND),
+    "flac.equal": (lambda: written("FLAC") + written("FLAC", seed=1), 2 * FIRST),
+    "ogg.joined": (lambda: both("OGG"), FIRST + SECOND),
+    "opus.joined": (lambda: both("OPUS"), FIRST + SECOND),
+    "mp3.joined": (lambda: both("MP3"), FIRST + SECOND),
+    "mp3.quiet first": (lambda: headless_mp3(QUIET, LOUD), 2 * FIRST),
+    "mp3.loud first": (lambda: headless_mp3(LOUD, QUIET), 2 * FIRST),
+    "mp3.titles behind": (lambda: written("MP3") + b"TAG" + 125 * b" ", FIRST),
+    "wav.0": (lambda: wav_size(0), FIRST),
+    "wav.0, too": (lambda: wav_size(0, riff=0), FIRST),
+    "wav.sox": (lambda: wav_size(0x7FFFF000, riff=0x7FFFF024), FIRST),
+    "wav.ffmpeg": (lambda: wav_size(0xFFFFFFFF, riff=0xFFFFFFFF), FIRST),
+    "wav.rf64, 0": (lambda: rf64(0), FIRST),
+    "wav.rf64, -1": (lambda: rf64((1 << 64) - 1), FIRST),
+    "wav.titles behind": (lambda: written("WAV") + b"LIST" + struct.pack("<I", 6000) + 6000 * b"x", FIRST),
+    "wav.zeros behind": (lambda: written("WAV") + bytes(9000), FIRST),
+}
+
+
+@pytest.mark.parametrize("case", DECODED)
+def test_all_samples_are_decoded(case: str, tmp_path: Path) -> None:
+    make, samples = DECODED[case]
+    file = tmp_path / f"a.{case.partition('.')[0]}"
+    file.write_bytes(make())
+    slack = 3500 if case.startswith("mp3") else 0  # an encoder's delay, where no header says it
+    rate, frames, channels = audio_info(file)
+    assert (rate, channels) == (RATE, 1)
+    assert samples <= frames <= samples + slack
+    sound = read_whole(file)
+    assert samples <= len(sound.waveform) <= samples + slack
+    part, _ = decode(file, samples - 500, 400)  # near the end, where training's last crop begins
+    np.testing.assert_allclose(part.numpy(), sound.waveform[samples - 500 : samples - 100].numpy(), atol=2e-3)
+    if slack == 0 and "joined" not in case and "equal" not in case:
+        np.testing.assert_allclose(sound.waveform.numpy(), noise(FIRST), atol=1e-4)
+    if case in ("flac.joined", "flac.equal"):
+        second = noise(len(sound.waveform) - FIRST, seed=1)
+        np.testing.assert_allclose(sound.waveform[FIRST:].numpy(), second, atol=1e-4)
+
+
+NAMED: dict[str, tuple[Callable[[], bytes], Fault]] = {
+    "wav.joined": (lambda: both("WAV"), Fault.UNREADABLE),
+    "wav.less": (lambda: wav_size(2000), Fault.UNREADABLE),
+    "wav.cut": (lambda: written("WAV")[:-5000], Fault.TRUNCATED),
+    "flac.cut": (lambda: written("FLAC")[:-5000], Fault.TRUNCATED),
+    "flac.cut, 0": (lambda: flac_total(0)[:-5000], Fault.TRUNCATED),
+    "ogg.cut": (lambda: written("OGG")[:-500], Fault.TRUNCATED),
+    "mp3.cut": (lambda: written("MP3")[:-5000], Fault.TRUNCATED),
+    "mp3.two rates": (lambda: written("MP3") + written("MP3", rate=44100), Fault.UNREADABLE),
+    "ogg.two rates": (lambda: written("OGG") + written("OGG", rate=44100), Fault.UNREADABLE),
+    "wav.empty": (lambda: b"", Fault.UNREADABLE),
+    "wav.page": (lambda: b"\n<!DOCTYPE html><html></html>", Fault.UNREADABLE),
+    "wav.aac": (lambda: b"\xff\xf1\x60\x40" + noise(500).tobytes(), Fault.UNREADABLE),
+    "mp3.aac": (lambda: b"\xff\xf1\x60\x40" + noise(500).tobytes(), Fault.UNREADABLE),
+    "mp3.m4a": (lambda: b"\0\0\0\x1cftypM4A " + noise(500).tobytes(), Fault.UNREADABLE),
+    "ogg.webm": (lambda: b"\x1aE\xdf\xa3" + noise(500).tobytes(), Fault.UNREADABLE),
+    "flac.lfs": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", Fault.UNREADABLE),
+    "flac.zeros": (lambda: bytes(5000), Fault.UNREADABLE),
+    "wav.text": (lambda: b"not audio", Fault.UNREADABLE),
+    "wav.header alone": (lambda: written("WAV", 0), Fault.TOO_SHORT),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_what_cannot_be_decoded_whole_is_a_bad_clip(case: str, tmp_path: Path) -> None:
+    make, fault = NAMED[case]
+    file = tmp_path / f"a.{case.partition('.')[0]}"
+    file.write_bytes(make())
+    with pytest.raises(BadClip) as caught:
+        read_whole(file)
+    assert caught.value.fault == fault
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "W64"])
+def test_content_of_another_kind_than_the_name_is_read(kind: str, tmp_path: Path) -> None:
+    for extension in ("wav", "flac", "ogg", "mp3"):
+        (tmp_path / f"a.{extension}").write_bytes(written(kind))
+        assert len(read_whole(tmp_path / f"a.{extension}").waveform) == FIRST
+
+
+def test_a_file_that_was_replaced_is_inspected_again(tmp_path: Path) -> None:
+    for samples in (FIRST, SECOND):
+        (tmp_path / "a.wav").write_bytes(written("WAV", samples))
+        assert audio_info(tmp_path / "a.wav")[1] == samples
