@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from consistency_tta.audio.resample import resample
-from consistency_tta.audio.sound_file import BadClip, read_whole
-from consistency_tta.datamodules.audio import SILENCE_PEAK
+from consistency_tta.audio.sound_file import SILENCE_PEAK, BadClip, read_whole
 from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, read_captions
 from consistency_tta.evaluation.clip_names import ClipNames, NoClip, first_rows, locate
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
