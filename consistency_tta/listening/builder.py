@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from consistency_tta.listening.clips import ListeningClip, clips_of_all, parse_systems
+from consistency_tta.listening.clips import clips_of_all, parse_systems
 from consistency_tta.listening.form import form
-from consistency_tta.listening.key import KEY, PAGE, SCALES, Item, Key, Mode
-from consistency_tta.listening.sounds import (
-    NOTABLE_CUT,
-    cut_to_shortest,
-    lost_to_cutting,
-    low_pass,
-    lowest_rate,
-    match_loudness,
-    read,
-)
-from consistency_tta.reporting.data_uri import audio_uri
+from consistency_tta.listening.key import KEY, PAGE, SCALES, Key, Mode
+from consistency_tta.listening.sounds import NOTABLE_CUT, lowest_rate
+from consistency_tta.listening.trials import ANCHOR, Preparation, make_trials
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 
-#: The name of the low-passed reference among the systems.
-ANCHOR = "low-pass anchor"
 #: How many captions a warning names.
 NAMED = 3
 
@@ -72,19 +61,7 @@ def make(
         DataError: too few clips, or a sound that cannot be used.
     """
     folders = parse_systems(systems)
-    if reference is not None and (mode != "comparison" or reference not in folders):
-        raise ConfigurationError(
-            f"expected as reference one of the systems {', '.join(folders)} of a comparison, got {reference!r} and "
-            f"mode {mode}"
-        )
-    if anchor and reference is None:
-        raise ConfigurationError("the anchor is made of the reference: name one of the systems as --reference")
-    if anchor and ANCHOR in folders:
-        raise ConfigurationError(f"{ANCHOR!r} is the anchor's own name: give the system another")
-    if seed < 0 or num_clips < 1 or (seconds is not None and seconds <= 0):
-        raise ConfigurationError(
-            f"expected a seed of at least 0, a positive num_clips and seconds, got {seed}, {num_clips} and {seconds}"
-        )
+    _check_options(folders, mode, num_clips, seed, reference, anchor, seconds)
     if (output / KEY).exists():
         raise FileExistsError(f"{output} has a listening test: remove it, or give another --output")
     clips = clips_of_all(captions, folders)
@@ -95,28 +72,8 @@ def make(
     if sample_rate is None:
         sample_rate = min(lowest_rate(clip.files) for clip in clips)
 
-    items: dict[str, Item] = {}
-    trials: list[dict[str, Any]] = []
-    short: list[str] = []
-    for clip in clips:
-        whole = read(clip.files, sample_rate)
-        if lost := lost_to_cutting(whole, sample_rate, seconds):
-            short.append(f"{clip.name} ({lost})")
-        sounds = cut_to_shortest(whole, sample_rate, seconds)
-        if anchor and reference is not None:
-            sounds[ANCHOR] = low_pass(sounds[reference], sample_rate)
-        if loudness is not None:
-            sounds = match_loudness(sounds, sample_rate, loudness)
-        shown = _items(clip, sounds, sample_rate, items, random)
-        if mode == "rating":
-            trials += [{"caption": clip.caption, "items": [item]} for item in shown]
-        else:
-            trials.append({"caption": clip.caption, "items": shown})
-            if reference is not None:
-                trials[-1]["reference"] = audio_uri(sounds[reference], sample_rate)
-    trials = [trials[index] for index in random.permutation(len(trials))]
-
-    test = hashlib.sha256(json.dumps([mode, title, trials]).encode()).hexdigest()[:12]
+    trials = make_trials(clips, mode, Preparation(sample_rate, seconds, loudness, reference, anchor), random)
+    test = hashlib.sha256(json.dumps([mode, title, trials.shown]).encode()).hexdigest()[:12]
     settings = {
         "captions": str(captions),
         "folders": {name: str(folder.folder) for name, folder in folders.items()},
@@ -125,35 +82,51 @@ def make(
         "loudness": loudness,
         "seconds": seconds,
     }
-    key = Key(test, mode, (*folders, *([ANCHOR] if anchor else [])), reference, items, settings)
+    key = Key(test, mode, (*folders, *([ANCHOR] if anchor else [])), reference, trials.items, settings)
     output.mkdir(parents=True, exist_ok=True)
     page = output / PAGE
-    page.write_text(form(title, test, SCALES[mode], trials), encoding="utf-8")
+    page.write_text(form(title, test, SCALES[mode], trials.shown), encoding="utf-8")
     key.save(output)
-    if short:
-        more = f" and {len(short) - NAMED} more" if len(short) > NAMED else ""
-        print(
-            f"warning: {len(short)} of {len(clips)} captions have sounds more than {NOTABLE_CUT} s longer than the "
-            f"shortest, to which all of a caption are cut: {', '.join(short[:NAMED])}{more}"
-        )
+    if warning := _cut_warning(trials.cut, len(clips)):
+        print(warning)
     print(
-        f"{page} ({page.stat().st_size / 1e6:.1f} MB): {len(items)} sounds of {len(clips)} captions, "
+        f"{page} ({page.stat().st_size / 1e6:.1f} MB): {len(trials.items)} sounds of {len(clips)} captions, "
         f"{len(key.systems)} systems. Give raters the page alone; {output / KEY} has the system of each sound."
     )
     return page
 
 
-def _items(
-    clip: ListeningClip,
-    sounds: dict[str, Tensor],
-    sample_rate: int,
-    items: dict[str, Item],
-    random: np.random.Generator,
-) -> list[dict[str, str]]:
-    """A clip's sounds for the page, in random order; the system of each is added to ``items``."""
-    shown = []
-    for system in random.permutation(list(sounds)).tolist():
-        name = random.bytes(6).hex()
-        items[name] = Item(system, clip.name, clip.caption)
-        shown.append({"id": name, "sound": audio_uri(sounds[system], sample_rate)})
-    return shown
+def _check_options(
+    systems: Collection[str],
+    mode: Mode,
+    num_clips: int,
+    seed: int,
+    reference: str | None,
+    anchor: bool,
+    seconds: float | None,
+) -> None:
+    """Refuse what :func:`make` cannot do, before it reads any sound."""
+    if reference is not None and (mode != "comparison" or reference not in systems):
+        raise ConfigurationError(
+            f"expected as reference one of the systems {', '.join(systems)} of a comparison, got {reference!r} and "
+            f"mode {mode}"
+        )
+    if anchor and reference is None:
+        raise ConfigurationError("the anchor is made of the reference: name one of the systems as --reference")
+    if anchor and ANCHOR in systems:
+        raise ConfigurationError(f"{ANCHOR!r} is the anchor's own name: give the system another")
+    if seed < 0 or num_clips < 1 or (seconds is not None and seconds <= 0):
+        raise ConfigurationError(
+            f"expected a seed of at least 0, a positive num_clips and seconds, got {seed}, {num_clips} and {seconds}"
+        )
+
+
+def _cut_warning(cut: Sequence[str], clips: int) -> str:
+    """A warning of captions whose longest sound loses much; empty if there are none."""
+    if not cut:
+        return ""
+    more = f" and {len(cut) - NAMED} more" if len(cut) > NAMED else ""
+    return (
+        f"warning: {len(cut)} of {clips} captions have sounds more than {NOTABLE_CUT} s longer than the shortest, to "
+        f"which all of a caption are cut: {', '.join(cut[:NAMED])}{more}"
+    )

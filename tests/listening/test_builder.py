@@ -15,9 +15,9 @@ import soundfile
 
 from consistency_tta.cli import main
 from consistency_tta.listening import make
-from consistency_tta.listening.builder import ANCHOR
 from consistency_tta.listening.clips import clips_of_all, parse_systems
 from consistency_tta.listening.key import Key
+from consistency_tta.listening.trials import ANCHOR
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from tests.listening.noise import SYSTEMS, made, noise_folders
 
