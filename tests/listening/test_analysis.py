@@ -12,9 +12,9 @@ import pytest
 
 from consistency_tta.cli import main
 from consistency_tta.listening import analyse
-from consistency_tta.listening.analysis import statistics
 from consistency_tta.listening.answers import Answers, Rated
 from consistency_tta.listening.key import Item, Key
+from consistency_tta.listening.statistics import statistics
 from consistency_tta.runtime.errors import ConfigurationError, DataError, MissingExtraError
 from tests.listening.noise import answers, write
 
