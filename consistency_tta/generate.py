@@ -13,6 +13,7 @@ from consistency_tta.evaluation.sweep.judge import Judge
 from consistency_tta.evaluation.sweep.run import run_sweep
 from consistency_tta.generation.fill import Tally, fill
 from consistency_tta.generation.folder import Folder, write_sound
+from consistency_tta.generation.plugin_name import plugin_name
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound, expect_at_least, generate_batch, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
@@ -119,7 +120,7 @@ def _say(
     ]
     pipeline = TextToAudioPipeline.from_pretrained(model).to(best_device(device))
     external = "" if request.external_guidance_scale == 1 else f"_x{request.external_guidance_scale:g}"
-    times = "" if request.grid is None else f"_{type(request.grid).__name__}"
+    times = "" if request.grid is None else "_" + re.sub(r"[^\w.]+", "-", plugin_name(request.grid)).strip("-")
     files, tally, starts = [], Tally(), range(0, len(sounds), batch_size)
     for start in tqdm(starts, desc="generating", unit="batch", disable=len(starts) == 1):
         batch = sounds[start : start + batch_size]

@@ -1,8 +1,10 @@
-"""A model is a folder: saved and loaded bit by bit, whole or in part, asked as often as it says."""
+"""A model is a folder: saved and loaded bit by bit, whole or in part, queried as often as it says."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,10 @@ from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.networks import hifigan
 from consistency_tta.components.unet import student_unet
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid
+from consistency_tta.diffusion.sampler import ODESampler
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError, ShapeError
 from tests.toys import NUM_SAMPLES, toy_parts
 
 
@@ -31,7 +35,7 @@ def student() -> TextToAudioPipeline:
     return TextToAudioPipeline(**(parts | {"unet": unet}), guidance_embedding=features, distilled=True)
 
 
-def asked(pipeline: TextToAudioPipeline) -> list[int]:
+def query_sizes(pipeline: TextToAudioPipeline) -> list[int]:
     """Batch sizes of the U-Net's queries from now on."""
     sizes: list[int] = []
     pipeline.unet.register_forward_pre_hook(lambda _m, args: sizes.append(len(args[0])))
@@ -85,25 +89,25 @@ def test_a_part_of_a_model_is_a_folder_and_what_is_missing_is_named(tmp_path: Pa
     assert half.unet is None
     moments = half.codec.mel_to_moments(half.codec.waveform_to_mel(torch.zeros(1, NUM_SAMPLES)))
     assert moments.shape == (1, 8, 8, 4)
-    with pytest.raises(
-        ValueError, match=rf"{tmp_path} lacks vocoder, text_encoder, tokenizer, unet, scheduler; train what"
-    ):
-        half("a dog")
-    with pytest.raises(ValueError, match=r"lacks unet, scheduler; train what is missing"):
+    assert half.sampler is None
+    for part in (str(tmp_path), "vocoder", "text_encoder", "tokenizer", "unet", "scheduler"):
+        with pytest.raises(ModelFolderError, match=part):
+            half("a dog")
+    with pytest.raises(ModelFolderError, match="unet"):
         _ = half.denoiser
-    with pytest.raises(ValueError, match=r"the model in memory lacks mel, vae"):
+    with pytest.raises(ModelFolderError, match="vae"):
         _ = TextToAudioPipeline().codec
     del parts["vocoder"]
-    with pytest.raises(ValueError, match="lacks vocoder"):
+    with pytest.raises(ModelFolderError, match="vocoder"):
         TextToAudioPipeline(**parts)("a dog")
 
 
 @pytest.mark.parametrize("solver", [None, DDIM(), Heun(), DPMSolver2S()])
 @pytest.mark.parametrize(("guidance_scale", "twice"), [(3.0, 2), (1.0, 1)])
-def test_a_teacher_is_asked_as_often_as_reported(
+def test_a_teacher_is_queried_as_often_as_reported(
     teacher: TextToAudioPipeline, solver: DDIM | None, guidance_scale: float, twice: int
 ) -> None:
-    sizes = asked(teacher)
+    sizes = query_sizes(teacher)
     made = teacher(["a dog", "rain"], guidance_scale, 5, solver=solver)
     cost = 1 if solver is None else solver.queries_per_step
     assert made.queries == 5 * cost * twice
@@ -121,9 +125,9 @@ def test_a_teachers_default_is_50_steps_and_other_grids_give_other_sounds(teache
     assert not torch.allclose(uniform, guided, atol=1e-5)
 
 
-def test_a_student_is_asked_once_or_as_often_as_told() -> None:
+def test_a_student_is_queried_once_or_as_often_as_specified() -> None:
     pipeline = student()
-    sizes = asked(pipeline)
+    sizes = query_sizes(pipeline)
     assert pipeline(["a dog", "rain"]).queries == 1
     assert sizes == [2]
     assert pipeline("a dog", num_inference_steps=3).queries == 3
@@ -150,7 +154,7 @@ def test_a_student_may_be_guided_from_outside_at_twice_the_queries(steps: int) -
             prompt, 1.5, steps, latents=noise, generator=generator, external_guidance_scale=external
         )[0]
 
-    sizes = asked(pipeline)
+    sizes = query_sizes(pipeline)
     made = pipeline("a dog", 1.5, steps, latents=noise, external_guidance_scale=2.0)
     assert made.queries == 2 * steps
     assert sizes == [2] * steps
@@ -161,7 +165,7 @@ def test_a_student_may_be_guided_from_outside_at_twice_the_queries(steps: int) -
 
 
 def test_all_guidance_of_a_plain_teacher_is_from_outside(teacher: TextToAudioPipeline) -> None:
-    with pytest.raises(ValueError, match="give guidance_scale=2 and leave external_guidance_scale at 1"):
+    with pytest.raises(ConfigurationError, match="guidance_scale=2"):
         teacher("a dog", 1.0, 2, external_guidance_scale=2.0)
 
 
@@ -193,9 +197,9 @@ def test_latents_may_be_had_without_decoding(teacher: TextToAudioPipeline) -> No
 
 
 def test_latents_and_generators_must_match_the_prompts(teacher: TextToAudioPipeline) -> None:
-    with pytest.raises(ValueError, match=r"latents for 2 prompts, got \(3, 4, 8, 4\)"):
+    with pytest.raises(ShapeError, match=r"\(3, 4, 8, 4\)"):
         teacher(["a", "b"], latents=torch.randn(3, 4, 8, 4))
-    with pytest.raises(ValueError, match="one generator for each of 2 prompts, got 3"):
+    with pytest.raises(ShapeError, match="3"):
         teacher(["a", "b"], generator=[torch.Generator()] * 3)
 
 
@@ -211,3 +215,70 @@ def test_half_precision_folders_run_in_float32_or_as_they_are(dtype: torch.dtype
         made = loaded("a dog", latents=noise)
         assert made.waveform.dtype == torch.float32
         torch.testing.assert_close(made.waveform, expected, atol=0.05 * float(expected.abs().max()), rtol=0)
+
+
+def test_a_third_partys_sampler_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_sampler.py").write_text(
+        "from diffusers.configuration_utils import register_to_config\n"
+        "from consistency_tta.diffusion.sampler import Sampler\n\n\n"
+        "class HalfSampler(Sampler):\n"
+        "    @register_to_config\n"
+        "    def __init__(self, share: float = 0.5) -> None:\n"
+        "        self.share = share\n\n"
+        "    def sample(self, denoiser, noise, conditioning, num_steps=None, **settings):\n"
+        "        return self.share * noise, 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from half_sampler import HalfSampler
+
+    TextToAudioPipeline(**toy_parts(), sampler=HalfSampler(0.25)).save_pretrained(tmp_path / "model")
+    index = json.loads((tmp_path / "model" / "model_index.json").read_text())
+    assert index["sampler"] == ["half_sampler", "HalfSampler"]
+    loaded = TextToAudioPipeline.from_pretrained(tmp_path / "model")
+    noise = torch.randn(1, 4, 8, 4)
+    made = loaded("a dog", latents=noise)
+    assert torch.equal(made.latent, 0.25 * noise)
+    assert made.queries == 0
+    sys.modules.pop("half_sampler")
+    monkeypatch.undo()
+    with pytest.raises(ConfigurationError, match="half_sampler"):
+        TextToAudioPipeline.from_pretrained(tmp_path / "model")
+
+
+def test_an_attribute_error_inside_a_property_is_reported_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: TextToAudioPipeline) -> None:
+        self.tokenizer.no_such_attribute  # noqa: B018
+
+    monkeypatch.setattr(TextToAudioPipeline, "text", property(broken))
+    with pytest.raises(AttributeError, match="no_such_attribute"):
+        _ = TextToAudioPipeline(**toy_parts()).text
+    with pytest.raises(AttributeError, match="no_such_part"):
+        _ = TextToAudioPipeline().no_such_part
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+@pytest.mark.parametrize("guidance", [False, True])
+def test_a_folder_from_before_samplers_loads_as_before(distilled: bool, guidance: bool, tmp_path: Path) -> None:
+    pipeline = student() if guidance else TextToAudioPipeline(**toy_parts())
+    pipeline.save_pretrained(tmp_path)
+    shutil.rmtree(tmp_path / "sampler")
+    index = json.loads((tmp_path / "model_index.json").read_text()) | {"distilled": distilled}
+    del index["sampler"], index["transformer"], index["projection_model"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    loaded = TextToAudioPipeline.from_pretrained(tmp_path)
+    assert loaded.distilled == loaded.sampler.one_query == distilled
+    assert loaded.default_steps == (1 if distilled else 50)
+    assert loaded.sampler.classifier_free_guidance == (not distilled and not guidance)
+
+
+def test_the_sampler_is_a_part_of_the_folder(tmp_path: Path) -> None:
+    parts = toy_parts() | {"sampler": ODESampler(3, "Heun", {"class_path": "KarrasGrid", "init_args": {"rho": 3.0}})}
+    TextToAudioPipeline(**parts).save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["sampler"] == ["consistency_tta.diffusion.sampler", "ODESampler"]
+    loaded, noise = TextToAudioPipeline.from_pretrained(tmp_path), torch.randn(1, 4, 8, 4)
+    made = loaded("a dog", latents=noise)
+    assert made.queries == 3 * 2 * 2
+    expected = loaded("a dog", latents=noise, num_inference_steps=3, solver=Heun(), grid=KarrasGrid(3.0))
+    assert torch.equal(made.latent, expected.latent)
+    assert not torch.equal(made.latent, loaded("a dog", latents=noise, grid=KarrasGrid(7.0)).latent)

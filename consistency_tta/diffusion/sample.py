@@ -1,4 +1,4 @@
-"""Generation of latents: the teacher's way (many solver steps) and the student's (one query, or a few)."""
+"""Sampling of latents: by many solver steps, as a teacher, or by one query or a few, as a student."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def sample_diffusion(
         denoiser: the teacher, usually guided.
         solver: any solver.
         grid_times: (N + 1,) from a time grid, falling strictly from num_train_timesteps to 0; best on the CPU.
-        noise: standard normal (B, C, T, F).
+        noise: standard normal (B, C, *).
         conditioning: for B examples.
         progress: whether to show a progress bar.
 
     Returns:
-        z_0 (B, C, T, F), of the noise's dtype.
+        z_0 (B, C, *), of the noise's dtype.
 
     Raises:
         ValueError: if ``grid_times`` is not so.
@@ -68,14 +68,14 @@ def sample_consistency(
 
     Args:
         denoiser: the student.
-        noise: standard normal (B, C, T, F).
+        noise: standard normal (B, C, *).
         conditioning: for B examples, with the guidance scale if the student has learnt guidance.
         times: one for each query, falling strictly from num_train_timesteps, all above 0 (:func:`consistency_times`).
         generator: draws the fresh noise; one for the batch, or one for each example.
         progress: whether to show a progress bar.
 
     Returns:
-        z_0 (B, C, T, F), of the noise's dtype.
+        z_0 (B, C, *), of the noise's dtype.
 
     Raises:
         ValueError: if ``times`` is not so.

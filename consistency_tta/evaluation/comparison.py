@@ -15,6 +15,7 @@ from tqdm import tqdm
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.contracts import AudioEncoder
+from consistency_tta.diffusion.sampler import ConsistencySampler
 from consistency_tta.metrics.frechet import frechet_distance
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
@@ -45,7 +46,7 @@ class Contestant:
         """The model."""
         pipeline = TextToAudioPipeline.from_pretrained(self.model)
         if self.as_student:
-            pipeline.register_to_config(distilled=True)
+            pipeline.use_sampler(ConsistencySampler())
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

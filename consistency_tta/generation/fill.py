@@ -1,4 +1,4 @@
-"""Making what is missing in folders, by any number of processes."""
+"""Fills folders with the sounds they lack, by any number of processes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 import torch
 from tqdm import tqdm
 
-from consistency_tta.generation.folder import Folder, prepare, weights_sha256, write_sound
+from consistency_tta.generation.folder import Folder, prepare, sampler_settings, weights_sha256, write_sound
 from consistency_tta.generation.sampling_config import Sound, expect_at_least, generate_batch
 from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
 from consistency_tta.runtime.distributed import ProcessRank
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 @dataclass
 class Tally:
-    """What was made in how much time."""
+    """How much was generated, in how much time."""
 
     sounds: int = 0
     queries: int = 0
@@ -29,7 +30,7 @@ class Tally:
         self.sounds += len(made.waveform)
         self.queries += made.queries * len(made.waveform)
         self.seconds = {part: seconds + made.seconds[part] for part, seconds in self.seconds.items()}
-        self.audio_seconds += made.waveform.numel() / made.sample_rate
+        self.audio_seconds += len(made.waveform) * made.waveform.shape[-1] / made.sample_rate
 
     def __str__(self) -> str:
         total, each = sum(self.seconds.values()), self.queries / self.sounds
@@ -48,34 +49,36 @@ def fill(
     devices: int = 1,
     overwrite: bool = False,
 ) -> None:
-    """Make what is missing in folders.
+    """Generate what is missing in folders.
 
     Args:
         folders: with sounds of one model.
         model: model folder, bundled name or hub id.
-        batch_size: sounds made at a time.
+        batch_size: sounds generated at a time.
         device: such as cuda or cpu; the best there is if None.
         devices: processes to start, each on a device of its own, or on the CPU; under a launcher (torchrun, srun) 1,
             as it has started them.
         overwrite: empty a folder whose sounds were made otherwise, instead of refusing it.
 
     Raises:
-        ValueError: a folder has sounds of other settings; there are not so many devices; both a launcher and
-            ``devices`` start processes.
+        DataError: a folder has sounds of other settings.
+        ConfigurationError: there are not so many devices, or both a launcher and ``devices`` start processes.
     """
     expect_at_least(1, batch_size=batch_size, devices=devices)
     place = ProcessRank.of_launcher()
     if place.world_size > 1 and (devices > 1 or overwrite):
-        raise ValueError(
+        raise ConfigurationError(
             f"expected devices=1 and no overwrite under a launcher, in {place}, got devices={devices}, "
             f"overwrite={overwrite}: the launcher starts the processes, and none may empty a folder that others fill"
         )
     kind = best_device(device).type
     if kind != "cpu" and devices > torch.accelerator.device_count():
-        raise ValueError(f"expected devices of at most {torch.accelerator.device_count()} {kind}, got {devices}")
+        raise ConfigurationError(
+            f"expected devices of at most {torch.accelerator.device_count()} {kind}, got {devices}"
+        )
     pipeline = TextToAudioPipeline.from_pretrained(model)
-    pipeline.require("unet")
-    about = {"model": model, "weights": weights_sha256(pipeline)}
+    pipeline.require("unet|transformer")
+    about = {"model": model, "weights": weights_sha256(pipeline), "sampler": sampler_settings(pipeline)}
     about["rewards"] = pipeline.config["rewards"]
     for folder in folders:
         prepare(folder, about, pipeline.default_steps, overwrite)
@@ -128,7 +131,7 @@ def _batches(folders: Sequence[Folder], batch_size: int) -> Iterator[tuple[Folde
 
 
 def _device(name: str | None, place: ProcessRank) -> torch.device:
-    """This process's own device of the kind asked for."""
+    """This process's own device of the requested kind."""
     device = best_device(name)
     if place.world_size == 1 or device.type == "cpu" or device.index is not None:
         return device

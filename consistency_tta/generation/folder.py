@@ -1,4 +1,4 @@
-"""A folder of sounds, and what it says about itself."""
+"""A folder of sounds, and its manifest."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ import soundfile
 import torch
 from torch import Tensor
 
+from consistency_tta.generation.plugin_name import plugin_name
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import DataError
 
 MANIFEST, CAPTIONS = "generation.json", "captions.csv"
 
@@ -48,39 +50,42 @@ class Folder:
 
 
 def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite: bool = False) -> None:
-    """Write what a folder is about, or see that it is about that.
+    """Write a folder's manifest, or check that the one it has is the same.
 
     Args:
         folder: to be filled.
-        model: its name, the SHA-256 of its ``weights``, and what is known of its ``rewards``.
+        model: its name, the SHA-256 of its ``weights``, its ``sampler``, and what is known of its ``rewards``.
         default_steps: of the model.
-        overwrite: empty the folder if it is about something else, instead of raising.
+        overwrite: empty a folder whose sounds were made otherwise, instead of raising.
 
     Raises:
-        ValueError: the folder has sounds of other settings, or of unknown ones.
+        DataError: the folder has sounds of other settings, or of unknown ones.
     """
     request = asdict(folder.request) | {"steps": folder.request.steps or default_steps}
-    request["grid"] = None if folder.request.grid is None else type(folder.request.grid).__name__
-    asked = [[sound.file, sound.caption] for sound in folder.sounds]
-    captions = hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
-    manifest: dict[str, Any] = model | request | {"sounds": len(asked), "captions": captions}
+    request["grid"] = None if folder.request.grid is None else plugin_name(folder.request.grid)
+    pairs = [[sound.file, sound.caption] for sound in folder.sounds]
+    captions = hashlib.sha256(json.dumps(pairs, ensure_ascii=False).encode()).hexdigest()
+    manifest: dict[str, Any] = model | request | {"sounds": len(pairs), "captions": captions}
     if (found := read_manifest(folder.path)) is not None:
-        # The same weights make the same sounds wherever they lie, and whatever taught them.
-        about = manifest.keys() - {"model", "rewards"}
-        other = [name for name in manifest if name in about and found.get(name) != manifest[name]]
+        # The same weights make the same sounds wherever they lie, and whatever they were trained by. Folders from
+        # before samplers do not name one.
+        compared = manifest.keys() - {"model", "rewards"} - ({"sampler"} - found.keys())
+        other = [name for name in manifest if name in compared and found.get(name) != manifest[name]]
         if not other:
             if found != manifest:
                 _write(folder.path / MANIFEST, _json(manifest))
             return None
-        told = ", ".join(f"{name} {_short(found.get(name))} instead of {_short(manifest[name])}" for name in other)
+        differences = ", ".join(
+            f"{name} {_short(found.get(name))} instead of {_short(manifest[name])}" for name in other
+        )
         if not overwrite:
-            raise ValueError(f"{folder.path} has sounds of {told}: give another output, or --overwrite true")
+            raise DataError(f"{folder.path} has sounds of {differences}: give another output, or --overwrite true")
         _empty(folder.path)
     strangers = [path for path in folder.files if path.exists()]
     if strangers and not overwrite:
         if read_manifest(folder.path) is not None:  # another process has just begun
             return prepare(folder, model, default_steps)
-        raise ValueError(
+        raise DataError(
             f"{strangers[0]} is there, but no {MANIFEST} that says how it was made: give another output, or "
             "--overwrite true"
         )
@@ -95,14 +100,14 @@ def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What a folder is about; None if it does not say."""
+    """A folder's manifest; None if it has none."""
     file = folder / MANIFEST
     if not file.is_file():
         return None
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"expected JSON in {file}, got something else ({error}): remove it or generate anew") from None
+        raise DataError(f"expected JSON in {file}, got something else ({error}): remove it or generate anew") from None
 
 
 def weights_sha256(pipeline: TextToAudioPipeline) -> str:
@@ -116,10 +121,16 @@ def weights_sha256(pipeline: TextToAudioPipeline) -> str:
     return digest.hexdigest()
 
 
+def sampler_settings(pipeline: TextToAudioPipeline) -> dict[str, Any]:
+    """Class and configuration of a model's sampler."""
+    settings = {name: value for name, value in pipeline.sampler.config.items() if not name.startswith("_")}
+    return {"class": type(pipeline.sampler).__qualname__} | settings
+
+
 def write_sound(path: Path, waveform: Tensor, sample_rate: int) -> None:
-    """A waveform (samples,) as a 16-bit wav file, by renaming, so that a file that is there is whole."""
+    """Write a waveform (samples,) or (channels, samples) as a 16-bit wav file, whole or not at all."""
     content = io.BytesIO()
-    soundfile.write(content, waveform.numpy(), sample_rate, format="WAV", subtype="PCM_16")
+    soundfile.write(content, waveform.T.numpy(), sample_rate, format="WAV", subtype="PCM_16")
     _write(path, content.getvalue())
 
 

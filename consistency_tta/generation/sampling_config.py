@@ -1,4 +1,4 @@
-"""What to ask a model for: sounds, their captions and noise, and the settings."""
+"""What to generate: sounds, their captions and noise, and the settings."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ import torch
 
 from consistency_tta.contracts import TimeGrid
 from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.captions import read_clips
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How a model is asked.
+    """How a model is sampled.
 
     Attributes:
         guidance_scale: w.
         steps: queries of a student, solver steps of a teacher; its default if None.
         seed: of the noise.
-        external_guidance_scale: w of guidance on top of what the U-Net has learnt of it; 1 for none.
+        external_guidance_scale: w of guidance on top of what the network has learnt of it; 1 for none.
         grid: times of the steps; uniform if None.
     """
 
@@ -44,12 +45,12 @@ NUMBERS = [field for field in fields(SamplingConfig) if field.name != "grid"]
 
 
 class Sound(NamedTuple):
-    """A sound to make.
+    """A sound to generate.
 
     Attributes:
         name: of its file, which may have folders of its own (``dog/1.wav``).
         caption: what it should be.
-        position: what its noise depends on beside the seed.
+        position: what its noise depends on, with the seed.
         number: of the set it belongs to, where a clip has several sounds.
     """
 
@@ -65,10 +66,10 @@ class Sound(NamedTuple):
 
 
 def expect_at_least(lowest: int, **numbers: int) -> None:
-    """Raise a ValueError that names the number that is too low."""
+    """Raise a ConfigurationError that names the number that is too low."""
     for name, value in numbers.items():
         if value < lowest:
-            raise ValueError(f"expected {name} of at least {lowest}, got {value}")
+            raise ConfigurationError(f"expected {name} of at least {lowest}, got {value}")
 
 
 def sounds_of(captions: Path, num_samples: int = 1, all_captions: bool = False) -> list[Sound]:

@@ -20,12 +20,12 @@ class TeacherSamples(LatentSource):
         model: the teacher's folder.
         guidance_scale: w.
         num_inference_steps: solver steps.
-        solver: DDIM if null.
-        grid: uniform if null.
-        batch_size: samples made at a time.
+        solver: the model's own if null, DDIM in most folders.
+        grid: the model's own if null, uniform in most folders.
+        batch_size: samples generated at a time.
         device: such as cuda or cpu; the best there is if null.
-        external_guidance_scale: w of classifier-free guidance on top of what the U-Net has learnt of guidance, at twice
-            the queries; 1 for none.
+        external_guidance_scale: w of classifier-free guidance on top of what the network has learnt of guidance, at
+            twice the queries; 1 for none.
     """
 
     def __init__(

@@ -6,16 +6,20 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 
+from consistency_tta.diffusion.grid import KarrasGrid
+from consistency_tta.diffusion.sampler import ODESampler
 from consistency_tta.generate import generate
 from consistency_tta.generation.fill import fill
-from consistency_tta.generation.folder import Folder, weights_sha256
+from consistency_tta.generation.folder import Folder, weights_sha256, write_sound
 from consistency_tta.generation.sampling_config import SamplingConfig, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.distributed import LAUNCHERS
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.captions import read_clips
 from tests.toys import NUM_SAMPLES
 
@@ -78,7 +82,7 @@ def test_processes_of_a_launcher_make_what_one_makes(
     monkeypatch.setenv(launcher[0], "1")
     make(captions, teacher_folder, tmp_path / "two")
     assert list(contents(tmp_path / "two")) == ["c.wav", "d.wav"]  # the second of three batches
-    with pytest.raises(ValueError, match="devices=1 and no overwrite under a launcher, in process 2 of 2"):
+    with pytest.raises(ConfigurationError, match="devices=2"):
         make(captions, teacher_folder, tmp_path / "two", devices=2)
     monkeypatch.setenv(launcher[0], "0")
     make(captions, teacher_folder, tmp_path / "two")
@@ -117,26 +121,24 @@ def test_several_sounds_of_a_clip_are_sets_with_its_name(captions: Path, teacher
 def test_other_settings_are_refused_or_begin_anew(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
     sounds, output = sounds_of(captions), tmp_path / "out"
 
-    def ask_for(request: SamplingConfig, **options: bool) -> None:
+    def generate_by(request: SamplingConfig, **options: bool) -> None:
         fill([Folder(output, request, sounds)], str(teacher_folder), 2, "cpu", **options)
 
-    ask_for(SamplingConfig(steps=1))
+    generate_by(SamplingConfig(steps=1))
     first = contents(output)
     manifest = json.loads((output / "generation.json").read_text())
     assert manifest["weights"] == weights_sha256(TextToAudioPipeline.from_pretrained(teacher_folder))
-    with pytest.raises(
-        ValueError, match=r"sounds of guidance_scale 3\.0 instead of 4\.0, seed 0 instead of 1: give an"
-    ):
-        ask_for(SamplingConfig(4.0, 1, seed=1))
+    with pytest.raises(DataError, match=r"guidance_scale 3\.0 .* 4\.0, seed 0 .* 1"):
+        generate_by(SamplingConfig(4.0, 1, seed=1))
     assert contents(output) == first
     (output / "mine.wav").touch()
-    ask_for(SamplingConfig(steps=1), overwrite=True)  # nothing is other
-    ask_for(SamplingConfig(4.0, 1), overwrite=True)
+    generate_by(SamplingConfig(steps=1), overwrite=True)  # nothing is other
+    generate_by(SamplingConfig(4.0, 1), overwrite=True)
     again = contents(output)
     assert again.pop("mine.wav") == b""
     assert not set(again.values()) & set(first.values())
     captions.write_text("id,caption\na,thunder\n")
-    with pytest.raises(ValueError, match=r"sounds 5 instead of 1, captions \w{8}… instead of \w{8}…"):
+    with pytest.raises(DataError, match=r"sounds 5 .* 1, captions "):
         make(captions, teacher_folder, output, guidance_scale=4.0)
     make(captions, teacher_folder, output, guidance_scale=4.0, overwrite=True)
     assert list(contents(output)) == ["a.wav", "mine.wav"]
@@ -150,13 +152,46 @@ def test_other_weights_are_refused(teacher_folder: Path, captions: Path, tmp_pat
     with torch.no_grad():
         pipeline.vae.decoder.conv_out.bias += 1e-3
     pipeline.save_pretrained(tmp_path / "other")
-    with pytest.raises(ValueError, match=r"sounds of weights \w{8}… instead of"):
+    with pytest.raises(DataError, match="weights"):
         make(captions, tmp_path / "other", tmp_path / "out")
 
 
 def test_sounds_of_unknown_origin_are_refused(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
     (tmp_path / "c.wav").touch()
-    with pytest.raises(ValueError, match=r"c\.wav is there, but no generation\.json"):
+    with pytest.raises(DataError, match=r"c\.wav"):
         make(captions, teacher_folder, tmp_path)
     make(captions, teacher_folder, tmp_path, overwrite=True)
     assert soundfile.info(tmp_path / "c.wav").frames == NUM_SAMPLES
+
+
+def test_a_grid_is_known_by_its_settings(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    make(captions, teacher_folder, output, steps=3, grid=KarrasGrid(7.0))
+    assert json.loads((output / "generation.json").read_text())["grid"] == "KarrasGrid(rho=7.0)"
+    make(captions, teacher_folder, output, steps=3, grid=KarrasGrid(7.0))
+    with pytest.raises(DataError, match=r"rho=1\.0"):
+        make(captions, teacher_folder, output, steps=3, grid=KarrasGrid(1.0))
+
+
+def test_another_sampler_is_refused_and_a_folder_that_names_none_is_not(
+    teacher_folder: Path, captions: Path, tmp_path: Path
+) -> None:
+    pipeline, output = TextToAudioPipeline.from_pretrained(teacher_folder), tmp_path / "out"
+    make(captions, teacher_folder, output)
+    pipeline.use_sampler(ODESampler(50, "Heun"))
+    pipeline.save_pretrained(tmp_path / "heun")
+    with pytest.raises(DataError, match="Heun"):
+        make(captions, tmp_path / "heun", output)
+    manifest = json.loads((output / "generation.json").read_text())
+    del manifest["sampler"]
+    (output / "generation.json").write_text(json.dumps(manifest))
+    make(captions, teacher_folder, output)
+    assert json.loads((output / "generation.json").read_text())["sampler"]["class"] == "ODESampler"
+
+
+def test_stereo_sounds_are_stereo_files(tmp_path: Path) -> None:
+    waveform = torch.rand(2, 300) - 0.5
+    write_sound(tmp_path / "a.wav", waveform, 44100)
+    written, rate = soundfile.read(tmp_path / "a.wav")
+    assert rate == 44100
+    np.testing.assert_allclose(written, waveform.T.numpy(), atol=2**-15)

@@ -1,0 +1,197 @@
+"""Noise and captions to sound."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from consistency_tta.components.build_codec import build_codec
+from consistency_tta.components.reward_lineage import RewardLineage
+from consistency_tta.components.text import TextEncoder
+from consistency_tta.components.unet import UNetDenoiser
+from consistency_tta.contracts import Codec, Conditioning, Solver, TimeGrid, squeeze_mono
+from consistency_tta.diffusion.denoise import CFGDenoiser
+from consistency_tta.diffusion.noise import VariancePreservingSchedule
+from consistency_tta.pipeline.model_folder import ModelFolder
+from consistency_tta.pipeline.output import TextToAudioOutput
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
+
+logger = logging.getLogger(__name__)
+
+
+class TextToAudioPipeline(ModelFolder):
+    """Text to audio, by a diffusion teacher in many queries or by its distilled student in one.
+
+    A folder written half-way through training (an autoencoder without a network, say) is a pipeline, too: what is
+    missing is None, and generating raises an error that names it. For the parts see
+    :class:`~consistency_tta.pipeline.model_folder.ModelFolder`.
+    """
+
+    @property
+    def rewards(self) -> RewardLineage:
+        """By which audio-text encoders any part was trained."""
+        return RewardLineage.from_dict(self.config["rewards"])
+
+    @property
+    def codec(self) -> Codec:
+        """Autoencoder, mel front end and vocoder as one."""
+        self.require("vae")
+        return build_codec(self.vae, self.mel, self.vocoder)
+
+    @property
+    def text(self) -> TextEncoder:
+        """Tokenizer and text encoder as one."""
+        self.require("text_encoder", "tokenizer")
+        return TextEncoder(self.tokenizer, self.text_encoder)
+
+    @property
+    def denoiser(self) -> UNetDenoiser:
+        """The network as an estimate of the clean latent."""
+        self.require("unet", "scheduler")
+        schedule = VariancePreservingSchedule.from_scheduler_config(self.scheduler.config).to(self.unet.device)
+        return UNetDenoiser(self.unet, schedule, self.scheduler.config.prediction_type, self.guidance_embedding)
+
+    @property
+    def default_steps(self) -> int:
+        """``num_inference_steps`` where it is not given."""
+        self.require("sampler")
+        return self.sampler.default_steps
+
+    @property
+    def distilled(self) -> bool:
+        """Whether the network makes a sound in one query; the same as ``sampler.one_query``, which replaces it."""
+        return self.sampler is not None and self.sampler.one_query
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        guidance_scale: float = 3.0,
+        num_inference_steps: int | None = None,
+        solver: Solver | None = None,
+        grid: TimeGrid | None = None,
+        latents: Tensor | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        external_guidance_scale: float = 1.0,
+        seconds: float | None = None,
+    ) -> TextToAudioOutput:
+        """Generate one sound per prompt.
+
+        Args:
+            prompt: B captions.
+            guidance_scale: w; 1 is the plain conditional model, more follows the text more closely.
+            num_inference_steps: the sampler's own if not given: 1 for a student (more re-noise and refine), 50 for a
+                teacher.
+            solver: instead of the sampler's.
+            grid: times of the solver, or of a student's queries, instead of the sampler's. ``LinspaceGrid`` has the
+                times at which the official ConsistencyTTA queries a student several times.
+            latents: starting noise (B, C, *), drawn from a unit normal; fix it to compare models.
+            generator: draws the noise; a list has one for each prompt, which makes sounds independent of the batch.
+            external_guidance_scale: w of classifier-free guidance on top of what the network has learnt of guidance, at
+                twice the queries; 1 for none. For a student of an unguided teacher (``guidance_scale`` 1) this is the
+                direct guidance of the paper. Train with ``caption_dropout``, or the student does not know the empty
+                prompt.
+            seconds: length of the sound, at most that of the latents. The network is conditioned by it, if it reads
+                durations, and the waveform is cut there. The whole latents if not given.
+        """
+        by_mel = self.vae is None or isinstance(self.vae, AutoencoderKL)
+        needed = ("mel", "vae", "vocoder") if by_mel else ("vae",)
+        self.require(*needed, "text_encoder", "tokenizer", "unet|transformer", "scheduler")
+        codec = self.codec
+        started = time.perf_counter()
+        latent, queries = self.sample(
+            prompt,
+            guidance_scale,
+            num_inference_steps,
+            solver,
+            grid,
+            latents,
+            generator,
+            external_guidance_scale,
+            seconds,
+        )
+        self._wait()
+        sampled = time.perf_counter()
+        audio = codec.decode(latent).clamp(-1, 1).cpu()
+        if seconds is not None:
+            audio = audio[..., : round(seconds * codec.sample_rate)]
+        elapsed = {"latents": sampled - started, "decoders": time.perf_counter() - sampled}
+        return TextToAudioOutput(squeeze_mono(audio), codec.sample_rate, latent, queries, elapsed)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompt: str | Sequence[str],
+        guidance_scale: float = 3.0,
+        num_inference_steps: int | None = None,
+        solver: Solver | None = None,
+        grid: TimeGrid | None = None,
+        latents: Tensor | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        external_guidance_scale: float = 1.0,
+        seconds: float | None = None,
+    ) -> tuple[Tensor, int]:
+        """The latents (B, C, *) of :meth:`__call__`, which has the same arguments, and the queries they took."""
+        self.require("sampler")
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if isinstance(generator, list) and len(generator) != len(prompts):
+            raise ShapeError(f"expected one generator for each of {len(prompts)} prompts, got {len(generator)}")
+        external = self._external_guidance(guidance_scale, external_guidance_scale)
+        text, denoiser = self.text, self.denoiser
+        guided = denoiser if external == 1 else CFGDenoiser(denoiser, text([""]), external)
+        noise = self._noise(latents, len(prompts), generator)
+        conditioning = Conditioning(text(prompts), noise.new_full((len(prompts),), guidance_scale))
+        latent, queries = self.sampler.sample(
+            guided,
+            noise,
+            conditioning,
+            num_steps=num_inference_steps,
+            solver=solver,
+            grid=grid,
+            generator=generator,
+            progress=not self.quiet,
+        )
+        return latent, queries * (1 if external == 1 else 2)
+
+    def _external_guidance(self, guidance_scale: float, external_guidance_scale: float) -> float:
+        """W of classifier-free guidance, 1 for none."""
+        low, high = self.config.get("guidance_range") or (-math.inf, math.inf)
+        if not low <= guidance_scale <= high:
+            logger.warning(
+                f"guidance_scale {guidance_scale:g} is outside what the network was trained for, {low:g} to {high:g}"
+            )
+        if not self.sampler.classifier_free_guidance:
+            return external_guidance_scale
+        if external_guidance_scale != 1:
+            raise ConfigurationError(
+                "the network has learnt nothing of guidance, all of which is external: give "
+                f"guidance_scale={external_guidance_scale:g} and leave external_guidance_scale at 1"
+            )
+        return guidance_scale
+
+    def _noise(self, latents: Tensor | None, batch_size: int, generator: Any) -> Tensor:
+        """Starting noise (B, C, *) in float32, drawn where ``latents`` is None."""
+        if latents is None:
+            shape = (batch_size, self.unet.config.in_channels, *self.unet.config.sample_size)
+            latents = randn_tensor(shape, generator=generator, device=self._execution_device)
+        elif latents.shape[0] != batch_size:
+            raise ShapeError(f"expected latents for {batch_size} prompts, got {tuple(latents.shape)}")
+        return latents.to(self._execution_device, torch.float32)
+
+    def _wait(self) -> None:
+        """Wait for the accelerator, so that times are those of the work."""
+        if self._execution_device.type != "cpu":
+            torch.accelerator.synchronize(self._execution_device)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether progress bars are switched off (``set_progress_bar_config(disable=True)``)."""
+        return bool(getattr(self, "_progress_bar_config", {}).get("disable", False))
