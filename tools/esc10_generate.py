@@ -66,7 +66,7 @@ def round_trip(pipeline: TextToAudioPipeline, esc50: Path, output: Path) -> dict
 
     They are as loud on the way as in training, where the peak is at 0.5.
     """
-    codec = pipeline.codec
+    codec = pipeline.mel_codec
     clips = [clip for clip in recordings(esc50) if clip.split == "test"]
     hop = codec.downsampling * codec.mel.config["hop_length"]
     started = time.perf_counter()

@@ -87,7 +87,7 @@ class ConsistencySampler(Sampler):
     @register_to_config
     def __init__(self, num_steps: int = 1, grid: Plugin = "UniformGrid") -> None:
         self.default_steps = num_steps
-        self.grid = build(grid, TimeGrid, grids)
+        self.grid: TimeGrid = build(grid, TimeGrid, grids)
 
     def sample(
         self,
@@ -126,8 +126,8 @@ class ODESampler(Sampler):
         classifier_free_guidance: bool = True,
     ) -> None:
         self.default_steps = num_steps
-        self.solver = build(solver, Solver, solvers)
-        self.grid = build(grid, TimeGrid, grids)
+        self.solver: Solver = build(solver, Solver, solvers)
+        self.grid: TimeGrid = build(grid, TimeGrid, grids)
         self.classifier_free_guidance = classifier_free_guidance
 
     def sample(

@@ -14,6 +14,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from consistency_tta.components.build_codec import build_codec
+from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.components.text import TextEncoder
 from consistency_tta.components.unet import UNetDenoiser
@@ -22,7 +23,7 @@ from consistency_tta.diffusion.denoise import CFGDenoiser
 from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.pipeline.model_folder import ModelFolder
 from consistency_tta.pipeline.output import TextToAudioOutput
-from consistency_tta.runtime.errors import ConfigurationError, ShapeError
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError, ShapeError
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,21 @@ class TextToAudioPipeline(ModelFolder):
         """Autoencoder, mel front end and vocoder as one."""
         self.require("vae")
         return build_codec(self.vae, self.mel, self.vocoder)
+
+    @property
+    def mel_codec(self) -> MelCodec:
+        """The codec, which must be one of mel spectrograms.
+
+        Raises:
+            ModelFolderError: if it is another.
+        """
+        codec = self.codec
+        if not isinstance(codec, MelCodec):
+            raise ModelFolderError(
+                f"expected a codec of mel spectrograms, got {type(codec).__name__} over {type(self.vae).__name__}: use a "
+                "model folder with an AutoencoderKL"
+            )
+        return codec
 
     @property
     def text(self) -> TextEncoder:

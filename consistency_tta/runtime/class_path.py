@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 from consistency_tta.runtime.errors import ConfigurationError
 
-T = TypeVar("T")
 
-
-def import_class(path: str, kind: type[T], home: ModuleType | None = None) -> type[T]:
+def import_class(path: str, kind: type, home: ModuleType | None = None) -> Any:  # Any: mypy takes no abstract kind
     """The class of a path.
 
     Args:
@@ -35,7 +33,7 @@ def import_class(path: str, kind: type[T], home: ModuleType | None = None) -> ty
     return found
 
 
-def build(plugin: str | dict[str, Any], kind: type[T], home: ModuleType) -> T:
+def build(plugin: str | dict[str, Any], kind: type, home: ModuleType) -> Any:
     """An object of the class that a configuration names; nothing but a ``kind`` is ever called.
 
     Args:
@@ -45,5 +43,5 @@ def build(plugin: str | dict[str, Any], kind: type[T], home: ModuleType) -> T:
     Raises:
         ConfigurationError: if there is no such class, or it is of another kind.
     """
-    spec = {"class_path": plugin} if isinstance(plugin, str) else plugin
+    spec: dict[str, Any] = {"class_path": plugin} if isinstance(plugin, str) else plugin
     return import_class(spec.get("class_path", ""), kind, home)(**spec.get("init_args", {}))

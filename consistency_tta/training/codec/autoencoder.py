@@ -89,7 +89,7 @@ class AutoencoderTraining(TrainingModule):
 
     def previews(self, batch: Batch) -> list[Preview]:
         """Reconstructed mel spectrograms."""
-        codec = self.pipeline().codec
+        codec = self.pipeline().mel_codec
         mels = codec.latent_to_mel(codec.moments_to_latent(codec.mel_to_moments(self.mel(waveform_of(batch)))))
         return [Preview(name, mel) for name, mel in zip(batch.ids, mels, strict=True)]
 

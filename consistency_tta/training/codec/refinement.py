@@ -89,7 +89,7 @@ class DecoderRefinement(TrainingModule):
     ) -> None:
         super().__init__(optimization, seed)
         parts = TextToAudioPipeline.from_pretrained(model)
-        self.frozen = Frozen(codec=AudioCodec(parts.codec.mel, parts.codec.vae, vocoder or parts.vocoder))
+        self.frozen = Frozen(codec=AudioCodec(parts.mel_codec.mel, parts.mel_codec.vae, vocoder or parts.vocoder))
         check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vae = deepcopy(parts.vae).requires_grad_(False).train()
         self.decoder = nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder]).requires_grad_(True)
@@ -141,7 +141,7 @@ class DecoderRefinement(TrainingModule):
 
     def previews(self, batch: Batch) -> list[Preview]:
         """Clips through the autoencoder, and the vocoder if there is one."""
-        codec = self.pipeline().codec
+        codec = self.pipeline().mel_codec
         moments = codec.mel_to_moments(codec.waveform_to_mel(waveform_of(batch)))
         mels = codec.latent_to_mel(codec.moments_to_latent(moments))
         sounds = [None] * len(mels) if codec.vocoder is None else codec.mel_to_waveform(mels)

@@ -77,7 +77,7 @@ class VocoderTraining(TrainingModule):
         if not 0 <= decoded <= 1:
             raise ValueError(f"expected decoded, a share, in [0, 1], got {decoded}")
         self.parts = TextToAudioPipeline.from_pretrained(model)
-        self.frozen = Frozen(codec=self.parts.codec)
+        self.frozen = Frozen(codec=self.parts.mel_codec)
         check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vocoder = vocoder.train()
         self.adversary = adversary
@@ -143,7 +143,7 @@ class VocoderTraining(TrainingModule):
 
     def previews(self, batch: Batch) -> list[Preview]:
         """Clips through autoencoder and vocoder."""
-        sounds = self.pipeline().codec.round_trip(waveform_of(batch))
+        sounds = self.pipeline().mel_codec.round_trip(waveform_of(batch))
         mels = self.frozen.codec.waveform_to_mel(sounds)
         return [Preview(name, *pair) for name, *pair in zip(batch.ids, mels, sounds, strict=True)]
 
