@@ -105,7 +105,7 @@ def test_a_checkpoint_becomes_the_folder_of_its_averaged_model(
     assert scales[0] == scales[1]
     # The average is not the last step's.
     trained = dict(module.trainable().named_parameters())
-    averaged = dict(module.averages()[-1].module.named_parameters())
+    averaged = dict(module.emas()[-1].module.named_parameters())
     assert any(not torch.equal(value, averaged[key]) for key, value in trained.items())
 
 

@@ -57,8 +57,8 @@ class TextToAudioPipeline(ModelFolder):
         codec = self.codec
         if not isinstance(codec, MelCodec):
             raise ModelFolderError(
-                f"expected a codec of mel spectrograms, got {type(codec).__name__} over {type(self.vae).__name__}: use a "
-                "model folder with an AutoencoderKL"
+                f"expected a codec of mel spectrograms, got {type(codec).__name__} over {type(self.vae).__name__}: "
+                "use a model folder with an AutoencoderKL"
             )
         return codec
 

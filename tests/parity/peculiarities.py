@@ -10,7 +10,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from consistency_tta import pipeline
 from consistency_tta.contracts import (
     AudioEncoder,
     DistillationOutput,
@@ -21,6 +20,7 @@ from consistency_tta.contracts import (
 from consistency_tta.diffusion.grid import LinspaceGrid
 from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL2Loss, MultiResolutionSTFTLoss
+from consistency_tta.pipeline import text_to_audio
 from tests.parity import draws
 
 
@@ -70,7 +70,7 @@ class LogInterpolated(VariancePreservingSchedule):
 @contextlib.contextmanager
 def log_interpolated() -> Iterator[None]:
     """Lets model folders be read with the official interpolation of Karras's times."""
-    with mock.patch.object(pipeline, "VariancePreservingSchedule", LogInterpolated):
+    with mock.patch.object(text_to_audio, "VariancePreservingSchedule", LogInterpolated):
         yield
 
 
