@@ -19,5 +19,5 @@ def require_extra(name: str) -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"The analysis of a listening test needs {name.partition('.')[0]}, which is not installed: "
-            "pip install 'consistency-tta[listening]'"
+            "pip install 'consistency-tta[listening]', or pip install scipy krippendorff"
         ) from error

@@ -28,7 +28,8 @@ def require_matplotlib() -> Any:
         import matplotlib
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "Curves are drawn by matplotlib, which is not installed: pip install 'consistency-tta[report]'"
+            "Curves are drawn by matplotlib, which is not installed: pip install 'consistency-tta[report]', or "
+            "pip install matplotlib"
         ) from error
     return matplotlib
 
