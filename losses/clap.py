@@ -1,4 +1,4 @@
-"""How little a sound fits its caption and its recording, in the space of an audio-text encoder."""
+"""Distance of a sound from its caption and from its recording, in the space of an audio-text encoder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from consistency_tta.contracts import AudioEncoder, AudioOutput
 from consistency_tta.losses.encoder import EncoderLoss
+from consistency_tta.runtime.errors import ConfigurationError
 
-#: Captions whose vectors are kept; where pairs of clips are mixed, there is no end to them.
+#: How many captions' vectors are kept; where a datamodule mixes pairs of clips, there is no end of new captions.
 MAX_CAPTIONS = 10_000
 
 
@@ -27,6 +28,9 @@ class CLAPLoss(EncoderLoss):
         audio_weight: of the distance to the reference, >= 0.
         reference: ``recording`` is the batch's waveform, or the target's sound where the data are latents; ``target``
             is always the latter.
+
+    Raises:
+        ConfigurationError: an option is out of range, or ``text_weight`` is not 0 and the encoder has no text side.
     """
 
     def __init__(
@@ -38,9 +42,13 @@ class CLAPLoss(EncoderLoss):
     ) -> None:
         super().__init__(encoder)
         if min(text_weight, audio_weight) < 0 or text_weight == audio_weight == 0:
-            raise ValueError(f"expected weights >= 0, not both 0, got {text_weight} and {audio_weight}")
+            raise ConfigurationError(f"expected weights >= 0, not both 0, got {text_weight} and {audio_weight}")
         if reference not in ("recording", "target"):
-            raise ValueError(f"expected reference 'recording' or 'target', got {reference!r}")
+            raise ConfigurationError(f"expected reference 'recording' or 'target', got {reference!r}")
+        if text_weight and not encoder.embeds_text:
+            raise ConfigurationError(
+                f"expected an encoder with a text side, got {type(encoder).__name__}: set text_weight to 0"
+            )
         self.text_weight = text_weight
         self.audio_weight = audio_weight
         self.reference = reference
@@ -65,7 +73,7 @@ class CLAPLoss(EncoderLoss):
         return self.encoder.embed(waveform.float(), sample_rate).float()
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:
-        """B captions -> unit vectors (B, D), computed once for each."""
+        """B captions -> vectors (B, D) of length 1, computed once for each."""
         if len(self._texts) > MAX_CAPTIONS:
             self._texts.clear()
         missing = [caption for caption in dict.fromkeys(captions) if caption not in self._texts]

@@ -7,7 +7,10 @@ from consistency_tta.runtime.frozen import Frozen
 
 
 class EncoderLoss(Loss):
-    """A loss of sound with a frozen encoder, which moves along and is in no ``parameters()`` and no ``state_dict()``.
+    """A loss of sound with a frozen encoder.
+
+    The encoder follows the loss to its device; ``parameters()`` and ``state_dict()`` do not have it. They do have the
+    parameters that a subclass registers, which are trained.
 
     Args:
         encoder: such as :class:`consistency_tta.components.clap.TransformersClap`.

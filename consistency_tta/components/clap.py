@@ -28,7 +28,8 @@ class TransformersClap(AudioEncoder):
 
     Raises:
         FileNotFoundError: if it is not there.
-        ValueError: if it is not a CLAP, or one with feature fusion.
+        ValueError: if it is not a CLAP, or one with feature fusion; one of the classes of
+            :mod:`consistency_tta.runtime.errors`.
     """
 
     name = "clap"

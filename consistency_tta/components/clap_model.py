@@ -73,7 +73,7 @@ class Clap(nn.Module):
 
     @property
     def components(self) -> dict[str, Any]:
-        """The parts by name, as a ``diffusers.DiffusionPipeline`` has them; ``export --half`` asks for them."""
+        """The parts by name, as a ``diffusers.DiffusionPipeline`` has them; ``export --half`` needs them."""
         return {"model": self.model, "tokenizer": self.tokenizer, "feature_extractor": self.extractor}
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -118,7 +118,8 @@ def load_laion(checkpoint: str | Path, tokenizer: str | Path = "roberta-base") -
 
     Raises:
         FileNotFoundError: if one of them is not there.
-        ValueError: if the file is another than expected, or the tokenizer is that of another model.
+        CheckpointError: if the file is another than expected.
+        ConfigurationError: if the tokenizer is that of another model.
     """
     tensors = read_laion(checkpoint)
     model = clap_model(tensors, checkpoint)

@@ -1,4 +1,4 @@
-"""Judges of waveforms and of mel spectrograms for adversarial training, light enough for a CPU."""
+"""Discriminators of waveforms and of mel spectrograms for adversarial training, small enough for a CPU."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.parametrizations import weight_norm
 
+from consistency_tta.runtime.errors import ConfigurationError
+
 
 class SpectrogramDiscriminator(nn.Module):
-    """Looks at log-magnitude spectrograms of several resolutions, each with a small stack of 2-D convolutions.
+    """Scores log-magnitude spectrograms of several resolutions, each by a small stack of 2-D convolutions.
 
     Source: Jang et al., "UnivNet: A Neural Vocoder with Multi-Resolution Spectrogram Discriminators for High-Fidelity
-    Waveform Generation", 2021, https://arxiv.org/abs/2106.07889, section 2.3. Magnitudes are logarithmic here, for
-    field recordings span 80 dB, and frequency is halved by the first layer already, which halves the cost.
+    Waveform Generation", 2021, https://arxiv.org/abs/2106.07889, section 2.3. Magnitudes are logarithmic here, since
+    field recordings span 80 dB, and the first layer already halves the frequencies, which halves the cost.
 
     Args:
         n_ffts: transform lengths in samples; windows are as long and overlap by ``overlap``.
@@ -30,7 +32,7 @@ class SpectrogramDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         if not n_ffts or min(n_ffts) < 32 or not 0 <= overlap < 1 or floor <= 0:
-            raise ValueError(
+            raise ConfigurationError(
                 f"expected n_ffts of at least 32, an overlap in [0, 1) and a floor above 0, "
                 f"got {list(n_ffts)}, {overlap} and {floor}"
             )
@@ -58,33 +60,33 @@ class SpectrogramDiscriminator(nn.Module):
             return (spectrum.real.square() + spectrum.imag.square()).clamp_min(self.floor**2).log()[:, None] / 2
 
     def forward(self, waveform: Tensor) -> list[list[Tensor]]:
-        """Judge.
+        """Score waveforms.
 
         Args:
             waveform: (B, samples), more samples than half the longest window.
 
         Returns:
             Per resolution the activations of each layer (B, channels, frequencies, frames); the last ones, with one
-            channel, are the verdicts: high for a recording.
+            channel, are the logits: high for a recording.
         """
-        judgements = []
+        per_resolution = []
         for n_fft, stack in zip(self.hop_lengths, self.stacks, strict=True):
             features = self.spectrogram(waveform, n_fft)
             activations = []
-            *layers, verdict = cast(nn.ModuleList, stack)
+            *layers, head = cast(nn.ModuleList, stack)
             for layer in layers:
                 features = F.leaky_relu(layer(features), 0.1)
                 activations.append(features)
-            judgements.append([*activations, verdict(features)])
-        return judgements
+            per_resolution.append([*activations, head(features)])
+        return per_resolution
 
 
 class PatchDiscriminator(nn.Module):
-    """Looks at patches of mel spectrograms, 70 frames by 70 bins with three layers, by 2-D convolutions.
+    """Scores patches of mel spectrograms, 70 frames by 70 bins with three layers, by 2-D convolutions.
 
     Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", 2017,
     https://arxiv.org/abs/1611.07004, section 3.2.2; as latent diffusion's autoencoders are trained against. Weights are
-    normalised here instead of activations: batches are small.
+    normalised here instead of activations, since batches are small.
 
     Args:
         channels: width of the first layer; it doubles twice.
@@ -94,7 +96,7 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, channels: int = 32, num_layers: int = 3) -> None:
         super().__init__()
         if num_layers < 1:
-            raise ValueError(f"expected num_layers of at least 1, got {num_layers}")
+            raise ConfigurationError(f"expected num_layers of at least 1, got {num_layers}")
         widths = [1, *(channels * min(4, 2**k) for k in range(num_layers + 1))]
         strides = [2] * num_layers + [1]
         self.layers = nn.ModuleList(
@@ -104,7 +106,7 @@ class PatchDiscriminator(nn.Module):
         self.layers.append(weight_norm(nn.Conv2d(widths[-1], 1, kernel_size=4, padding=1)))
 
     def forward(self, mel: Tensor) -> list[list[Tensor]]:
-        """Judge mel spectrograms (B, frames, bins); returns activations as :class:`SpectrogramDiscriminator` does."""
+        """Score mel spectrograms (B, frames, bins); returns activations as :class:`SpectrogramDiscriminator` does."""
         # Log-mels lie in [-11.5, 2].
         features, activations = (mel.transpose(1, 2)[:, None] + 5) / 3, []
         for layer in self.layers[:-1]:

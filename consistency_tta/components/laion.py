@@ -43,12 +43,12 @@ MAX_SAMPLES = 480_000
 
 @contextmanager
 def _without_the_hub(text: RobertaConfig | None = None) -> Iterator[None]:
-    """``laion_clap`` as it is, but for what it would fetch: three tokenizers and RoBERTa's weights.
+    """Keep ``laion_clap`` from fetching three tokenizers and RoBERTa's weights, none of which is used here.
 
-    The tokenizers are those of its own training, and the checkpoint has other weights: nothing of it is used.
+    The tokenizers serve its own training alone, and the checkpoint replaces RoBERTa's weights.
 
     Args:
-        text: what to make RoBERTa of, without pretrained weights.
+        text: configuration of RoBERTa, which gets random weights.
     """
 
     def untrained(*_: Any, **__: Any) -> RobertaModel:
@@ -62,12 +62,12 @@ def _without_the_hub(text: RobertaConfig | None = None) -> Iterator[None]:
 
 
 def import_extra(module: str, whose: str, instead: str = "") -> Any:
-    """A module of a package of the extra ``laion``, imported without asking a hub.
+    """A module of a package of the extra ``laion``, imported without a connection to the hub.
 
     Args:
         module: its name; many import ``laion_clap``.
-        whose: what needs it, in messages.
-        instead: what does without it, in messages.
+        whose: name of what needs it, for the message.
+        instead: an alternative without it, for the message.
 
     Raises:
         MissingExtraError: if it, or a package that it needs, is not installed.
@@ -117,8 +117,8 @@ class LaionClap(AudioEncoder):
 
     Raises:
         MissingExtraError: if the package is not installed.
-        FileNotFoundError: if the checkpoint or the tokenizer is not there; no hub is asked.
-        ValueError: if the checkpoint is not a CLAP of HTSAT and RoBERTa without feature fusion, or not whole.
+        FileNotFoundError: if the checkpoint or the tokenizer is not there; nothing is downloaded.
+        CheckpointError: if the checkpoint is not a CLAP of HTSAT and RoBERTa without feature fusion, or not whole.
     """
 
     name = "laion-clap"

@@ -19,6 +19,7 @@ from huggingface_hub.errors import HFValidationError
 from torch import Tensor
 from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
+from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 from consistency_tta.storage.published_weights import numpy_globals
 
 #: Tokens of a caption that these models were trained with; laion_clap cuts what is longer.
@@ -65,7 +66,7 @@ def read_laion(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a CLAP of HTSAT and RoBERTa without feature fusion.
+        CheckpointError: if it is not a CLAP of HTSAT and RoBERTa without feature fusion.
     """
     path = Path(path)
     if not path.is_file():
@@ -74,23 +75,23 @@ def read_laion(path: str | Path) -> dict[str, Tensor]:
         )
     try:
         with torch.serialization.safe_globals(numpy_globals()):
-            # By memory mapping, the optimizer's state beside the weights is not read.
+            # By memory mapping, the optimizer's state in the file is not read.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
-        told = next((line for line in str(error).splitlines() if "GLOBAL" in line), str(error).split("\n")[0]).strip()
-        raise ValueError(
+        cause = next((line for line in str(error).splitlines() if "GLOBAL" in line), str(error).split("\n")[0]).strip()
+        raise CheckpointError(
             f"expected a checkpoint of laion_clap in {path}, but it is truncated, or holds more than tensors and "
-            f"numbers, which is not loaded since it could run code of its author ({told}): fetch it again with {FETCH}"
+            f"numbers, which is not loaded since it could run code of its author ({cause}): fetch it again with {FETCH}"
         ) from None
     content = content.get("state_dict", content) if isinstance(content, Mapping) else {}
     tensors = {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
     if any(".mel_conv2d." in name or ".fusion_model." in name for name in tensors):
-        raise ValueError(
+        raise CheckpointError(
             f"expected a CLAP without feature fusion, got one with it in {path}: take another, with {FETCH}"
         )
     for name in ("audio_branch.patch_embed.proj.weight", "text_branch.embeddings.word_embeddings.weight"):
         if name not in tensors:
-            raise ValueError(
+            raise CheckpointError(
                 f"expected a CLAP of HTSAT and RoBERTa in {path}, but it has no {name} (its first tensors: "
                 f"{', '.join(list(tensors)[:3]) or 'none'}): fetch another with {FETCH}"
             )
@@ -105,7 +106,7 @@ def clap_model(tensors: Mapping[str, Tensor], origin: object) -> ClapModel:
         origin: where they come from, in messages.
 
     Raises:
-        ValueError: if tensors are missing or left over, or do not fit.
+        CheckpointError: if tensors are missing or left over, or do not fit.
     """
     model = ClapModel(ClapConfig(text_config=text_settings(tensors), audio_config=_audio_settings(tensors)))
     weights, wanted, wrong = {}, set(), []
@@ -128,7 +129,7 @@ def clap_model(tensors: Mapping[str, Tensor], origin: object) -> ClapModel:
         if names
     ]
     if complaints:
-        raise ValueError(
+        raise CheckpointError(
             f"expected a whole CLAP of laion_clap in {origin}, got {'; '.join(complaints)}: {FETCH} is one"
         )
     model.load_state_dict(weights, strict=False)  # what COMPUTED names is not replaced
@@ -139,15 +140,15 @@ def feature_extractor(tensors: Mapping[str, Tensor], origin: object) -> ClapFeat
     """Settings of the front end that these models were trained with: 10 s at 48 kHz, 64 mel bins of 50 to 14,000 Hz.
 
     Raises:
-        ValueError: if the checkpoint's own mel filters are others.
+        CheckpointError: if the checkpoint's own mel filters are others.
     """
     extractor = ClapFeatureExtractor(truncation="rand_trunc", frequency_min=50, frequency_max=14000)
     filters = tensors.get("audio_branch.logmel_extractor.melW")
     expected = torch.as_tensor(extractor.mel_filters_slaney, dtype=torch.float32)
     if filters is not None and (filters.shape != expected.shape or not torch.allclose(filters, expected, atol=1e-6)):
-        raise ValueError(
+        raise CheckpointError(
             f"expected mel filters of 50 to 14000 Hz {tuple(expected.shape)} in {origin}, got others "
-            f"{tuple(filters.shape)}: this model hears at other settings than the published ones, such as {FETCH}"
+            f"{tuple(filters.shape)}: its settings are not those of the published ones; fetch one with {FETCH}"
         )
     return extractor
 
@@ -161,7 +162,7 @@ def laion_tokenizer(name: str | Path, vocabulary: int) -> PreTrainedTokenizerBas
 
     Raises:
         FileNotFoundError: if it is not there.
-        ValueError: if it has another number of tokens.
+        ConfigurationError: if it has another number of tokens.
     """
     folder = fetched(str(name), "tokenizer.json")
     if not (folder / "tokenizer.json").exists():
@@ -171,7 +172,7 @@ def laion_tokenizer(name: str | Path, vocabulary: int) -> PreTrainedTokenizerBas
         )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) != vocabulary:
-        raise ValueError(
+        raise ConfigurationError(
             f"expected a tokenizer of {vocabulary} tokens, as the text network has, got {len(tokenizer)} in {name}"
         )
     tokenizer.model_max_length = MAX_TOKENS

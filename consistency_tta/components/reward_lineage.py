@@ -1,4 +1,4 @@
-"""Which audio-text encoders a model was taught by, over all stages of its training: they should not judge it."""
+"""Which encoders a model was trained with as rewards, in all stages: they should not evaluate it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from consistency_tta.contracts import AudioEncoder
 from consistency_tta.runtime.device import device_of
+from consistency_tta.runtime.errors import ModelFolderError
 
 #: Numbers of a signature; those of two encoders that were trained apart differ by some hundredths each.
 SIGNATURE = 16
@@ -19,13 +20,13 @@ TOLERANCE = 2e-3
 
 @dataclass(frozen=True)
 class EncoderFingerprint:
-    """What an audio-text encoder is known by.
+    """What identifies an encoder, in whichever file, format or package its weights are.
 
     Attributes:
         checksum: SHA-256 of its file, in hexadecimal; None where it is not known.
-        signature: the beginning of the vector that it makes of a certain sound, whichever file, format or package its
-            weights came by; None where that is not known; empty of a network that is no audio-text encoder. Captions
-            do not come in: what fools one ear fools another that differs in its reading alone.
+        signature: the beginning of its embedding of a fixed sound; None where it is not known; empty for a network
+            without a text side. Captions do not matter: two encoders that differ in their text side alone share their
+            weaknesses for sounds.
     """
 
     checksum: str | None
@@ -34,7 +35,7 @@ class EncoderFingerprint:
     @classmethod
     @torch.no_grad()
     def of(cls, encoder: AudioEncoder) -> EncoderFingerprint:
-        """Known by the encoder's vector of one sound: a second that rises from 50 Hz to a quarter of its rate."""
+        """Compute it from the embedding of a chirp: one second, from 50 Hz to a quarter of the encoder's rate."""
         time = torch.arange(encoder.sample_rate, dtype=torch.float64) / encoder.sample_rate
         phase = 2 * torch.pi * time * (50 + (encoder.sample_rate / 4 - 50) * time / 2)
         chirp = (0.5 * phase.sin()).float()[None]
@@ -56,11 +57,11 @@ class EncoderFingerprint:
 
 @dataclass(frozen=True)
 class RewardLineage:
-    """Encoders, such as CLAP, by whose losses any part of a model was trained.
+    """Encoders, such as CLAP, whose losses trained any part of a model.
 
     Attributes:
-        encoders: what they are known by.
-        complete: whether there are no others; not so of models whose training is not known.
+        encoders: their fingerprints.
+        complete: whether there are no others; False for models whose training is not known.
     """
 
     encoders: tuple[EncoderFingerprint, ...] = ()
@@ -68,39 +69,39 @@ class RewardLineage:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any] | None) -> RewardLineage:
-        """What :meth:`to_dict` gave; of nothing, nothing is known.
+        """Read what :meth:`to_dict` wrote; nothing is known where there is None.
 
         Raises:
-            ValueError: it is something else.
+            ModelFolderError: it is something else.
         """
         if tree is None:
             return cls()
         if not isinstance(tree, Mapping) or tree.keys() - {"signatures"} != {"sha256", "complete"}:
-            raise ValueError(
+            raise ModelFolderError(
                 f"expected rewards with sha256, signatures and complete, as a model's folder has them, got {tree}"
             )
         signatures = tree.get("signatures") or [None] * len(tree["sha256"])  # earlier folders have none
-        heard = (None if signature is None else tuple(signature) for signature in signatures)
-        return cls(tuple(map(EncoderFingerprint, tree["sha256"], heard)), tree["complete"])
+        kept = (None if signature is None else tuple(signature) for signature in signatures)
+        return cls(tuple(map(EncoderFingerprint, tree["sha256"], kept)), tree["complete"])
 
     @classmethod
     def by(cls, encoders: Iterable[AudioEncoder]) -> RewardLineage:
-        """Of a stage that was trained by these."""
+        """The lineage of a stage that these encoders trained."""
         return cls(_distinct(map(EncoderFingerprint.of, encoders)), complete=True)
 
     def __or__(self, other: RewardLineage) -> RewardLineage:
-        """Of a model that both had a part in."""
+        """The lineage of a model to which both contributed."""
         return RewardLineage(_distinct([*self.encoders, *other.encoders]), self.complete and other.complete)
 
-    def include(self, judge: EncoderFingerprint) -> bool | None:
-        """Whether an encoder taught the model; None where that is not known."""
-        found = {judge.same_network(encoder) for encoder in self.encoders}
+    def include(self, other: EncoderFingerprint) -> bool | None:
+        """Whether an encoder trained the model; None where that is not known."""
+        found = {other.same_network(encoder) for encoder in self.encoders}
         if True in found:
             return True
         return False if self.complete and None not in found else None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it. No list: diffusers takes a list of strings in model_index.json for a part of the model."""
+        """For JSON. Not a list: diffusers reads a list of strings in model_index.json as a part of the model."""
         return {
             "sha256": [encoder.checksum for encoder in self.encoders],
             "signatures": [encoder.signature and list(encoder.signature) for encoder in self.encoders],
@@ -108,12 +109,12 @@ class RewardLineage:
         }
 
     def __str__(self) -> str:
-        told = [encoder.checksum or "one of no known file" for encoder in self.encoders]
-        return ", ".join([*told, *([] if self.complete else ["perhaps others, which are not known"])]) or "none"
+        names = [encoder.checksum or "one of no known file" for encoder in self.encoders]
+        return ", ".join([*names, *([] if self.complete else ["perhaps others, which are not known"])]) or "none"
 
 
 def _distinct(encoders: Iterable[EncoderFingerprint]) -> tuple[EncoderFingerprint, ...]:
-    """Each once; of one that is known better and worse, the better."""
+    """Each encoder once; where one appears with a signature and without, the one with it."""
     found: dict[Any, EncoderFingerprint] = {}
     for encoder in encoders:
         key = encoder.checksum or encoder.signature

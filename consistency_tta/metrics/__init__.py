@@ -1,1 +1,1 @@
-"""Metrics of generated audio."""
+"""Metrics of generated audio, and the encoders that they use."""

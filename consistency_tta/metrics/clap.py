@@ -1,8 +1,8 @@
-"""CLAP scores: how well sounds fit their captions, or recordings of the same.
+"""CLAP scores: how well sounds match their captions, or recordings with the same captions.
 
 Source: Wu et al., "Large-Scale Contrastive Language-Audio Pretraining", 2023, https://arxiv.org/abs/2211.06687; as
 metrics of generated sound CLAP_T and CLAP_A in Bai et al., "ConsistencyTTA", 2024, https://arxiv.org/abs/2309.10740,
-section 4.1, which reports a hundred times them. Scores of different encoders cannot be compared.
+section 4.1, where they are multiplied by 100. Scores of different encoders cannot be compared.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from consistency_tta.contracts import AudioEncoder
 from consistency_tta.metrics.states import ClipMean
+from consistency_tta.runtime.errors import DataError, ShapeError
+from consistency_tta.runtime.frozen import Frozen
 
 
 def clap_scores(encoder: AudioEncoder, waveform: Tensor, captions: Sequence[str], sample_rate: int) -> Tensor:
@@ -28,11 +30,16 @@ class _CLAPMean(ClipMean):
 
     def __init__(self, encoder: AudioEncoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.encoder = encoder
+        self.frozen = Frozen(encoder=encoder)
+
+    @property
+    def encoder(self) -> AudioEncoder:
+        """The encoder."""
+        return self.frozen.encoder
 
     def _add_finite(self, scores: Tensor) -> None:
         if not scores.isfinite().all():
-            raise ValueError("expected finite vectors, got NaN or infinity: look for broken sounds")
+            raise DataError("expected finite vectors, got NaN or infinity: look for broken sounds")
         self._add(scores)
 
 
@@ -45,9 +52,9 @@ class CLAPScore(_CLAPMean):
     """
 
     def update(self, waveform: Tensor, captions: Sequence[str], sample_rate: int) -> None:
-        """Take in sounds (B, samples) in [-1, 1], their B captions and their sample rate in Hz."""
+        """Add sounds (B, samples) in [-1, 1], their B captions and their sample rate in Hz."""
         if waveform.ndim != 2 or len(waveform) != len(captions):
-            raise ValueError(
+            raise ShapeError(
                 f"expected a waveform (B, samples) and B captions, got {tuple(waveform.shape)} and {len(captions)}"
             )
         self._add_finite(clap_scores(self.encoder, waveform, captions, sample_rate))
@@ -64,9 +71,9 @@ class CLAPAudioScore(_CLAPMean):
     """
 
     def update(self, waveform: Tensor, recording: Tensor, sample_rate: int) -> None:
-        """Take in sounds (B, samples) in [-1, 1], real ones (B, any samples), and the sample rate of both in Hz."""
+        """Add sounds (B, samples) in [-1, 1], real ones (B, any samples), and the sample rate of both in Hz."""
         if waveform.ndim != 2 or recording.ndim != 2 or len(waveform) != len(recording):
-            raise ValueError(
+            raise ShapeError(
                 f"expected two waveforms (B, samples), got shapes {tuple(waveform.shape)} and {tuple(recording.shape)}"
             )
         made, recorded = (self.encoder.embed(sound, sample_rate) for sound in (waveform, recording))

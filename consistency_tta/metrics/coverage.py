@@ -1,4 +1,4 @@
-"""Fidelity and variety of generated clips, judged by their neighbours among the real ones, and the other way round.
+"""Fidelity and variety of generated clips, by nearest neighbours among the embeddings of real and generated clips.
 
 Each clip has a ball around its embedding that reaches to its k-th nearest neighbour of the same set. Of generated clips
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from consistency_tta.metrics.pairs import blocks, distances
 from consistency_tta.metrics.states import EmbeddingSets
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 def radii(rows: Tensor, nearest: int) -> Tensor:
@@ -46,7 +47,7 @@ class Coverage(EmbeddingSets):
         **kwargs: of :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: num_features or nearest is not positive.
+        ConfigurationError: num_features or nearest is not positive.
     """
 
     higher_is_better = True
@@ -55,14 +56,14 @@ class Coverage(EmbeddingSets):
     def __init__(self, num_features: int, nearest: int = 5, **kwargs: Any) -> None:
         super().__init__(num_features, **kwargs)
         if nearest < 1:
-            raise ValueError(f"expected nearest >= 1, got {nearest}")
+            raise ConfigurationError(f"expected nearest >= 1, got {nearest}")
         self.nearest = nearest
 
     def compute(self) -> dict[str, Tensor]:
         """``precision``, ``recall``, ``density`` and ``coverage``, scalars in float64.
 
         Raises:
-            ValueError: a set has no more than ``nearest`` clips.
+            DataError: a set has no more than ``nearest`` clips.
         """
         real, generated = self._sets(self.nearest + 1)
         real_radii, generated_radii = radii(real, self.nearest), radii(generated, self.nearest)

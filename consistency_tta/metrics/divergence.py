@@ -1,11 +1,11 @@
-"""How far apart a tagger hears a generated clip and the real clip of the same caption.
+"""Divergence of a tagger's class probabilities for a generated clip and the real clip of the same caption.
 
     KL(real || generated) = sum_k p_k (log p_k - log(q_k + epsilon))
 
 over the classes k, for the probabilities p_k of the real and q_k of the generated clip, in nats; averaged over pairs.
 
 Source: metric "KL" in Haohe Liu et al., "AudioLDM", 2023, https://arxiv.org/abs/2301.12503, as its program
-https://github.com/haoheliu/audioldm_eval computes it: direction, epsilon = 1e-6 beside q alone, sum over the classes.
+https://github.com/haoheliu/audioldm_eval computes it: direction, epsilon = 1e-6 added to q alone, sum over the classes.
 Deepanway Ghosal et al., "Text-to-Audio Generation using Instruction-Tuned LLM and Latent Diffusion Model" (TANGO),
 2023, https://arxiv.org/abs/2304.13731, evaluate by it, too.
 """
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from consistency_tta.metrics.states import ClipMean, finite_rows
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
 class _Divergence(ClipMean):
@@ -27,16 +28,16 @@ class _Divergence(ClipMean):
     def __init__(self, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if epsilon <= 0:
-            raise ValueError(f"expected epsilon > 0, got {epsilon}")
+            raise ConfigurationError(f"expected epsilon > 0, got {epsilon}")
         self.epsilon = epsilon
 
     @abstractmethod
     def _log_probabilities(self, logits: Tensor) -> Tensor: ...
 
     def update(self, logits: Tensor, recording_logits: Tensor) -> None:
-        """Take in logits (B, K) of generated clips, and those of the real clips that belong to them, in their order."""
+        """Add logits (B, K) of generated clips, and those of the real clips that belong to them, in their order."""
         if logits.shape != recording_logits.shape:
-            raise ValueError(
+            raise ShapeError(
                 f"expected logits of pairs of clips, got shapes {tuple(logits.shape)} and "
                 f"{tuple(recording_logits.shape)}"
             )

@@ -16,6 +16,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from consistency_tta.metrics.states import finite_rows
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeError
 
 #: Integers up to here are themselves in float32.
 LARGEST = 2**24
@@ -25,10 +26,10 @@ def mean_pairwise_distance(embeddings: Tensor) -> Tensor:
     """Mean Euclidean distance of the N (N - 1) / 2 pairs of embeddings (N, D), a scalar in float64.
 
     Raises:
-        ValueError: there are fewer than two embeddings.
+        DataError: there are fewer than two embeddings.
     """
     if embeddings.ndim != 2 or len(embeddings) < 2:
-        raise ValueError(f"expected at least two embeddings (N, D), got shape {tuple(embeddings.shape)}")
+        raise DataError(f"expected at least two embeddings (N, D), got shape {tuple(embeddings.shape)}")
     return torch.pdist(embeddings.double()).mean()
 
 
@@ -57,33 +58,35 @@ class PromptDiversity(Metric):
         self.add_state("prompts", [], dist_reduce_fx="cat")
 
     def update(self, embeddings: Tensor, prompts: Tensor) -> None:
-        """Take in sounds.
+        """Add sounds.
 
         Args:
             embeddings: (B, D), of the same D every time.
             prompts: which prompt each belongs to, integers (B,) of at most 2^24, the same in all processes.
         """
         if embeddings.ndim != 2 or prompts.shape != embeddings.shape[:1]:
-            raise ValueError(
+            raise ShapeError(
                 "expected embeddings (B, D) and prompt numbers (B,), "
                 f"got shapes {tuple(embeddings.shape)} and {tuple(prompts.shape)}"
             )
         if prompts.is_floating_point():
-            raise ValueError(f"expected integers that number the prompts, got {prompts.dtype}")
+            raise ShapeError(f"expected integers that number the prompts, got {prompts.dtype}")
         if len(prompts) and int(prompts.abs().max()) > LARGEST:
-            raise ValueError(f"expected prompts numbered from 0 on, up to {LARGEST}, got {int(prompts.abs().max())}")
+            raise ConfigurationError(
+                f"expected prompts numbered from 0 on, up to {LARGEST}, got {int(prompts.abs().max())}"
+            )
         self.embeddings.append(finite_rows(embeddings).float().flatten())
         self.prompts.append(prompts.float())
 
     def compute(self) -> Tensor:
-        """The diversity of all sounds taken in, a scalar in float64.
+        """The diversity of all sounds added, a scalar in float64.
 
         Raises:
-            ValueError: no prompt has two sounds.
+            DataError: no prompt has two sounds.
         """
         prompts = dim_zero_cat(self.prompts) if len(self.prompts) else torch.empty(0)
         numbers, counts = prompts.unique(return_counts=True)
         if not (counts > 1).any():
-            raise ValueError("diversity needs at least two sounds of one prompt: generate several per prompt")
+            raise DataError("diversity needs at least two sounds of one prompt: generate several per prompt")
         embeddings = dim_zero_cat(self.embeddings).view(len(prompts), -1)
         return torch.stack([mean_pairwise_distance(embeddings[prompts == n]) for n in numbers[counts > 1]]).mean()

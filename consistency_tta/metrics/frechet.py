@@ -23,6 +23,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import rank_zero_warn
 
 from consistency_tta.metrics.states import combine, finite_rows, moments, positive_width
+from consistency_tta.runtime.errors import DataError
 
 
 def frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covariance_2: Tensor) -> Tensor:
@@ -53,7 +54,7 @@ def _root(covariance: Tensor) -> Tensor:
 class FrechetDistance(Metric):
     """Fréchet distance between the embeddings of real and of generated clips; 0 is best.
 
-    Embeddings are taken in batch by batch and only their count, mean and scatter are kept (and put together over
+    Embeddings are added batch by batch, and only their count, mean and scatter are kept (and put together over
     processes), in float64: 16 (num_features + 1)^2 bytes, whatever the number of clips. The covariances are unbiased
     (n - 1).
 
@@ -65,7 +66,7 @@ class FrechetDistance(Metric):
         **kwargs: of :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: num_features is not positive.
+        ConfigurationError: num_features is not positive.
     """
 
     is_differentiable = False
@@ -84,7 +85,7 @@ class FrechetDistance(Metric):
         self.add_state("generated", nothing, dist_reduce_fx=combine)
 
     def update(self, embeddings: Tensor, real: bool) -> None:
-        """Take in embeddings (B, num_features) of real (``real=True``) or of generated clips."""
+        """Add embeddings (B, num_features) of real (``real=True``) or of generated clips."""
         more = moments(finite_rows(embeddings, self.num_features))
         if real:
             self.real = combine(torch.stack([self.real, more]))
@@ -92,10 +93,10 @@ class FrechetDistance(Metric):
             self.generated = combine(torch.stack([self.generated, more]))
 
     def compute(self) -> Tensor:
-        """The distance d^2 of all clips taken in, a scalar in float64.
+        """The distance d^2 of all clips added, a scalar in float64.
 
         Raises:
-            ValueError: there are fewer than two real or two generated clips.
+            DataError: there are fewer than two real or two generated clips.
         """
         return frechet_distance(*_gaussian("real", self.real), *_gaussian("generated", self.generated))
 
@@ -103,7 +104,7 @@ class FrechetDistance(Metric):
 def _gaussian(side: str, moments: Tensor) -> tuple[Tensor, Tensor]:
     clips, dimensions = int(moments[0, 0]), len(moments) - 1
     if clips < 2:
-        raise ValueError(f"the Fréchet distance needs at least two {side} clips, got {clips}")
+        raise DataError(f"the Fréchet distance needs at least two {side} clips, got {clips}")
     if clips <= dimensions:
         rank_zero_warn(
             f"{clips} {side} clips span fewer than the embedding's {dimensions} dimensions: the Fréchet "

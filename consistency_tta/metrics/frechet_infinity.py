@@ -19,6 +19,7 @@ from torchmetrics.utilities import rank_zero_warn
 
 from consistency_tta.metrics.frechet import frechet_distance
 from consistency_tta.metrics.states import EmbeddingSets
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 
 def line(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,7 +48,7 @@ class FrechetInfinity(EmbeddingSets):
         **kwargs: of :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: a number is too small.
+        ConfigurationError: a number is too small.
     """
 
     higher_is_better = False
@@ -57,7 +58,7 @@ class FrechetInfinity(EmbeddingSets):
     ) -> None:
         super().__init__(num_features, **kwargs)
         if min_clips < 2 or num_sizes < 3:
-            raise ValueError(f"expected min_clips >= 2 and num_sizes >= 3, got {min_clips} and {num_sizes}")
+            raise ConfigurationError(f"expected min_clips >= 2 and num_sizes >= 3, got {min_clips} and {num_sizes}")
         self.min_clips, self.num_sizes, self.seed = min_clips, num_sizes, seed
 
     def compute(self) -> dict[str, Tensor]:
@@ -66,12 +67,12 @@ class FrechetInfinity(EmbeddingSets):
         Where R^2 is far from 1, the points do not lie on a line and the distance is not to be trusted.
 
         Raises:
-            ValueError: there are fewer than two real clips, or not enough generated ones for num_sizes sizes.
+            DataError: there are fewer than two real clips, or not enough generated ones for num_sizes sizes.
         """
         real, generated = self._sets()
         sizes = torch.linspace(self.min_clips, len(generated), self.num_sizes, dtype=torch.float64).long().tolist()
         if len(generated) < self.min_clips + self.num_sizes - 1:
-            raise ValueError(
+            raise DataError(
                 f"FrechetInfinity needs {self.num_sizes} sizes of subsets from {self.min_clips} to all generated "
                 f"clips, got {len(generated)} clips: generate more, or lower min_clips"
             )

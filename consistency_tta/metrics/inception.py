@@ -18,6 +18,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from consistency_tta.metrics.states import finite_rows
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 
 def inception_score(logits: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ def inception_score(logits: Tensor) -> Tensor:
 
 
 class InceptionScore(Metric):
-    """Inception score of generated clips, in [1, K]; more is better. Real clips are not asked.
+    """Inception score of generated clips, in [1, K]; more is better. It does not use real clips.
 
     The clips are shuffled and split into equal parts, as in torchmetrics' InceptionScore (which has images only).
     Biased downwards, the more so the fewer clips a part has. Keeps all logits: 4 num_classes bytes a clip.
@@ -40,7 +41,7 @@ class InceptionScore(Metric):
         **kwargs: of :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: a number is not positive.
+        ConfigurationError: a number is not positive.
     """
 
     is_differentiable = False
@@ -53,23 +54,23 @@ class InceptionScore(Metric):
     def __init__(self, num_classes: int, splits: int = 10, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if min(num_classes, splits) < 1:
-            raise ValueError(f"expected num_classes >= 1 and splits >= 1, got {num_classes} and {splits}")
+            raise ConfigurationError(f"expected num_classes >= 1 and splits >= 1, got {num_classes} and {splits}")
         self.num_classes, self.splits, self.seed = num_classes, splits, seed
         self.add_state("logits", [], dist_reduce_fx="cat")  # flat: see EmbeddingSets
 
     def update(self, logits: Tensor) -> None:
-        """Take in logits (B, num_classes) of generated clips."""
+        """Add logits (B, num_classes) of generated clips."""
         self.logits.append(finite_rows(logits, self.num_classes, "logits").float().flatten())
 
     def compute(self) -> dict[str, Tensor]:
         """``mean`` over the parts and ``std`` (of the sample; 0 for one part), scalars in float64.
 
         Raises:
-            ValueError: there are fewer clips than parts.
+            DataError: there are fewer clips than parts.
         """
         logits = dim_zero_cat(self.logits).double().view(-1, self.num_classes) if len(self.logits) else torch.empty(0)
         if len(logits) < self.splits:
-            raise ValueError(f"expected at least {self.splits} clips, one for each of the splits, got {len(logits)}")
+            raise DataError(f"expected at least {self.splits} clips, one for each of the splits, got {len(logits)}")
         order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(self.seed)).to(logits.device)
         scores = torch.stack([inception_score(part) for part in logits[order].chunk(self.splits)])
         return {"mean": scores.mean(), "std": scores.std() if len(scores) > 1 else torch.zeros_like(scores[0])}

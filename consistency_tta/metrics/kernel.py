@@ -20,6 +20,7 @@ from torch import Tensor
 
 from consistency_tta.metrics.pairs import blocks, distances, median_distance
 from consistency_tta.metrics.states import EmbeddingSets
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 #: Values (N, M) for rows (N, D) and (M, D).
 Kernel = Callable[[Tensor, Tensor], Tensor]
@@ -46,10 +47,10 @@ class _KernelDistance(EmbeddingSets):
     def _kernel(self, real: Tensor) -> Kernel: ...
 
     def compute(self) -> Tensor:
-        """The distance of all clips taken in, a scalar in float64.
+        """The distance of all clips added, a scalar in float64.
 
         Raises:
-            ValueError: there are fewer than two real or two generated clips.
+            DataError: there are fewer than two real or two generated clips.
         """
         real, generated = self._sets()
         return squared_discrepancy(real, generated, self._kernel(real))
@@ -70,30 +71,31 @@ class KernelAudioDistance(_KernelDistance):
         **kwargs: of :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: an argument is not positive; on compute, if more than half of all pairs of real clips are equal, so
+        ConfigurationError: an argument is not positive.
+        DataError: on compute, if more than half of all pairs of real clips are equal, so
             that there is no bandwidth.
     """
 
     def __init__(self, num_features: int, bandwidth: float | None = None, scale: float = 100.0, **kwargs: Any) -> None:
         super().__init__(num_features, **kwargs)
         if scale <= 0 or (bandwidth is not None and bandwidth <= 0):
-            raise ValueError(f"expected scale > 0 and bandwidth > 0 or None, got {scale} and {bandwidth}")
+            raise ConfigurationError(f"expected scale > 0 and bandwidth > 0 or None, got {scale} and {bandwidth}")
         self.bandwidth, self.scale = bandwidth, scale
 
     def _kernel(self, real: Tensor) -> Kernel:
         bandwidth = real.new_tensor(self.bandwidth) if self.bandwidth else median_distance(real)
         if bandwidth == 0:
-            raise ValueError(
+            raise DataError(
                 "the real clips' median distance is 0, but must be the kernel's bandwidth: most of them are equal; "
                 "remove duplicates or give a bandwidth"
             )
         return lambda x, y: (distances(x, y) / bandwidth).square_().mul_(-0.5).exp_()
 
     def compute(self) -> Tensor:
-        """KAD of all clips taken in, a scalar in float64.
+        """KAD of all clips added, a scalar in float64.
 
         Raises:
-            ValueError: there are fewer than two real or two generated clips, or no bandwidth.
+            DataError: there are fewer than two real or two generated clips, or no bandwidth.
         """
         return self.scale * super().compute()
 

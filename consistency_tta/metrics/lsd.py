@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from consistency_tta.metrics.states import ClipMean, finite_rows
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
 class LogSpectralDistance(ClipMean):
@@ -33,7 +34,7 @@ class LogSpectralDistance(ClipMean):
         **kwargs: of :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: sample_rate is below 100 Hz or floor is not positive.
+        ConfigurationError: sample_rate is below 100 Hz or floor is not positive.
     """
 
     higher_is_better = False
@@ -44,19 +45,19 @@ class LogSpectralDistance(ClipMean):
     def __init__(self, sample_rate: int, floor: float = 1e-8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if sample_rate < 100 or floor <= 0:
-            raise ValueError(f"expected sample_rate >= 100 Hz and floor > 0, got {sample_rate} and {floor}")
+            raise ConfigurationError(f"expected sample_rate >= 100 Hz and floor > 0, got {sample_rate} and {floor}")
         self.n_fft, self.hop_length, self.floor = int(2048 * sample_rate / 44100), sample_rate // 100, floor
         self.register_buffer("window", torch.hann_window(self.n_fft, dtype=torch.float64), persistent=False)
 
     def update(self, waveform: Tensor, recording: Tensor) -> None:
-        """Take in waveforms (B, samples) and the real ones (B, samples) that belong to them, of the same length."""
+        """Add waveforms (B, samples) and the real ones (B, samples) that belong to them, of the same length."""
         if waveform.shape != recording.shape:
-            raise ValueError(
+            raise ShapeError(
                 f"expected pairs of equally long waveforms, got shapes {tuple(waveform.shape)} and "
                 f"{tuple(recording.shape)}: cut them to the same samples; what to drop is not for a metric to guess"
             )
         if waveform.shape[-1] <= self.n_fft // 2:
-            raise ValueError(f"expected more than {self.n_fft // 2} samples, got {waveform.shape[-1]}: too short")
+            raise ShapeError(f"expected more than {self.n_fft // 2} samples, got {waveform.shape[-1]}: too short")
         ratio = self._power(waveform).div_(self._power(recording))  # one logarithm instead of two
         self._add(ratio.log10_().square_().mean(1).sqrt().mean(1))
 

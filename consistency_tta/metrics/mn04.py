@@ -1,4 +1,4 @@
-"""The audio tagger mn04_as: what is heard in a waveform, and where it lies in an embedding space.
+"""The audio tagger mn04_as: class logits and an embedding of a waveform.
 
 Source: Florian Schmid, Khaled Koutini, Gerhard Widmer, "Efficient Large-Scale Audio Tagging via Transformer-to-CNN
 Knowledge Distillation", ICASSP 2023, https://arxiv.org/abs/2211.04772; weights ``mn04_as_mAP_432.pt`` from the
@@ -6,7 +6,7 @@ releases of https://github.com/fschmid56/EfficientAT (MIT), 527 AudioSet classes
 is MobileNetV3-large (Andrew Howard et al., "Searching for MobileNetV3", 2019, https://arxiv.org/abs/1905.02244,
 table 1) at 0.4 of its width, on a log-mel spectrogram at 32 kHz.
 
-All is differentiable in the waveform, so that the tagger can judge as a metric and teach as a loss.
+It is differentiable in the waveform, so that it can serve in metrics and in losses.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from consistency_tta.audio.resample import resample
+from consistency_tta.metrics.kaldi_mel import kaldi_mel_filters
+from consistency_tta.metrics.mobilenet import InvertedResidual, convolution
+from consistency_tta.runtime.errors import CheckpointError, ShapeError
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-#: Hz; the rate the network hears at.
+#: In Hz, of the waveforms that the network embeds.
 SAMPLE_RATE = 32_000
-#: The shortest waveform it hears, 32 ms: one Fourier transform.
+#: The shortest waveform that it embeds, 32 ms: one Fourier transform.
 MIN_SAMPLES = 1024
 #: AudioSet classes, in the order of the logits.
 NUM_CLASSES = 527
@@ -53,33 +56,6 @@ _BLOCKS: list[tuple[int, int, int, int, int, type[nn.Module]]] = [
 _STEM_CHANNELS = 8
 
 
-def kaldi_mel_filters(num_bins: int, fft_size: int, sample_rate: int, low: float, high: float) -> Tensor:
-    """Kaldi's triangular mel filters: triangles in mel, not in Hz, each of height 1.
-
-    Args:
-        num_bins: number of filters.
-        fft_size: points of the Fourier transform.
-        sample_rate: in Hz.
-        low: lower edge of the lowest filter in Hz.
-        high: upper edge of the highest filter in Hz.
-
-    Returns:
-        (fft_size // 2 + 1, num_bins) in [0, 1], float32.
-
-    Source: Daniel Povey et al., "The Kaldi Speech Recognition Toolkit", 2011, https://kaldi-asr.org,
-    mel-computations.h; mel(f) = 1127 ln(1 + f / 700).
-    """
-
-    def mel(hertz: Tensor) -> Tensor:
-        return 1127.0 * torch.log1p(hertz / 700.0)
-
-    low_mel, high_mel = mel(torch.tensor([low, high], dtype=torch.float64)).tolist()
-    step = (high_mel - low_mel) / (num_bins + 1)
-    centres = low_mel + step * torch.arange(1, num_bins + 1, dtype=torch.float64)
-    frequencies = torch.arange(fft_size // 2 + 1, dtype=torch.float64) * (sample_rate / fft_size)
-    return (1 - (mel(frequencies)[:, None] - centres).abs() / step).clamp_min(0).float()
-
-
 class LogMel(nn.Module):
     """The tagger's front end: waveform at 32 kHz (B, samples) -> log-mel (B, 1, 128, frames), 100 frames a second.
 
@@ -98,7 +74,7 @@ class LogMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, samples) -> (B, 1, 128, frames)."""
         if waveform.shape[-1] < MIN_SAMPLES:
-            raise ValueError(
+            raise ShapeError(
                 f"the tagger needs at least {MIN_SAMPLES} samples at {SAMPLE_RATE} Hz (32 ms), got "
                 f"{waveform.shape[-1]}: pad the waveform with silence"
             )
@@ -111,68 +87,6 @@ class LogMel(nn.Module):
         return ((log_mel + 4.5) / 5.0).unsqueeze(1)
 
 
-def _convolution(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int, groups: int, activation: type[nn.Module] | None
-) -> nn.Sequential:
-    layers: list[nn.Module] = [
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(out_channels, eps=1e-3),
-    ]
-    if activation is not None:
-        layers.append(activation())
-    return nn.Sequential(*layers)
-
-
-class SqueezeExcitation(nn.Module):
-    """Scales each channel by a gate in (0, 1) computed from the means of all channels; (B, C, F, T) -> (B, C, F, T).
-
-    Source: Jie Hu et al., "Squeeze-and-Excitation Networks", 2018, https://arxiv.org/abs/1709.01507, equations 2-4.
-    """
-
-    def __init__(self, channels: int, squeezed: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, squeezed)
-        self.fc2 = nn.Linear(squeezed, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, F, T) -> (B, C, F, T)."""
-        gate = torch.sigmoid(self.fc2(torch.relu(self.fc1(x.mean((2, 3))))))
-        return x * gate[:, :, None, None]
-
-
-class InvertedResidual(nn.Module):
-    """MobileNet's block: widen, filter each channel by itself, gate, narrow; with a bypass where shapes agree.
-
-    Source: Mark Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018,
-    https://arxiv.org/abs/1801.04381, figure 4.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        expanded: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int,
-        squeezed: int,
-        activation: type[nn.Module],
-    ) -> None:
-        super().__init__()
-        self.bypass = stride == 1 and in_channels == out_channels
-        layers: list[nn.Module] = []
-        if expanded != in_channels:
-            layers.append(_convolution(in_channels, expanded, 1, 1, 1, activation))
-        layers.append(_convolution(expanded, expanded, kernel_size, stride, expanded, activation))
-        if squeezed:
-            layers.append(SqueezeExcitation(expanded, squeezed))
-        layers.append(_convolution(expanded, out_channels, 1, 1, 1, None))
-        self.block = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, F, T) -> (B, out_channels, F / stride, T / stride), rounded up."""
-        return x + self.block(x) if self.bypass else self.block(x)
-
-
 class AudioTagger(nn.Module):
     """mn04_as, always in evaluation mode: the running statistics of its batch normalisation are part of the weights.
 
@@ -182,12 +96,12 @@ class AudioTagger(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.log_mel = LogMel()
-        layers: list[nn.Module] = [_convolution(1, _STEM_CHANNELS, 3, 2, 1, nn.Hardswish)]
+        layers: list[nn.Module] = [convolution(1, _STEM_CHANNELS, 3, 2, 1, nn.Hardswish)]
         channels = _STEM_CHANNELS
         for expanded, out_channels, kernel_size, stride, squeezed, activation in _BLOCKS:
             layers.append(InvertedResidual(channels, expanded, out_channels, kernel_size, stride, squeezed, activation))
             channels = out_channels
-        layers.append(_convolution(channels, EMBEDDING_DIM, 1, 1, 1, nn.Hardswish))
+        layers.append(convolution(channels, EMBEDDING_DIM, 1, 1, 1, nn.Hardswish))
         self.features = nn.Sequential(*layers)
         # The places of pooling, flattening and dropout are those of the weights' names.
         self.classifier = nn.Sequential(
@@ -208,17 +122,19 @@ class AudioTagger(nn.Module):
             path: the file, a plain state dict.
 
         Raises:
-            ValueError: the file is truncated, or its keys or shapes are not those of mn04_as; the message names them.
+            CheckpointError: the file is truncated, or its keys or shapes are not those of mn04_as.
         """
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise ValueError(
+            raise CheckpointError(
                 f"expected EfficientAT's mn04_as_mAP_432.pt in {path}, but it is truncated or no file of torch "
                 f"({str(error)[:80]!r}): fetch it again from https://github.com/fschmid56/EfficientAT/releases"
             ) from None
         if not isinstance(weights, dict):
-            raise ValueError(f"expected a state dict of EfficientAT's mn04_as in {path}, got {type(weights).__name__}")
+            raise CheckpointError(
+                f"expected a state dict of EfficientAT's mn04_as in {path}, got {type(weights).__name__}"
+            )
         tagger = cls()
         # EfficientAT can gate along several axes at once; this network gates along the first (the channels) only.
         renamed = {name.replace(".conc_se_layers.0.", "."): value for name, value in weights.items()}
@@ -231,7 +147,7 @@ class AudioTagger(nn.Module):
             if name in renamed and renamed[name].shape != value.shape
         ]
         if problems:
-            raise ValueError(
+            raise CheckpointError(
                 f"{path} does not hold the weights of EfficientAT's mn04_as (expected mn04_as_mAP_432.pt from its "
                 f"releases): {'; '.join(problems)}"
             )
@@ -243,7 +159,7 @@ class AudioTagger(nn.Module):
         return super().train(False)
 
     def forward(self, waveform: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
-        """What is heard.
+        """Embed and classify waveforms.
 
         Args:
             waveform: (B, samples) in [-1, 1], at least 32 ms.
@@ -253,7 +169,7 @@ class AudioTagger(nn.Module):
             Logits (B, 527) of independent classes, sigmoid for probabilities, and embedding (B, 384).
         """
         if waveform.ndim != 2:
-            raise ValueError(f"expected a waveform of shape (B, samples), got {tuple(waveform.shape)}")
+            raise ShapeError(f"expected a waveform of shape (B, samples), got {tuple(waveform.shape)}")
         waveform = resample(waveform, sample_rate, SAMPLE_RATE)
         embedding = self.classifier[:2](self.features(self.log_mel(waveform)))
         return self.classifier[2:](embedding), embedding

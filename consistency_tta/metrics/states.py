@@ -13,24 +13,27 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeError
+
 
 def finite_rows(rows: Tensor, width: int | None = None, what: str = "embeddings") -> Tensor:
     """The rows (B, width) without gradients, if they are what they should be.
 
     Raises:
-        ValueError: for another shape, NaN or infinity.
+        ShapeError: for another shape.
+        DataError: for NaN or infinity.
     """
     if rows.ndim != 2 or (width is not None and rows.shape[1] != width):
-        raise ValueError(f"expected {what} of shape (B, {width or 'D'}), got {tuple(rows.shape)}")
+        raise ShapeError(f"expected {what} of shape (B, {width or 'D'}), got {tuple(rows.shape)}")
     if not rows.isfinite().all():
-        raise ValueError(f"expected finite {what}, got NaN or infinity: look for broken clips")
+        raise DataError(f"expected finite {what}, got NaN or infinity: look for broken clips")
     return rows.detach()
 
 
 def positive_width(num_features: int) -> int:
     """The width of embeddings, if it is one."""
     if num_features < 1:
-        raise ValueError(f"num_features must be the width of the embeddings, at least 1, got {num_features}")
+        raise ConfigurationError(f"num_features must be the width of the embeddings, at least 1, got {num_features}")
     return num_features
 
 
@@ -79,18 +82,18 @@ class ClipMean(Metric):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def _add(self, values: Tensor) -> None:
-        """Take in values (B,)."""
+        """Add values (B,)."""
         self.total += values.detach().double().sum()
         self.count += len(values)
 
     def compute(self) -> Tensor:
-        """The mean over all clips taken in, a scalar in float64.
+        """The mean over all clips added, a scalar in float64.
 
         Raises:
-            ValueError: there is no clip.
+            DataError: there is no clip.
         """
         if not self.count:
-            raise ValueError(f"{type(self).__name__} needs at least one sound, got none")
+            raise DataError(f"{type(self).__name__} needs at least one sound, got none")
         return self.total / self.count
 
 
@@ -102,7 +105,7 @@ class EmbeddingSets(Metric):
         **kwargs: of :class:`torchmetrics.Metric`.
 
     Raises:
-        ValueError: num_features is not positive.
+        ConfigurationError: num_features is not positive.
     """
 
     is_differentiable = False
@@ -119,7 +122,7 @@ class EmbeddingSets(Metric):
         self.add_state("generated", [], dist_reduce_fx="cat")
 
     def update(self, embeddings: Tensor, real: bool) -> None:
-        """Take in embeddings (B, num_features) of real (``real=True``) or of generated clips."""
+        """Add embeddings (B, num_features) of real (``real=True``) or of generated clips."""
         kept = self.real if real else self.generated
         kept.append(finite_rows(embeddings, self.num_features).float().flatten())
 
@@ -129,6 +132,6 @@ class EmbeddingSets(Metric):
         for side, kept in (("real", self.real), ("generated", self.generated)):
             rows = dim_zero_cat(kept).double().view(-1, self.num_features) if len(kept) else torch.empty(0, 1)
             if len(rows) < needed:
-                raise ValueError(f"{type(self).__name__} needs at least {needed} {side} clips, got {len(rows)}")
+                raise DataError(f"{type(self).__name__} needs at least {needed} {side} clips, got {len(rows)}")
             sets.append(rows)
         return sets[0], sets[1]

@@ -1,4 +1,4 @@
-"""Files of published weights: where they are looked for and how they are read."""
+"""Files of published weights: where they lie and how they are read."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def locate(weights: str | Path | None, published: Published) -> Path:
                 return folder / name
     goal = folders[0] if folders[0].suffix else folders[0] / published.file
     raise FileNotFoundError(
-        f"expected {published.file} at {goal}, where there is none: fetch {published.url} and put it there, or say "
-        "with the option `weights` where it is"
+        f"expected {published.file} at {goal}, where there is none: fetch {published.url} and put it there, or "
+        "specify its place with the option `weights`"
     )
 
 
@@ -60,7 +60,7 @@ def read(path: Path, published: Published) -> dict[str, Any]:
         CheckpointError: it is truncated, or holds more than tensors, numbers and arrays.
     """
     try:
-        # PANNs' files have the state of the training's sampler beside the weights, an array of numpy.
+        # PANNs' files also have the state of the training's sampler, an array of numpy.
         with torch.serialization.safe_globals(numpy_globals()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
@@ -88,9 +88,9 @@ def load(network: nn.Module, tensors: dict[str, Tensor], path: Path, published: 
 
 
 def numpy_globals() -> list[Any]:
-    """What numpy's numbers and arrays are pickled as, under the names of numpy 1 and 2, for ``torch.load``.
+    """Classes by which numpy's numbers and arrays are pickled, under the names of numpy 1 and 2, for ``torch.load``.
 
-    Beside the weights stand a best score, or the order of the training's data.
+    Files of weights may also hold a best score or the order of the training's data.
     """
     makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
     names = [(make, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core") for name, make in makers.items()]

@@ -1,4 +1,4 @@
-"""Training a CLAP, which judges whether a sound fits a caption, from nothing."""
+"""Trains a CLAP, which scores how well a sound matches a caption, from random weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from consistency_tta.components.clap_model import Clap
 from consistency_tta.contracts import Batch
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.base import Optimization, TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.ema import ExponentialMovingAverage
@@ -25,7 +26,7 @@ def caption_keys(captions: Sequence[str]) -> Tensor:
 
 
 def contrastive_loss(audio: Tensor, text: Tensor, keys: Tensor, audio_scale: Tensor, text_scale: Tensor) -> Tensor:
-    """Symmetric InfoNCE, in which everything with the same caption belongs together.
+    """Symmetric InfoNCE, in which all examples with the same caption are positives.
 
     Source: Wu et al., "Large-Scale Contrastive Language-Audio Pretraining", 2023, https://arxiv.org/abs/2211.06687,
     eq. 3; several positives as in Khosla et al., "Supervised Contrastive Learning", 2020,
@@ -37,7 +38,7 @@ def contrastive_loss(audio: Tensor, text: Tensor, keys: Tensor, audio_scale: Ten
         audio_scale, text_scale: inverse temperatures of the two directions, scalars.
 
     Returns:
-        A scalar; log N where nothing has been learnt.
+        A scalar; log N for random vectors.
     """
     with torch.autocast(audio.device.type, enabled=False):
         similarity = audio.float() @ text.float().T
@@ -49,15 +50,15 @@ def contrastive_loss(audio: Tensor, text: Tensor, keys: Tensor, audio_scale: Ten
 
 
 class ContrastiveTraining(TrainingModule):
-    """A CLAP by contrast with the other captions and recordings of the batch, those of all processes.
+    """Trains a CLAP by contrast with the other captions and recordings in the batches of all processes.
 
-    The batch normalisation at the audio network's entrance sees its own process's recordings alone, unless the
-    trainer's ``sync_batchnorm`` is set.
+    The audio network's batch normalisation uses the recordings of its own process alone, unless the trainer's
+    ``sync_batchnorm`` is set.
 
     Args:
         clap: networks, tokenizer and front end.
-        max_gain: in dB; a training recording's level is changed by up to so much either way.
-        max_mask: the largest share in [0, 1) of a training spectrogram's frames, and of its bins, that is hidden.
+        max_gain: in dB; the level of a training recording is changed by up to this much, up or down.
+        max_mask: the largest fraction in [0, 1) of a training spectrogram's frames, and of its bins, that is masked.
             Source: Park et al., "SpecAugment", 2019, https://arxiv.org/abs/1904.08779, section 2.
         max_scale: the largest inverse temperature, as in CLIP and CLAP.
         ema_decay: of the averaged weights, which validation and ``export`` use.
@@ -77,8 +78,8 @@ class ContrastiveTraining(TrainingModule):
     ) -> None:
         super().__init__(optimization, seed)
         if not 0 <= max_mask < 1 or max_gain < 0 or max_scale <= 0:
-            raise ValueError(
-                "expected max_mask, a share, in [0, 1), max_gain, in dB, >= 0, and max_scale > 0, "
+            raise ConfigurationError(
+                "expected max_mask, a fraction, in [0, 1), max_gain, in dB, >= 0, and max_scale > 0, "
                 f"got {max_mask}, {max_gain} and {max_scale}"
             )
         self.clap = clap.train()
@@ -127,7 +128,7 @@ class ContrastiveTraining(TrainingModule):
         return cast(Tensor, gathered).flatten(0, 1)
 
     def augment_waveform(self, waveform: Tensor, rng: StepRNG) -> Tensor:
-        """Waveforms (B, samples), each turned round in time and louder or softer."""
+        """Waveforms (B, samples), each rotated in time, and louder or softer."""
         rows, samples = waveform.shape
         shift = rng.to_device((rng.uniform(rows) * samples).long())
         gain = 10 ** (rng.to_device(2 * rng.uniform(rows) - 1) * self.max_gain / 20)
@@ -135,8 +136,8 @@ class ContrastiveTraining(TrainingModule):
         return gain[:, None] * waveform.gather(1, index)
 
     def spec_augment(self, features: Tensor, rng: StepRNG) -> Tensor:
-        """Spectrograms (B, 1, frames, bins), each with a span of frames and a band of bins at its mean."""
-        hidden = torch.zeros_like(features, dtype=torch.bool)
+        """Spectrograms (B, 1, frames, bins), each with a span of frames and a band of bins set to its mean."""
+        masked = torch.zeros_like(features, dtype=torch.bool)
         for axis in (2, 3):
             size = features.shape[axis]
             width = rng.uniform(len(features)) * self.max_mask * size
@@ -144,16 +145,16 @@ class ContrastiveTraining(TrainingModule):
             shape = [-1 if dim == axis else 1 for dim in range(4)]
             place = torch.arange(size, device=features.device).view(shape)
             start, end = (rng.to_device(x).view(-1, 1, 1, 1) for x in (start, start + width))
-            hidden = hidden | ((place >= start) & (place < end))
-        return torch.where(hidden, features.mean((2, 3), keepdim=True), features)
+            masked = masked | ((place >= start) & (place < end))
+        return torch.where(masked, features.mean((2, 3), keepdim=True), features)
 
     def previews(self, batch: Batch) -> list[Preview]:
-        """None: it makes no sound."""
+        """None: a CLAP generates no sound."""
         return []
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Refuse: it makes no sound."""
-        raise ValueError("a CLAP judges sounds and makes none: `predict` is for models that generate")
+        """Refuse: a CLAP generates no sound."""
+        raise ConfigurationError("a CLAP scores sounds and generates none: `predict` is for models that generate")
 
     def pipeline(self) -> Clap:  # type: ignore[override]  # not a generator, but written like one
         """The averaged CLAP."""

@@ -18,6 +18,7 @@ from consistency_tta.components.clap import TinyClap, TransformersClap
 from consistency_tta.components.clap_front_end import ClapFrontEnd
 from consistency_tta.components.clap_model import Clap
 from consistency_tta.components.networks import clap
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError, ShapeError
 from consistency_tta.storage.bundled import MODELS
 
 #: A CLAP of a few thousand parameters, which hears 1 s.
@@ -88,9 +89,9 @@ def test_gradients_reach_the_waveform_and_are_right() -> None:
 
 
 def test_feature_fusion_and_wrong_shapes_are_named() -> None:
-    with pytest.raises(ValueError, match="'rand_trunc', got 'fusion': take one without"):
+    with pytest.raises(ConfigurationError, match="fusion"):
         ClapFrontEnd(extractor(truncation="fusion"))
-    with pytest.raises(ValueError, match=r"waveform \(B, samples\), got \(5,\)"):
+    with pytest.raises(ShapeError, match="5,"):
         ClapFrontEnd(extractor())(torch.zeros(5))
 
 
@@ -141,18 +142,18 @@ def test_long_captions_are_cut_where_the_positions_end() -> None:
 
 
 def test_what_is_missing_is_said_at_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The hub is not switched off, and yet nobody asks where it is.
+    # The hub is not switched off, and yet no server is looked up.
     asked: list[Any] = []
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("socket.getaddrinfo", lambda *address, **_: asked.append(address) or [])
     for name in ("runs/tiny/clap/model", "laion/clap-that-nobody-made"):
-        with pytest.raises(FileNotFoundError, match=f"expected a CLAP, but {name} is neither .* `hf download laion"):
+        with pytest.raises(FileNotFoundError, match=name):
             TransformersClap(name)
-    with pytest.raises(FileNotFoundError, match=r"has no config\.json: train one"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         TransformersClap(tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
-    with pytest.raises(ValueError, match=r"model of type 'clap' in .*, got 'bert'"):
+    with pytest.raises(ModelFolderError, match="bert"):
         TransformersClap(folder)
     assert asked == []
 

@@ -17,6 +17,7 @@ from consistency_tta.components.reward_lineage import SIGNATURE, EncoderFingerpr
 from consistency_tta.contracts import AudioEncoder
 from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL1Loss
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ModelFolderError
 from tests.training.runs import autoencoder, diffusion, distillation, guidance, refinement, vocoder
 
 
@@ -88,7 +89,7 @@ def test_what_is_known_is_added_up() -> None:
     assert RewardLineage.from_dict({"sha256": ["a"], "complete": True}) == RewardLineage(
         (EncoderFingerprint("a"),), complete=True
     )
-    with pytest.raises(ValueError, match="expected rewards with sha256, signatures and complete"):
+    with pytest.raises(ModelFolderError, match="sha256"):
         RewardLineage.from_dict({"sha256": []})
     assert [str(each) for each in (only(), only("a", "b"), RewardLineage((EncoderFingerprint(None, (0.5,)),)))] == [
         "none",

@@ -13,9 +13,10 @@ from torch import Tensor
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.networks import clap
-from consistency_tta.contracts import Batch, DistillationOutput
+from consistency_tta.contracts import AudioEncoder, AudioOutput, Batch, DistillationOutput
 from consistency_tta.losses import CLAPLoss
 from consistency_tta.losses import clap as module
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.weighted_losses import WeightedLosses
 from tests.components.test_clap import SMALL
 from tests.losses.outputs import Sounds
@@ -95,7 +96,7 @@ def test_each_caption_is_embedded_once_also_across_inference_mode(monkeypatch: p
     assert len(loss._texts) == 2
 
 
-def test_the_encoder_is_frozen_and_out_of_sight_but_moves_along() -> None:
+def test_the_encoder_is_frozen_and_invisible_but_moves_along() -> None:
     loss = CLAPLoss(ToyEncoder())
     loss(sounds())
     assert not loss.state_dict()
@@ -130,8 +131,36 @@ def test_gradients_reach_the_student_through_decoder_vocoder_and_clap(tmp_path: 
     assert float(loss(nearer).sum()) < float(value.sum().detach())
 
 
+def test_text_needs_an_encoder_with_a_text_side() -> None:
+    class Level(AudioEncoder):
+        sample_rate, num_features = 16000, 1
+
+        def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
+            return waveform.square().mean(1, keepdim=True).sign()
+
+    with pytest.raises(ConfigurationError, match="Level"):
+        CLAPLoss(Level())
+    torch.testing.assert_close(CLAPLoss(Level(), text_weight=0)(sounds()), torch.zeros(2))
+
+
+def test_parameters_of_a_subclass_are_trained_and_saved_but_those_of_the_encoder_are_not() -> None:
+    class Scaled(CLAPLoss):
+        def __init__(self) -> None:
+            super().__init__(ToyEncoder())
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, out: AudioOutput) -> Tensor:
+            return self.scale * super().forward(out)
+
+    loss = Scaled()
+    assert [name for name, _ in loss.named_parameters()] == list(loss.state_dict()) == ["scale"]
+    loss(sounds()).sum().backward()
+    assert loss.scale.grad.abs() > 0
+    assert loss.encoder.gain.grad is None
+
+
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match=r"weights >= 0, not both 0, got 0 and 0"):
+    with pytest.raises(ConfigurationError):
         CLAPLoss(ToyEncoder(), 0, 0)
-    with pytest.raises(ValueError, match="expected reference 'recording' or 'target', got 'wav'"):
+    with pytest.raises(ConfigurationError, match="wav"):
         CLAPLoss(ToyEncoder(), reference="wav")  # type: ignore[arg-type]

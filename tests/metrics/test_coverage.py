@@ -3,6 +3,7 @@ import torch
 
 from consistency_tta.metrics import pairs
 from consistency_tta.metrics.coverage import Coverage
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 
 def fed(real, generated, nearest=5):
@@ -41,7 +42,7 @@ def test_a_lost_mode_costs_recall_and_coverage_and_a_new_one_precision_and_densi
 
 
 def test_errors_say_what_to_do():
-    with pytest.raises(ValueError, match="nearest >= 1, got 0"):
+    with pytest.raises(ConfigurationError, match="nearest"):
         Coverage(4, 0)
-    with pytest.raises(ValueError, match="Coverage needs at least 6 real clips, got 5"):
+    with pytest.raises(DataError, match="real"):
         fed(torch.randn(5, 4), torch.randn(9, 4))

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from consistency_tta.metrics.diversity import PromptDiversity, mean_pairwise_distance
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeError
 
 
 def test_of_a_known_triangle():
@@ -33,19 +34,19 @@ def test_a_prompt_may_be_spread_over_processes():
 
 
 def test_errors_say_what_to_do():
-    with pytest.raises(ValueError, match="at least two embeddings"):
+    with pytest.raises(DataError):
         mean_pairwise_distance(torch.zeros(1, 4))
     metric = PromptDiversity()
-    with pytest.raises(ValueError, match=r"prompt numbers \(B,\)"):
+    with pytest.raises(ShapeError):
         metric.update(torch.zeros(2, 4), torch.zeros(3, dtype=torch.long))
-    with pytest.raises(ValueError, match="look for broken clips"):
+    with pytest.raises(DataError):
         metric.update(torch.full((2, 4), torch.nan), torch.zeros(2, dtype=torch.long))
-    with pytest.raises(ValueError, match="integers"):
+    with pytest.raises(ShapeError):
         metric.update(torch.zeros(2, 4), torch.zeros(2))
-    with pytest.raises(ValueError, match="from 0 on, up to 16777216, got 16777217"):
+    with pytest.raises(ConfigurationError, match="16777217"):
         metric.update(torch.zeros(2, 4), torch.tensor([0, 2**24 + 1]))
-    with pytest.raises(ValueError, match="several per prompt"):
+    with pytest.raises(DataError):
         metric.compute()
     metric.update(torch.zeros(2, 4), torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match="several per prompt"):
+    with pytest.raises(DataError):
         metric.compute()

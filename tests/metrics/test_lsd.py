@@ -3,6 +3,7 @@ import scipy.signal
 import torch
 
 from consistency_tta.metrics.lsd import LogSpectralDistance
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeError
 
 SAMPLE_RATE = 16_000
 
@@ -42,11 +43,11 @@ def test_it_grows_with_noise_and_a_shift(sounds):
 
 
 def test_errors_say_what_to_do(sounds):
-    with pytest.raises(ValueError, match="sample_rate >= 100 Hz and floor > 0, got 16000 and 0"):
+    with pytest.raises(ConfigurationError, match="floor"):
         LogSpectralDistance(SAMPLE_RATE, floor=0)
-    with pytest.raises(ValueError, match=r"\(3, 8000\) and \(3, 7999\): cut them"):
+    with pytest.raises(ShapeError, match="7999"):
         fed(sounds[0], sounds[1][:, 1:])
-    with pytest.raises(ValueError, match="more than 371 samples, got 371"):
+    with pytest.raises(ShapeError, match="371"):
         fed(sounds[0][:, :371], sounds[1][:, :371])
-    with pytest.raises(ValueError, match="finite waveforms"):
+    with pytest.raises(DataError):
         fed(sounds[0] * torch.nan, sounds[1])

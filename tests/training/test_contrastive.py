@@ -16,6 +16,7 @@ from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.networks import clap
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import ContrastiveTraining, ExportFolder, LogSounds
 from consistency_tta.training.base import Optimization
 from consistency_tta.training.contrastive import caption_keys, contrastive_loss
@@ -183,7 +184,7 @@ def test_checkpoints_are_safe_and_load(tmp_path: Path) -> None:
 
 
 def test_wrong_numbers_and_predictions_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"max_mask, a share, in \[0, 1\).* got 1.0, 6.0 and 100.0"):
+    with pytest.raises(ConfigurationError, match="max_mask"):
         module(max_mask=1.0)
-    with pytest.raises(ValueError, match="judges sounds and makes none"):
+    with pytest.raises(ConfigurationError, match="predict"):
         trainer(tmp_path).predict(module(), sounds())

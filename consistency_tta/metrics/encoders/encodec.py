@@ -22,15 +22,17 @@ PUBLISHED = Published(
 
 
 class Encodec(WindowEncoder):
-    """A vector (D = 128) for each 320 samples, 75 a second, at 24 kHz; how a sound is made rather than what it is.
+    """A vector (D = 128) for each 320 samples at 24 kHz, 75 a second.
+
+    It describes the texture of a sound rather than its source.
 
     Args:
         weights: ``encodec_24khz-d7cc33bc.th``, or the folder that has it; the cache of ``torch.hub`` if None.
 
     Raises:
-        ModuleNotFoundError: the package is not installed.
-        FileNotFoundError: the file is not there; no server is asked.
-        ValueError: it is another file.
+        MissingExtraError: the package is not installed.
+        FileNotFoundError: the file is not there; nothing is downloaded.
+        CheckpointError: it is another file.
     """
 
     name = "encodec"

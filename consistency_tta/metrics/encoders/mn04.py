@@ -24,8 +24,8 @@ class Mn04(WindowEncoder):
         weights: ``mn04_as_mAP_432.pt``, or the folder that has it; the cache of ``torch.hub`` if None.
 
     Raises:
-        FileNotFoundError: it is not there; no server is asked.
-        ValueError: it is another file.
+        FileNotFoundError: it is not there; nothing is downloaded.
+        CheckpointError: it is another file.
     """
 
     name = "mn04"

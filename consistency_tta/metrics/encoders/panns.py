@@ -31,9 +31,9 @@ class PANNs(WindowEncoder):
         weights: ``Cnn14_16k_mAP=0.438.pth``, or the folder that has it; the cache of ``torch.hub`` if None.
 
     Raises:
-        ModuleNotFoundError: the package is not installed.
-        FileNotFoundError: the file is not there; no server is asked.
-        ValueError: it is another file.
+        MissingExtraError: the package is not installed.
+        FileNotFoundError: the file is not there; nothing is downloaded.
+        CheckpointError: it is another file.
     """
 
     name = "panns"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.metrics.encoders.window_encoder import WindowEncoder
-from consistency_tta.metrics.mn04 import kaldi_mel_filters
+from consistency_tta.metrics.kaldi_mel import kaldi_mel_filters
 from consistency_tta.storage.checksum import checksum
 from consistency_tta.storage.published_weights import Published, load, locate, read
 
@@ -61,7 +61,7 @@ class VGGishNetwork(nn.Module):
             )
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """(B, samples) -> (B, W, 96, 64); what is left at the end is not heard."""
+        """(B, samples) -> (B, W, 96, 64); samples after the last whole window are left out."""
         # As the original, which is numpy's; Apple's GPUs have no float64.
         exact = torch.float32 if waveform.device.type == "mps" else torch.float64
         padded = nn.functional.pad(waveform.to(exact), (0, 112))
@@ -85,8 +85,8 @@ class VGGish(WindowEncoder):
         weights: ``vggish-10086976.pth``, or the folder that has it; the cache of ``torch.hub`` if None.
 
     Raises:
-        FileNotFoundError: it is not there; no server is asked.
-        ValueError: it is another file.
+        FileNotFoundError: it is not there; nothing is downloaded.
+        CheckpointError: it is another file.
     """
 
     name = "vggish"

@@ -1,4 +1,4 @@
-"""Embedders of the extra ``laion`` hear what ``frechet_audio_distance`` hears with the same weights."""
+"""Encoders of the extra ``laion`` embed sounds as ``frechet_audio_distance`` does with the same weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from consistency_tta.components.laion import import_extra
 from consistency_tta.metrics.encoders import make_encoder
+from consistency_tta.runtime.errors import ShapeError
 
 
 def package(model_name: str, model: nn.Module) -> Any:
@@ -55,20 +56,20 @@ def cnn14(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[nn.Module,
 
 def test_panns_equal_the_packages(cnn14: tuple[nn.Module, Path]) -> None:
     network, file = cnn14
-    embedder = make_encoder("panns", weights=file.parent)
+    encoder = make_encoder("panns", weights=file.parent)
     waveform = sounds(40_000)
-    heard = embedder.embed_windows(waveform, 16_000)
-    assert heard.logits is not None
+    embedding = encoder.embed_windows(waveform, 16_000)
+    assert embedding.logits is not None
     expected = torch.as_tensor(package("pann", network).get_embeddings([*waveform.numpy()], 16_000)).reshape(3, -1)
-    assert heard.vectors.shape == (3, 1, embedder.num_features)
+    assert embedding.vectors.shape == (3, 1, encoder.num_features)
     assert torch.pdist(expected).min() > 0.1 * expected.norm(dim=1).max()
-    print("PANNs", (heard.vectors[:, 0] - expected).abs().max() / expected.abs().max())
-    torch.testing.assert_close(heard.vectors[:, 0], expected, rtol=1e-4, atol=1e-5)
+    print("PANNs", (embedding.vectors[:, 0] - expected).abs().max() / expected.abs().max())
+    torch.testing.assert_close(embedding.vectors[:, 0], expected, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
-        torch.testing.assert_close(heard.logits.sigmoid(), network(waveform)["clipwise_output"])
-    assert embedder.embed(waveform[:, : embedder.min_samples], 16_000).isfinite().all()
-    with pytest.raises(ValueError, match=r"panns expected .* at least 4960 samples at 16000 Hz, got \(3, 4959\)"):
-        embedder.embed(waveform[:, : embedder.min_samples - 1], 16_000)
+        torch.testing.assert_close(embedding.logits.sigmoid(), network(waveform)["clipwise_output"])
+    assert encoder.embed(waveform[:, : encoder.min_samples], 16_000).isfinite().all()
+    with pytest.raises(ShapeError, match="4959"):
+        encoder.embed(waveform[:, : encoder.min_samples - 1], 16_000)
 
 
 def test_encodec_equals_the_packages(tmp_path: Path) -> None:
@@ -76,13 +77,13 @@ def test_encodec_equals_the_packages(tmp_path: Path) -> None:
     assert "encoder.model.0.conv.conv.weight_g" in model.state_dict()  # as in the published file
     for name, parameter in model.encoder.named_parameters():
         if name.endswith("weight_g"):
-            parameter.data *= 2  # fresh networks hear next to nothing
+            parameter.data *= 2  # fresh networks hardly react to a sound
     torch.save(model.state_dict(), tmp_path / "encodec_24khz-d7cc33bc.th")
-    embedder = make_encoder("encodec", weights=tmp_path)
+    encoder = make_encoder("encodec", weights=tmp_path)
     waveform = sounds(24_000)
     expected = torch.as_tensor(package("encodec", model).get_embeddings([*waveform.numpy()], 24_000))
-    vectors = embedder.embed_windows(waveform, 24_000).vectors
-    assert vectors.shape == (3, 75, embedder.num_features)
+    vectors = encoder.embed_windows(waveform, 24_000).vectors
+    assert vectors.shape == (3, 75, encoder.num_features)
     assert torch.pdist(vectors.mean(1)).min() > 0.01
     print("EnCodec", (vectors.flatten(0, 1) - expected).abs().max() / expected.abs().max())
     torch.testing.assert_close(vectors.flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
@@ -90,5 +91,5 @@ def test_encodec_equals_the_packages(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["panns", "encodec", "laion-clap"])
 def test_what_was_not_fetched_is_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=rf"expected .* at {tmp_path}/.*: fetch https://.* and put it there"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         make_encoder(name, weights=tmp_path)
