@@ -22,7 +22,7 @@ class ToyEncoder(AudioEncoder):
         self.sample_rate = sample_rate
         self.gain = nn.Parameter(torch.ones(()))
         self.lengths: list[int] = []
-        self.asked: list[list[str]] = []
+        self.embedded_captions: list[list[str]] = []
 
     def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
         waveform = resample(waveform, sample_rate, self.sample_rate)
@@ -31,7 +31,7 @@ class ToyEncoder(AudioEncoder):
         return F.normalize(self.gain * halves, dim=1)
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:
-        self.asked.append(list(captions))
+        self.embedded_captions.append(list(captions))
         angle = torch.deg2rad(torch.tensor([float(caption) for caption in captions], device=self.gain.device))
         return torch.stack([angle.cos(), angle.sin()], dim=1)
 

@@ -119,7 +119,7 @@ def frechet_by_scipy(real: Tensor, generated: Tensor) -> Values:
 
 def frechet_by_package(real: Tensor, generated: Tensor) -> Values:
     """What ``frechet_audio_distance`` finds, on whose arithmetic published figures rest."""
-    from consistency_tta.components.laion import import_laion
+    from consistency_tta.components.laion_package import import_laion
 
     import_laion()  # which frechet_audio_distance would import with all that it fetches
     theirs = importlib.import_module("frechet_audio_distance").FrechetAudioDistance

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, models
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerFast, RobertaConfig
 
 from consistency_tta.components import laion
-from consistency_tta.components.laion import import_extra, untrained_module
+from consistency_tta.components.laion_package import import_extra, untrained_module
 from consistency_tta.metrics.encoders import encodec, panns, vggish
 
 VOCABULARY = ["<s>", "<pad>", "</s>", "<unk>"]

@@ -17,14 +17,9 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
 from consistency_tta.components.clap_front_end import ClapFrontEnd
-from consistency_tta.components.laion_checkpoint import (
-    FETCH,
-    clap_model,
-    feature_extractor,
-    fetched,
-    laion_tokenizer,
-    read_laion,
-)
+from consistency_tta.components.laion_checkpoint import FETCH, read_laion
+from consistency_tta.components.laion_model import clap_model, feature_extractor
+from consistency_tta.components.laion_tokenizer import fetched, laion_tokenizer
 from consistency_tta.runtime.errors import ModelFolderError
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
 

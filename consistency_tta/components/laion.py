@@ -9,21 +9,21 @@ package: use it, unless you need the package's own numbers.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, RobertaConfig, RobertaModel
+from torch import Tensor
+from transformers import RobertaConfig
 
 from consistency_tta.audio.resample import resample
-from consistency_tta.components.laion_checkpoint import MAX_TOKENS, laion_tokenizer, read_laion, text_settings
+from consistency_tta.components.laion_checkpoint import read_laion
+from consistency_tta.components.laion_package import import_laion, untrained_module
+from consistency_tta.components.laion_settings import text_settings
+from consistency_tta.components.laion_tokenizer import MAX_TOKENS, laion_tokenizer
 from consistency_tta.contracts import AudioEncoder
-from consistency_tta.runtime.errors import CheckpointError, MissingExtraError, ShapeError
+from consistency_tta.runtime.errors import CheckpointError, ShapeError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.storage.checksum import checksum
 from consistency_tta.storage.published_weights import Published, locate
@@ -39,67 +39,6 @@ AUDIO_NETWORKS = {96: "HTSAT-tiny", 128: "HTSAT-base", 256: "HTSAT-large"}
 SAMPLE_RATE = 48000
 #: 10 s; laion_clap takes a random part of what is longer.
 MAX_SAMPLES = 480_000
-
-
-@contextmanager
-def _without_the_hub(text: RobertaConfig | None = None) -> Iterator[None]:
-    """Keep ``laion_clap`` from fetching three tokenizers and RoBERTa's weights, none of which is used here.
-
-    The tokenizers serve its own training alone, and the checkpoint replaces RoBERTa's weights.
-
-    Args:
-        text: configuration of RoBERTa, which gets random weights.
-    """
-
-    def untrained(*_: Any, **__: Any) -> RobertaModel:
-        return RobertaModel(text)
-
-    with (
-        mock.patch.object(PreTrainedTokenizerBase, "from_pretrained", return_value=None),
-        mock.patch.object(RobertaModel, "from_pretrained", untrained),
-    ):
-        yield
-
-
-def import_extra(module: str, whose: str, instead: str = "") -> Any:
-    """A module of a package of the extra ``laion``, imported without a connection to the hub.
-
-    Args:
-        module: its name; many import ``laion_clap``.
-        whose: name of what needs it, for the message.
-        instead: an alternative without it, for the message.
-
-    Raises:
-        MissingExtraError: if it, or a package that it needs, is not installed.
-    """
-    try:
-        with _without_the_hub():
-            return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{whose} needs the package {error.name}: pip install 'consistency-tta[laion]' with Python 3.11 or 3.12, "
-            f"in an environment of its own{instead}",
-            name=error.name,
-        ) from error
-
-
-def import_laion() -> Any:
-    """The package ``laion_clap``; see :func:`import_extra`."""
-    return import_extra(
-        "laion_clap", "LaionClap", ", or take TransformersClap, which reads the same checkpoints without it"
-    )
-
-
-def untrained_module(audio_network: str, text: RobertaConfig) -> nn.Module:
-    """``laion_clap.CLAP_Module`` with random weights, in evaluation mode, on the CPU, and without a tokenizer.
-
-    Args:
-        audio_network: ``HTSAT-tiny``, ``HTSAT-base`` or ``HTSAT-large``.
-        text: of RoBERTa; the width must be 768.
-    """
-    package = import_laion()
-    with _without_the_hub(text):
-        return package.CLAP_Module(enable_fusion=False, device="cpu", amodel=audio_network).eval()
 
 
 class LaionClap(AudioEncoder):

@@ -12,9 +12,9 @@ from consistency_tta.contracts import AudioEncoder
 from consistency_tta.runtime.device import device_of
 from consistency_tta.runtime.errors import ModelFolderError
 
-#: Numbers of a signature; those of two encoders that were trained apart differ by some hundredths each.
+#: Numbers in a signature. Those of two encoders that were trained separately differ by some hundredths each.
 SIGNATURE = 16
-#: By how much they may differ: packages, processors and half precision round otherwise.
+#: By how much they may differ, since packages, processors and half precision round differently.
 TOLERANCE = 2e-3
 
 

@@ -1,4 +1,4 @@
-"""CLAP: the front end equals the library's, and a folder comes back as it was written, frozen and out of sight."""
+"""CLAP: the front end equals the library's, and a saved folder loads as a frozen encoder whose weights are invisible."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from consistency_tta.components.networks import clap
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError, ShapeError
 from consistency_tta.storage.bundled import MODELS
 
-#: A CLAP of a few thousand parameters, which hears 1 s.
+#: A CLAP of a few thousand parameters, which embeds 1 s.
 SMALL: dict[str, Any] = {
     "max_seconds": 1,
     "n_mels": 32,
@@ -117,7 +117,7 @@ def test_embeddings_are_those_of_transformers(folder: Path) -> None:
     torch.testing.assert_close(encoder.embed_text(captions).norm(dim=1), torch.ones(2))
 
 
-def test_it_is_frozen_and_out_of_sight_but_lets_gradients_through(folder: Path) -> None:
+def test_it_is_frozen_and_invisible_but_lets_gradients_through(folder: Path) -> None:
     owner = nn.Module()
     owner.encoder = TransformersClap(folder)
     owner.train()
@@ -143,9 +143,9 @@ def test_long_captions_are_cut_where_the_positions_end() -> None:
 
 def test_what_is_missing_is_said_at_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The hub is not switched off, and yet no server is looked up.
-    asked: list[Any] = []
+    lookups: list[Any] = []
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("socket.getaddrinfo", lambda *address, **_: asked.append(address) or [])
+    monkeypatch.setattr("socket.getaddrinfo", lambda *address, **_: lookups.append(address) or [])
     for name in ("runs/tiny/clap/model", "laion/clap-that-nobody-made"):
         with pytest.raises(FileNotFoundError, match=name):
             TransformersClap(name)
@@ -155,7 +155,7 @@ def test_what_is_missing_is_said_at_once(folder: Path, tmp_path: Path, monkeypat
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
     with pytest.raises(ModelFolderError, match="bert"):
         TransformersClap(folder)
-    assert asked == []
+    assert lookups == []
 
 
 def test_a_folder_in_half_precision_is_computed_in_float32(folder: Path, tmp_path: Path) -> None:

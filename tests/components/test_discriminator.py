@@ -1,4 +1,4 @@
-"""The discriminator of waveforms: shapes, independence of examples, and what it can hear."""
+"""The discriminator of waveforms: shapes, independence of examples, and what it tells apart."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from consistency_tta.runtime.errors import ConfigurationError
 
 
 def test_one_stack_of_activations_for_each_resolution() -> None:
-    judged = SpectrogramDiscriminator(n_ffts=[256, 512], overlap=0.75, channels=4)(torch.randn(2, 4096))
-    assert [len(activations) for activations in judged] == [6, 6]
+    scored = SpectrogramDiscriminator(n_ffts=[256, 512], overlap=0.75, channels=4)(torch.randn(2, 4096))
+    assert [len(activations) for activations in scored] == [6, 6]
     # 129 and 257 frequencies, halved four times; hops of 64 and 128 samples.
-    assert [tuple(activations[-1].shape) for activations in judged] == [(2, 1, 9, 65), (2, 1, 17, 33)]
+    assert [tuple(activations[-1].shape) for activations in scored] == [(2, 1, 9, 65), (2, 1, 17, 33)]
 
 
 def test_the_spectrogram_is_in_nepers_and_does_not_grow_with_the_window() -> None:
@@ -29,7 +29,7 @@ def test_the_spectrogram_is_in_nepers_and_does_not_grow_with_the_window() -> Non
     assert discriminator.spectrogram(torch.zeros(1, 4096), 256).unique().item() == pytest.approx(-13.8155, abs=1e-3)
 
 
-def test_examples_are_judged_one_by_one() -> None:
+def test_examples_are_scored_one_by_one() -> None:
     discriminator, waveform = SpectrogramDiscriminator(n_ffts=[256], channels=4), torch.randn(2, 4096)
     torch.testing.assert_close(discriminator(waveform)[0][-1][1:], discriminator(waveform[1:])[0][-1])
 
@@ -40,7 +40,7 @@ def test_wrong_settings_are_named(wrong: dict[str, object]) -> None:
         SpectrogramDiscriminator(**wrong)
 
 
-def test_mels_are_judged_patch_by_patch() -> None:
+def test_mels_are_scored_patch_by_patch() -> None:
     torch.manual_seed(0)
     discriminator, mel = PatchDiscriminator(channels=4), torch.randn(1, 128, 64)
     (activations,) = discriminator(mel)

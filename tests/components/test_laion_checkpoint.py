@@ -16,7 +16,9 @@ from torch import Tensor
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.clap_model import load_laion
 from consistency_tta.components.laion import LaionClap
-from consistency_tta.components.laion_checkpoint import clap_model, laion_tokenizer, read_laion
+from consistency_tta.components.laion_checkpoint import read_laion
+from consistency_tta.components.laion_model import clap_model
+from consistency_tta.components.laion_tokenizer import laion_tokenizer
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, MissingExtraError
 from tests.laion_files import byte_tokenizer, laion_shapes, laion_tensors
 

@@ -1,4 +1,4 @@
-"""A folder names every encoder that taught it, whichever stage that was, and says where it does not know."""
+"""A model folder names every encoder that trained it, in any stage, and says where that is not known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.training.runs import autoencoder, diffusion, distillation, guidance, 
 
 
 class Constant(AudioEncoder):
-    """Makes one vector of whatever it hears."""
+    """Embeds every sound as one vector."""
 
     sample_rate = 16000
 
@@ -39,7 +39,7 @@ class Constant(AudioEncoder):
 
 
 def known_by(checksum: str) -> EncoderFingerprint:
-    """An encoder of that file, which hears what no other does."""
+    """An encoder of that file, with a signature of its own."""
     return EncoderFingerprint(checksum, (float(ord(checksum[0])), 0.5))
 
 
@@ -53,7 +53,7 @@ def only(*checksums: str) -> RewardLineage:
     return RewardLineage(tuple(map(known_by, checksums)), complete=True)
 
 
-def taught(make: Callable[..., Any], start: Path, folder: Path, **kwargs: Any) -> Path:
+def trained(make: Callable[..., Any], start: Path, folder: Path, **kwargs: Any) -> Path:
     """A stage's folder, without a step."""
     make(start, **kwargs).pipeline().save_pretrained(folder)
     return folder
@@ -63,8 +63,8 @@ def known(folder: Path | str) -> RewardLineage:
     return TextToAudioPipeline.from_pretrained(folder).rewards
 
 
-def told(folder: Path, rewards: RewardLineage, to: Path) -> Path:
-    """The same model, of which this is known."""
+def with_rewards(folder: Path, rewards: RewardLineage, to: Path) -> Path:
+    """The same model with these rewards in its folder."""
     pipeline = TextToAudioPipeline.from_pretrained(folder)
     pipeline.register_to_config(rewards=rewards.to_dict())
     pipeline.save_pretrained(to)
@@ -99,24 +99,24 @@ def test_what_is_known_is_added_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("judge", "complete", "expected"),
+    ("other", "complete", "expected"),
     [
-        (EncoderFingerprint("a", (9.0, 9.0)), True, True),  # the same file, however it hears here
+        (EncoderFingerprint("a", (9.0, 9.0)), True, True),  # the same file, whatever its signature
         (EncoderFingerprint("b", (0.1, 0.5)), True, True),  # another file with the same weights
         (EncoderFingerprint(None, (0.1019, 0.4981)), False, True),  # in half precision
         (EncoderFingerprint("b", (0.1, 0.53)), True, False),
         (EncoderFingerprint("b", (0.1, 0.5, 0.0)), True, False),
-        (EncoderFingerprint("b", ()), True, False),  # names sounds, and reads no captions
+        (EncoderFingerprint("b", ()), True, False),  # classifies sounds, and has no text side
         (EncoderFingerprint("b"), True, None),  # nothing is known but another file
         (EncoderFingerprint("b", (0.1, 0.53)), False, None),  # there may be others
     ],
 )
-def test_an_encoder_is_known_by_file_or_by_what_it_hears(
-    judge: EncoderFingerprint, complete: bool, expected: bool | None
+def test_an_encoder_is_known_by_its_file_or_by_its_signature(
+    other: EncoderFingerprint, complete: bool, expected: bool | None
 ) -> None:
-    assert RewardLineage((EncoderFingerprint("a", (0.1, 0.5)),), complete).include(judge) is expected
+    assert RewardLineage((EncoderFingerprint("a", (0.1, 0.5)),), complete).include(other) is expected
     by_file_alone = RewardLineage((EncoderFingerprint("a"),), complete)
-    assert by_file_alone.include(judge) is (True if judge.checksum == "a" else False if judge.signature == () else None)
+    assert by_file_alone.include(other) is (True if other.checksum == "a" else False if other.signature == () else None)
 
 
 def test_a_clap_is_the_same_in_other_files_and_half_precision(tmp_path: Path) -> None:
@@ -137,36 +137,36 @@ def test_a_clap_is_the_same_in_other_files_and_half_precision(tmp_path: Path) ->
 
 def test_all_encoders_of_all_stages_are_named(teacher_folder: Path, tmp_path: Path) -> None:
     latent, mel = LatentL2Loss(), MelL1Loss()
-    start = told(teacher_folder, only(), tmp_path / "start")
-    decoder = taught(refinement, start, tmp_path / "decoder", losses={"clap": reward("a"), "mel": mel})
+    start = with_rewards(teacher_folder, only(), tmp_path / "start")
+    decoder = trained(refinement, start, tmp_path / "decoder", losses={"clap": reward("a"), "mel": mel})
     assert known(decoder) == only("a")
-    sounding = taught(vocoder, decoder, tmp_path / "vocoder", losses={"clap": reward("b"), "mel": mel})
+    sounding = trained(vocoder, decoder, tmp_path / "vocoder", losses={"clap": reward("b"), "mel": mel})
     assert known(sounding) == only("a", "b")
     # The decoder's folder has no U-Net to train a teacher with: another's, of which the same is said, stands for it.
-    teacher = taught(diffusion, told(teacher_folder, only("a", "b"), tmp_path / "again"), tmp_path / "teacher")
+    teacher = trained(diffusion, with_rewards(teacher_folder, only("a", "b"), tmp_path / "again"), tmp_path / "teacher")
     assert known(teacher) == only("a", "b")
     losses = {"one": reward("c"), "latent": latent, "same": reward("a"), "other": reward("d")}
-    stage_1 = taught(guidance, teacher, tmp_path / "stage_1", losses=losses)
+    stage_1 = trained(guidance, teacher, tmp_path / "stage_1", losses=losses)
     assert known(stage_1) == only("a", "b", "c", "d")
     # Whatever taught the teacher has taught who imitates it.
-    student = taught(distillation, stage_1, tmp_path / "student", losses={"latent": latent, "clap": reward("e")})
+    student = trained(distillation, stage_1, tmp_path / "student", losses={"latent": latent, "clap": reward("e")})
     assert known(student) == only("a", "b", "c", "d", "e")
-    later = taught(distillation, start, tmp_path / "later", student=str(student), losses={"latent": latent})
+    later = trained(distillation, start, tmp_path / "later", student=str(student), losses={"latent": latent})
     assert known(later) == only("a", "b", "c", "d", "e")
 
 
 def test_none_and_not_known_are_two_things(teacher_folder: Path, tmp_path: Path) -> None:
-    assert known(taught(autoencoder, teacher_folder, tmp_path / "autoencoder")) == only()
-    assert known(taught(vocoder, tmp_path / "autoencoder", tmp_path / "vocoder")) == only()
+    assert known(trained(autoencoder, teacher_folder, tmp_path / "autoencoder")) == only()
+    assert known(trained(vocoder, tmp_path / "autoencoder", tmp_path / "vocoder")) == only()
     assert known(teacher_folder) == RewardLineage()  # made by no training, as a converted model
-    assert known(taught(distillation, teacher_folder, tmp_path / "student")) == RewardLineage()
-    stage_1 = taught(guidance, teacher_folder, tmp_path / "stage_1", losses={"clap": reward("a")})
+    assert known(trained(distillation, teacher_folder, tmp_path / "student")) == RewardLineage()
+    stage_1 = trained(guidance, teacher_folder, tmp_path / "stage_1", losses={"clap": reward("a")})
     assert known(stage_1) == RewardLineage((known_by("a"),), complete=False)
 
 
 def test_diffusers_takes_it_for_no_part_of_a_model(teacher_folder: Path, tmp_path: Path) -> None:
     """Which it would of a list of strings."""
-    index = json.loads((told(teacher_folder, only("a"), tmp_path) / "model_index.json").read_text())
+    index = json.loads((with_rewards(teacher_folder, only("a"), tmp_path) / "model_index.json").read_text())
     parts = {name for name, value in index.items() if isinstance(value, list)}
     assert "unet" in parts
     assert "rewards" not in parts

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.components.laion import import_extra
+from consistency_tta.components.laion_package import import_extra
 from consistency_tta.metrics.encoders import make_encoder
 from consistency_tta.runtime.errors import ShapeError
 

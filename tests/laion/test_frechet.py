@@ -1,11 +1,11 @@
-"""The Fréchet distance against ``frechet_audio_distance``, on whose arithmetic published figures rest."""
+"""The Fréchet distance against ``frechet_audio_distance``, on whose arithmetic published values rest."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from consistency_tta.components.laion import import_extra
+from consistency_tta.components.laion_package import import_extra
 from consistency_tta.metrics.frechet import FrechetDistance
 
 

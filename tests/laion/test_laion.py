@@ -12,7 +12,8 @@ from torch import nn
 from transformers import RobertaConfig
 
 from consistency_tta.components.clap import TransformersClap
-from consistency_tta.components.laion import LaionClap, untrained_module
+from consistency_tta.components.laion import LaionClap
+from consistency_tta.components.laion_package import untrained_module
 from consistency_tta.components.reward_lineage import EncoderFingerprint
 from consistency_tta.runtime.errors import CheckpointError, ShapeError
 from consistency_tta.storage.checksum import checksum

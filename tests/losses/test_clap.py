@@ -1,4 +1,4 @@
-"""The CLAP loss: its values, what it asks for, and its way through the decoders to the student."""
+"""The CLAP loss: its values, what it computes, and its gradients through the decoders to the student."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_what_has_no_weight_is_not_computed() -> None:
     CLAPLoss(encoder, audio_weight=0)(out)
     assert len(encoder.lengths) == 1
     CLAPLoss(encoder, text_weight=0)(sounds())
-    assert encoder.asked == [["60", "90"]]
+    assert encoder.embedded_captions == [["60", "90"]]
 
 
 def test_only_the_student_gets_gradients() -> None:
@@ -89,7 +89,7 @@ def test_each_caption_is_embedded_once_also_across_inference_mode(monkeypatch: p
         loss(sounds(captions=("60", "60")))
     out = sounds(captions=("90", "60"))
     loss(out).sum().backward()
-    assert encoder.asked == [["60"], ["90"]]
+    assert encoder.embedded_captions == [["60"], ["90"]]
     assert out.student_waveform.grad is not None
     monkeypatch.setattr(module, "MAX_CAPTIONS", 1)
     loss(sounds(captions=("1", "2")))

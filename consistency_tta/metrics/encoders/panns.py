@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from consistency_tta.components.laion import import_extra
+from consistency_tta.components.laion_package import import_extra
 from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.metrics.encoders.window_encoder import WindowEncoder
 from consistency_tta.storage.checksum import checksum
