@@ -1,4 +1,4 @@
-"""CLAP: the front end equals the library's, and a saved folder loads as a frozen encoder whose weights are invisible."""
+"""CLAP: the front end equals the library's; a saved folder loads as a frozen encoder whose weights are invisible."""
 
 from __future__ import annotations
 
