@@ -1,5 +1,6 @@
 """Loss plugins, imported as ``consistency_tta.losses``."""
 
+from consistency_tta.losses.adversarial import AdversarialLoss
 from consistency_tta.losses.clap import CLAPLoss
 from consistency_tta.losses.consistency import LatentHuberLoss, LatentL2Loss, LatentPseudoHuberLoss
 from consistency_tta.losses.mel import MelL1Loss, MelL2Loss
@@ -8,6 +9,7 @@ from consistency_tta.losses.perceptual import PerceptualLoss
 from consistency_tta.losses.stft import MultiResolutionSTFTLoss
 
 __all__ = [
+    "AdversarialLoss",
     "CLAPLoss",
     "LatentHuberLoss",
     "LatentL2Loss",

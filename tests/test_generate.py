@@ -62,7 +62,7 @@ def test_sounds_depend_on_seed_and_position_only(teacher_folder: Path, tmp_path:
 
 
 def test_external_guidance_costs_a_second_query_and_is_in_the_name(teacher_folder: Path, tmp_path: Path) -> None:
-    guidance(teacher_folder).exported(distilled=True).save_pretrained(tmp_path / "student")
+    one_query(guidance(teacher_folder)).save_pretrained(tmp_path / "student")
     student = TextToAudioPipeline.from_pretrained(tmp_path / "student")
     [plain] = generate(["rain"], str(tmp_path / "student"), tmp_path, device="cpu")
     [guided] = generate(["rain"], str(tmp_path / "student"), tmp_path, device="cpu", external_guidance_scale=4.0)

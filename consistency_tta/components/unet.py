@@ -39,6 +39,7 @@ class UNetDenoiser(Denoiser):
             )
         self.unet = unet
         self.schedule = schedule
+        self.prediction_type = prediction_type
         self.parametrisation = parametrisation(prediction_type)
         self.guidance_embedding = guidance_embedding
 

@@ -179,6 +179,8 @@ class Loss(nn.Module, ABC):
 
     #: Whether the noise weighting applies: yes for losses of latents, no for losses of sound.
     noise_weighted: bool = True
+    #: Whether validation leaves the loss out, as of an adversary, whose values of different epochs cannot be compared.
+    training_only: bool = False
 
     @abstractmethod
     def forward(self, out: Any) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from consistency_tta.contracts.data import Batch, Conditioning
 from consistency_tta.contracts.diffusion import Denoiser, Schedule, Weighting
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Optimization:
 
         names = [scheduler.value for scheduler in SchedulerType]
         if self.schedule not in names:
-            raise ValueError(f"expected a schedule among {', '.join(names)}, got {self.schedule!r}")
+            raise ConfigurationError(f"expected a schedule among {', '.join(names)}, got {self.schedule!r}")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Step:
         rng: the step's random draws.
         global_step: optimizer steps taken so far.
         training: False in validation, which must use settings that do not change as training goes on.
+        active: which networks this step updates, as :meth:`Objective.active` names them; all in validation.
         condition: computes the conditioning, w included.
         add_noise: (z_0, epsilon, t) -> z_t, all (B, C, *) but t (B,); at the top time pure noise, since that is what
             generation starts from.
@@ -106,6 +108,7 @@ class Step:
     rng: Randomness
     global_step: int
     training: bool
+    active: frozenset[str]
     condition: Callable[[], Conditioning] = field(repr=False)
     add_noise: Callable[[Tensor, Tensor, Tensor], Tensor] = field(repr=False)
 
@@ -141,22 +144,31 @@ class Networks:
 
 @dataclass
 class Prediction:
-    """What an objective returns.
+    """What an objective returns: latents for the loss plugins to compare, losses of its own, or both.
 
     Attributes:
-        student_latent: (B, C, *), with gradients.
+        student_latent: (B, C, *), with gradients; None in a step that does not update the student.
         target_latent: what it should equal (B, C, *), without gradients.
         clean_latent: z_0 (B, C, *) of this step; an objective may have replaced some of the data's.
         t, s: (B,), t >= s; the target was found at s.
         losses: further losses (B,) of the objective itself by name, such as a fake score's; added as they are.
     """
 
-    student_latent: Tensor
-    target_latent: Tensor
-    clean_latent: Tensor
-    t: Tensor
-    s: Tensor
+    student_latent: Tensor | None = None
+    target_latent: Tensor | None = None
+    clean_latent: Tensor | None = None
+    t: Tensor | None = None
+    s: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        latents = (self.student_latent, self.target_latent, self.clean_latent, self.t, self.s)
+        given = [value is not None for value in latents]
+        if any(given) != all(given) or not (all(given) or self.losses):
+            raise ShapeError(
+                "expected student_latent, target_latent, clean_latent, t and s together, or losses alone, got "
+                f"{sum(given)} of the five and losses {sorted(self.losses)}"
+            )
 
 
 class Objective(nn.Module, ABC):

@@ -1,5 +1,6 @@
-"""LightningModules and callbacks."""
+"""LightningModules, objectives and callbacks."""
 
+from consistency_tta.contracts import Optimization
 from consistency_tta.training.callbacks.loss_time_plot import DrawLossByTime
 from consistency_tta.training.callbacks.overfitting import OverfittingGuard
 from consistency_tta.training.callbacks.sound_metrics import SoundMetrics
@@ -9,24 +10,31 @@ from consistency_tta.training.codec.refinement import DecoderRefinement
 from consistency_tta.training.codec.vocoder import VocoderTraining
 from consistency_tta.training.contrastive import ContrastiveTraining
 from consistency_tta.training.diffusion import LatentDiffusion
-from consistency_tta.training.distillation.consistency import ConsistencyDistillation
-from consistency_tta.training.distillation.discretization import DiscretizationSchedule
-from consistency_tta.training.distillation.guidance import GuidanceDistillation
 from consistency_tta.training.distillation.lora import LoRA
+from consistency_tta.training.distillation.loss_decoders import DecodingConfig
+from consistency_tta.training.distillation.module import Distillation
+from consistency_tta.training.distillation.objectives.consistency import ConsistencyDistillation
+from consistency_tta.training.distillation.objectives.discretization import DiscretizationSchedule
+from consistency_tta.training.distillation.objectives.guidance import GuidanceDistillation
+from consistency_tta.training.distillation.student import StudentConfig
 
 __all__ = [
     "AutoencoderTraining",
     "ConsistencyDistillation",
     "ContrastiveTraining",
     "DecoderRefinement",
+    "DecodingConfig",
     "DiscretizationSchedule",
+    "Distillation",
     "DrawLossByTime",
     "ExportFolder",
     "GuidanceDistillation",
     "LatentDiffusion",
     "LoRA",
     "LogSounds",
+    "Optimization",
     "OverfittingGuard",
     "SoundMetrics",
+    "StudentConfig",
     "VocoderTraining",
 ]

@@ -6,57 +6,30 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from diffusers.optimization import SchedulerType, get_scheduler
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
-from consistency_tta.contracts import Batch
+from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
 from consistency_tta.training.callbacks.predictions import WriteSounds
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.optimizer import build_optimizer, clip_each, trainable_parameters
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
-
-
-@dataclass(frozen=True)
-class Optimization:
-    """AdamW with warm-up.
-
-    Attributes:
-        learning_rate: after warm-up.
-        weight_decay: decoupled.
-        betas: of AdamW.
-        warmup_steps: steps of linear warm-up.
-        schedule: what comes after: ``constant_with_warmup``, ``cosine``, ``linear`` ... (see
-            ``diffusers.optimization``).
-        max_skipped_in_a_row: steps with gradients that are not finite before training stops.
-    """
-
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    warmup_steps: int = 0
-    schedule: str = "constant_with_warmup"
-    max_skipped_in_a_row: int = 20
-
-    def __post_init__(self) -> None:
-        names = [scheduler.value for scheduler in SchedulerType]
-        if self.schedule not in names:
-            raise ValueError(f"expected a schedule among {', '.join(names)}, got {self.schedule!r}")
 
 
 class TrainingModule(LightningModule, ABC):
     """Base of all trainings.
 
-    A subclass names what is optimized (:meth:`trainable`), which averages follow it (:meth:`emas`), computes a
-    loss (:meth:`loss`), and says what it leaves behind (:meth:`pipeline`) and shows on the way (:meth:`previews`).
+    A subclass names what is optimized (:meth:`trainable`, or :meth:`learners` where settings differ), which averages
+    follow it (:meth:`emas`), computes a loss (:meth:`loss`), and builds what it exports (:meth:`pipeline`) and logs
+    (:meth:`previews`).
 
     Args:
         optimization: optimizer and schedule.
@@ -91,6 +64,19 @@ class TrainingModule(LightningModule, ABC):
     def sample_rate(self) -> int:
         """Of all sounds, in Hz."""
 
+    def learners(self) -> dict[str, Learner]:
+        """The networks that are optimized, by name."""
+        return {"model": Learner(self.trainable())}
+
+    def active(self, step: int) -> set[str]:
+        """Which of the :meth:`learners` the optimizer step ``step``, counted from 0, updates."""
+        return set(self.learners())
+
+    def idle_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the present optimizer step does not update."""
+        learners, active = self.learners(), self.active(self.trainer.global_step)
+        return [p for name in learners.keys() - active for p in trainable_parameters(learners[name].module)]
+
     def ema_source(self) -> nn.Module:
         """The module that the averages follow: all that is trained."""
         return self.trainable()
@@ -124,7 +110,27 @@ class TrainingModule(LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; a loss that is not finite makes every gradient NaN, so that all ranks skip the step together."""
         loss = self.loss(batch, self.rng(batch_idx))
+        if self.trainer.world_size > 1:
+            # DistributedDataParallel waits for a gradient of every parameter; these are dropped before the step.
+            loss = loss + sum((0 * parameter.sum() for parameter in self.idle_parameters()), torch.zeros_like(loss))
         return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Drop the gradients of networks that this step does not update, so that the optimizer passes over them."""
+        for parameter in self.idle_parameters():
+            parameter.grad = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does; where there are several networks, each by itself."""
+        if len(optimizer.param_groups) > 1 and gradient_clip_val:
+            clip_each(optimizer, gradient_clip_val, gradient_clip_algorithm or "norm")
+        else:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The loss of held-out clips, with the same draws every time."""
@@ -134,10 +140,18 @@ class TrainingModule(LightningModule, ABC):
         """As :meth:`validation_step`."""
         self.validation_step(batch, batch_idx)
 
+    def on_predict_start(self) -> None:
+        """Build the model once: merging LoRA copies the whole network."""
+        self.predictor = self.pipeline()
+
+    def on_predict_end(self) -> None:
+        """Free the copy."""
+        del self.predictor
+
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Waveforms (B, samples) for a batch's captions; :class:`WriteSounds` writes them."""
         generator = torch.Generator().manual_seed(self.rng(batch_idx).entropy + self.global_rank)
-        return self.pipeline()(batch.captions, generator=generator).waveform
+        return self.predictor(batch.captions, generator=generator).waveform
 
     def log_losses(self, losses: dict[str, Tensor], batch_size: int) -> None:
         """Log scalars as ``train/<name>`` or ``val/<name>``, averaged over processes; ``loss`` in the progress bar."""
@@ -148,7 +162,7 @@ class TrainingModule(LightningModule, ABC):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then update the averages, unless the step was skipped."""
         super().optimizer_step(*args, **kwargs)
-        if any(parameter.grad is not None for parameter in self.trainable().parameters()):
+        if any(parameter.grad is not None for parameter in self.ema_source().parameters()):
             self.update_averages()
 
     def update_averages(self) -> None:
@@ -157,22 +171,10 @@ class TrainingModule(LightningModule, ABC):
             average.update(self.ema_source())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with warm-up, stepped per optimizer step."""
-        settings = self.optimization
-        optimizer: Optimizer = AdamW(
-            [parameter for parameter in self.trainable().parameters() if parameter.requires_grad],
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-        )
+        """AdamW with warm-up for all :meth:`learners`, stepped per optimizer step."""
         steps = self.trainer.estimated_stepping_batches
-        scheduler = get_scheduler(
-            SchedulerType(settings.schedule),
-            optimizer,
-            num_warmup_steps=settings.warmup_steps,
-            num_training_steps=None if math.isinf(steps) else int(steps),
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        built = build_optimizer(self.learners(), self.optimization, None if math.isinf(steps) else int(steps))
+        return cast(OptimizerLRScheduler, built)
 
     def configure_callbacks(self) -> list[Callback]:
         """Steps that are not finite are skipped in every training, and ``predict`` leaves wav files."""

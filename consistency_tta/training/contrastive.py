@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from consistency_tta.components.clap_model import Clap
-from consistency_tta.contracts import Batch
+from consistency_tta.contracts import Batch, Optimization
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import waveform_of

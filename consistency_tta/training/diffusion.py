@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 from consistency_tta.components.text import ByteTextEncoder, TextEncoder
 from consistency_tta.components.unet import UNetDenoiser
-from consistency_tta.contracts import Batch, Conditioning, TextEmbedding, Weighting
+from consistency_tta.contracts import Batch, Conditioning, Optimization, TextEmbedding, Weighting
 from consistency_tta.diffusion.noise import VariancePreservingSchedule
 from consistency_tta.diffusion.weighting import SNRPlusOne
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training.base import Optimization
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
 from consistency_tta.training.step_rng import StepRNG
-from consistency_tta.training.time_binned_losses import LossesByTime
+from consistency_tta.training.time_binned_losses import TimeBinnedLosses
 
 
 def stable_diffusion_scheduler() -> DDIMScheduler:
@@ -82,7 +81,7 @@ class LatentDiffusion(LatentTraining):
         self.caption_dropout = caption_dropout
         self.weighting = weighting or SNRPlusOne()
         self.schedule = VariancePreservingSchedule.from_scheduler_config(scheduler.config)
-        self.by_time = LossesByTime(["loss"], self.schedule.num_train_timesteps)
+        self.binned = TimeBinnedLosses(["loss"], self.schedule.num_train_timesteps)
         denoiser = UNetDenoiser(unet or parts.unet, self.schedule, scheduler.config.prediction_type)
         networks: dict[str, nn.Module] = {"denoiser": denoiser} | ({"text": text} if train_text_encoder else {})
         self.networks = nn.ModuleDict(networks).requires_grad_(True).train()
@@ -104,7 +103,7 @@ class LatentDiffusion(LatentTraining):
         """The evaluation average."""
         return (self.average,)
 
-    def current(self) -> nn.ModuleDict:
+    def active_networks(self) -> nn.ModuleDict:
         """The weights in training, or their average outside of it."""
         return self.networks if self.trainer.training else cast(nn.ModuleDict, self.average.module)
 
@@ -115,7 +114,7 @@ class LatentDiffusion(LatentTraining):
 
     def embed(self, batch: Batch, rng: StepRNG) -> TextEmbedding:
         """Embeddings of the captions, some of them dropped in training."""
-        encoder = self.text_encoder(self.current())
+        encoder = self.text_encoder(self.active_networks())
         dropout = self.caption_dropout if self.trainer.training else 0.0
         return embed_with_dropout(batch, encoder, dropout, rng)
 
@@ -125,10 +124,10 @@ class LatentDiffusion(LatentTraining):
         conditioning = Conditioning(self.embed(batch, rng))
         t = rng.to_device(1.0 + rng.integers(self.schedule.num_train_timesteps, len(batch)))
         z_t = self.schedule.add_noise(z_0, rng.normal_like(z_0), t)
-        error = (self.current()["denoiser"](z_t, t, conditioning) - z_0).square().flatten(1).mean(1)
+        error = (self.active_networks()["denoiser"](z_t, t, conditioning) - z_0).square().flatten(1).mean(1)
         loss = (error * self.weighting(t, self.schedule)).mean()
         self.log_losses({"loss": loss}, len(batch))
-        self.note_by_time({"loss": error.detach()}, t)
+        self.bin_by_time({"loss": error.detach()}, t)
         return loss
 
     def pipeline(self) -> TextToAudioPipeline:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from consistency_tta.components.text import TextEncoder
-from consistency_tta.contracts import Batch, TextEmbedding
+from consistency_tta.contracts import Batch, Optimization, TextEmbedding
 from consistency_tta.diffusion.denoise import same_length
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.frozen import Frozen
-from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
-from consistency_tta.training.time_binned_losses import LossesByTime
+from consistency_tta.training.time_binned_losses import TimeBinnedLosses
 
 
 class LatentTraining(TrainingModule):
@@ -30,7 +30,7 @@ class LatentTraining(TrainingModule):
     """
 
     #: Set by the subclass, which knows its losses and its schedule.
-    by_time: LossesByTime
+    binned: TimeBinnedLosses
 
     def __init__(
         self, model: TextToAudioPipeline, optimization: Optimization, seed: int | None, **frozen: nn.Module
@@ -57,17 +57,17 @@ class LatentTraining(TrainingModule):
             )
         return z_0
 
-    def note_by_time(self, values: dict[str, Tensor], t: Tensor) -> None:
+    def bin_by_time(self, values: dict[str, Tensor], t: Tensor) -> None:
         """Outside training, gather the values (B,) of losses at times t (B,)."""
         if not self.trainer.training:
-            self.by_time.update(values, t)
+            self.binned.update(values, t)
 
     def on_validation_epoch_end(self) -> None:
         """Log each loss per range of noise levels, ``val/<name>_t/<range>``; its mean over all tells little."""
         # Already summed over processes.
         stage = "test" if self.trainer.testing else "val"
-        self.log_dict({f"{stage}/{name}": value for name, value in self.by_time.compute().items()})
-        self.by_time.reset()
+        self.log_dict({f"{stage}/{name}": value for name, value in self.binned.compute().items()})
+        self.binned.reset()
 
     def on_test_epoch_end(self) -> None:
         """As :meth:`on_validation_epoch_end`."""

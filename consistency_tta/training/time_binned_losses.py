@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-class LossesByTime(Metric):
+class TimeBinnedLosses(Metric):
     """Means of losses for equal ranges of the time t, and for the top time t = T by itself.
 
     The top time is apart because one-query generation takes place there alone. Summed over batches and processes;

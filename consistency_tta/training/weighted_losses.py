@@ -2,63 +2,88 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import cast
 
 from torch import Tensor, nn
 
 from consistency_tta.components.reward_lineage import RewardLineage
-from consistency_tta.contracts import AudioEncoder, AudioOutput, Loss
+from consistency_tta.contracts import AudioOutput, AudioEncoder, Learner, Loss
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 from consistency_tta.runtime.frozen import Frozen
+from consistency_tta.runtime.suggest import nearest
+from consistency_tta.training.optimizer import is_learnable
 
 
 class WeightedLosses(nn.Module):
     """The weighted sum of loss plugins, and its parts by name.
+
+    Losses with parameters are trained and saved with their owner; all others are only moved along.
 
     Args:
         losses: by name; the name is also the key of the weight and of the log, ``train/loss/<name>``.
         weights: by name; 1 where none is given.
 
     Raises:
-        ValueError: if there is no loss, or a weight without a loss.
+        ConfigurationError: if there is no loss, or a weight without a loss.
     """
 
     def __init__(self, losses: dict[str, Loss], weights: dict[str, float] | None = None) -> None:
         super().__init__()
         weights = weights or {}
         if not losses:
-            raise ValueError("expected at least one loss, got none")
+            raise ConfigurationError("expected at least one loss, got none")
         for name in weights:
             if name not in losses:
-                nearest = difflib.get_close_matches(name, losses, 1)
-                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-                raise ValueError(f"loss_weights has {name!r}, but the losses are {sorted(losses)}{hint}")
-        # Frozen: a loss is moved along, but is neither trained nor saved.
-        self.losses = Frozen(**losses)
+                near = nearest(name, list(losses))
+                hint = f"; did you mean {near!r}?" if near else ""
+                raise ConfigurationError(f"loss_weights has {name!r}, but the losses are {sorted(losses)}{hint}")
+        learnable = {name: loss for name, loss in losses.items() if is_learnable(loss)}
+        self.frozen = Frozen(**{name: loss for name, loss in losses.items() if name not in learnable})
+        # Keys of a ModuleDict are neither names of its methods nor have dots.
+        self.learnable = nn.ModuleDict({f"loss {name}".replace(".", "_"): loss for name, loss in learnable.items()})
         self.weights = {name: float(weights.get(name, 1.0)) for name in losses}
+        # Not registered a second time.
+        self.__dict__["losses"] = dict(losses)
 
-    def forward(self, out: AudioOutput, noise_weight: Tensor | None = None) -> dict[str, Tensor]:
+    def __getitem__(self, name: str) -> Loss:
+        """The plugin of that name."""
+        return cast(dict[str, Loss], self.__dict__["losses"])[name]
+
+    def forward(self, out: AudioOutput, noise_weight: Tensor | None = None, training: bool = True) -> dict[str, Tensor]:
         """Scalars: ``loss``, the weighted sum, and the unweighted mean ``loss/<name>`` of each plugin.
 
         Args:
             out: what the losses are given.
             noise_weight: (B,), applied to losses with ``noise_weighted``.
+            training: whether losses that are ``training_only`` take part.
         """
-        return self.combine(self.values(out), noise_weight)
+        return self.combine(self.values(out, training), noise_weight) | self.scalars(training)
 
     @property
     def rewards(self) -> RewardLineage:
         """The plugins' encoders."""
-        encoders = (getattr(self.losses[name], "encoder", None) for name in self.weights)
+        encoders = (getattr(self[name], "encoder", None) for name in self.weights)
         return RewardLineage.by(encoder for encoder in encoders if isinstance(encoder, AudioEncoder))
 
-    def values(self, out: AudioOutput) -> dict[str, Tensor]:
+    def learners(self) -> dict[str, Learner]:
+        """The plugins with parameters, by ``loss/<name>``, with the settings that they bring."""
+        return {
+            f"loss/{name}": Learner(self[name], self[name].optimization())
+            for name in self.weights
+            if is_learnable(self[name])
+        }
+
+    def names(self, training: bool) -> list[str]:
+        """The plugins that take part in training, or in validation."""
+        return [name for name in self.weights if training or not self[name].training_only]
+
+    def values(self, out: AudioOutput, training: bool = True) -> dict[str, Tensor]:
         """The plugins' values (B,) by name, neither weighted nor averaged."""
         values = {}
-        for name in self.weights:
-            values[name] = cast(Loss, self.losses[name])(out)
+        for name in self.names(training):
+            values[name] = self[name](out)
             if values[name].shape != (len(out.batch),):
-                raise ValueError(
+                raise ShapeError(
                     f"loss {name!r} must return one value per example, ({len(out.batch)},), "
                     f"got {tuple(values[name].shape)}"
                 )
@@ -67,10 +92,18 @@ class WeightedLosses(nn.Module):
     def combine(self, values: dict[str, Tensor], noise_weight: Tensor | None = None) -> dict[str, Tensor]:
         """The scalars of :meth:`forward` from the plugins' values (B,)."""
         parts, total = {}, None
-        for name, weight in self.weights.items():
-            noise_weighted = cast(Loss, self.losses[name]).noise_weighted
-            weighted = values[name] * noise_weight if noise_weight is not None and noise_weighted else values[name]
-            parts[f"loss/{name}"] = values[name].detach().mean()
-            total = weight * weighted.mean() + (0 if total is None else total)
-        assert total is not None  # __init__ asks for at least one loss
+        for name, value in values.items():
+            weighted = value * noise_weight if noise_weight is not None and self[name].noise_weighted else value
+            parts[f"loss/{name}"] = value.detach().mean()
+            total = self.weights[name] * weighted.mean() + (0 if total is None else total)
+        if total is None:
+            raise ConfigurationError(f"expected a loss that is not training_only, got {list(self.weights)}: add one")
         return {"loss": total, **parts}
+
+    def scalars(self, training: bool = True) -> dict[str, Tensor]:
+        """What the plugins log of their last call, ``loss/<name>/<scalar>``."""
+        return {
+            f"loss/{name}/{scalar}": value.detach()
+            for name in self.names(training)
+            for scalar, value in self[name].scalars().items()
+        }

@@ -14,19 +14,22 @@ from torch import Tensor
 from consistency_tta.components.discriminator import PatchDiscriminator, SpectrogramDiscriminator
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.vocoder import FourierVocoder
-from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss
+from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss, Objective, Optimization
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
-from consistency_tta.losses import LatentL2Loss, MelL1Loss
+from consistency_tta.losses import AdversarialLoss, LatentL2Loss, MelL1Loss
+from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import (
     AutoencoderTraining,
     ConsistencyDistillation,
     DecoderRefinement,
+    DecodingConfig,
+    Distillation,
     GuidanceDistillation,
     LatentDiffusion,
+    StudentConfig,
     VocoderTraining,
 )
-from consistency_tta.training.base import Optimization, TrainingModule
-from consistency_tta.training.codec.adversary import Adversary
+from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.step_rng import StepRNG
 from tests.toys import MEL, NUM_SAMPLES, VAE, VOCODER
 
@@ -52,28 +55,64 @@ def diffusion(folder: Path, **kwargs: Any) -> LatentDiffusion:
     return LatentDiffusion(str(folder), **({"optimization": FAST} | kwargs))
 
 
-def guidance(folder: Path, **kwargs: Any) -> GuidanceDistillation:
-    settings: dict[str, Any] = {"losses": {"latent": LatentL2Loss()}, "optimization": FAST}
-    return GuidanceDistillation(str(folder), **(settings | kwargs))
+#: Arguments of objective, student and decoding, which tests give flat.
+OBJECTIVE = {
+    "solver",
+    "grid",
+    "num_discretization_steps",
+    "terminal_fraction",
+    "teacher_trajectory_fraction",
+    "teacher_steps",
+    "weighting",
+    "target_ema_decay",
+}
+STUDENT = {"prediction_type", "guidance_scale", "caption_dropout", "lora"}
+DECODING = {"train_decoder", "gradient_checkpointing", "crop_frames"}
 
 
-def distillation(folder: Path, **kwargs: Any) -> ConsistencyDistillation:
-    settings: dict[str, Any] = {"losses": {"latent": LatentL2Loss()}, "optimization": FAST}
-    return ConsistencyDistillation(str(folder), **(settings | kwargs))
+def distil(objective: type[Objective], folder: Path, **kwargs: Any) -> Distillation:
+    """A distillation by an objective, of flat arguments."""
+
+    def taken(names: set[str]) -> dict[str, Any]:
+        return {name: kwargs.pop(name) for name in names & kwargs.keys()}
+
+    student = StudentConfig(kwargs.pop("student", None), **taken(STUDENT))
+    settings: dict[str, Any] = {
+        "objective": objective(**taken(OBJECTIVE)),
+        "student": student,
+        "decoding": DecodingConfig(**taken(DECODING)),
+        "losses": {"latent": LatentL2Loss()},
+        "optimization": FAST,
+    }
+    return Distillation(str(folder), **(settings | kwargs))
 
 
-def adversary(**weights: float) -> Adversary:
+def guidance(folder: Path, **kwargs: Any) -> Distillation:
+    return distil(GuidanceDistillation, folder, **kwargs)
+
+
+def distillation(folder: Path, **kwargs: Any) -> Distillation:
+    return distil(ConsistencyDistillation, folder, **kwargs)
+
+
+def one_query(module: Distillation) -> TextToAudioPipeline:
+    """What the module exports, marked as a student that is queried once."""
+    module.objective.one_query = True
+    return module.pipeline()
+
+
+def adversary(**options: Any) -> AdversarialLoss:
     """Of waveforms."""
-    return Adversary(SpectrogramDiscriminator(n_ffts=[128, 256], channels=4), **weights)
+    return AdversarialLoss(SpectrogramDiscriminator(n_ffts=[128, 256], channels=4), **options)
 
 
 def adversarial_vocoder(folder: Path, **kwargs: Any) -> VocoderTraining:
-    return vocoder(folder, **({"adversary": adversary()} | kwargs))
+    return vocoder(folder, **({"losses": {"mel": MelL1Loss(), "adversary": adversary()}} | kwargs))
 
 
 def refinement(folder: Path, **kwargs: Any) -> DecoderRefinement:
-    judge = Adversary(PatchDiscriminator(channels=4, num_layers=1))
-    given = {"losses": {"mel": MelL1Loss()}, "loss_weights": {"mel": 4.0}, "adversary": judge, "crop_frames": 16}
+    patches = AdversarialLoss(PatchDiscriminator(channels=4, num_layers=1), of="mel")
+    given = {"losses": {"mel": MelL1Loss(), "adversary": patches}, "loss_weights": {"mel": 4.0}, "crop_frames": 16}
     return DecoderRefinement(str(folder), **(given | {"optimization": FAST} | kwargs))
 
 

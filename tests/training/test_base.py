@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
+from consistency_tta.contracts import Optimization
 from consistency_tta.losses import LatentL2Loss, MelL1Loss
-from consistency_tta.training.base import Optimization
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import MAKERS, Losses, batch, data, equal, snapshot, trainer
 

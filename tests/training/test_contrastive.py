@@ -14,11 +14,10 @@ from transformers.models.clap.modeling_clap import contrastive_loss as transform
 
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.networks import clap
-from consistency_tta.contracts import Batch
+from consistency_tta.contracts import Batch, Optimization
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import ContrastiveTraining, ExportFolder, LogSounds
-from consistency_tta.training.base import Optimization
 from consistency_tta.training.contrastive import caption_keys, contrastive_loss
 from consistency_tta.training.step_rng import StepRNG
 from tests.components.test_clap import SMALL

@@ -20,7 +20,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "losses": {"latent": LatentL2Loss(), "mel": MelL2Loss()},
         "train_decoder": True,
         "crop_frames": 16,
-        "decoder_gradient_checkpointing": True,
+        "gradient_checkpointing": True,
     },
 }
 #: In the names of what each trains, and of the averages that follow it.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from consistency_tta.training.time_binned_losses import LossesByTime
+from consistency_tta.training.time_binned_losses import TimeBinnedLosses
 
 
 def test_means_are_those_of_the_examples_in_each_range() -> None:
-    metric, random = LossesByTime(["latent", "mel"], 1000), np.random.default_rng(0)
+    metric, random = TimeBinnedLosses(["latent", "mel"], 1000), np.random.default_rng(0)
     t, latent, mel = random.integers(1, 900, 60).astype(np.float32), random.random(60), random.random(60)
     t[:4] = [250, 250.5, 1000, 1000]
     for rows in (slice(0, 25), slice(25, 60)):
@@ -26,7 +26,7 @@ def test_means_are_those_of_the_examples_in_each_range() -> None:
 
 
 def test_ranges_that_were_not_met_are_left_out_and_forgotten() -> None:
-    metric = LossesByTime(["loss"], 1000, num_ranges=2)
+    metric = TimeBinnedLosses(["loss"], 1000, num_ranges=2)
     metric.update({"loss": torch.tensor([1.0, float("nan")])}, torch.tensor([100.0, 1000.0]))
     computed = metric.compute()
     assert computed.keys() == {"loss_t/0000-0500", "loss_t/1000"}

@@ -118,7 +118,7 @@ class OverfittingGuard:
         Warns of a judge that was the reward of an earlier stage; it need not be neutral.
         """
         losses = getattr(module, "losses", None)
-        plugins = {name: losses.losses[name] for name in losses.weights} if isinstance(losses, WeightedLosses) else {}
+        plugins = {name: losses[name] for name in losses.weights} if isinstance(losses, WeightedLosses) else {}
         self.reward = self.find_reward(plugins)
         networks = {"reward": self.reward, "judge": self.judge}
         self.known = {name: EncoderFingerprint.of(network) for name, network in networks.items()}

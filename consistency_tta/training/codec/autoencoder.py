@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from consistency_tta.components.codec import AudioCodec
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.reward_lineage import RewardLineage
-from consistency_tta.contracts import Batch
+from consistency_tta.contracts import Batch, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import waveform_of

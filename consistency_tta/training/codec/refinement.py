@@ -1,4 +1,4 @@
-"""The second half of an autoencoder's training: textures, against a discriminator."""
+"""The second half of an autoencoder's training: textures, by losses that include a discriminator."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from consistency_tta.components.codec import AudioCodec
-from consistency_tta.contracts import AudioOutput, Batch, Loss
+from consistency_tta.contracts import AudioOutput, Batch, Learner, Loss, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.frozen import Frozen
-from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
-from consistency_tta.training.codec.adversary import Adversary
 from consistency_tta.training.crop import check_crop_frames, random_starts, spans
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import waveform_of
@@ -55,7 +54,7 @@ class DecodedOutput(AudioOutput):
 
 
 class DecoderRefinement(TrainingModule):
-    """Teaches the decoder of an autoencoder what no distance to a recording can: the grain of rain or an engine.
+    """Teaches the decoder of an autoencoder textures, such as the grain of rain, which no distance to a recording can.
 
     The encoder stays as it is, and with it the latents: a teacher can be trained on them at the same time.
 
@@ -65,9 +64,8 @@ class DecoderRefinement(TrainingModule):
     Args:
         model: folder with mel front end and autoencoder.
         losses: plugins by name that compare mels, such as :class:`consistency_tta.losses.MelL1Loss`, or the sounds that
-            the vocoder makes of them.
-        adversary: a discriminator of mel spectrograms (B, frames, bins).
-        loss_weights: weights of the losses by name, against the adversary's.
+            the vocoder makes of them; among them an ``AdversarialLoss`` of mels.
+        loss_weights: weights of the losses by name; 1 where none is given.
         vocoder: to put in the folder; the folder's own if not given.
         crop_frames: mel frames of a training example, cut at a random place; 0 for whole clips.
         ema_decay: of the averaged weights, which validation and ``export`` use.
@@ -79,7 +77,6 @@ class DecoderRefinement(TrainingModule):
         self,
         model: str,
         losses: dict[str, Loss],
-        adversary: Adversary,
         loss_weights: dict[str, float] | None = None,
         vocoder: nn.Module | None = None,
         crop_frames: int = 128,
@@ -93,7 +90,6 @@ class DecoderRefinement(TrainingModule):
         check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vae = deepcopy(parts.vae).requires_grad_(False).train()
         self.decoder = nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder]).requires_grad_(True)
-        self.adversary = adversary
         self.average = ExponentialMovingAverage(self.vae, ema_decay, warm_up=True)
         self.losses = WeightedLosses(losses, loss_weights)
         self.rewards = parts.rewards | self.losses.rewards
@@ -105,8 +101,12 @@ class DecoderRefinement(TrainingModule):
         return self.frozen.codec.sample_rate
 
     def trainable(self) -> nn.Module:
-        """The decoder and the adversary."""
-        return nn.ModuleList([self.decoder, self.adversary])
+        """The decoder."""
+        return self.decoder
+
+    def learners(self) -> dict[str, Learner]:
+        """The decoder, and losses with parameters, such as an adversary."""
+        return super().learners() | self.losses.learners()
 
     def ema_source(self) -> nn.Module:
         """The autoencoder."""
@@ -117,7 +117,7 @@ class DecoderRefinement(TrainingModule):
         return (self.average,)
 
     def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
-        """The weighted losses of the mel, and the adversary's in training."""
+        """The weighted losses of the mel, or of the sound that the vocoder makes of it."""
         training, codec = self.trainer.training, self.frozen.codec
         with torch.no_grad():
             waveform = waveform_of(batch)
@@ -131,11 +131,7 @@ class DecoderRefinement(TrainingModule):
         vae = self.vae if training else cast(AutoencoderKL, self.average.module)
         made = AudioCodec(codec.mel, vae).latent_to_mel(latent)
         # The recording that losses see is the crop.
-        losses = self.losses(DecodedOutput(made, mel, replace(batch, waveform=waveform), codec))
-        if training:
-            judged = self.adversary(made, mel)
-            losses["loss"] = losses["loss"] + judged.pop("loss")
-            losses |= judged
+        losses = self.losses(DecodedOutput(made, mel, replace(batch, waveform=waveform), codec), training=training)
         self.log_losses(losses, len(batch))
         return losses["loss"]
 

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from consistency_tta.components.codec import AudioCodec
-from consistency_tta.contracts import AudioOutput, Batch, Loss
+from consistency_tta.contracts import AudioOutput, Batch, Learner, Loss, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.frozen import Frozen
-from consistency_tta.training.base import Optimization, TrainingModule
+from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
-from consistency_tta.training.codec.adversary import Adversary
 from consistency_tta.training.crop import check_crop_frames, random_starts, spans
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import waveform_of
@@ -50,9 +49,8 @@ class VocoderTraining(TrainingModule):
     Args:
         model: folder with mel front end and autoencoder.
         vocoder: network from mel (B, frames, bins) to waveform (B, samples), such as ``transformers.SpeechT5HifiGan``.
-        losses: loss plugins by name.
+        losses: loss plugins by name; an ``AdversarialLoss`` teaches textures that no distance to a recording can.
         loss_weights: weights of the losses by name.
-        adversary: a discriminator that learns along, for textures that no distance to a recording can teach.
         crop_frames: mel frames of a training example, cut at a random place; 0 for whole clips.
         decoded: share of training examples in [0, 1] whose mel went through the autoencoder, as it will in generation.
         ema_decay: of the averaged weights, which validation and ``export`` use.
@@ -66,7 +64,6 @@ class VocoderTraining(TrainingModule):
         vocoder: nn.Module,
         losses: dict[str, Loss],
         loss_weights: dict[str, float] | None = None,
-        adversary: Adversary | None = None,
         crop_frames: int = 128,
         decoded: float = 0.5,
         ema_decay: float = 0.999,
@@ -80,7 +77,6 @@ class VocoderTraining(TrainingModule):
         self.frozen = Frozen(codec=self.parts.mel_codec)
         check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vocoder = vocoder.train()
-        self.adversary = adversary
         self.average = ExponentialMovingAverage(self.vocoder, ema_decay, warm_up=True)
         self.losses = WeightedLosses(losses, loss_weights)
         self.crop_frames = crop_frames
@@ -93,12 +89,12 @@ class VocoderTraining(TrainingModule):
         return self.frozen.codec.sample_rate
 
     def trainable(self) -> nn.Module:
-        """The vocoder, and the adversary if there is one."""
-        return self.vocoder if self.adversary is None else nn.ModuleList([self.vocoder, self.adversary])
-
-    def ema_source(self) -> nn.Module:
         """The vocoder."""
         return self.vocoder
+
+    def learners(self) -> dict[str, Learner]:
+        """The vocoder, and losses with parameters, such as an adversary."""
+        return super().learners() | self.losses.learners()
 
     def emas(self) -> tuple[ExponentialMovingAverage]:
         """The evaluation average."""
@@ -123,11 +119,8 @@ class VocoderTraining(TrainingModule):
             )
         # The recording that losses see is the crop.
         batch = replace(batch, waveform=waveform)
-        losses = self.losses(VocoderOutput(sound, waveform, batch, self.sample_rate, self.frozen.codec))
-        if self.adversary is not None and self.trainer.training:
-            judged = self.adversary(sound, waveform)
-            losses["loss"] = losses["loss"] + judged.pop("loss")
-            losses |= judged
+        out = VocoderOutput(sound, waveform, batch, self.sample_rate, self.frozen.codec)
+        losses = self.losses(out, training=self.trainer.training)
         self.log_losses(losses, len(batch))
         return losses["loss"]
 

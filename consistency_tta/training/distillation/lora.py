@@ -5,9 +5,13 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from diffusers import UNet2DConditionModel
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from safetensors.torch import save_file
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,29 @@ class LoRA:
         )
         unet.add_adapter(config)
         unet.class_embedding.requires_grad_(True)
+
+
+class SaveAdapter(Callback):
+    """Reports how much of the student is trained, and leaves the averaged adapter by itself where that is configured.
+
+    Args:
+        lora: the adapters.
+    """
+
+    def __init__(self, lora: LoRA) -> None:
+        self.lora = lora
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the number of trained parameters."""
+        parameters = list(cast(nn.Module, pl_module.student).parameters())
+        trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+        total = sum(parameter.numel() for parameter in parameters)
+        rank_zero_info(f"LoRA: {trained:,} of {total:,} parameters of the student are trained")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the averaged adapter."""
+        if self.lora.adapter_folder is not None and trainer.is_global_zero:
+            save_adapter(cast(Any, pl_module).average.module.unet, self.lora.adapter_folder)
 
 
 def merged(unet: UNet2DConditionModel) -> UNet2DConditionModel:

@@ -9,8 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from consistency_tta.contracts import Batch
-from consistency_tta.training.base import Optimization
+from consistency_tta.contracts import Batch, Optimization
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
 from tests.training.runs import BrokenLoss, data, distillation, equal, snapshot, trainer
 

@@ -14,11 +14,10 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from consistency_tta.components.reward_lineage import EncoderFingerprint, RewardLineage
-from consistency_tta.contracts import AudioEncoder
+from consistency_tta.contracts import AudioEncoder, Optimization
 from consistency_tta.losses import CLAPLoss, LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import OverfittingGuard, SoundMetrics
-from consistency_tta.training.base import Optimization
 from consistency_tta.training.callbacks.overfitting import PromptScores, paired_change
 from tests.training.runs import data, distillation, trainer
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from consistency_tta.contracts import Optimization
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
-from consistency_tta.training.base import Optimization
 from consistency_tta.training.step_rng import StepRNG
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import Losses, autoencoder, batch, data, trainer

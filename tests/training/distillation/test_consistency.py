@@ -22,7 +22,7 @@ from tests.training.runs import Losses, asked, batch, data, distillation, in_tra
 
 #: Everything that draws, or that changes with the step.
 OPTIONS: dict[str, Any] = {
-    "num_steps": DiscretizationSchedule(2, 16, every=3),
+    "num_discretization_steps": DiscretizationSchedule(2, 16, every=3),
     "terminal_fraction": 0.3,
     "teacher_trajectory_fraction": 0.3,
     "teacher_steps": 2,
@@ -149,7 +149,7 @@ def test_checkpoints_hold_what_is_trained_only(teacher_folder: Path, tmp_path: P
     run.save_checkpoint(tmp_path / "it.ckpt")
     checkpoint = torch.load(tmp_path / "it.ckpt", weights_only=True)
     assert {key.split(".")[0] for key in checkpoint["state_dict"]} == {"student", "target", "average"}
-    loaded = ConsistencyDistillation.load_from_checkpoint(
+    loaded = Distillation.load_from_checkpoint(
         tmp_path / "it.ckpt", losses={"latent": LatentL2Loss()}, weights_only=True
     )
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in module.state_dict().items())
@@ -205,7 +205,7 @@ def test_wrong_settings_are_named(teacher_folder: Path) -> None:
     with pytest.raises(ValueError, match="puts out v_prediction"):
         distillation(teacher_folder, prediction_type="epsilon")
     with pytest.raises(ValueError, match="num_steps of at least 2"):
-        distillation(teacher_folder, num_steps=1)
+        distillation(teacher_folder, num_discretization_steps=1)
     with pytest.raises(ValueError, match=r"together at most 1, got 0\.6 and 0\.5"):
         distillation(teacher_folder, terminal_fraction=0.6, teacher_trajectory_fraction=0.5)
     with pytest.raises(ValueError, match="teacher_steps of at least 1, got 0"):
@@ -224,14 +224,14 @@ def test_the_number_of_steps_follows_the_optimizer_step(
     module = distillation(
         teacher_folder,
         losses={"latent": outputs},
-        num_steps=DiscretizationSchedule(*steps),
+        num_discretization_steps=DiscretizationSchedule(*steps),
         teacher_steps=0,
         grid=KarrasGrid(),
     )
     trainer(tmp_path, max_steps=8, limit_val_batches=1, val_check_interval=2).fit(module, data())
     training = [out for out in outputs.seen if out.student_latent.requires_grad]
     validation = [out for out in outputs.seen if not out.student_latent.requires_grad]
-    assert [module.num_steps(step) for step in range(8)] == expected
+    assert [module.objective.num_steps(step) for step in range(8)] == expected
     for out, number in zip(training, expected, strict=True):
         times = KarrasGrid()(module.schedule, number).float()
         index = (out.t[:, None] == times).nonzero()[:, 1]
@@ -244,7 +244,7 @@ def test_the_number_of_steps_follows_the_optimizer_step(
 
 def test_a_share_of_the_examples_is_at_the_top(teacher_folder: Path, tmp_path: Path) -> None:
     module = in_training(
-        distillation(teacher_folder, num_steps=100, terminal_fraction=0.3, teacher_trajectory_fraction=0.2), tmp_path
+        distillation(teacher_folder, num_discretization_steps=100, terminal_fraction=0.3, teacher_trajectory_fraction=0.2), tmp_path
     )
 
     def share() -> tuple[float, float]:
@@ -298,7 +298,7 @@ def test_the_target_of_a_trajectory_is_where_the_teacher_ends(
 def test_only_some_examples_follow_a_whole_trajectory(teacher_folder: Path, tmp_path: Path) -> None:
     outputs = Outputs()
     module = distillation(
-        teacher_folder, losses={"latent": outputs}, teacher_trajectory_fraction=0.5, teacher_steps=3, num_steps=50
+        teacher_folder, losses={"latent": outputs}, teacher_trajectory_fraction=0.5, teacher_steps=3, num_discretization_steps=50
     )
     queries, target = asked(module.frozen.teacher), asked(module.target.module)
     in_training(module, tmp_path).loss(batch(16), rng())
@@ -343,7 +343,7 @@ def test_no_teacher_steps_no_gap(teacher_folder: Path, tmp_path: Path) -> None:
 
 
 def test_validation_shows_losses_by_time(teacher_folder: Path, tmp_path: Path) -> None:
-    module = distillation(teacher_folder, num_steps=2)
+    module = distillation(teacher_folder, num_discretization_steps=2)
     [figures] = trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)
     by_time = {name: value for name, value in figures.items() if "_t/" in name}
     assert by_time.keys() == {"val/loss/latent_t/1000", "val/loss/latent_t/0250-0500"}

@@ -10,13 +10,12 @@ from diffusers import DDIMScheduler
 from diffusers.training_utils import compute_snr
 
 from consistency_tta.cli import main
-from consistency_tta.contracts import Conditioning, DistillationOutput, Loss
+from consistency_tta.contracts import Conditioning, DistillationOutput, Loss, Optimization
 from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.losses import LatentL2Loss, MelL1Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage.shards import write_shard
-from consistency_tta.training.base import Optimization
 from tests.toys import toy_parts
 from tests.training.runs import asked, batch, data, guidance, in_training, inputs, rng, trainer
 

@@ -101,7 +101,7 @@ def test_resume_is_bit_identical_and_checkpoints_are_small(teacher_folder: Path,
     unet = [name for name in state if ".unet." in name]
     assert unet
     assert all(map(is_trained, unet))
-    loaded = ConsistencyDistillation.load_from_checkpoint(
+    loaded = Distillation.load_from_checkpoint(
         tmp_path / "step=5.ckpt",
         teacher=str(teacher_folder),
         losses={"latent": LatentL2Loss()},

@@ -38,7 +38,7 @@ def test_a_tuned_decoder_is_kept_by_later_stages_that_do_not_train_it(
     assert not torch.allclose(teacher.codec.latent_to_mel(latent), expected, atol=1e-2)
     heard = AudioEmbedding()
     module = distillation(
-        teacher_folder, student=str(folder), losses={"sound": heard}, decoder_gradient_checkpointing=True
+        teacher_folder, student=str(folder), losses={"sound": heard}, gradient_checkpointing=True
     )
     trainer(tmp_path, max_steps=2).fit(module, data())
     out = heard.seen[-1]
@@ -71,7 +71,7 @@ def test_checkpointed_decoders_give_the_same_step(
     for checkpointed in (False, True):
         torch.manual_seed(0)
         losses = {"sound": AudioEmbedding()}
-        module = in_training(make(teacher_folder, losses=losses, decoder_gradient_checkpointing=checkpointed), tmp_path)
+        module = in_training(make(teacher_folder, losses=losses, gradient_checkpointing=checkpointed), tmp_path)
         module.setup("fit")
         decodes = []
         codec = module.hearing.student_codec(averaged=False) or module.frozen.codec
@@ -92,7 +92,7 @@ def test_checkpointed_decoders_give_the_same_step(
 @pytest.mark.parametrize("make", [guidance, with_decoder])
 def test_checkpointed_decoders_reach_processes_that_are_spawned(make: Callable[..., Any], teacher_folder: Path) -> None:
     """The strategy ddp_spawn pickles what it trains."""
-    assert ForkingPickler.dumps(make(teacher_folder, decoder_gradient_checkpointing=True))
+    assert ForkingPickler.dumps(make(teacher_folder, gradient_checkpointing=True))
 
 
 @pytest.mark.parametrize("make", [guidance, distillation, with_decoder])

@@ -1,0 +1,255 @@
+"""Distillation of a guided teacher into a student that reads the guidance scale: one module for every objective."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from diffusers import DDIMScheduler
+from lightning.pytorch import Callback
+from torch import Tensor, nn
+
+from consistency_tta.components.unet import UNetDenoiser
+from consistency_tta.contracts import (
+    Batch,
+    Conditioning,
+    DistillationOutput,
+    Learner,
+    Loss,
+    Networks,
+    Objective,
+    Optimization,
+    Prediction,
+    Step,
+    TextEmbedding,
+)
+from consistency_tta.diffusion.noise import expand
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training.distillation.lora import SaveAdapter, merged
+from consistency_tta.training.distillation.loss_decoders import DecodingConfig, LossDecoders
+from consistency_tta.training.distillation.student import StudentConfig, build_student
+from consistency_tta.training.distillation.teacher import guidance_range, guided, load_teacher
+from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.latents import LatentTraining, embed_with_dropout
+from consistency_tta.training.step_rng import StepRNG
+from consistency_tta.training.time_binned_losses import TimeBinnedLosses
+from consistency_tta.training.weighted_losses import WeightedLosses
+
+
+class Distillation(LatentTraining):
+    """Trains a student by an objective, with any losses of latents and of sound.
+
+    Args:
+        teacher: folder or hub id of the guided teacher, which also brings the codec, the text encoder and the noise
+            schedule. One that was distilled to be guided in one query (``GuidanceDistillation``) is queried once a time
+            and costs half.
+        objective: what the student learns, such as ``ConsistencyDistillation``.
+        losses: loss plugins by name. They compare the objective's latents, or sounds decoded from them.
+        loss_weights: weights of the losses by name; 1 where none is given.
+        student: where the student starts, what it reads and returns, LoRA.
+        decoding: how losses of sound decode; whether the decoder is trained along.
+        ema_decay: of the averaged weights, which validation and ``export`` use.
+        optimization: optimizer and schedule of the student, and of whatever brings none of its own.
+        seed: of all random draws; that of ``seed_everything`` if not given.
+    """
+
+    def __init__(
+        self,
+        teacher: str,
+        objective: Objective,
+        losses: dict[str, Loss],
+        loss_weights: dict[str, float] | None = None,
+        student: StudentConfig = StudentConfig(),  # noqa: B008  # frozen
+        decoding: DecodingConfig = DecodingConfig(),  # noqa: B008  # frozen
+        ema_decay: float = 0.999,
+        optimization: Optimization = Optimization(),  # noqa: B008  # frozen
+        seed: int | None = None,
+    ) -> None:
+        if decoding.train_decoder and all(loss.noise_weighted for loss in losses.values()):
+            raise ConfigurationError(
+                f"train_decoder needs a loss of sound, with noise_weighted False, but the losses are {sorted(losses)}: "
+                "add one, such as MelL2Loss, or leave train_decoder off"
+            )
+        parts = load_teacher(teacher, student.guidance_scale)
+        start = parts if student.folder is None else TextToAudioPipeline.from_pretrained(student.folder)
+        start.require("unet", "scheduler")
+        frozen = {"teacher": guided(parts)} if objective.needs_teacher else {}
+        super().__init__(parts, optimization, seed, text=parts.text, **frozen)
+        self.schedule = parts.denoiser.schedule
+        self.student = build_student(student, start, self.schedule)
+        self.lora, self.caption_dropout = student.lora, student.caption_dropout
+        self.guidance_range = guidance_range(student.guidance_scale)
+        self.average = ExponentialMovingAverage(self.student, ema_decay, warm_up=True)
+        decay = objective.target_ema_decay
+        self.target = None if decay is None else ExponentialMovingAverage(self.student, decay)
+        self.objective = objective
+        self.objective.build(self.networks(averaged=False), self.schedule)
+        self.losses = WeightedLosses(losses, loss_weights)
+        self.decoders = LossDecoders(self.frozen.codec, start.vae, self.latent_size[0], decoding, ema_decay)
+        self.binned = TimeBinnedLosses([f"loss/{name}" for name in losses], self.schedule.num_train_timesteps)
+        # Not registered: the networks among them are in `frozen`.
+        self.parts: dict[str, Any] = {
+            name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")
+        }
+        self.parts["scheduler"] = DDIMScheduler.from_config(
+            parts.scheduler.config, prediction_type=self.student.prediction_type
+        )
+        self.parts["rewards"] = (parts.rewards | start.rewards | self.losses.rewards).to_dict()
+
+    # The step, in the order of the diagram in docs/architecture.md.
+
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
+        """Encoders, objective (noise, teacher, student, target), losses."""
+        step = self.step(batch, rng)
+        prediction = self.objective(step, self.networks(averaged=not step.training))
+        return self.compute_losses(step, prediction)
+
+    def step(self, batch: Batch, rng: StepRNG) -> Step:
+        """The batch's clean latents, and what else an objective draws and reads."""
+        training = self.trainer.training
+
+        def condition() -> Conditioning:
+            low, high = self.guidance_range
+            w = rng.to_device(low + (high - low) * rng.uniform(len(batch)))
+            return Conditioning(self.embed(batch, rng), w)
+
+        return Step(
+            batch,
+            self.latents(batch, rng),
+            self.schedule,
+            rng,
+            self.trainer.global_step,
+            training,
+            frozenset(self.active(self.trainer.global_step)) if training else frozenset(self.learners()),
+            condition,
+            self.add_noise,
+        )
+
+    def networks(self, averaged: bool) -> Networks:
+        """The networks that the objective queries; the student averaged in validation."""
+        student = cast(UNetDenoiser, self.average.module) if averaged else self.student
+        teacher = self.frozen.teacher if self.objective.needs_teacher else None
+        target = None if self.target is None else cast(UNetDenoiser, self.target.module)
+        return Networks(student, teacher, target)
+
+    def add_noise(self, z_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+        """z_t (B, C, *); at the top time pure noise, since that is what generation starts from."""
+        top = expand(t == self.schedule.num_train_timesteps, z_0)
+        return torch.where(top, self.schedule.prior(epsilon), self.schedule.add_noise(z_0, epsilon, t))
+
+    @torch.no_grad()
+    def embed(self, batch: Batch, rng: StepRNG | None = None) -> TextEmbedding:
+        """Embeddings of the batch's captions; in training, given random draws, some captions are dropped."""
+        if rng is None or not self.caption_dropout or not self.trainer.training:
+            return batch.text or self.frozen.text(batch.captions)
+        return embed_with_dropout(batch, self.frozen.text, self.caption_dropout, rng)
+
+    def compute_losses(self, step: Step, prediction: Prediction) -> Tensor:
+        """The weighted sum of the losses, and the objective's own; logs each of them."""
+        logged = {f"loss/{name}": value.mean() for name, value in prediction.losses.items()}
+        parts = list(logged.values())
+        if prediction.student_latent is not None:
+            out = self.output(step, prediction)
+            values = self.losses.values(out, step.training)
+            combined = self.losses.combine(values, self.objective.weighting(out.t, self.schedule))
+            parts = [combined.pop("loss"), *parts]
+            logged |= combined | self.losses.scalars(step.training)
+            self.bin_by_time({f"loss/{name}": value.detach() for name, value in values.items()}, out.t)
+        total = torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+        self.log_losses({"loss": total} | {name: value.detach() for name, value in logged.items()}, len(step))
+        return total
+
+    def output(self, step: Step, prediction: Prediction) -> DistillationOutput:
+        """What the loss plugins are given: the latents, and decoders for losses of sound."""
+        batch, decoder, student_decoder = self.decoders.decoders(step.batch, step.rng, step.training)
+        latents = {
+            name: getattr(prediction, name) for name in ("student_latent", "target_latent", "clean_latent", "t", "s")
+        }
+        return DistillationOutput(
+            **latents,
+            guidance_scale=step.guidance_scale,
+            batch=batch,
+            decoder=decoder,
+            student_decoder=student_decoder,
+        )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The losses, and for the first batch the objective's metrics."""
+        super().validation_step(batch, batch_idx)
+        if batch_idx == 0:
+            step = self.step(batch, self.rng(batch_idx))
+            if metrics := self.objective.metrics(step, self.networks(averaged=True)):
+                self.log_losses(metrics, len(batch))
+
+    # What is trained, averaged and saved.
+
+    def trainable(self) -> nn.Module:
+        """The student, and the decoder if it is trained along."""
+        decoder = self.decoders.decoder
+        return self.student if decoder is None else nn.ModuleList([self.student, decoder.parts])
+
+    def learners(self) -> dict[str, Learner]:
+        """The student; the objective's networks; losses with parameters."""
+        return {"student": Learner(self.trainable())} | self.objective.learners() | self.losses.learners()
+
+    def active(self, step: int) -> set[str]:
+        """Those that the objective updates at an optimizer step; losses learn with the student."""
+        active = self.objective.active(step)
+        return active | self.losses.learners().keys() if "student" in active else active
+
+    def ema_source(self) -> nn.Module:
+        """The student."""
+        return self.student
+
+    def emas(self) -> tuple[ExponentialMovingAverage, ...]:
+        """The evaluation average, and the target network if the objective has one."""
+        return tuple(filter(None, (self.target, self.average)))
+
+    def update_averages(self) -> None:
+        """The student's, and the decoder's if it is trained along."""
+        super().update_averages()
+        if self.decoders.decoder is not None:
+            self.decoders.decoder.update_average()
+
+    def setup(self, stage: str) -> None:
+        """Prepare the decoders, too."""
+        super().setup(stage)
+        self.decoders.setup()
+
+    def configure_callbacks(self) -> list[Callback]:
+        """LoRA reports what is trained, and leaves its adapter."""
+        return super().configure_callbacks() + ([] if self.lora is None else [SaveAdapter(self.lora)])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what is not trained: it comes from the model folders again."""
+        super().on_save_checkpoint(checkpoint)
+        for name in self.untrained():
+            del checkpoint["state_dict"][name]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Fill in what was left out, so that whatever else is missing is an error."""
+        checkpoint["state_dict"] = self.untrained() | checkpoint["state_dict"]
+
+    def untrained(self) -> dict[str, Tensor]:
+        """What of the state is not trained, such as the weights that LoRA adapts; averages share it."""
+        frozen = {id(parameter) for parameter in self.student.parameters() if not parameter.requires_grad}
+        return {name: value for name, value in self.state_dict(keep_vars=True).items() if id(value) in frozen}
+
+    @property
+    def latent_size(self) -> torch.Size:
+        """(T, F) of the latents that the student generates."""
+        return torch.Size(self.student.unet.config.sample_size)
+
+    def pipeline(self) -> TextToAudioPipeline:
+        """The student with averaged weights, its own decoder if it has one, and the teacher's other parts."""
+        student = cast(UNetDenoiser, self.average.module)
+        own = self.decoders.student_codec(averaged=True)
+        parts = self.parts if own is None else self.parts | {"vae": own.vae}
+        return TextToAudioPipeline(
+            unet=merged(student.unet),
+            guidance_embedding=student.guidance_embedding,
+            distilled=self.objective.one_query,
+            guidance_range=list(self.guidance_range),
+            **parts,
+        )

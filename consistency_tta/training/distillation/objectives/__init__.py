@@ -1,0 +1,1 @@
+"""Objectives of distillation, one file each."""

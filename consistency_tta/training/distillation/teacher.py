@@ -1,0 +1,51 @@
+"""The guided, frozen teacher of a distillation."""
+
+from __future__ import annotations
+
+import torch
+
+from consistency_tta.contracts import Denoiser
+from consistency_tta.diffusion.denoise import CFGDenoiser
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
+
+
+def load_teacher(folder: str, guidance_scale: float | tuple[float, float]) -> TextToAudioPipeline:
+    """Load a diffusion teacher, guided in two queries or, if it has learnt the guidance scales required, in one.
+
+    Raises:
+        ModelFolderError: if the folder has a one-query student.
+        ConfigurationError: if the teacher was trained for fewer guidance scales than required.
+    """
+    parts = TextToAudioPipeline.from_pretrained(folder)
+    parts.require("unet", "scheduler")
+    if parts.config["distilled"]:
+        raise ModelFolderError(
+            f"expected a diffusion teacher, but {folder} has a one-query student: give it as `student.folder`"
+        )
+    low, high = guidance_range(guidance_scale)
+    learnt = parts.config.get("guidance_range") or [low, high]
+    if not learnt[0] <= low <= high <= learnt[1]:
+        raise ConfigurationError(
+            f"the teacher in {folder} was trained for guidance scales from {learnt[0]:g} to {learnt[1]:g}, but "
+            f"guidance_scale is {low:g} to {high:g}: stay within, or distil from the teacher it was made of"
+        )
+    return parts
+
+
+def guided(parts: TextToAudioPipeline) -> Denoiser:
+    """Guided by ``Conditioning.guidance_scale``: in one query if the network has learnt to read it, else in two."""
+    if parts.guidance_embedding is not None:
+        return parts.denoiser
+    with torch.no_grad():
+        return CFGDenoiser(parts.denoiser, parts.text.eval()([""]))
+
+
+def guidance_range(guidance_scale: float | tuple[float, float]) -> tuple[float, float]:
+    """The two ends of the guidance scale; equal ones if it is fixed."""
+    low, high = guidance_scale if isinstance(guidance_scale, tuple | list) else (guidance_scale, guidance_scale)
+    if not 0 <= low <= high:
+        raise ConfigurationError(
+            f"expected a guidance_scale of at least 0, or a range [low, high], got {guidance_scale}"
+        )
+    return float(low), float(high)
