@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ActionConfigFile, set_parsing_settings
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -31,6 +33,9 @@ from consistency_tta.listening import analyse, make, serve
 from consistency_tta.runtime.precision import fastest_precision
 from consistency_tta.runtime.suggest import nearest, suggest
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.earlier_versions import upgrade_config
+
+logger = logging.getLogger(__name__)
 
 #: Subcommands beside Lightning's.
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -228,6 +233,15 @@ class Parser(LightningArgumentParser):
         # What an abbreviation means changes with the next option that is added.
         settings: dict[str, Any] = {"parser_mode": "omegaconf+", "allow_abbrev": False}
         super().__init__(*args, **(settings | kwargs))
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
+        """Read a configuration, of version 0.1, too."""
+        with suppress(yaml.YAMLError):  # which the parser reports
+            config = yaml.safe_load(content)
+            if isinstance(config, dict) and (upgraded := upgrade_config(config)) is not config:
+                logger.warning("the configuration is of version 0.1 and read as docs/upgrade.md describes")
+                content = yaml.safe_dump(upgraded, sort_keys=False)
+        return super().parse_string(content, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with the message and a suggestion, without the hundred lines of usage."""

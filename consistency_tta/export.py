@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
 
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.earlier_versions import upgrade_checkpoint
 
 
 def export(checkpoint: Path, output: Path, half: bool = False) -> Path:
@@ -25,13 +27,25 @@ def export(checkpoint: Path, output: Path, half: bool = False) -> Path:
         raise FileNotFoundError(
             f"no checkpoint at {checkpoint}: look for .ckpt files below the trainer's default_root_dir"
         )
-    module = training_class(checkpoint).load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    module = load_training(checkpoint)
     pipeline = module.pipeline()
     if half:
         halve(pipeline.components.values())
     pipeline.save_pretrained(output)
     print(f"{type(module).__name__} of {checkpoint} written to {output}")
     return output
+
+
+def load_training(checkpoint: Path) -> TrainingModule:
+    """The training that a checkpoint holds, one of version 0.1 read as today's."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    upgraded = upgrade_checkpoint(content)
+    if upgraded is content:
+        return training_class(checkpoint).load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / checkpoint.name
+        torch.save(upgraded, file)
+        return training_class(file).load_from_checkpoint(file, map_location="cpu", weights_only=True)
 
 
 def halve(parts: Iterable[object]) -> None:

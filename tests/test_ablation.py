@@ -14,7 +14,7 @@ from consistency_tta.cli import main
 from consistency_tta.components.networks import clap
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import ConsistencyDistillation, GuidanceDistillation
+from consistency_tta.training import ConsistencyDistillation, Distillation, GuidanceDistillation
 from tests.recordings import write_recordings
 from tests.toys import toy_parts
 
@@ -55,11 +55,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_recordings(place / "data" / "audiocaps")
     runs = place / "runs" / "audiocaps"
     TextToAudioPipeline(**toy_parts()).save_pretrained(runs / "teacher" / "model")
-    student = GuidanceDistillation(str(runs / "teacher" / "model"), {"latent": LatentL2Loss()})
+    losses = {"latent": LatentL2Loss()}
+    student = Distillation(str(runs / "teacher" / "model"), GuidanceDistillation(), losses)
     student.pipeline().save_pretrained(runs / "guidance" / "model")
     student.parts["scheduler"].register_to_config(prediction_type="sample")
+    student.objective.one_query = True
     for name in ("consistency", "audio", "direct"):
-        student.exported(distilled=True).save_pretrained(runs / name / "model")
+        student.pipeline().save_pretrained(runs / name / "model")
     clap(channels=8, text_width=16, depths=[1, 1], heads=[2, 4]).save_pretrained(place / "clap")
     (place / "captions.txt").write_text("A dog barks\n")
     return place
@@ -75,12 +77,12 @@ def _in_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("arguments", [a for a, _ in TRAINING], ids=[" ".join(a[2:]) for a, _ in TRAINING])
 def test_a_line_trains(arguments: list[str]) -> None:
-    if "--model.crop_frames" in arguments:  # of a toy's 32 frames instead of 1024
+    if "--model.decoding.crop_frames" in arguments:  # of a toy's 32 frames instead of 1024
         arguments = [argument.replace("256", "8") for argument in arguments]
     recipe = str(ROOT / arguments[2])
     run: Any = main(["fit", "--config", recipe, *arguments[3:], *SMALL])
     assert run.trainer.global_step == 1
-    assert type(run.model) is (GuidanceDistillation if "guidance.yaml" in recipe else ConsistencyDistillation)
+    assert type(run.model.objective) is (GuidanceDistillation if "guidance.yaml" in recipe else ConsistencyDistillation)
     assert torch.isfinite(run.trainer.callback_metrics["train/loss"])
 
 

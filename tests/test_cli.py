@@ -22,9 +22,10 @@ def distillation_config(teacher: Path, folder: Path, **trainer: Any) -> dict[str
     return {
         "seed_everything": 0,
         "model": {
-            "class_path": "consistency_tta.training.ConsistencyDistillation",
+            "class_path": "consistency_tta.training.Distillation",
             "init_args": {
                 "teacher": str(teacher),
+                "objective": {"class_path": "consistency_tta.training.ConsistencyDistillation"},
                 "losses": {"latent": {"class_path": "consistency_tta.losses.LatentPseudoHuberLoss"}},
                 "optimization": {"learning_rate": 1.0e-3},
             },

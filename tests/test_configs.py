@@ -21,7 +21,8 @@ from consistency_tta.components.networks import autoencoder, clap, hifigan, unet
 from consistency_tta.components.text import ByteTextEncoder
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import ConsistencyDistillation, LoRA, student
+from consistency_tta.training import ConsistencyDistillation, DecodingConfig, Distillation, LoRA, StudentConfig
+from consistency_tta.training.distillation import student
 from consistency_tta.training.diffusion import stable_diffusion_scheduler
 from tests.recordings import write_recordings
 from tests.toys import TEXT, toy_parts
@@ -85,8 +86,8 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
         encode(split, tmp_path / "latents", clips)
     fit("tiny/teacher.yaml", *SMALL_UNET, *latents, "--model.unet.init_args.latent_size", "[4,8]")
     fit("tiny/guidance.yaml", *latents)
-    fit("tiny/consistency.yaml", *latents, "--model.num_steps", "4", "--model.teacher_steps", "2")
-    fit("tiny/audio.yaml", *latents, "--model.train_decoder", "true", "--model.crop_frames", "16")
+    fit("tiny/consistency.yaml", *latents, "--model.objective.num_discretization_steps", "4", "--model.objective.teacher_steps", "2")
+    fit("tiny/audio.yaml", *latents, "--model.decoding.train_decoder", "true", "--model.decoding.crop_frames", "16")
     for name in ("consistency", "audio"):
         student = str(tmp_path / f"runs/tiny/{name}/model")
         files = main(["generate", "a dog barks", "--model", student, "--num_samples", "2", "--output", f"out/{name}"])
@@ -271,7 +272,9 @@ def test_a_step_has_as_many_examples_as_the_published_one(folder: str, stage: st
 def test_an_adapter_of_the_full_size_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     full_size(monkeypatch, [256, 512, 1024, 1024])
     losses = {"latent": LatentL2Loss(), "mel": MelL2Loss()}
-    stage = ConsistencyDistillation("it", losses, train_decoder=True, lora=LoRA())
+    stage = Distillation(
+        "it", ConsistencyDistillation(), losses, None, StudentConfig(lora=LoRA()), DecodingConfig(train_decoder=True)
+    )
     assert is_full_size(stage, 557)
     adapter = sum(p.numel() for name, p in stage.student.named_parameters() if "lora" in name)
     assert 0.01 < adapter / 557e6 < 0.05

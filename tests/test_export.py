@@ -51,7 +51,12 @@ TRAININGS: dict[str, dict[str, Any]] = {
         "text_encoder": {"class_path": "consistency_tta.components.text.ByteTextEncoder", "init_args": TEXT},
         "train_text_encoder": True,
     },
-    "ConsistencyDistillation": {"teacher": "FOLDER", "losses": {"mel": LOSS}, "guidance_scale": [0.0, 6.0]},
+    "Distillation": {
+        "teacher": "FOLDER",
+        "objective": {"class_path": "consistency_tta.training.ConsistencyDistillation"},
+        "losses": {"mel": LOSS},
+        "student": {"guidance_scale": [0.0, 6.0]},
+    },
 }
 
 
@@ -112,7 +117,7 @@ def test_a_checkpoint_becomes_the_folder_of_its_averaged_model(
 def test_an_exported_student_makes_sound_in_one_query_in_half_the_space(
     teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, checkpoint = fit("ConsistencyDistillation", teacher_folder, tmp_path)
+    _, checkpoint = fit("Distillation", teacher_folder, tmp_path)
     export(checkpoint, tmp_path / "model")
     export(checkpoint, tmp_path / "half", half=True)
     files = generate(["a tone"], str(tmp_path / "half"), tmp_path / "wav", device="cpu")

@@ -56,14 +56,16 @@ class Ramps(LightningDataModule):
 
 CONFIG = """
 model:
-  class_path: consistency_tta.training.ConsistencyDistillation
+  class_path: consistency_tta.training.Distillation
   init_args:
     teacher: {teacher}
+    objective:
+      class_path: consistency_tta.training.ConsistencyDistillation
+      init_args: {{{diffusion}}}
     losses:
       mine:
         class_path: {loss}
         init_args: {{power: 1.0}}
-    {diffusion}
 data:
   {data}
 trainer:
@@ -101,7 +103,7 @@ def config(tmp_path: Path, **fields: object) -> str:
 
 def test_plugins_of_another_package_work_by_class_path(teacher_folder: Path, tmp_path: Path, outside: Path) -> None:
     package(outside, "otherpackage", losses=LOSSES.format(name="MyLoss"), diffusion=DIFFUSION, data=DATA)
-    diffusion = "weighting: otherpackage.diffusion.Nothing\n    solver: otherpackage.diffusion.StandStill"
+    diffusion = "weighting: otherpackage.diffusion.Nothing, solver: otherpackage.diffusion.StandStill"
     cli = main(
         [
             "fit",
@@ -117,7 +119,7 @@ def test_plugins_of_another_package_work_by_class_path(teacher_folder: Path, tmp
     )
     metrics = cli.trainer.callback_metrics
     assert cli.trainer.global_step == 3
-    assert cli.model.losses.losses.mine.power == 1.0
+    assert cli.model.losses["mine"].power == 1.0
     # The loss is there, and the weighting makes nothing of it.
     assert metrics["train/loss/mine"] > 0
     assert metrics["train/loss"] == 0
@@ -140,5 +142,5 @@ def test_an_installed_package_registers_bare_names(
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text("[consistency_tta.plugins]\nlosses = plugged.losses\n")
     cli = main(["fit", "--config", path])
-    assert type(cli.model.losses.losses.mine).__name__ == "PluggedLoss"
+    assert type(cli.model.losses["mine"]).__name__ == "PluggedLoss"
     assert cli.trainer.callback_metrics["train/loss/mine"] > 0

@@ -74,7 +74,7 @@ def distil(options: argparse.Namespace, others: list[str]) -> tuple[list[str], d
     shutil.rmtree(run, ignore_errors=True)  # latents of another teacher would be kept and used
     command = ["fit", "--config", os.path.relpath(RECIPES / "demo.yaml"), "--model.teacher", options.teacher]
     command += ["--data.captions", os.path.relpath(options.captions), "--trainer.default_root_dir", str(run)]
-    command += ["--model.student", options.start] if options.start else []
+    command += ["--model.student.folder", options.start] if options.start else []
     started = time.perf_counter()
     trainer = consistency_tta([*command, *others]).trainer
     seconds = time.perf_counter() - started

@@ -11,7 +11,7 @@ from torch import Tensor
 from consistency_tta.cli import main
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import ConsistencyDistillation
+from consistency_tta.training import ConsistencyDistillation, Distillation, StudentConfig
 from tests.convert import published
 from tests.convert.test_audioldm import audioldm_checkpoint
 
@@ -139,7 +139,9 @@ def test_stage_1_becomes_a_diffusion_model_of_one_query_a_step(
     # It is a teacher for stage 2.
     folder = str(tmp_path / "stage 1")
     pipeline.save_pretrained(folder)
-    module = ConsistencyDistillation(folder, {"latent": LatentL2Loss()}, student=folder, prediction_type="sample")
+    module = Distillation(
+        folder, ConsistencyDistillation(), {"latent": LatentL2Loss()}, student=StudentConfig(folder, "sample")
+    )
     assert torch.equal(module.student.unet.conv_in.weight, pipeline.unet.conv_in.weight)
     assert torch.equal(module.frozen.teacher.unet.conv_in.weight, pipeline.unet.conv_in.weight)
     assert convert(tmp_path, weights, "--network", "teacher").unet.conv_out.bias.tolist() == [2] * 4
