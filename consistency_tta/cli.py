@@ -234,6 +234,12 @@ class Parser(LightningArgumentParser):
         settings: dict[str, Any] = {"parser_mode": "omegaconf+", "allow_abbrev": False}
         super().__init__(*args, **(settings | kwargs))
 
+    def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Any:
+        """Parse arguments; null for an argument in a group of a class, which jsonargparse would hand on as "None"."""
+        if isinstance(args, list):
+            args = [f"{arg[:-4]}null" if isinstance(arg, str) and arg.endswith("=None") else arg for arg in args]
+        return super().parse_args(args, *rest, **kwargs)
+
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration, of version 0.1, too."""
         with suppress(yaml.YAMLError):  # which the parser reports

@@ -30,7 +30,7 @@ from tests.toys import TEXT, toy_parts
 CONFIGS = Path(__file__).parent.parent / "lightning_configs"
 SMALL_VAE = ["--model.vae.init_args.channels", "[8,8,8,8]", "--model.vae.init_args.latent_channels", "4"]
 SMALL_VOCODER = ["--model.vocoder.init_args.channels", "16", "--model.vocoder.init_args.num_layers", "1"]
-SMALL_JUDGE = ["--model.adversary.init_args.discriminator.init_args.channels", "4"]
+SMALL_JUDGE = ["--model.losses.adversary.init_args.discriminator.init_args.channels", "4"]
 SMALL_UNET = [
     *("--model.unet.init_args.channels", "[8,8]", "--model.unet.init_args.attention", "[false,true]"),
     *("--model.unet.init_args.heads", "[1,1]", "--model.unet.init_args.latent_channels", "4"),
