@@ -22,8 +22,8 @@ from consistency_tta.components.text import ByteTextEncoder
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import ConsistencyDistillation, DecodingConfig, Distillation, LoRA, StudentConfig
-from consistency_tta.training.distillation import student
 from consistency_tta.training.diffusion import stable_diffusion_scheduler
+from consistency_tta.training.distillation import student
 from tests.recordings import write_recordings
 from tests.toys import TEXT, toy_parts
 
@@ -86,7 +86,14 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
         encode(split, tmp_path / "latents", clips)
     fit("tiny/teacher.yaml", *SMALL_UNET, *latents, "--model.unet.init_args.latent_size", "[4,8]")
     fit("tiny/guidance.yaml", *latents)
-    fit("tiny/consistency.yaml", *latents, "--model.objective.num_discretization_steps", "4", "--model.objective.teacher_steps", "2")
+    fit(
+        "tiny/consistency.yaml",
+        *latents,
+        "--model.objective.num_discretization_steps",
+        "4",
+        "--model.objective.teacher_steps",
+        "2",
+    )
     fit("tiny/audio.yaml", *latents, "--model.decoding.train_decoder", "true", "--model.decoding.crop_frames", "16")
     for name in ("consistency", "audio"):
         student = str(tmp_path / f"runs/tiny/{name}/model")

@@ -15,7 +15,7 @@ from consistency_tta.generation.teacher_samples import TeacherSamples
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from tests.toys import NUM_SAMPLES
-from tests.training.runs import guidance
+from tests.training.runs import guidance, one_query
 
 
 def sounds(files: list[Path]) -> list[np.ndarray]:

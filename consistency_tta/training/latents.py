@@ -44,11 +44,11 @@ class LatentTraining(TrainingModule):
         return self.frozen.codec.sample_rate
 
     def latents(self, batch: Batch, rng: StepRNG) -> Tensor:
-        """z_0 (B, C, T, F): a draw from the autoencoder's posterior, without gradients."""
+        """z_0 (B, C, *): a draw from the codec's posterior, without gradients."""
         with torch.no_grad():
             moments = batch.moments
             if moments is None:
-                moments = self.frozen.codec.mel_to_moments(self.frozen.codec.waveform_to_mel(waveform_of(batch)))
+                moments = self.frozen.codec.encode(waveform_of(batch))
             z_0 = self.frozen.codec.moments_to_latent(moments, rng.normal_like(moments.chunk(2, dim=1)[0]))
         if z_0.shape[2:] != self.latent_size:
             raise ValueError(

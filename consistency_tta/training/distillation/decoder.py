@@ -1,4 +1,4 @@
-"""What losses of sound decode with: the student's own decoder beside the teacher's, and a crop of the latents."""
+"""Decoders of losses of sound: the student's own, which may be trained, and a crop of the latents."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from consistency_tta.components.codec import AudioCodec
-from consistency_tta.contracts import Decoder
+from consistency_tta.contracts import Codec
 from consistency_tta.training.crop import spans
 from consistency_tta.training.ema import ExponentialMovingAverage
 
@@ -22,24 +20,24 @@ class TrainedDecoder(nn.Module):
     """A copy of an autoencoder's decoder, to be trained, and its average.
 
     Args:
-        codec: what is around the decoder: mel front end, encoder and vocoder. They are shared and stay as they are.
+        codec: what surrounds the decoder, such as encoder and vocoder. It is shared and not trained.
         start: whose decoder is copied.
         ema_decay: of the averaged weights.
     """
 
-    def __init__(self, codec: AudioCodec, start: AutoencoderKL, ema_decay: float) -> None:
+    def __init__(self, codec: Codec, start: nn.Module, ema_decay: float) -> None:
         super().__init__()
         self.parts = deepcopy(decoder_of(start)).requires_grad_(True)
         self.average = ExponentialMovingAverage(self.parts, ema_decay, warm_up=True)
         # Not by attribute: that would register the frozen networks.
         self.__dict__["codecs"] = with_parts(codec, self.parts), with_parts(codec, self.average.module)
 
-    def codec(self, averaged: bool) -> AudioCodec:
+    def codec(self, averaged: bool) -> Codec:
         """The codec with the decoder in training, or with the averaged one."""
         return self.__dict__["codecs"][averaged]
 
     def enable_gradient_checkpointing(self) -> None:
-        """See :meth:`AudioCodec.enable_gradient_checkpointing`."""
+        """Recompute activations in the backward pass instead of keeping them."""
         for codec in self.__dict__["codecs"]:
             codec.enable_gradient_checkpointing()
 
@@ -48,12 +46,12 @@ class TrainedDecoder(nn.Module):
         self.average.update(self.parts)
 
 
-def decoder_of(vae: AutoencoderKL) -> nn.ModuleDict:
+def decoder_of(vae: nn.Module) -> nn.ModuleDict:
     """The parts of an autoencoder that decode."""
     return nn.ModuleDict({name: part for name, part in vae.named_children() if name in DECODING})
 
 
-def own_autoencoder(vae: AutoencoderKL | None, teacher: AutoencoderKL) -> AutoencoderKL:
+def own_autoencoder(vae: nn.Module | None, teacher: nn.Module) -> nn.Module:
     """A student's autoencoder, if that is the teacher's with another decoder, as an earlier stage leaves it.
 
     Else the teacher's: where the encoder is another, so are the latents, and a student makes those of its teacher.
@@ -70,18 +68,18 @@ def own_autoencoder(vae: AutoencoderKL | None, teacher: AutoencoderKL) -> Autoen
     return vae if encodes_alike and not decodes_alike else teacher
 
 
-def with_parts(codec: AudioCodec, parts: nn.Module) -> AudioCodec:
+def with_parts(codec: Codec, parts: nn.Module) -> Codec:
     """The codec with some of its autoencoder's parts exchanged by name; all others are shared, not copied."""
     all_parts = {name: part for name, part in codec.named_children() if name != "vae"}
     all_parts |= dict(codec.vae.named_children())
     exchanged = dict(parts.named_children())
-    # What deepcopy is told it has copied already, it takes as it is.
+    # deepcopy takes what is in its memo as it is.
     return deepcopy(codec, {id(part): exchanged.get(name, part) for name, part in all_parts.items()})
 
 
 @dataclass
 class Crop:
-    """The same span of time of everything: latents, and through them mels and waveforms.
+    """The same span of time of everything that losses of sound compare.
 
     Attributes:
         starts: first latent frame, one per example.
@@ -94,36 +92,11 @@ class Crop:
     samples_per_frame: int
 
     def latent(self, latent: Tensor) -> Tensor:
-        """(B, C, T, F) -> (B, C, frames, F)."""
+        """(B, C, T, ...) -> (B, C, frames, ...)."""
         return spans(latent.transpose(1, 2), self.starts, self.frames).transpose(1, 2)
 
     def waveform(self, waveform: Tensor) -> Tensor:
-        """(B, samples) -> (B, frames * samples_per_frame)."""
+        """(B, samples) or (B, channels, samples) -> the same with frames * samples_per_frame samples."""
         step = self.samples_per_frame
-        return spans(waveform, [start * step for start in self.starts], self.frames * step)
-
-
-class CroppedDecoder:
-    """Decodes a crop of the latents it is given; implements :class:`consistency_tta.contracts.Decoder`.
-
-    Args:
-        decoder: of the crop.
-        crop: what is decoded.
-    """
-
-    def __init__(self, decoder: Decoder, crop: Crop) -> None:
-        self.decoder = decoder
-        self.crop = crop
-        self.sample_rate = decoder.sample_rate
-
-    def latent_to_mel(self, latent: Tensor) -> Tensor:
-        """Whole latents (B, C, T, F) -> mel of the crop (B, frames, bins)."""
-        return self.decoder.latent_to_mel(self.crop.latent(latent))
-
-    def mel_to_waveform(self, mel: Tensor) -> Tensor:
-        """See :class:`consistency_tta.contracts.Decoder`."""
-        return self.decoder.mel_to_waveform(mel)
-
-    def waveform_to_mel(self, waveform: Tensor) -> Tensor:
-        """See :class:`consistency_tta.contracts.Decoder`."""
-        return self.decoder.waveform_to_mel(waveform)
+        starts = [start * step for start in self.starts]
+        return spans(waveform.movedim(-1, 1), starts, self.frames * step).movedim(1, -1)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from diffusers import AutoencoderKL
 from torch import nn
 
-from consistency_tta.components.codec import AudioCodec
-from consistency_tta.contracts import Batch, Decoder, Randomness
+from consistency_tta.contracts import Batch, Codec, Randomness
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.crop import check_crop_frames, random_starts
 from consistency_tta.training.distillation.decoder import (
     Crop,
-    CroppedDecoder,
     TrainedDecoder,
     decoder_of,
     own_autoencoder,
@@ -31,7 +29,8 @@ class DecodingConfig:
             targets keep the teacher's own.
         gradient_checkpointing: whether the decoders' activations are computed again on the way back instead of kept:
             losses of sound then need less memory, and more time.
-        crop_frames: mel frames that losses of sound compare of a training example, cut at a random place; 0 for all.
+        crop_frames: mel frames (latent frames where the codec has no mels) that losses of sound compare of a training
+            example, cut at a random place; 0 for all.
     """
 
     train_decoder: bool = False
@@ -54,14 +53,15 @@ class LossDecoders(nn.Module):
 
     def __init__(
         self,
-        codec: AudioCodec,
-        start: AutoencoderKL | None,
+        codec: Codec,
+        start: nn.Module | None,
         latent_frames: int,
         config: DecodingConfig,
         ema_decay: float,
     ) -> None:
         super().__init__()
-        check_crop_frames(config.crop_frames, codec.downsampling, latent_frames * codec.downsampling)
+        self.downsampling: int = getattr(codec, "downsampling", 1)  # of mel frames
+        check_crop_frames(config.crop_frames, self.downsampling, latent_frames * self.downsampling)
         own = own_autoencoder(start, codec.vae)
         self.frozen = Frozen(codec=codec)  # the owner's, which has it frozen, too
         self.decoder = TrainedDecoder(codec, own, ema_decay) if config.train_decoder else None
@@ -78,22 +78,23 @@ class LossDecoders(nn.Module):
             for decoder in filter(None, (self.frozen.codec, self.decoder, kept)):
                 decoder.enable_gradient_checkpointing()
 
-    def student_codec(self, averaged: bool) -> AudioCodec | None:
+    def student_codec(self, averaged: bool) -> Codec | None:
         """The student's codec, if its decoder is not the teacher's."""
         if self.decoder is not None:
             return self.decoder.codec(averaged)
         return None if self.kept_decoder is None else self.kept_decoder.codec
 
-    def decoders(self, batch: Batch, rng: Randomness, training: bool) -> tuple[Batch, Decoder, Decoder | None]:
-        """What a :class:`DistillationOutput` needs of sound: the batch, and the decoders of target and student.
+    def decoding(self, batch: Batch, rng: Randomness, training: bool) -> dict[str, Any]:
+        """What a :class:`DistillationOutput` needs of sound: the batch, the decoders of target and student, a crop.
 
-        In training all three may be of the same crop. In validation they are whole, and the student's decoder averaged.
+        In training losses may compare a crop. In validation they compare whole clips, and the student's decoder is
+        averaged.
         """
         codec, own = self.frozen.codec, self.student_codec(averaged=not training)
+        whole = {"batch": batch, "decoder": codec, "student_decoder": own}
         if not training or not self.config.crop_frames:
-            return batch, codec, own
-        frames = self.config.crop_frames // codec.downsampling
-        starts = random_starts(rng, len(batch), self.latent_frames, frames)
-        crop = Crop(starts, frames, codec.downsampling * codec.mel.config["hop_length"])
+            return whole
+        frames = self.config.crop_frames // self.downsampling
+        crop = Crop(random_starts(rng, len(batch), self.latent_frames, frames), frames, codec.samples_per_frame)
         waveform = None if batch.waveform is None else crop.waveform(batch.waveform)
-        return replace(batch, waveform=waveform), CroppedDecoder(codec, crop), own and CroppedDecoder(own, crop)
+        return whole | {"batch": replace(batch, waveform=waveform), "crop": crop.latent}

@@ -162,17 +162,10 @@ class Distillation(LatentTraining):
 
     def output(self, step: Step, prediction: Prediction) -> DistillationOutput:
         """What the loss plugins are given: the latents, and decoders for losses of sound."""
-        batch, decoder, student_decoder = self.decoders.decoders(step.batch, step.rng, step.training)
-        latents = {
-            name: getattr(prediction, name) for name in ("student_latent", "target_latent", "clean_latent", "t", "s")
-        }
-        return DistillationOutput(
-            **latents,
-            guidance_scale=step.guidance_scale,
-            batch=batch,
-            decoder=decoder,
-            student_decoder=student_decoder,
-        )
+        fields = ("student_latent", "target_latent", "clean_latent", "t", "s")
+        latents = {name: getattr(prediction, name) for name in fields}
+        decoding = self.decoders.decoding(step.batch, step.rng, step.training)
+        return DistillationOutput(**latents, guidance_scale=step.guidance_scale, **decoding)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The losses, and for the first batch the objective's metrics."""

@@ -1,0 +1,130 @@
+"""Configurations and checkpoints of version 0.1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from consistency_tta.cli import main
+from consistency_tta.export import export
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.earlier_versions import upgrade_checkpoint, upgrade_config
+from tests.toys import NUM_SAMPLES
+
+OLD = """
+model:
+  class_path: consistency_tta.training.ConsistencyDistillation
+  init_args:
+    teacher: FOLDER
+    student: FOLDER
+    prediction_type: v_prediction
+    guidance_scale: [1.0, 4.0]
+    caption_dropout: 0.1
+    solver: {class_path: consistency_tta.diffusion.solve.DDIM}
+    num_steps: {start: 2, end: 4, every: 3}
+    top_share: 0.25
+    target_decay: 0.5
+    average_decay: 0.5
+    train_decoder: true
+    checkpoint_decoders: true
+    losses:
+      latent: {class_path: consistency_tta.losses.LatentPseudoHuberLoss}
+      mel: {class_path: consistency_tta.losses.MelL2Loss}
+    loss_weights: {mel: 0.1}
+data:
+  class_path: consistency_tta.datamodules.SyntheticDataModule
+  init_args: {num_clips: 8, num_val_clips: 2, num_samples: SAMPLES, batch_size: 4}
+trainer:
+  max_steps: 2
+  accelerator: cpu
+  default_root_dir: ROOT
+  logger: false
+  enable_progress_bar: false
+  enable_model_summary: false
+  limit_val_batches: 0
+  callbacks:
+    - class_path: consistency_tta.training.ExportFolder
+      init_args: {folder: "${trainer.default_root_dir}/model"}
+"""
+
+
+def old_config(teacher: Path, root: Path) -> dict[str, Any]:
+    text = OLD.replace("FOLDER", str(teacher)).replace("SAMPLES", str(NUM_SAMPLES)).replace("ROOT", str(root))
+    config: dict[str, Any] = yaml.safe_load(text)
+    return config
+
+
+def train(teacher: Path, root: Path) -> Any:
+    root.mkdir()
+    (root / "old.yaml").write_text(yaml.safe_dump(old_config(teacher, root)))
+    return main(["fit", "--config", str(root / "old.yaml"), "--model.optimization.learning_rate", "0.002"])
+
+
+def test_an_old_configuration_trains_as_what_it_means(teacher_folder: Path, tmp_path: Path) -> None:
+    module = train(teacher_folder, tmp_path / "run").model
+    objective, decoding = module.objective, module.decoders.config
+    assert type(objective).__name__ == "ConsistencyDistillation"
+    assert type(objective.solver).__name__ == "DDIM"
+    assert (objective.num_steps.start, objective.num_steps.end, objective.terminal_fraction) == (2, 4, 0.25)
+    assert (module.target.decay, module.average.decay, module.caption_dropout) == (0.5, 0.5, 0.1)
+    assert (decoding.train_decoder, decoding.gradient_checkpointing) == (True, True)
+    assert module.guidance_range == (1.0, 4.0)
+    assert module.optimization.learning_rate == 0.002
+    assert TextToAudioPipeline.from_pretrained(tmp_path / "run" / "model")("a tone").queries == 1
+
+
+def test_a_configuration_of_today_is_left_alone() -> None:
+    config = {"model": {"class_path": "consistency_tta.training.Distillation", "init_args": {"ema_decay": 0.5}}}
+    assert upgrade_config(config) is config
+    foreign = {"model": {"class_path": "mine.ConsistencyDistillation", "init_args": {"num_steps": 3}}}
+    assert upgrade_config(foreign) is foreign
+    assert upgrade_config({"trainer": {"max_steps": 3}}) == {"trainer": {"max_steps": 3}}
+
+
+def test_an_adversary_is_a_loss() -> None:
+    old = {
+        "model": {
+            "class_path": "consistency_tta.training.DecoderRefinement",
+            "init_args": {
+                "average_decay": 0.9,
+                "losses": {"mel": {"class_path": "consistency_tta.losses.MelL1Loss"}},
+                "adversary": {
+                    "class_path": "consistency_tta.training.adversary.Adversary",
+                    "init_args": {"feature_weight": 1.0},
+                },
+            },
+        }
+    }
+    arguments = upgrade_config(old)["model"]["init_args"]
+    assert arguments["ema_decay"] == 0.9
+    assert arguments["losses"] == {
+        "mel": {"class_path": "consistency_tta.losses.MelL1Loss"},
+        "adversary": {
+            "class_path": "consistency_tta.losses.AdversarialLoss",
+            "init_args": {"of": "mel", "feature_weight": 1.0},
+        },
+    }
+
+
+def test_an_old_checkpoint_is_exported(teacher_folder: Path, tmp_path: Path) -> None:
+    """A checkpoint of today under the names of version 0.1 becomes the same folder."""
+    cli = train(teacher_folder, tmp_path / "run")
+    cli.trainer.save_checkpoint(tmp_path / "new.ckpt")
+    content = torch.load(tmp_path / "new.ckpt", weights_only=True)
+    assert upgrade_checkpoint(content) is content
+    own = {key: value for key, value in content["hyper_parameters"].items() if key.startswith("_")}
+    own["_class_path"] = "consistency_tta.training.ConsistencyDistillation"
+    content["hyper_parameters"] = own | old_config(teacher_folder, tmp_path)["model"]["init_args"]
+    content["state_dict"] = {
+        name.replace("decoders.decoder", "hearing.decoder"): value for name, value in content["state_dict"].items()
+    }
+    torch.save(content, tmp_path / "old.ckpt")
+    for name in ("new", "old"):
+        export(tmp_path / f"{name}.ckpt", tmp_path / name)
+    expected, got = (TextToAudioPipeline.from_pretrained(tmp_path / name) for name in ("new", "old"))
+    for part in ("unet", "vae"):
+        pairs = zip(getattr(expected, part).parameters(), getattr(got, part).parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs)
