@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from consistency_tta.listening import analyse, make, serve
 from consistency_tta.runtime.precision import fastest_precision
 from consistency_tta.runtime.suggest import nearest, suggest
 from consistency_tta.training.base import TrainingModule
-from consistency_tta.training.earlier_versions import upgrade_config
+from consistency_tta.training.earlier_versions import moved_option, upgrade_config
 
 logger = logging.getLogger(__name__)
 
@@ -254,6 +255,9 @@ class Parser(LightningArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         options = [action.dest for action in self._actions]
+        wrong = re.search(r"training\.(?:\w+\.)*Distillation':\s+Option '(\w+)' is not accepted", message)
+        if wrong and (moved := moved_option(wrong[1])):
+            message = f"--model.{wrong[1]} is --model.{moved} since version 0.2, see docs/upgrade.md"
         sys.stderr.write(f"error: {suggest(message, [Trainer], [Loss], options)}\n")
         sys.stderr.write("See consistency-tta SUBCOMMAND --help for what is accepted.\n")
         self.exit(2)

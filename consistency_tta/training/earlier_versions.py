@@ -44,6 +44,12 @@ DECODING = {
 }
 
 
+def moved_option(name: str) -> str | None:
+    """Where an argument of a distillation of version 0.1 is today, below ``model``; None if it was none."""
+    groups = {"objective": OBJECTIVE, "student": STUDENT, "decoding": DECODING}
+    return next((f"{group}.{names[name]}" for group, names in groups.items() if name in names), RENAMED.get(name))
+
+
 def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration as it reads today; the same object where nothing of version 0.1 is in it."""
     moved = _moved(config)

@@ -63,7 +63,15 @@ def test_a_student_is_distilled_from_the_teacher_alone(teacher_folder: Path, tmp
         str(teacher_folder),
     ]
     arguments = [
-        *("fit", "--model", "Distillation", "--model.objective", "ConsistencyDistillation", "--model.teacher", str(teacher_folder)),
+        *(
+            "fit",
+            "--model",
+            "Distillation",
+            "--model.objective",
+            "ConsistencyDistillation",
+            "--model.teacher",
+            str(teacher_folder),
+        ),
         *(
             "--model.losses",
             "{latent: {class_path: LatentL2Loss}}",

@@ -34,7 +34,7 @@ from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.diffusion.weighting import MinSNR
 from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL2Loss, MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import ConsistencyDistillation, GuidanceDistillation
+from consistency_tta.training import ConsistencyDistillation, Distillation, GuidanceDistillation, StudentConfig
 from consistency_tta.training.ema import ExponentialMovingAverage
 from tests.convert import published
 from tests.parity import draws
@@ -81,7 +81,7 @@ class Given:
     def __init__(self, normal: Sequence[Tensor] = (), uniform: Tensor | None = None, integers: Tensor | None = None):
         self.queue, self.drawn_uniform, self.drawn_integers = list(normal), uniform, integers
 
-    def send(self, drawn: Tensor) -> Tensor:
+    def to_device(self, drawn: Tensor) -> Tensor:
         return drawn
 
     def normal_like(self, example: Tensor) -> Tensor:
@@ -149,13 +149,13 @@ class Ours:
             unit_noise: whether the top timestep starts from noise of variance 1, as in the official stage 1.
         """
         module = in_training(
-            GuidanceDistillation(str(self.folder / "teacher"), {"latent": LatentL2Loss()}), self.folder
+            Distillation(str(self.folder / "teacher"), GuidanceDistillation(), {"latent": LatentL2Loss()}), self.folder
         )
         network = self.network("student_unet.")
         module.student.unet, module.student.guidance_embedding = network["unet"], network["guidance_embedding"]
         noise = draws.normal("epsilon", ROWS, *draws.LATENT)
         if unit_noise:
-            module.noisy = lambda z_0, epsilon, t: epsilon
+            module.add_noise = lambda z_0, epsilon, t: epsilon
         z_0 = draws.normal("z_0", ROWS, *draws.LATENT)
         given = Given([torch.zeros_like(z_0), noise], SCALES / 6, torch.tensor(timesteps))
         return self.results(module, module.loss(self.batch(z_0), given))
@@ -185,18 +185,15 @@ class Ours:
             }
             parts |= self.network("student_unet.") | {"distilled": True, "guidance_range": [0.0, 6.0]}
             TextToAudioPipeline(**parts).save_pretrained(folder)
-        module = ConsistencyDistillation(
-            str(self.folder / "teacher"),
-            losses,
-            loss_weights,
-            student=str(folder),
-            prediction_type="sample",
+        objective = ConsistencyDistillation(
             solver=solver,
             grid=OfficialGrid(points),
-            num_steps=17,
+            num_discretization_steps=17,
             teacher_steps=0,
             weighting=MinSNR(),
         )
+        student = StudentConfig(str(folder), prediction_type="sample")
+        module = Distillation(str(self.folder / "teacher"), objective, losses, loss_weights, student)
         target = self.network("student_target_unet.")
         module.target.module.unet, module.target.module.guidance_embedding = (
             target["unet"],
@@ -207,7 +204,7 @@ class Ours:
         if official_sound:
             like_official_sound(module.frozen.codec)
         if isinstance(solver, DDIM):
-            module.noisy = self.noisy_for_ddim
+            module.add_noise = self.noisy_for_ddim
         noise = [torch.zeros_like(z_0), draws.normal("epsilon", ROWS, *draws.LATENT)]
         given = Given(noise, SCALES.to(z_0.dtype) / 6, torch.tensor(draws.GRID_INDICES))
         return self.results(module, module.loss(self.batch(z_0), given))

@@ -23,8 +23,8 @@ def test_spans_begin_at_each_clips_own_start() -> None:
 
 @pytest.mark.parametrize("frames", [10, -4])
 def test_what_cannot_be_cut_is_said(frames: int) -> None:
-    with pytest.raises(ValueError, match=rf"a multiple of 4, by which the autoencoder shrinks time, got {frames}"):
+    with pytest.raises(ValueError, match=f"got {frames}"):
         check_crop_frames(frames, 4)
-    with pytest.raises(ValueError, match=r"a multiple of 4, .*, and at most 32, the frames of a clip, got 36"):
+    with pytest.raises(ValueError, match="got 36"):
         check_crop_frames(36, 4, whole=32)
     check_crop_frames(36, 4)

@@ -113,11 +113,11 @@ def test_new_networks_make_a_teacher_of_an_autoencoder(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_named(teacher_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"caption_dropout in \[0, 1\), got 1.0"):
+    with pytest.raises(ValueError, match="caption_dropout"):
         diffusion(teacher_folder, caption_dropout=1.0)
     parts = toy_parts()
     TextToAudioPipeline(mel=parts["mel"], vae=parts["vae"]).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="lacks text_encoder"):
+    with pytest.raises(ValueError, match="text_encoder"):
         diffusion(tmp_path)
-    with pytest.raises(ValueError, match="lacks unet"):
+    with pytest.raises(ValueError, match="unet"):
         diffusion(tmp_path, text_encoder=ByteTextEncoder(**TEXT))

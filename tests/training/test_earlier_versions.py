@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import yaml
 
@@ -82,6 +83,17 @@ def test_a_configuration_of_today_is_left_alone() -> None:
     foreign = {"model": {"class_path": "mine.ConsistencyDistillation", "init_args": {"num_steps": 3}}}
     assert upgrade_config(foreign) is foreign
     assert upgrade_config({"trainer": {"max_steps": 3}}) == {"trainer": {"max_steps": 3}}
+
+
+def test_an_old_option_is_named_with_its_new_place(
+    teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = upgrade_config(old_config(teacher_folder, tmp_path))
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump(config))
+    for old, new in (("guidance_scale", "student.guidance_scale"), ("num_steps", "objective.num_discretization_steps")):
+        with pytest.raises(SystemExit):
+            main(["fit", "--config", str(tmp_path / "new.yaml"), f"--model.{old}", "3"])
+        assert f"--model.{new} " in capsys.readouterr().err
 
 
 def test_an_adversary_is_a_loss() -> None:

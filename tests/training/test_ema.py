@@ -86,7 +86,7 @@ def test_copies_and_pickles_go_on_averaging(copy: object) -> None:
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
 def test_wrong_decays_are_named(decay: float) -> None:
-    with pytest.raises(ValueError, match=r"decay in \[0, 1\)"):
+    with pytest.raises(ValueError, match="decay"):
         ExponentialMovingAverage(nn.Linear(1, 1), decay)
 
 

@@ -11,36 +11,50 @@ import torch
 from torch.multiprocessing.spawn import spawn
 
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
-from consistency_tta.training import ConsistencyDistillation, ExportFolder, LoRA
+from consistency_tta.training import (
+    ConsistencyDistillation,
+    DecodingConfig,
+    Distillation,
+    ExportFolder,
+    LoRA,
+    StudentConfig,
+)
+from consistency_tta.training.optimizer import trainable_parameters
+from tests.training.matching import DistributionMatching
 from tests.training.runs import data, trainer
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "lora": {"losses": {"latent": LatentL2Loss()}, "lora": LoRA(rank=2)},
+    "lora": {"losses": {"latent": LatentL2Loss()}, "student": StudentConfig(lora=LoRA(rank=2))},
     "decoder": {
         "losses": {"latent": LatentL2Loss(), "mel": MelL2Loss()},
-        "train_decoder": True,
-        "crop_frames": 16,
-        "gradient_checkpointing": True,
+        "decoding": DecodingConfig(train_decoder=True, crop_frames=16, gradient_checkpointing=True),
     },
+    "alternation": {"losses": {"latent": LatentL2Loss()}, "objective": DistributionMatching()},
 }
 #: In the names of what each trains, and of the averages that follow it.
 TRAINED = {
     "lora": (r"\.lora_A\.", r"\.lora_B\.", r"\.class_embedding\."),
-    "decoder": ("^student", "^target", "^average", r"^hearing\.decoder\.parts", r"^hearing\.decoder\.average"),
+    "alternation": ("^student", "^average", r"^objective\.fake"),
+    "decoder": ("^student", "^target", "^average", r"^decoders\.decoder\.parts", r"^decoders\.decoder\.average"),
 }
 
 
-class Plain(ConsistencyDistillation):
+class Plain(Distillation):
     """Trained by plain descent: Adam would make of a gradient's rounding errors steps as large as any."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD([weight for weight in self.trainable().parameters() if weight.requires_grad], lr=0.3)
+        return torch.optim.SGD(
+            [weight for learner in self.learners().values() for weight in trainable_parameters(learner.module)], lr=0.3
+        )
 
 
 def train(teacher: Path, folder: Path, setting: str, devices: int = 1, rank: int = 0) -> None:
     """Four steps of two accumulated batches; the first process leaves the weights before and after, and the model."""
     torch.manual_seed(rank)  # as adapters are drawn at random, the processes must agree on the first one's
-    module = Plain(str(teacher), seed=0, ema_decay=0.5, **SETTINGS[setting])
+    module = Plain(
+        str(teacher),
+        **({"objective": ConsistencyDistillation(), "seed": 0, "ema_decay": 0.5} | SETTINGS[setting]),
+    )
     before = {name: value.detach().clone() for name, value in module.named_parameters()}
     run = trainer(
         folder,

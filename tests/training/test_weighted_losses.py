@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
 
-from consistency_tta.contracts import Batch, Loss
+from consistency_tta.contracts import Batch, DistillationOutput, Loss, Optimization
+from consistency_tta.losses import LatentL2Loss
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
+from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.weighted_losses import WeightedLosses
+from tests.training.runs import Losses, data, distillation, equal, snapshot, trainer
 
 
 class Constant(Loss):
-    """The same values whatever comes; owns a buffer and a parameter that nobody must train or save."""
+    """The same values whatever comes; owns a weight that nobody must train or save."""
 
     def __init__(self, values: list, noise_weighted: bool = True) -> None:
         super().__init__()
-        self.values = torch.nn.Parameter(torch.tensor(values))
+        self.values = nn.Parameter(torch.tensor(values), requires_grad=False)
         self.noise_weighted = noise_weighted
 
     def forward(self, out: SimpleNamespace) -> Tensor:
         return self.values + 0 * out.anything
+
+
+class Scaled(Loss):
+    """A squared error whose scale is learnt; owns a frozen network, too."""
+
+    def __init__(self, optimization: Optimization | None = None) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.frozen = Frozen(network=nn.Linear(2, 2))
+        self.settings = optimization
+
+    def forward(self, out: DistillationOutput) -> Tensor:
+        error = (out.student_latent - out.target_latent).square().flatten(1).mean(1)
+        return error * (-self.log_scale).exp() + self.log_scale
+
+    def optimization(self) -> Optimization | None:
+        return self.settings
+
+
+class FrozenInside(Loss):
+    """Owns a network, which is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = Frozen(network=nn.Linear(2, 2))
+
+    def forward(self, out: SimpleNamespace) -> Tensor:
+        return self.frozen.network(torch.ones(len(out.batch), 2).to(self.frozen.network.weight)).sum(1)
 
 
 def output(examples: int, anything: Tensor | float = 0.0) -> SimpleNamespace:
@@ -40,27 +74,69 @@ def test_weights_noise_weights_and_parts() -> None:
     assert losses(out)["loss"].item() == pytest.approx(2 + 0.1 * 15)
 
 
-def test_losses_are_neither_trained_nor_saved_but_move() -> None:
-    losses = WeightedLosses({"latent": Constant([1.0])})
+@pytest.mark.parametrize("loss", [Constant([1.0]), FrozenInside()])
+def test_losses_without_trainable_parameters_are_neither_trained_nor_saved_but_move(loss: Loss) -> None:
+    losses = WeightedLosses({"latent": loss})
     assert list(losses.parameters()) == []
     assert losses.state_dict() == {}
+    assert losses.learners() == {}
     losses.to(torch.float64)
     assert losses(output(1))["loss"].dtype == torch.float64
 
 
+def test_losses_with_parameters_are_learners_with_their_own_settings() -> None:
+    settings = Optimization(learning_rate=0.5)
+    own, default = Scaled(settings), Scaled()
+    losses = WeightedLosses({"latent": LatentL2Loss(), "scaled.own": own, "scaled": default})
+    learners = losses.learners()
+    assert list(learners) == ["loss/scaled.own", "loss/scaled"]
+    assert learners["loss/scaled.own"].module is own
+    assert learners["loss/scaled.own"].optimization == settings
+    assert learners["loss/scaled"].optimization is None
+    # Not registered twice, and without the frozen network.
+    assert {id(p) for p in losses.parameters()} == {id(own.log_scale), id(default.log_scale)}
+    assert len(losses.state_dict()) == 2
+
+
+def test_a_loss_with_parameters_is_trained_saved_and_resumed(teacher_folder: Path, tmp_path: Path) -> None:
+    def make() -> Scaled:
+        return Scaled(Optimization(learning_rate=0.1))
+
+    straight, resumed = Losses(), Losses()
+    module = distillation(teacher_folder, losses={"scaled.latent": make()})
+    saver = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=2, save_top_k=-1)
+    run = trainer(tmp_path, max_steps=4, callbacks=[straight, saver], enable_checkpointing=True)
+    run.fit(module, data())
+    assert float(module.losses["scaled.latent"].log_scale.detach()) != 0
+    assert "train/loss/scaled.latent" in run.callback_metrics
+    assert [group["name"] for group in run.optimizers[0].param_groups] == ["student", "loss/scaled.latent"]
+    [key] = [key for key in module.state_dict() if key.endswith("log_scale")]
+    saved = torch.load(tmp_path / "step=2.ckpt", weights_only=True)["state_dict"]
+    assert float(saved[key]) not in (0.0, float(module.state_dict()[key]))
+
+    again = distillation(teacher_folder, losses={"scaled.latent": make()})
+    rerun = trainer(tmp_path, max_steps=4, callbacks=[resumed])
+    rerun.fit(again, data(), ckpt_path=str(tmp_path / "step=2.ckpt"), weights_only=True)
+    assert resumed.values == straight.values[2:]
+    assert equal(snapshot(module, run), snapshot(again, rerun))
+
+
 @pytest.mark.parametrize("name", ["train", "half", "clap/music", "mel.short"])
-def test_any_name_will_do(name: str) -> None:
-    parts = WeightedLosses({name: Constant([2.0])})(output(1, torch.zeros(1, requires_grad=True)))
+@pytest.mark.parametrize("trained", [False, True])
+def test_any_name_will_do(name: str, trained: bool) -> None:
+    loss = Constant([2.0])
+    loss.values.requires_grad_(trained)
+    parts = WeightedLosses({name: loss})(output(1, torch.zeros(1, requires_grad=True)))
     assert set(parts) == {"loss", f"loss/{name}"}
     assert parts["loss"].requires_grad
     assert not parts[f"loss/{name}"].requires_grad
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ValueError, match="at least one loss"):
+    with pytest.raises(ConfigurationError):
         WeightedLosses({})
-    with pytest.raises(ValueError, match=r"'clapp', but the losses are \['clap'\]; did you mean 'clap'"):
+    with pytest.raises(ConfigurationError, match="clapp"):
         WeightedLosses({"clap": Constant([1.0])}, {"clapp": 1.0})
     for wrong in ([1.0], [[1.0, 2.0]] * 2):
-        with pytest.raises(ValueError, match=r"'clap' must return one value per example, \(2,\), got"):
+        with pytest.raises(ShapeError, match="clap"):
             WeightedLosses({"clap": Constant(wrong)})(output(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.diffusion.weighting import MinSNR
 from consistency_tta.losses import LatentL2Loss, LatentPseudoHuberLoss, MelL2Loss, MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import ConsistencyDistillation, DiscretizationSchedule
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training import ConsistencyDistillation, DiscretizationSchedule, Distillation
 from consistency_tta.training.step_rng import StepRNG
 from tests.training.runs import Losses, asked, batch, data, distillation, in_training, inputs, rng, trainer
 
@@ -50,11 +52,12 @@ def test_at_s_0_the_target_is_z_0_and_nothing_is_queried(teacher_folder: Path) -
     z_0, _, conditioning = inputs(module, 3)
     z_t = torch.randn_like(z_0)
     none = torch.empty(0, dtype=torch.long)
-    target = module.target_latent(z_0, z_t, torch.full((3,), 60.0), torch.zeros(3), conditioning, none)
+    networks, objective = module.networks(averaged=False), module.objective
+    target = objective.target_latent(networks, z_0, z_t, torch.full((3,), 60.0), torch.zeros(3), conditioning, none)
     assert torch.equal(target, z_0)
     assert asked == []
     s = torch.tensor([0.0, 500.0, 0.0])
-    target = module.target_latent(z_0, z_t, s + 60, s, conditioning, torch.tensor([1]))
+    target = objective.target_latent(networks, z_0, z_t, s + 60, s, conditioning, torch.tensor([1]))
     assert torch.equal(target[[0, 2]], z_0[[0, 2]])
     assert not torch.equal(target[1], z_0[1])
     assert set(asked) == {1}  # only the one row
@@ -77,11 +80,12 @@ def test_the_student_reads_the_guidance_scale_after_a_step(teacher_folder: Path,
 
 def test_the_top_step_is_pure_noise(teacher_folder: Path) -> None:
     module = distillation(teacher_folder)
-    z_0, epsilon = torch.randn(2, 2, 4, 8, 4)
-    z_t = module.noisy(z_0, epsilon, torch.tensor([1000.0, 500.0]))
+    z_0, epsilon = torch.randn(2, 3, 4, 8, 4)
+    t = torch.tensor([1000.0, 999.0, 500.0])
+    z_t = module.add_noise(z_0, epsilon, t)
     sigma = module.schedule.sigma(torch.tensor(1000.0))
     torch.testing.assert_close(z_t[0], sigma * epsilon[0])
-    torch.testing.assert_close(z_t[1:], module.schedule.add_noise(z_0[1:], epsilon[1:], torch.tensor([500.0])))
+    torch.testing.assert_close(z_t[1:], module.schedule.add_noise(z_0[1:], epsilon[1:], t[1:]))
 
 
 def test_audio_losses_reach_the_student_and_are_exempt_from_noise_weighting(
@@ -150,7 +154,7 @@ def test_checkpoints_hold_what_is_trained_only(teacher_folder: Path, tmp_path: P
     checkpoint = torch.load(tmp_path / "it.ckpt", weights_only=True)
     assert {key.split(".")[0] for key in checkpoint["state_dict"]} == {"student", "target", "average"}
     loaded = Distillation.load_from_checkpoint(
-        tmp_path / "it.ckpt", losses={"latent": LatentL2Loss()}, weights_only=True
+        tmp_path / "it.ckpt", objective=ConsistencyDistillation(), losses={"latent": LatentL2Loss()}, weights_only=True
     )
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in module.state_dict().items())
 
@@ -196,21 +200,21 @@ def test_students_of_every_prediction_type_survive_export(
 
 
 def test_wrong_settings_are_named(teacher_folder: Path) -> None:
-    with pytest.raises(ValueError, match="did you mean 'latent'"):
+    with pytest.raises(ConfigurationError, match="latnet"):
         distillation(teacher_folder, loss_weights={"latnet": 1.0})
-    with pytest.raises(ValueError, match="at least one loss"):
+    with pytest.raises(ConfigurationError):
         distillation(teacher_folder, losses={})
-    with pytest.raises(ValueError, match="range"):
+    with pytest.raises(ConfigurationError, match=r"3\.0, 1\.0"):
         distillation(teacher_folder, guidance_scale=(3.0, 1.0))
-    with pytest.raises(ValueError, match="puts out v_prediction"):
+    with pytest.raises(ConfigurationError, match="epsilon"):
         distillation(teacher_folder, prediction_type="epsilon")
-    with pytest.raises(ValueError, match="num_steps of at least 2"):
+    with pytest.raises(ValueError, match="1"):
         distillation(teacher_folder, num_discretization_steps=1)
-    with pytest.raises(ValueError, match=r"together at most 1, got 0\.6 and 0\.5"):
+    with pytest.raises(ConfigurationError, match=r"0\.6 and 0\.5"):
         distillation(teacher_folder, terminal_fraction=0.6, teacher_trajectory_fraction=0.5)
-    with pytest.raises(ValueError, match="teacher_steps of at least 1, got 0"):
+    with pytest.raises(ConfigurationError, match="teacher_steps"):
         distillation(teacher_folder, teacher_trajectory_fraction=0.1, teacher_steps=0)
-    with pytest.raises(ValueError, match="caption_dropout"):
+    with pytest.raises(ConfigurationError, match="caption_dropout"):
         distillation(teacher_folder, caption_dropout=1.0)
 
 
@@ -244,11 +248,15 @@ def test_the_number_of_steps_follows_the_optimizer_step(
 
 def test_a_share_of_the_examples_is_at_the_top(teacher_folder: Path, tmp_path: Path) -> None:
     module = in_training(
-        distillation(teacher_folder, num_discretization_steps=100, terminal_fraction=0.3, teacher_trajectory_fraction=0.2), tmp_path
+        distillation(
+            teacher_folder, num_discretization_steps=100, terminal_fraction=0.3, teacher_trajectory_fraction=0.2
+        ),
+        tmp_path,
     )
 
     def share() -> tuple[float, float]:
-        drawn = [module.draw_times(100, rng(k)) for k in range(20)]
+        step = module.step(batch(100), rng())
+        drawn = [module.objective.draw_times(replace(step, rng=rng(k))) for k in range(20)]
         for t, s, whole in drawn:
             assert torch.equal(whole, (t - s == 1000).nonzero()[:, 0])
             assert (s < t).all()
@@ -298,7 +306,11 @@ def test_the_target_of_a_trajectory_is_where_the_teacher_ends(
 def test_only_some_examples_follow_a_whole_trajectory(teacher_folder: Path, tmp_path: Path) -> None:
     outputs = Outputs()
     module = distillation(
-        teacher_folder, losses={"latent": outputs}, teacher_trajectory_fraction=0.5, teacher_steps=3, num_discretization_steps=50
+        teacher_folder,
+        losses={"latent": outputs},
+        teacher_trajectory_fraction=0.5,
+        teacher_steps=3,
+        num_discretization_steps=50,
     )
     queries, target = asked(module.frozen.teacher), asked(module.target.module)
     in_training(module, tmp_path).loss(batch(16), rng())
@@ -325,13 +337,13 @@ def test_the_gap_to_the_teacher(teacher_folder: Path, tmp_path: Path) -> None:
         ) -> torch.Tensor:
             assert torch.equal(t, torch.full((4,), 1000.0))
             epsilon = z_t / module.schedule.sigma(t)[:, None, None, None]
-            return (1 + error) * module.teacher_latent(epsilon, conditioning)
+            return (1 + error) * module.objective.teacher_latent(module.networks(averaged=True), epsilon, conditioning)
 
         module.average.module.forward = student
         in_training(module, tmp_path).trainer.training = False
         with torch.no_grad():
-            measured = module.teacher_distance(batch(4), rng())
-        assert float(measured) == pytest.approx(gap, abs=1e-4)
+            measured = module.objective.metrics(module.step(batch(4), rng()), module.networks(averaged=True))
+        assert float(measured["teacher_distance"]) == pytest.approx(gap, abs=1e-4)
     assert queries == [4] * 4 * 2 * 3
 
 

@@ -15,6 +15,7 @@ from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.losses import LatentL2Loss, MelL1Loss
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from consistency_tta.storage.shards import write_shard
 from tests.toys import toy_parts
 from tests.training.runs import asked, batch, data, guidance, in_training, inputs, rng, trainer
@@ -77,7 +78,7 @@ def test_losses_compose_and_sound_is_exempt_from_the_weighting(teacher_folder: P
     module = guidance(teacher_folder, losses=losses, loss_weights={"mel": 0.5})
     torch.nn.init.normal_(module.student.unet.class_embedding.linear_2.weight)
     outs: list[DistillationOutput] = []
-    module.losses.losses["mel"].register_forward_pre_hook(lambda _module, args: outs.append(args[0]))
+    module.losses["mel"].register_forward_pre_hook(lambda _module, args: outs.append(args[0]))
     loss = in_training(module, tmp_path).loss(batch(4), rng())
     [out] = outs
     assert torch.equal(out.t, out.s)
@@ -149,14 +150,14 @@ def test_an_untrained_one_generates_what_its_teacher_does_without_guidance(teach
 
 def test_wrong_teachers_are_named(teacher_folder: Path, tmp_path: Path) -> None:
     guidance(teacher_folder).pipeline().save_pretrained(tmp_path / "stage_1")
-    with pytest.raises(ValueError, match=r"guided in two queries, but .*stage_1 already needs only one"):
+    with pytest.raises(ModelFolderError):
         guidance(tmp_path / "stage_1")
     parts = toy_parts()
     parts.pop("unet")
     TextToAudioPipeline(**parts).save_pretrained(tmp_path / "half")
-    with pytest.raises(ValueError, match="lacks unet"):
+    with pytest.raises(ValueError, match="unet"):
         guidance(tmp_path / "half")
-    with pytest.raises(ValueError, match=r"caption_dropout in \[0, 1\), got 1"):
+    with pytest.raises(ConfigurationError, match="caption_dropout"):
         guidance(teacher_folder, caption_dropout=1.0)
 
 

@@ -1,0 +1,196 @@
+"""One optimizer for several networks: settings, idle networks, clipping, skipped steps, resuming."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from consistency_tta.contracts import Learner, Optimization
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training import Distillation
+from consistency_tta.training.optimizer import build_optimizer, clip_each
+from tests.training.matching import FAKE, DistributionMatching
+from tests.training.runs import BrokenLoss, Losses, data, distil, equal, snapshot, trainer
+
+STUDENT = Optimization(learning_rate=3e-3, weight_decay=0.1)
+
+
+def matching(folder: Path, alternate: bool = True, **kwargs: Any) -> Distillation:
+    """A student and a fake-score network."""
+    return distil(
+        lambda: DistributionMatching(alternate),  # type: ignore[arg-type]  # called as the class is
+        folder,
+        **({"optimization": STUDENT, "ema_decay": 0.5} | kwargs),
+    )
+
+
+class States(Callback):
+    """What each network and its optimizer state are, before training and after each optimizer step."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, dict[str, Tensor]]] = []
+
+    def note(self, run: Trainer, module: Any) -> None:
+        """One more state of each network."""
+        optimizer, state = run.optimizers[0], {}
+        for name, learner in module.learners().items():
+            state[name] = {key: value.detach().clone() for key, value in learner.module.named_parameters()}
+            for key, parameter in learner.module.named_parameters():
+                for entry, value in optimizer.state.get(parameter, {}).items():
+                    state[name][f"{key}: {entry}"] = torch.as_tensor(value).clone()
+        state["average"] = {key: value.detach().clone() for key, value in module.average.module.named_parameters()}
+        self.states.append(state)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.note(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step == len(self.states):
+            self.note(trainer, pl_module)
+
+    def moved(self) -> list[set[str]]:
+        """What each step changed."""
+        return [
+            {name for name in after if not equal(before[name], after[name])}
+            for before, after in zip(self.states, self.states[1:], strict=False)
+        ]
+
+
+def test_each_network_has_its_group_and_settings(teacher_folder: Path, tmp_path: Path) -> None:
+    module = matching(teacher_folder)
+    run = trainer(tmp_path, max_steps=1)
+    run.fit(module, data())
+    groups = {group["name"]: group for group in run.optimizers[0].param_groups}
+    assert list(groups) == ["student", "fake"]
+    for name, settings, network in (("student", STUDENT, module.student), ("fake", FAKE, module.objective.fake)):
+        group = groups[name]
+        assert (group["initial_lr"], group["weight_decay"], group["betas"]) == (
+            settings.learning_rate,
+            settings.weight_decay,
+            settings.betas,
+        )
+        assert [id(p) for p in group["params"]] == [id(p) for p in network.parameters()]
+    student, fake = run.lr_scheduler_configs[0].scheduler.lr_lambdas
+    assert [student(step) for step in range(4)] == [1] * 4
+    assert [fake(step) for step in range(4)] == pytest.approx([0, 0.5, 1, 1])
+
+
+def test_a_parameter_of_two_networks_is_refused() -> None:
+    network = nn.Linear(2, 2)
+    with pytest.raises(ConfigurationError, match="other"):
+        build_optimizer({"one": Learner(network), "other": Learner(nn.Sequential(network))}, STUDENT, None)
+
+
+def test_a_network_without_trainable_parameters_gets_no_group() -> None:
+    frozen = nn.Linear(2, 2).requires_grad_(False)
+    built = build_optimizer({"frozen": Learner(frozen), "one": Learner(nn.Linear(2, 2), FAKE)}, STUDENT, None)
+    [group] = built["optimizer"].param_groups
+    assert group["name"] == "one"
+    # Its own schedule, not that of the group left out.
+    assert built["lr_scheduler"]["scheduler"].lr_lambdas[0](1) == 0.5
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_an_idle_network_keeps_weights_and_optimizer_state(
+    accumulated: int, teacher_folder: Path, tmp_path: Path
+) -> None:
+    """The student's average moves with the student alone."""
+    states = States()
+    settings = {"accumulate_grad_batches": accumulated, "gradient_clip_val": 1.0}
+    run = trainer(tmp_path, max_steps=6, callbacks=[states], **settings)
+    run.fit(matching(teacher_folder), data())
+    assert states.moved() == [{"student", "average"}, {"fake"}] * 3
+    entries = {name: {key.split(": ")[-1] for key in states.states[-1][name] if ": " in key} for name in states.states[0]}
+    assert entries == {"student": {"step", "exp_avg", "exp_avg_sq"}, "fake": {"step", "exp_avg", "exp_avg_sq"}, "average": set()}
+    for name in ("student", "fake"):
+        steps = {float(value) for key, value in states.states[-1][name].items() if key.endswith(": step")}
+        assert steps == {3.0}
+
+
+def test_both_learn_at_every_step_where_the_objective_says_so(teacher_folder: Path, tmp_path: Path) -> None:
+    states = States()
+    run = trainer(tmp_path, max_steps=3, callbacks=[states])
+    run.fit(matching(teacher_folder, alternate=False), data())
+    assert states.moved() == [{"student", "average", "fake"}] * 3
+    assert "train/loss/fake" in run.callback_metrics
+
+
+class Gradients(Callback):
+    """Gradients of each parameter group before clipping, and after the step."""
+
+    def __init__(self) -> None:
+        self.before: list[list[Tensor]] = []
+        self.after: list[list[Tensor]] = []
+
+    @staticmethod
+    def gradients(run: Trainer) -> list[list[Tensor]]:
+        return [[p.grad.clone() for p in group["params"]] for group in run.optimizers[0].param_groups]
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+        self.before = self.gradients(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self.after = self.gradients(trainer)
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_each_network_is_clipped_by_itself(algorithm: str, teacher_folder: Path, tmp_path: Path) -> None:
+    gradients, limit = Gradients(), 1e-3
+    settings: dict[str, Any] = {"gradient_clip_val": limit, "gradient_clip_algorithm": algorithm}
+    run = trainer(tmp_path, max_steps=1, callbacks=[gradients], **settings)
+    run.fit(matching(teacher_folder, alternate=False), data())
+    clip = nn.utils.clip_grad_norm_ if algorithm == "norm" else nn.utils.clip_grad_value_
+    for before, after in zip(gradients.before, gradients.after, strict=True):
+        parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in before]
+        for parameter, gradient in zip(parameters, before, strict=True):
+            parameter.grad = gradient.clone()
+        clip(parameters, limit)
+        assert any(not torch.equal(p.grad, g) for p, g in zip(parameters, before, strict=True))  # it had to be clipped
+        for parameter, gradient in zip(parameters, after, strict=True):
+            torch.testing.assert_close(gradient, parameter.grad)
+
+
+def test_a_group_without_gradients_is_left_alone() -> None:
+    one, other = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    optimizer = build_optimizer({"one": Learner(one), "other": Learner(other)}, STUDENT, None)["optimizer"]
+    one.weight.grad = torch.full((2, 2), 4.0)
+    clip_each(optimizer, 1.0, "norm")
+    torch.testing.assert_close(one.weight.grad, torch.full((2, 2), 0.5))
+    assert other.weight.grad is None
+
+
+@pytest.mark.parametrize("alternate", [False, True])
+def test_a_step_that_is_not_finite_leaves_all_networks_alone(
+    alternate: bool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    """The second call of the loss is the second step, or the third where the student has every other."""
+    states = States()
+    module = matching(teacher_folder, alternate, losses={"latent": BrokenLoss({1})})
+    trainer(tmp_path, max_steps=5, callbacks=[states]).fit(module, data())
+    both, student, fake = {"student", "average", "fake"}, {"student", "average"}, {"fake"}
+    expected = [student, fake, set(), fake, student] if alternate else [both, set(), both, both, both]
+    assert states.moved() == expected
+
+
+@pytest.mark.parametrize("stopped", [3, 4])
+def test_it_resumes_bit_for_bit_wherever_the_alternation_is(stopped: int, teacher_folder: Path, tmp_path: Path) -> None:
+    straight, resumed = Losses(), Losses()
+    module = matching(teacher_folder)
+    saver = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=stopped, save_top_k=-1)
+    run = trainer(tmp_path, max_steps=7, callbacks=[straight, saver], enable_checkpointing=True)
+    run.fit(module, data())
+    torch.manual_seed(1234)
+    again = matching(teacher_folder)
+    rerun = trainer(tmp_path, max_steps=7, callbacks=[resumed])
+    rerun.fit(again, data(), ckpt_path=str(tmp_path / f"step={stopped}.ckpt"), weights_only=True)
+    assert resumed.values == straight.values[stopped:]
+    state = snapshot(module, run)
+    assert equal(state, snapshot(again, rerun))
+    assert any(name.startswith("objective.fake.") for name in state)
+    assert run.lr_scheduler_configs[0].scheduler.state_dict() == rerun.lr_scheduler_configs[0].scheduler.state_dict()
