@@ -7,7 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from consistency_tta.components.reward_lineage import RewardLineage
-from consistency_tta.contracts import AudioOutput, AudioEncoder, Learner, Loss
+from consistency_tta.contracts import AudioEncoder, AudioOutput, Learner, Loss
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.runtime.suggest import nearest
