@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from consistency_tta.training.step_rng import StepRNG
+from consistency_tta.contracts import Randomness
 
 
 def check_crop_frames(crop_frames: int, downsampling: int, whole: int | None = None) -> None:
@@ -26,7 +26,7 @@ def check_crop_frames(crop_frames: int, downsampling: int, whole: int | None = N
         )
 
 
-def random_starts(rng: StepRNG, batch_size: int, whole: int, length: int) -> list[int]:
+def random_starts(rng: Randomness, batch_size: int, whole: int, length: int) -> list[int]:
     """Where spans of ``length`` begin in clips of ``whole``, one per example; 0 where a clip is no longer."""
     return (rng.uniform(batch_size) * max(1, whole - length + 1)).long().tolist()
 

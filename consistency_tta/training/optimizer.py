@@ -31,7 +31,8 @@ def build_optimizer(learners: Mapping[str, Learner], default: Optimization, step
     Raises:
         ConfigurationError: if a parameter belongs to two networks, or a schedule needs an end and there is none.
     """
-    groups, schedules = [], []
+    groups: list[dict[str, Any]] = []
+    schedules = []
     for name, learner in learners.items():
         settings = learner.optimization or default
         groups.append(

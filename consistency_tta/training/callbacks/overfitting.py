@@ -147,7 +147,7 @@ class OverfittingGuard:
         """Whether reward and judge are two, whatever files and packages they are of."""
         return not self.known["reward"].same_network(self.known["judge"])
 
-    def find_reward(self, plugins: dict[str, nn.Module]) -> AudioEncoder:
+    def find_reward(self, plugins: Mapping[str, nn.Module]) -> AudioEncoder:
         """The encoder of the loss that was named, or of the only one that has one."""
         encoders = {name: getattr(plugin, "encoder", None) for name, plugin in plugins.items()}
         found = {name: encoder for name, encoder in encoders.items() if isinstance(encoder, AudioEncoder)}

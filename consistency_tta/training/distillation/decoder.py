@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ def own_autoencoder(vae: nn.Module | None, teacher: nn.Module) -> nn.Module:
 def with_parts(codec: Codec, parts: nn.Module) -> Codec:
     """The codec with some of its autoencoder's parts exchanged by name; all others are shared, not copied."""
     all_parts = {name: part for name, part in codec.named_children() if name != "vae"}
-    all_parts |= dict(codec.vae.named_children())
+    all_parts |= dict(cast(nn.Module, codec.vae).named_children())
     exchanged = dict(parts.named_children())
     # deepcopy takes what is in its memo as it is.
     return deepcopy(codec, {id(part): exchanged.get(name, part) for name, part in all_parts.items()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -62,7 +62,7 @@ class LossDecoders(nn.Module):
         super().__init__()
         self.downsampling: int = getattr(codec, "downsampling", 1)  # of mel frames
         check_crop_frames(config.crop_frames, self.downsampling, latent_frames * self.downsampling)
-        own = own_autoencoder(start, codec.vae)
+        own = own_autoencoder(start, cast(nn.Module, codec.vae))
         self.frozen = Frozen(codec=codec)  # the owner's, which has it frozen, too
         self.decoder = TrainedDecoder(codec, own, ema_decay) if config.train_decoder else None
         # What an earlier stage made of the decoder stays the student's, where this one does not train it on.
