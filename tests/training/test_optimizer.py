@@ -106,9 +106,9 @@ def test_an_idle_network_keeps_weights_and_optimizer_state(
     run = trainer(tmp_path, max_steps=6, callbacks=[states], **settings)
     run.fit(matching(teacher_folder), data())
     assert states.moved() == [{"student", "average"}, {"fake"}] * 3
-    entries = {name: {key.split(": ")[-1] for key in states.states[-1][name] if ": " in key} for name in states.states[0]}
-    assert entries == {"student": {"step", "exp_avg", "exp_avg_sq"}, "fake": {"step", "exp_avg", "exp_avg_sq"}, "average": set()}
     for name in ("student", "fake"):
+        entries = {key.split(": ")[-1] for key in states.states[-1][name] if ": " in key}
+        assert entries == {"step", "exp_avg", "exp_avg_sq"}
         steps = {float(value) for key, value in states.states[-1][name].items() if key.endswith(": step")}
         assert steps == {3.0}
 

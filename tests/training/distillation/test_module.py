@@ -52,7 +52,8 @@ def test_no_gradient_goes_through_the_target(teacher_folder: Path, tmp_path: Pat
 
 
 def test_the_distance_is_to_the_guided_teacher(teacher_folder: Path, tmp_path: Path) -> None:
-    module = distillation(teacher_folder, guidance_scale=3.0, teacher_steps=3, solver=DDIM())
+    # The toy hardly reads captions, so that only a large w shows.
+    module = distillation(teacher_folder, guidance_scale=300.0, teacher_steps=3, solver=DDIM())
     module = in_training(module, tmp_path)
     module.trainer.training = False
     step = module.step(batch(4), rng())
@@ -62,12 +63,12 @@ def test_the_distance_is_to_the_guided_teacher(teacher_folder: Path, tmp_path: P
     epsilon = again.normal_like(module.latents(batch(4), again))
     teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
     teacher.set_progress_bar_config(disable=True)
-    ends = {w: teacher.sample(batch(4).captions, w, 3, DDIM(), latents=epsilon)[0].flatten(1) for w in (1.0, 3.0)}
+    ends = {w: teacher.sample(batch(4).captions, w, 3, DDIM(), latents=epsilon)[0].flatten(1) for w in (1.0, 300.0)}
     top = torch.full((4,), 1000.0)
     with torch.no_grad():
         student = module.average.module(module.schedule.prior(epsilon), top, step.conditioning).flatten(1)
     distances = {w: ((student - end).norm(dim=1) / end.norm(dim=1)).mean() for w, end in ends.items()}
-    torch.testing.assert_close(found, distances[3.0])
+    torch.testing.assert_close(found, distances[300.0])
     assert float(found) != pytest.approx(float(distances[1.0]), rel=1e-3)
 
 
