@@ -1,0 +1,68 @@
+"""The U-Net of latent diffusion: AudioLDM, TANGO, ConsistencyTTA, and the bundled models."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from consistency_tta.components.backbones.base import Backbone, widened
+from consistency_tta.contracts import Conditioning
+from consistency_tta.runtime.errors import ModelFolderError
+
+
+class UNetBackbone(Backbone):
+    """``UNet2DConditionModel`` over latents (B, C, T, F).
+
+    Scalars are its class embedding (``class_embed_type="projection"``), added to the time's; so a student is a stock
+    network, too.
+    """
+
+    network_class = UNet2DConditionModel
+    component = "unet"
+
+    def __init__(self, network: nn.Module, *args: Any, **kwargs: Any) -> None:
+        super().__init__(network, *args, **kwargs)
+        reads = self.network.config.class_embed_type == "projection"
+        given = self.guidance_embedding is not None or self.second_time_embedding is not None
+        if reads != given:
+            raise ModelFolderError(
+                f"the U-Net has class_embed_type={self.network.config.class_embed_type!r}, which goes "
+                f"{'only with' if reads else 'not with'} a guidance embedding"
+            )
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(C, T, F); an integer ``sample_size`` means a square."""
+        size = self.network.config.sample_size
+        return self.network.config.in_channels, *((size, size) if isinstance(size, int) else size)
+
+    def predict(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor | None = None) -> Tensor:
+        """See :meth:`Backbone.predict`."""
+        return self.network(
+            z_t.to(self.dtype),
+            self.schedule.timestep(t),
+            encoder_hidden_states=conditioning.text.embedding.to(self.dtype),
+            encoder_attention_mask=conditioning.text.mask,
+            class_labels=self.scalar_features(conditioning, s),
+        ).sample.float()
+
+    def widen(self, network: Any, features: int) -> UNet2DConditionModel:
+        """See :meth:`Backbone.widen`."""
+        # Not the private entries: one of them lists the keys, class_embed_type among them, to be reset to defaults.
+        config = {key: value for key, value in network.config.items() if not key.startswith("_")}
+        reads_some = config["class_embed_type"] == "projection"
+        width = features + (config["projection_class_embeddings_input_dim"] if reads_some else 0)
+        config |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": width}
+        wider = UNet2DConditionModel.from_config(config)
+        state = network.state_dict()
+        if reads_some:
+            first = widened(cast(nn.Linear, network.class_embedding.linear_1), features)
+            wider.load_state_dict(state | {"class_embedding.linear_1.weight": first.weight.data})
+        else:
+            own = {f"class_embedding.{key}": value for key, value in wider.class_embedding.state_dict().items()}
+            wider.load_state_dict(state | own)
+            nn.init.zeros_(wider.class_embedding.linear_2.weight)
+            nn.init.zeros_(wider.class_embedding.linear_2.bias)
+        return wider.to(network.device)
