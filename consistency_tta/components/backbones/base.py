@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from consistency_tta.components.scalar_embedding import ScalarEmbedding
-from consistency_tta.contracts import Conditioning, Denoiser
+from consistency_tta.contracts import Conditioning, Denoiser, TextEmbedding
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.parametrisation import parametrisation
 from consistency_tta.diffusion.schedules import NoiseSchedule
@@ -91,6 +91,10 @@ class Backbone(Denoiser):
     @abstractmethod
     def widen(self, network: Any, features: int) -> nn.Module:
         """A copy of a network that reads so many more features of scalars, and makes nothing of them yet."""
+
+    def unconditional(self, empty: TextEmbedding) -> TextEmbedding:
+        """What stands for "no caption" in classifier-free guidance: the empty prompt's embedding (1, tokens, width)."""
+        return empty
 
     def forward(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor | None = None) -> Tensor:
         """See :class:`consistency_tta.contracts.Denoiser`; computed in float32 around the network."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from consistency_tta.components.backbones.base import Backbone, widened
-from consistency_tta.contracts import Conditioning
+from consistency_tta.contracts import Conditioning, TextEmbedding
 from consistency_tta.diffusion.schedules import RectifiedFlowSchedule
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 
@@ -74,6 +74,10 @@ class StableAudioBackbone(Backbone):
             global_hidden_states=durations,
             rotary_embedding=tuple(part.to(z_t.device) for part in rotary),
         ).sample.float()
+
+    def unconditional(self, empty: TextEmbedding) -> TextEmbedding:
+        """No token at all."""
+        return TextEmbedding(torch.zeros_like(empty.embedding), torch.zeros_like(empty.mask))
 
     def timestep(self, t: Tensor) -> Tensor:
         """The time in [0, 1] that the transformer reads; of a rectified flow sigma_t."""
