@@ -19,10 +19,10 @@ from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.networks import autoencoder, clap, hifigan, unet
 from consistency_tta.components.text import ByteTextEncoder
+from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import ConsistencyDistillation, DecodingConfig, Distillation, LoRA, StudentConfig
-from consistency_tta.training.diffusion import stable_diffusion_scheduler
 from consistency_tta.training.distillation import student
 from tests.recordings import write_recordings
 from tests.toys import TEXT, toy_parts

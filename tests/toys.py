@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.text import ByteTextEncoder
 from consistency_tta.components.vocoder import FourierVocoder
-from consistency_tta.training.diffusion import stable_diffusion_scheduler
+from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 
 #: 32 mel frames, 8 x 4 latents.
 NUM_SAMPLES = 32 * 160

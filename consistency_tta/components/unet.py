@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.contracts import Conditioning, Denoiser
-from consistency_tta.diffusion.denoise import parametrisation
-from consistency_tta.diffusion.noise import VariancePreservingSchedule, expand
+from consistency_tta.diffusion.noise import expand
+from consistency_tta.diffusion.parametrisation import parametrisation
+from consistency_tta.diffusion.schedules import NoiseSchedule
 
 
 class UNetDenoiser(Denoiser):
@@ -21,12 +22,12 @@ class UNetDenoiser(Denoiser):
         guidance_embedding: features of w, for a network with ``class_embed_type="projection"``.
     """
 
-    schedule: VariancePreservingSchedule  # it also makes z_t, which the contract does not ask for
+    schedule: NoiseSchedule  # it also makes z_t, which the contract does not ask for
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        schedule: VariancePreservingSchedule,
+        schedule: NoiseSchedule,
         prediction_type: str,
         guidance_embedding: GuidanceEmbedding | None = None,
     ) -> None:
@@ -40,7 +41,7 @@ class UNetDenoiser(Denoiser):
         self.unet = unet
         self.schedule = schedule
         self.prediction_type = prediction_type
-        self.parametrisation = parametrisation(prediction_type)
+        self.parametrisation = parametrisation(prediction_type, schedule)
         self.guidance_embedding = guidance_embedding
 
     def predict(self, z_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from consistency_tta.contracts.data import Conditioning
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 class Schedule(Protocol):
     """How much signal and noise z_t holds. All methods are elementwise and keep the shape of their argument.
 
-    Variance-preserving, rectified-flow and cosine schedules are such. ``alpha`` may end in 0 (zero terminal SNR).
+    ``consistency_tta.diffusion.schedules`` has variance-preserving, rectified-flow and cosine schedules, and a base
+    class for others.
+
+    Attributes:
+        num_train_timesteps: T, the largest t.
+        lowest_time: the lowest t above 0 at which grids of discrete steps query the network; 1 for tables.
+        variance_preserving: whether alpha^2 + sigma^2 = 1 at every t.
+        zero_terminal_snr: whether alpha_T = 0, so that z_T is pure noise and sigma_T / alpha_T is infinite.
     """
 
     num_train_timesteps: int
+    lowest_time: float
+    variance_preserving: bool
+    zero_terminal_snr: bool
 
     def alpha(self, t: Tensor) -> Tensor:
         """Signal scale alpha_t, in [0, 1]; 1 at t = 0."""
@@ -39,6 +51,9 @@ class Schedule(Protocol):
     def time(self, ratio: Tensor) -> Tensor:
         """The inverse of :meth:`ratio`."""
 
+    def timestep(self, t: Tensor) -> Tensor:
+        """The number by which the diffusers scheduler tells a network the noise level of t; t - 1 for tables."""
+
 
 class Denoiser(nn.Module, ABC):
     """An estimate of the clean latent, or with a second time s the flow map from t to s. Guidance wraps a denoiser."""
@@ -57,7 +72,30 @@ class Denoiser(nn.Module, ABC):
         """
 
 
-class Solver(nn.Module, ABC):
+class Configured(nn.Module, ABC):
+    """Says how it was made, so that results can say so too."""
+
+    def settings(self) -> dict[str, Any]:
+        """Its class and constructor arguments, as ``class_path`` and ``init_args`` of a YAML file; JSON-ready.
+
+        Every argument must be kept in the attribute of its name; a class that does otherwise overrides this method.
+
+        Raises:
+            ConfigurationError: if an argument is not kept.
+        """
+        own, arguments = type(self), {}
+        for name, parameter in inspect.signature(own).parameters.items():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or not hasattr(self, name):
+                raise ConfigurationError(
+                    f"{own.__qualname__} does not keep its argument {name} in an attribute of that name: do so, or "
+                    "override settings()"
+                )
+            value = getattr(self, name)
+            arguments[name] = value.settings() if isinstance(value, Configured) else value
+        return {"class_path": f"{own.__module__}.{own.__qualname__}", "init_args": arguments}
+
+
+class Solver(Configured):
     """One step along the probability-flow ODE of a denoiser; stateless, so that times may differ per example."""
 
     #: Queries of the denoiser that one step costs.
@@ -71,7 +109,7 @@ class Solver(nn.Module, ABC):
         """
 
 
-class TimeGrid(nn.Module, ABC):
+class TimeGrid(Configured):
     """The times a solver stops at."""
 
     @abstractmethod

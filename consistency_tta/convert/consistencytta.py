@@ -22,8 +22,8 @@ from consistency_tta.convert.checkpoint import Checkpoint
 from consistency_tta.convert.sources import Sources, classify_checkpoints
 from consistency_tta.convert.tango import assemble_pipeline, latent_size
 from consistency_tta.convert.unet import guided_unet, unet
+from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training.diffusion import stable_diffusion_scheduler
 
 logger = logging.getLogger(__name__)
 

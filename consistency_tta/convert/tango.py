@@ -18,8 +18,8 @@ from consistency_tta.convert.checkpoint import Checkpoint
 from consistency_tta.convert.sources import classify_checkpoints
 from consistency_tta.convert.text import text_parts
 from consistency_tta.convert.unet import MEL_FRAMES, unet
+from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training.diffusion import stable_diffusion_scheduler
 
 
 def tango(

@@ -11,25 +11,17 @@ from torch import Tensor, nn
 from consistency_tta.components.text import ByteTextEncoder, TextEncoder
 from consistency_tta.components.unet import UNetDenoiser
 from consistency_tta.contracts import Batch, Conditioning, Optimization, TextEmbedding, Weighting
-from consistency_tta.diffusion.noise import VariancePreservingSchedule
+from consistency_tta.diffusion.schedules import (
+    prediction_type_from_config,
+    schedule_from_config,
+    stable_diffusion_scheduler,
+)
 from consistency_tta.diffusion.weighting import SNRPlusOne
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
 from consistency_tta.training.step_rng import StepRNG
 from consistency_tta.training.time_binned_losses import TimeBinnedLosses
-
-
-def stable_diffusion_scheduler() -> DDIMScheduler:
-    """The noise schedule of Stable Diffusion 2.1, TANGO and ConsistencyTTA."""
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        clip_sample=False,
-    )
 
 
 class LatentDiffusion(LatentTraining):
@@ -80,9 +72,9 @@ class LatentDiffusion(LatentTraining):
         super().__init__(parts, optimization, seed, **({} if train_text_encoder else {"text": text}))
         self.caption_dropout = caption_dropout
         self.weighting = weighting or SNRPlusOne()
-        self.schedule = VariancePreservingSchedule.from_scheduler_config(scheduler.config)
+        self.schedule = schedule_from_config(scheduler.config)
         self.binned = TimeBinnedLosses(["loss"], self.schedule.num_train_timesteps)
-        denoiser = UNetDenoiser(unet or parts.unet, self.schedule, scheduler.config.prediction_type)
+        denoiser = UNetDenoiser(unet or parts.unet, self.schedule, prediction_type_from_config(scheduler.config))
         networks: dict[str, nn.Module] = {"denoiser": denoiser} | ({"text": text} if train_text_encoder else {})
         self.networks = nn.ModuleDict(networks).requires_grad_(True).train()
         self.average = ExponentialMovingAverage(self.networks, ema_decay, warm_up=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from consistency_tta.components.text import TextEncoder
 from consistency_tta.contracts import Batch, Optimization, TextEmbedding
-from consistency_tta.diffusion.denoise import same_length
+from consistency_tta.diffusion.guidance import same_length
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.base import TrainingModule

@@ -11,13 +11,12 @@ from diffusers import UNet2DConditionModel
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.unet import UNetDenoiser, student_unet
 from consistency_tta.contracts import Conditioning, TextEmbedding
-from consistency_tta.diffusion.noise import VariancePreservingSchedule
-from consistency_tta.training.diffusion import stable_diffusion_scheduler
+from consistency_tta.diffusion.schedules import NoiseSchedule, schedule_from_config, stable_diffusion_scheduler
 from tests.toys import UNET
 
 
-def schedule() -> VariancePreservingSchedule:
-    return VariancePreservingSchedule.from_scheduler_config(stable_diffusion_scheduler().config)
+def schedule() -> NoiseSchedule:
+    return schedule_from_config(stable_diffusion_scheduler().config)
 
 
 def inputs(guidance_scale: float | None = None) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:

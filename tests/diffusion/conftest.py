@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from consistency_tta.contracts import Conditioning, Denoiser, TextEmbedding
-from consistency_tta.diffusion.noise import VariancePreservingSchedule, expand
+from consistency_tta.diffusion.noise import expand
+from consistency_tta.diffusion.schedules import schedule_from_config
 
 SD21_CONFIG = {
     "num_train_timesteps": 1000,
@@ -83,7 +84,7 @@ def config():
 
 @pytest.fixture
 def schedule(config):
-    return VariancePreservingSchedule.from_scheduler_config(config)
+    return schedule_from_config(config)
 
 
 @pytest.fixture

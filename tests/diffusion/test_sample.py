@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from consistency_tta.contracts import Conditioning, TextEmbedding
-from consistency_tta.diffusion.denoise import CFGDenoiser
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid, UniformGrid
+from consistency_tta.diffusion.guidance import CFGDenoiser
 from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
 

@@ -6,12 +6,11 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverSinglestepScheduler, HeunDiscreteScheduler
 
 from consistency_tta.contracts import Conditioning, TextEmbedding
-from consistency_tta.diffusion.denoise import PARAMETRISATIONS
 from consistency_tta.diffusion.grid import LinspaceGrid, UniformGrid
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.sample import sample_diffusion
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun, transfer
-from tests.diffusion.outputs import output_for
+from tests.diffusion.outputs import DIFFUSION_TYPES, output_for
 
 SOLVERS = [DDIM(), Heun(), DPMSolver2S()]
 
@@ -126,7 +125,7 @@ def assert_same(ours, reference):
     assert (ours - reference).abs().max() < 1e-5 * reference.abs().max()
 
 
-@pytest.mark.parametrize("prediction_type", PARAMETRISATIONS)
+@pytest.mark.parametrize("prediction_type", DIFFUSION_TYPES)
 @pytest.mark.parametrize("num_steps", [1, 20, 50])
 def test_ddim_trajectory_agrees_with_diffusers(config, teacher, noise, conditioning, prediction_type, num_steps):
     changes = {"timestep_spacing": "trailing", "prediction_type": prediction_type, "clip_sample": False}
@@ -140,7 +139,7 @@ def test_ddim_trajectory_agrees_with_diffusers(config, teacher, noise, condition
         assert_same(ours, z)
 
 
-@pytest.mark.parametrize("prediction_type", PARAMETRISATIONS)
+@pytest.mark.parametrize("prediction_type", DIFFUSION_TYPES)
 @pytest.mark.parametrize("num_steps", [2, 18, 50])
 def test_heun_trajectory_agrees_with_diffusers(config, teacher, noise, conditioning, prediction_type, num_steps):
     reference = HeunDiscreteScheduler.from_config(config, prediction_type=prediction_type)
@@ -154,7 +153,7 @@ def test_heun_trajectory_agrees_with_diffusers(config, teacher, noise, condition
     assert_same(sample_diffusion(teacher, Heun(), times, noise, conditioning), x)
 
 
-@pytest.mark.parametrize("prediction_type", PARAMETRISATIONS)
+@pytest.mark.parametrize("prediction_type", DIFFUSION_TYPES)
 def test_dpm_solver_trajectory_agrees_with_diffusers(config, teacher, noise, conditioning, prediction_type):
     """Every second of exponentially spaced noise levels is the middle, in log-SNR, of the levels around it."""
     reference = DPMSolverSinglestepScheduler.from_config(

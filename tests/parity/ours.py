@@ -27,8 +27,8 @@ from consistency_tta.contracts import (
 from consistency_tta.convert.consistencytta import consistencytta
 from consistency_tta.convert.unet import guided_unet
 from consistency_tta.diffusion import sample
-from consistency_tta.diffusion.denoise import CFGDenoiser
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid
+from consistency_tta.diffusion.guidance import CFGDenoiser
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.diffusion.weighting import MinSNR

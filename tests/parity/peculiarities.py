@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
 import torch
+from diffusers import DDPMScheduler
 from torch import Tensor
 
 from consistency_tta.contracts import (
@@ -18,7 +19,7 @@ from consistency_tta.contracts import (
     TimeGrid,
 )
 from consistency_tta.diffusion.grid import LinspaceGrid
-from consistency_tta.diffusion.noise import VariancePreservingSchedule
+from consistency_tta.diffusion.schedules import VariancePreservingSchedule
 from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL2Loss, MultiResolutionSTFTLoss
 from consistency_tta.pipeline import text_to_audio
 from tests.parity import draws
@@ -54,6 +55,10 @@ class LogInterpolated(VariancePreservingSchedule):
     For its other times it interpolates r itself, like ``VariancePreservingSchedule``.
     """
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> LogInterpolated:
+        return cls(DDPMScheduler.from_config(dict(config)).alphas_cumprod)
+
     def ratio(self, t: Tensor) -> Tensor:
         table = self._table_for(t)
         index = t.long().clamp(1, self.num_train_timesteps - 1)
@@ -70,7 +75,7 @@ class LogInterpolated(VariancePreservingSchedule):
 @contextlib.contextmanager
 def log_interpolated() -> Iterator[None]:
     """Lets model folders be read with the official interpolation of Karras's times."""
-    with mock.patch.object(text_to_audio, "VariancePreservingSchedule", LogInterpolated):
+    with mock.patch.object(text_to_audio, "schedule_from_config", LogInterpolated.from_config):
         yield
 
 

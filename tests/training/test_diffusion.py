@@ -12,9 +12,9 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from consistency_tta.components.text import ByteTextEncoder
 from consistency_tta.contracts import Batch, Conditioning
 from consistency_tta.datamodules.synthetic import KINDS
+from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training.diffusion import stable_diffusion_scheduler
 from tests.toys import TEXT, UNET, toy_parts
 from tests.training.runs import Losses, batch, data, diffusion, in_training, rng, trainer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from consistency_tta.contracts import Denoiser
-from consistency_tta.diffusion.denoise import CFGDenoiser
+from consistency_tta.diffusion.guidance import CFGDenoiser
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from consistency_tta.contracts import Networks, Objective, Prediction, Schedule, Step, Weighting
-from consistency_tta.diffusion.denoise import CFGDenoiser
+from consistency_tta.diffusion.guidance import CFGDenoiser
 from consistency_tta.diffusion.weighting import MinSNR
 from consistency_tta.runtime.errors import ModelFolderError
 

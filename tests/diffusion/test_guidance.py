@@ -1,52 +1,14 @@
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
 
 from consistency_tta.contracts import Conditioning, TextEmbedding
-from consistency_tta.diffusion.denoise import PARAMETRISATIONS, CFGDenoiser, parametrisation, same_length
+from consistency_tta.diffusion.guidance import CFGDenoiser, same_length
 from consistency_tta.diffusion.noise import expand
-from tests.diffusion.outputs import output_for
 
 
 def empty_prompt(mean, tokens=1, width=2):
     """The empty prompt of a Gaussian teacher, whose mean is the mean of the unmasked tokens."""
     return TextEmbedding(torch.full((1, tokens, width), mean, dtype=torch.float64), torch.ones(1, tokens).bool())
-
-
-@pytest.mark.parametrize("prediction_type", PARAMETRISATIONS)
-def test_to_clean_inverts_the_definition_and_agrees_with_diffusers(config, schedule, noise, prediction_type):
-    z_0, epsilon = noise, noise.flip(0)
-    t = torch.tensor([1, 500, 1000])
-    z_t = schedule.add_noise(z_0, epsilon, t)
-    alpha, sigma = expand(schedule.alpha(t), z_t), expand(schedule.sigma(t), z_t)
-    form = parametrisation(prediction_type)
-    output = output_for(prediction_type, z_0, z_t, alpha, sigma)
-    torch.testing.assert_close(form.to_clean(output, z_t, alpha, sigma), z_0, rtol=1e-5, atol=1e-5)
-
-    velocity = DDPMScheduler.from_config(config).get_velocity(z_0, epsilon, t - 1)
-    expected = {"epsilon": epsilon, "v_prediction": velocity, "sample": z_0}[prediction_type]
-    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
-
-    ddim = DDIMScheduler.from_config(config, prediction_type=prediction_type, clip_sample=False)
-    ddim.set_timesteps(1000)
-    for b in range(3):
-        reference = ddim.step(output[b], int(t[b]) - 1, z_t[b]).pred_original_sample
-        torch.testing.assert_close(form.to_clean(output, z_t, alpha, sigma)[b], reference, rtol=1e-4, atol=1e-4)
-
-
-def test_guidance_means_the_same_in_every_parametrisation(schedule, noise):
-    t = torch.tensor([20.0, 500.0, 1000.0])
-    alpha, sigma = expand(schedule.alpha(t), noise), expand(schedule.sigma(t), noise)
-    clean = noise + 3 * noise.flip(1) - 0.2
-    guided = clean + 4 * (noise.flip(2) - clean)
-    for prediction_type, form in PARAMETRISATIONS.items():
-        a, b = (output_for(prediction_type, z_0, noise, alpha, sigma) for z_0 in (clean, noise.flip(2)))
-        torch.testing.assert_close(form.to_clean(a + 4 * (b - a), noise, alpha, sigma), guided, rtol=1e-5, atol=1e-5)
-
-
-def test_unknown_prediction_types_are_named():
-    with pytest.raises(ValueError, match="must be one of epsilon, v_prediction, sample, but is 'flow'"):
-        parametrisation("flow")
 
 
 @pytest.mark.parametrize("tokens", [1, 4])
