@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor, nn
 
 from consistency_tta.contracts.data import Conditioning
-from consistency_tta.runtime.errors import ConfigurationError
 
 
 class Schedule(Protocol):
@@ -72,30 +70,7 @@ class Denoiser(nn.Module, ABC):
         """
 
 
-class Configured(nn.Module, ABC):
-    """Says how it was made, so that results can say so too."""
-
-    def settings(self) -> dict[str, Any]:
-        """Its class and constructor arguments, as ``class_path`` and ``init_args`` of a YAML file; JSON-ready.
-
-        Every argument must be kept in the attribute of its name; a class that does otherwise overrides this method.
-
-        Raises:
-            ConfigurationError: if an argument is not kept.
-        """
-        own, arguments = type(self), {}
-        for name, parameter in inspect.signature(own).parameters.items():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or not hasattr(self, name):
-                raise ConfigurationError(
-                    f"{own.__qualname__} does not keep its argument {name} in an attribute of that name: do so, or "
-                    "override settings()"
-                )
-            value = getattr(self, name)
-            arguments[name] = value.settings() if isinstance(value, Configured) else value
-        return {"class_path": f"{own.__module__}.{own.__qualname__}", "init_args": arguments}
-
-
-class Solver(Configured):
+class Solver(nn.Module, ABC):
     """One step along the probability-flow ODE of a denoiser; stateless, so that times may differ per example."""
 
     #: Queries of the denoiser that one step costs.
@@ -109,7 +84,7 @@ class Solver(Configured):
         """
 
 
-class TimeGrid(Configured):
+class TimeGrid(nn.Module, ABC):
     """The times a solver stops at."""
 
     @abstractmethod

@@ -20,7 +20,7 @@ from consistency_tta.components.text import TextEncoder
 from consistency_tta.components.unet import UNetDenoiser
 from consistency_tta.contracts import Codec, Conditioning, Solver, TimeGrid, squeeze_mono
 from consistency_tta.diffusion.guidance import CFGDenoiser
-from consistency_tta.diffusion.schedules import prediction_type_from_config, schedule_from_config, stable_diffusion_scheduler
+from consistency_tta.diffusion.schedules import prediction_type_from_config, schedule_from_config
 from consistency_tta.pipeline.model_folder import ModelFolder
 from consistency_tta.pipeline.output import TextToAudioOutput
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError, ShapeError
@@ -73,7 +73,9 @@ class TextToAudioPipeline(ModelFolder):
         """The network as an estimate of the clean latent."""
         self.require("unet", "scheduler")
         schedule = schedule_from_config(self.scheduler.config).to(self.unet.device)
-        return UNetDenoiser(self.unet, schedule, self.scheduler.config.prediction_type, self.guidance_embedding)
+        return UNetDenoiser(
+            self.unet, schedule, prediction_type_from_config(self.scheduler.config), self.guidance_embedding
+        )
 
     @property
     def default_steps(self) -> int:
