@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import entry_points
+from itertools import takewhile
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, NoReturn
@@ -28,6 +30,7 @@ from consistency_tta.convert import convert
 from consistency_tta.datamodules.check import data_check
 from consistency_tta.encode import encode
 from consistency_tta.evaluation.evaluate import evaluate
+from consistency_tta.evaluation.sweep.command import sweep
 from consistency_tta.export import class_of_checkpoint, export
 from consistency_tta.generate import generate
 from consistency_tta.listening import analyse, make, serve
@@ -42,6 +45,7 @@ logger = logging.getLogger(__name__)
 COMMANDS: dict[str, Callable[..., Any]] = {
     "generate": generate,
     "evaluate": evaluate,
+    "sweep": sweep,
     "export": export,
     "convert": convert,
     "encode": encode,
@@ -62,7 +66,9 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
             "nargs": "*",
             "help": "captions, text files (.txt) of one a line, or one caption file (.csv, .jsonl)",
         },
-        "--sweep": {
+    },
+    "sweep": {
+        "settings": {
             "nargs": "+",
             "metavar": "SETTING=VALUES",
             "help": "such as guidance_scale=1,2,3 steps=1,2: a folder for each combination, and curves of them",
@@ -160,8 +166,21 @@ def check_command(args: list[str]) -> None:
         raise SystemExit(f"error: expected one of {', '.join(known)}, got {args[0]!r}{hint}")
 
 
+def refuse_generate_sweep(args: list[str]) -> None:
+    """Exit where ``generate`` has the option ``--sweep`` of earlier versions, with the command that replaced it."""
+    if "--sweep" in args:
+        place = args.index("--sweep")
+        settings = list(takewhile(lambda word: not word.startswith("-"), args[place + 1 :]))
+        others = args[:place] + args[place + 1 + len(settings) :]
+        renamed = [word.replace("--judge.", "--evaluator.") for word in others]
+        command = shlex.join(["consistency-tta", "sweep", *settings, *renamed])
+        raise SystemExit(f"error: expected the command sweep instead of the option --sweep of generate: {command}")
+
+
 def run(name: str, args: list[str]) -> Any:
     """Run one of this project's own subcommands."""
+    if name == "generate":
+        refuse_generate_sweep(args)
     function = COMMANDS[name]
     parser = Parser(prog=f"consistency-tta {name}", description=(function.__doc__ or "").split("\n")[0])
     arguments = ARGUMENTS.get(name, {})

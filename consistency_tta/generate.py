@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from consistency_tta.contracts import TimeGrid
-from consistency_tta.evaluation.sweep.judge import Judge
-from consistency_tta.evaluation.sweep.run import run_sweep
 from consistency_tta.generation.fill import Tally, fill
 from consistency_tta.generation.folder import Folder, write_sound
 from consistency_tta.generation.plugin_name import plugin_name
@@ -19,7 +16,6 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
 from consistency_tta.storage.captions import read_text
 
-BUNDLED = Judge()
 #: Endings of caption files.
 CAPTION_FILES = (".csv", ".json", ".jsonl")
 
@@ -39,8 +35,6 @@ def generate(
     all_captions: bool = False,
     devices: int = 1,
     overwrite: bool = False,
-    sweep: list[str] | None = None,
-    judge: Judge = BUNDLED,
     grid: TimeGrid | None = None,
 ) -> list[Path]:
     """Write 16-bit wav files for captions, by a teacher or a one-query student.
@@ -69,14 +63,10 @@ def generate(
         devices: processes that share out a caption file's batches, each on its own GPU, or all on the CPU. Under
             torchrun or srun leave it at 1: every process takes its part.
         overwrite: empty an output folder whose sounds were made with other settings, instead of refusing it.
-        sweep: settings with their values (``--sweep guidance_scale=1,2,3 steps=1,2``): a folder for each
-            combination, ``sweep.csv``, and curves in ``sweep.svg`` and ``sweep.html``. Other models that are swept into
-            the same output are drawn along: first the teacher, then the student.
-        judge: of a sweep.
         grid: times of the steps, uniform if not given. ``LinspaceGrid`` is the official ConsistencyTTA's.
 
     Returns:
-        The files written; those of a caption file, whoever made them; table, picture and page of a sweep.
+        The files written; of a caption file all its files, by whichever process.
     """
     request = SamplingConfig(guidance_scale, steps, seed, external_guidance_scale, grid)
     if captions is None and len(texts) == 1 and texts[0].endswith(CAPTION_FILES):
@@ -85,19 +75,11 @@ def generate(
         if texts:
             raise ValueError(f"expected texts or a caption file, got {captions} and {', '.join(map(repr, texts))}")
         sounds = sounds_of(captions, num_samples, all_captions)
-        making: dict[str, Any] = {
-            "batch_size": batch_size,
-            "device": device,
-            "devices": devices,
-            "overwrite": overwrite,
-        }
-        if sweep:
-            return run_sweep(sounds, captions, model, output, request, sweep, judge, **making)
         folder = Folder(output, request, sounds)
-        fill([folder], model, **making)
+        fill([folder], model, batch_size=batch_size, device=device, devices=devices, overwrite=overwrite)
         return folder.files
-    if sweep or all_captions or devices > 1:
-        raise ValueError("expected a caption file, --captions FILE, for sweep, all_captions and devices, got texts")
+    if all_captions or devices > 1:
+        raise ValueError("expected a caption file, --captions FILE, for all_captions and devices, got texts")
     return _say(texts, model, output, request, num_samples, batch_size, device)
 
 

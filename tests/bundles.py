@@ -10,7 +10,7 @@ from torch import Tensor
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.networks import clap
 from consistency_tta.components.unet import student_unet
-from consistency_tta.evaluation.comparison import RealClips
+from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.pipeline import TextToAudioPipeline
 
 WIDTH = 16
@@ -26,7 +26,7 @@ def write_student(teacher: Path, folder: Path) -> None:
 
 
 def write_clap(folder: Path) -> None:
-    """An untrained CLAP that hears 1 s, without statistics of real clips."""
+    """An untrained CLAP that embeds 1 s, without statistics of real clips."""
     small = {"channels": 8, "depths": [1, 1], "heads": [1, 2], "text_width": 16, "text_layers": 1, "text_heads": 2}
     clap(max_seconds=1, n_mels=32, hop_length=160, embedding_width=WIDTH, **small).save_pretrained(folder)
 
@@ -37,5 +37,5 @@ def unit_vectors(number: int) -> Tensor:
 
 
 def write_real_clips(folder: Path) -> None:
-    """Made-up statistics beside a CLAP."""
-    RealClips.of(unit_vectors(50)).save(folder)
+    """Random statistics in the folder of a CLAP."""
+    ReferenceStatistics.of(unit_vectors(50)).save(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -217,3 +218,10 @@ def test_two_processes_equal_one_with_twice_the_batch(teacher_folder: Path, tmp_
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == 8
     assert one == pytest.approx(two, rel=2e-5)
+
+
+def test_generate_sweep_ends_with_the_command_that_replaced_it() -> None:
+    options = ["--captions", "a.csv", "--model", "tiny-student", "--judge.clap", "x"]
+    command = "consistency-tta sweep steps=1,2 seed=0 --captions a.csv --model tiny-student --evaluator.clap x"
+    with pytest.raises(SystemExit, match=re.escape(command)):
+        main(["generate", *options[:2], "--sweep", "steps=1,2", "seed=0", *options[2:]])

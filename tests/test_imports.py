@@ -29,8 +29,7 @@ ORDER: list[set[str]] = [
     {"training", "encode"},
     {"export", "convert"},
     {"losses", "datamodules"},
-    {"evaluation", "listening"},
-    {"generate"},
+    {"generate", "evaluation", "listening"},
     {"cli"},
     {"__main__"},
 ]
@@ -126,6 +125,8 @@ def test_imports_point_one_way() -> None:
         ("generate", "from consistency_tta.cli import main"),
         ("reporting.page", "from consistency_tta.listening.key import Key"),
         ("evaluation.evaluate", "from consistency_tta.generate import generate"),
+        ("generate", "from consistency_tta.evaluation.sweep.command import sweep"),
+        ("training.callbacks.sound_metrics", "from consistency_tta.evaluation.evaluator import Evaluator"),
         ("losses.mel", "from consistency_tta.components.mel import MelSpectrogram"),
         ("losses.mel", "from consistency_tta.datamodules import SyntheticDataModule"),
         ("datamodules.base", "from consistency_tta.diffusion.noise import expand"),

@@ -31,7 +31,7 @@ from transformers import PreTrainedTokenizerBase
 
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.datamodules import AudioCapsDataModule
-from consistency_tta.evaluation.comparison import RealClips, embed
+from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.export import halve
 from consistency_tta.pipeline import TextToAudioPipeline
 
@@ -135,8 +135,8 @@ def rest_on(folder: Path, base: str, parts: Iterable[str]) -> None:
     index.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def real_clips(clap: Path, captions: Path, audio: Path) -> RealClips:
-    """What the CLAP as it is stored, in float16, makes of recordings."""
+def real_clips(clap: Path, captions: Path, audio: Path) -> ReferenceStatistics:
+    """Statistics of the embeddings of recordings by the CLAP as it is stored, in float16."""
     encoder = TransformersClap(clap)
     data = AudioCapsDataModule(
         str(audio),
@@ -146,8 +146,9 @@ def real_clips(clap: Path, captions: Path, audio: Path) -> RealClips:
         bad_clips="fail",  # a substitute would count twice
     )
     data.setup("test")
-    waveforms = (batch.waveform for batch in data.test_dataloader())
-    return RealClips.of(embed(encoder, waveforms, encoder.sample_rate))
+    with torch.no_grad():
+        vectors = [encoder.embed(batch.waveform, encoder.sample_rate) for batch in data.test_dataloader()]
+    return ReferenceStatistics.of(torch.cat(vectors))
 
 
 def forget_paths(config: Path) -> None:

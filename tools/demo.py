@@ -26,14 +26,15 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from consistency_tta.cli import main as consistency_tta
-from consistency_tta.evaluation.comparison import Contestant, RealClips, judge, make_sounds
+from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.storage.bundled import PIPELINE, TRANSFORMERS, offer, resolve
 from tools.demo_report import Report
+from tools.model_comparison import ComparedModel, generate_sounds, score_sounds
 
 RECIPES = Path(__file__).parents[1] / "lightning_configs" / "tiny"
 CAPTIONS = RECIPES / "esc10_captions.txt"
 GUIDANCE_SCALE, SEED = 3.0, 0
-#: Steps from which on the fresh student is worth listening to.
+#: Training steps after which the effect of the distillation is audible.
 ENOUGH = 70
 
 
@@ -95,15 +96,17 @@ def distil(options: argparse.Namespace, others: list[str]) -> tuple[list[str], d
     return ["consistency-tta", *command, *others], facts
 
 
-def contestants(options: argparse.Namespace, facts: dict[str, str]) -> list[Contestant]:
+def compared_models(options: argparse.Namespace, facts: dict[str, str]) -> list[ComparedModel]:
     """The columns of the report."""
     start = options.start or options.teacher
     fresh = f"distilled just now: {facts['distillation'].split(' from')[0]}"
     return [
-        Contestant("Teacher", options.teacher, "diffusion, DDIM with guidance", options.teacher_steps),
-        Contestant("Before distillation", start, "the untouched start, queried once", 1, as_student=not options.start),
-        Contestant("Fresh student", str(options.output / "run/model"), fresh, 1),
-        Contestant("Bundled student", options.student, "distilled for longer; comes with the package", 1),
+        ComparedModel("Teacher", options.teacher, "diffusion, DDIM with guidance", options.teacher_steps),
+        ComparedModel(
+            "Before distillation", start, "the untouched start, queried once", 1, as_student=not options.start
+        ),
+        ComparedModel("Fresh student", str(options.output / "run/model"), fresh, 1),
+        ComparedModel("Bundled student", options.student, "distilled for longer; comes with the package", 1),
     ]
 
 
@@ -137,9 +140,9 @@ def main(args: list[str] | None = None) -> Path:
         logging.disable_progress_bar()  # of loading; those of training and generating are to be seen
     command, facts = distil(options, others)
     captions, results = options.prompts, []
-    for contestant in contestants(options, facts):
-        sounds = make_sounds(contestant, captions, GUIDANCE_SCALE, SEED)
-        results.append((sounds, judge(sounds, captions, options.clap)))
+    for model in compared_models(options, facts):
+        sounds = generate_sounds(model, captions, GUIDANCE_SCALE, SEED)
+        results.append((sounds, score_sounds(sounds, captions, options.clap)))
     steps, values = losses(options.output / "run")
     facts |= {
         "sounds": f"guidance scale {GUIDANCE_SCALE:g}; the same noise in each row, seed {SEED}; "
@@ -152,7 +155,7 @@ def main(args: list[str] | None = None) -> Path:
         captions=captions,
         results=results,
         headline=2,
-        real=RealClips.load(options.clap),
+        real=ReferenceStatistics.load(options.clap),
         steps=steps,
         losses=values,
         teacher_steps=options.teacher_steps,

@@ -9,13 +9,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from consistency_tta.evaluation.comparison import RealClips, Scores, Sounds
+from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.reporting.page import render_page
 from consistency_tta.reporting.player import Player, make_player
 from consistency_tta.reporting.spectrogram import DYNAMIC_RANGE
 from consistency_tta.reporting.table import Cell, Table
 from consistency_tta.runtime.errors import MissingExtraError
 from tools.loss_curve import loss_curve
+from tools.model_comparison import ModelSounds, Scores
 
 TEMPLATE = Path(__file__).with_name("demo_report.html")
 #: Classes of page.css, which give the models their colours.
@@ -47,9 +48,9 @@ class Report:
     """
 
     captions: Sequence[str]
-    results: Sequence[tuple[Sounds, Scores]]
+    results: Sequence[tuple[ModelSounds, Scores]]
     headline: int
-    real: RealClips
+    real: ReferenceStatistics
     steps: Sequence[float]
     losses: Sequence[float]
     teacher_steps: int
@@ -65,7 +66,7 @@ class Report:
             title=f"One query instead of {teacher.queries}",
             teacher_queries=teacher.queries,
             teacher_steps=self.teacher_steps,
-            student=student.contestant.name,
+            student=student.model.name,
             tiles=self._tiles(),
             models=self._models(),
             real_clips=self.real.count,
@@ -110,7 +111,7 @@ class Report:
         teacher = self.results[0][0]
         rows: list[list[str | Cell]] = [
             [
-                Cell(sounds.contestant.name, sounds.contestant.note, colour),
+                Cell(sounds.model.name, sounds.model.note, colour),
                 str(sounds.queries),
                 clock(sounds.seconds["latents"]),
                 clock(sounds.seconds["decoders"]),
@@ -131,7 +132,7 @@ class Report:
     def _players(self, row: int, high: float) -> list[Player]:
         players = []
         for colour, (sounds, scores) in zip(COLOURS, self.results, strict=False):
-            name, queries = sounds.contestant.name, "query" if sounds.queries == 1 else "queries"
+            name, queries = sounds.model.name, "query" if sounds.queries == 1 else "queries"
             heading = Cell(name, f"{sounds.queries} {queries} · CLAP {float(scores.clap[row]):.2f}", colour)
             label = f"{self.captions[row]}, {name}"
             waveform, mel, front_end = sounds.waveform[row], sounds.mel[row], sounds.front_end.config
@@ -150,7 +151,7 @@ class Report:
         longest = max(total(sounds) for sounds, _ in self.results)
         return [
             {
-                "name": sounds.contestant.name,
+                "name": sounds.model.name,
                 "colour": colour,
                 "seconds": clock(total(sounds)),
                 **{part: 100 * sounds.seconds[part] / longest for part in ("latents", "decoders")},
@@ -159,7 +160,7 @@ class Report:
         ]
 
 
-def total(sounds: Sounds) -> float:
+def total(sounds: ModelSounds) -> float:
     """Seconds per clip."""
     return sum(sounds.seconds.values())
 

@@ -1,8 +1,8 @@
-"""How much memory `consistency-tta evaluate` needs for what networks heard, for growing numbers of clips. Linux only.
+"""Memory that `consistency-tta evaluate` needs for embeddings, for growing numbers of clips. Linux only.
 
     python -m tools.evaluation_memory [--clips 50 5000 50000] [--shape 1 384 527]
 
-Random vectors (W, D) and logits (K,) of each sound stand for what mn04 heard, or another network of that shape; the
+Random vectors (W, D) and logits (K,) of each sound stand for mn04's embeddings, or another network's; the
 Fréchet distance and KL divergence of all clips are computed with intervals, ten draws of the Fréchet distance instead
 of two hundred. Each number is measured in a process of its own: the largest memory that is the process's own (RssAnon,
 which no mapped file counts to) beyond what it was before the first clip, and the room on the disk.
@@ -64,17 +64,17 @@ class Peak:
 
 
 def evaluate(clips: int, shape: tuple[int, int, int]) -> None:
-    """What an evaluation computes of two sides of clips with vectors (W, D) and logits (K,)."""
+    """Compute an evaluation's metrics of generated and reference clips with vectors (W, D) and logits (K,)."""
     windows, width, classes = shape
     with tempfile.TemporaryDirectory() as folder:
         generated, reference = EmbeddingMemmap(clips, Path(folder)), EmbeddingMemmap(clips, Path(folder))
         for side in (generated, reference):
             for _ in range(clips):
                 side.extend([AudioEmbedding(torch.randn(windows, width), torch.randn(classes))])
-        pairs = collect(Material(generated.heard(), reference.heard(), None, torch.arange(clips)))
-        mean_interval(METRICS["kl_sigmoid"].values(pairs), BOOTSTRAP, seed=0)
+        pairs = collect(Material(generated.rows_added(), reference.rows_added(), None, torch.arange(clips)))
+        mean_interval(METRICS["kl_sigmoid"].per_clip(pairs), BOOTSTRAP, seed=0)
         frechet = METRICS["frechet"]
-        set_intervals(frechet.function(pairs), frechet.figures(pairs), clips, BOOTSTRAP, seed=0)
+        set_intervals(frechet.function(pairs), frechet.draw_values(pairs), clips, BOOTSTRAP, seed=0)
 
 
 def need(clips: int, shape: tuple[int, int, int]) -> Need:

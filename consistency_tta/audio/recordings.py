@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -70,6 +71,25 @@ def read_recording(file: Path) -> Sound:
         return read_whole(file)
     except BadClip as bad:
         raise ValueError(f"{file}: {bad}: replace or remove it") from None
+
+
+class SoundFiles:
+    """Files that are read each time they are iterated, so that memory holds few of them at a time.
+
+    Args:
+        files: in order.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+
+    def __iter__(self) -> Iterator[Sound]:
+        """Each file's sound.
+
+        Raises:
+            ValueError: a file cannot be used, with its name.
+        """
+        return map(read_recording, self.files)
 
 
 def _fault(file: Path, min_seconds: float) -> str:

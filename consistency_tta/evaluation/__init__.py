@@ -1,1 +1,1 @@
-"""Sounds judged by a protocol: the same clips, captions, settings, networks and metrics for everyone."""
+"""Evaluation of generated sounds: protocols, metrics, confidence intervals, reports, and sweeps of settings."""

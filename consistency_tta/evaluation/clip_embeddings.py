@@ -1,8 +1,8 @@
-"""What metrics are computed from: what one network made of pairs of sounds, some of them at a time."""
+"""The embeddings of pairs of sounds by one network, from which metrics are computed, a chunk at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,46 +10,65 @@ import torch
 from torch import Tensor
 
 from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 
 #: Numbers of either side's vectors in memory at a time.
 CHUNK = 2**20
 
 
+class UndefinedMetric(ValueError):  # noqa: N818 - a finding about the clips, reported beside the other values
+    """A metric has no value: there are too few clips, or they are too alike, or the network lacks what it needs."""
+
+
 @dataclass
 class Material:
-    """What one network made of N pairs of sounds, in memory.
+    """The embeddings of N clips by one network.
 
     Attributes:
-        generated, reference: vectors (N, W, D), and logits (N, K) of networks that name classes.
-        text: what it made of the captions (N, D), unit vectors; None for a network without words.
+        generated: vectors (N, W, D), and logits (N, K) of networks that classify.
+        reference: the same of the recordings; or statistics of other recordings, which pair with no clip.
+        text: embeddings of the captions (N, D), unit vectors; None for a network without a text side.
         prompts: (N,) int64, equal for clips with the same caption.
-        more: what it made of more generated sounds of the same clips, of each (N, W, D).
+        more: embeddings of more generated sounds of the same clips, each (N, W, D).
+        captions: N texts.
     """
 
     generated: AudioEmbedding
-    reference: AudioEmbedding
+    reference: AudioEmbedding | ReferenceStatistics
     text: Tensor | None
     prompts: Tensor
     more: tuple[AudioEmbedding, ...] = ()
+    captions: Sequence[str] = ()
+
+    @property
+    def paired(self) -> AudioEmbedding:
+        """Of the recordings, one for each clip.
+
+        Raises:
+            UndefinedMetric: there are statistics alone.
+        """
+        if isinstance(self.reference, ReferenceStatistics):
+            raise UndefinedMetric("it needs the recording of each clip")
+        return self.reference
 
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
-        """A vector for each generated and each reference sound, (N, D) float64."""
-        return self.generated.vectors.double().mean(1), self.reference.vectors.double().mean(1)
+        """One vector for each generated sound, and for each recording, (N, D) float64."""
+        return self.generated.vectors.double().mean(1), self.paired.vectors.double().mean(1)
 
     @cached_property
     def sets(self) -> tuple[Tensor, Tensor]:
-        """All vectors of the generated and of the reference sounds, (N W, D)."""
-        return self.generated.vectors.flatten(0, 1), self.reference.vectors.flatten(0, 1)
+        """All vectors of the generated sounds and of the recordings, (N W, D)."""
+        return self.generated.vectors.flatten(0, 1), self.paired.vectors.flatten(0, 1)
 
 
 @dataclass
 class Collection:
-    """Any number of pairs, which need not fit into memory.
+    """Any number of clips, whose embeddings need not fit into memory.
 
     Attributes:
-        source: of all pairs, such as :mod:`consistency_tta.evaluation.embedding_memmap` has them.
-        clips: the pairs meant (N,), int64 positions in the source; a pair may be among them several times.
+        source: embeddings of all clips, such as :mod:`consistency_tta.evaluation.embedding_memmap` keeps them on disk.
+        clips: which of them (N,), int64 positions in the source; a clip may occur several times.
     """
 
     source: Material
@@ -60,36 +79,45 @@ class Collection:
 
     @property
     def vectors(self) -> tuple[int, int]:
-        """How many there are on either side, N W, and their width D."""
+        """Number of generated vectors, N W, and their width D."""
         _, windows, width = self.source.generated.vectors.shape
         return len(self) * windows, width
 
     def draw(self, index: Tensor) -> Collection:
-        """The pairs at ``index`` (int64 positions), in that order."""
+        """The clips at ``index`` (int64 positions), in that order."""
         return replace(self, clips=self.clips[index])
 
     def chunks(self) -> Iterator[Material]:
-        """All of them in order, at most :data:`CHUNK` numbers a side at a time, but at least one pair."""
+        """All clips in order, at most :data:`CHUNK` numbers a side at a time, but at least one clip."""
         for clips in self.clips.split(max(1, CHUNK // self.source.generated.vectors[0].numel())):
             yield self._read(clips)
 
     def whole(self) -> Material:
-        """All of them at once."""
+        """All clips at once."""
         return self._read(self.clips)
 
     def _read(self, clips: Tensor) -> Material:
-        source = self.source
-        text = None if source.text is None else source.text[clips]
-        generated, reference, *more = (
-            _rows(heard, clips) for heard in (source.generated, source.reference, *source.more)
+        source, reference = self.source, self.source.reference
+        return Material(
+            _rows(source.generated, clips),
+            reference if isinstance(reference, ReferenceStatistics) else _rows(reference, clips),
+            None if source.text is None else source.text[clips],
+            source.prompts[clips],
+            tuple(_rows(embedding, clips) for embedding in source.more),
+            [source.captions[k] for k in clips.tolist()] if source.captions else (),
         )
-        return Material(generated, reference, text, source.prompts[clips], tuple(more))
 
 
 def collect(source: Material) -> Collection:
-    """All pairs of a source."""
+    """All clips of a source."""
     return Collection(source, torch.arange(len(source.prompts)))
 
 
-def _rows(heard: AudioEmbedding, clips: Tensor) -> AudioEmbedding:
-    return AudioEmbedding(heard.vectors[clips], None if heard.logits is None else heard.logits[clips])
+def number_captions(captions: Sequence[str]) -> Tensor:
+    """Equal numbers (N,) int64 for equal captions, in the order of their first use."""
+    order = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
+    return torch.tensor([order[caption] for caption in captions], dtype=torch.int64)
+
+
+def _rows(embedding: AudioEmbedding, clips: Tensor) -> AudioEmbedding:
+    return AudioEmbedding(embedding.vectors[clips], None if embedding.logits is None else embedding.logits[clips])

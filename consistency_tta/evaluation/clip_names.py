@@ -1,4 +1,4 @@
-"""Which clip of a protocol a caption file means, and which file is that clip's."""
+"""Matches the rows of a caption file with the clips of a protocol, and clips with files."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 
 from consistency_tta.datamodules.clips import AmbiguousName, AudioFolder, Clip
 from consistency_tta.evaluation.protocol import Protocol
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.captions import Row, endings, read_rows
 
 
 class NoClip(LookupError):  # noqa: N818 - a finding, listed with the clip
-    """A row of a caption file that means no clip of the protocol, or one that another row has meant.
+    """A row of a caption file that names no clip of the protocol, or one that another row has named.
 
     Args:
-        reason: of which kind, a few words.
-        detail: what was found, for people.
+        reason: the kind of fault, in a few words.
+        detail: of the fault, for people.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -34,13 +35,15 @@ class ClipNames:
         clip_list: the caption file that names them.
 
     Raises:
-        ValueError: the list has another number of clips than the protocol says.
+        ConfigurationError: the list has another number of clips than the protocol says.
     """
 
     def __init__(self, protocol: Protocol, clip_list: Path) -> None:
         rows = first_rows(clip_list)
         if len(rows) != protocol.clips.number:
-            raise ValueError(f"{protocol.source}: expected {protocol.clips.number} clips in its list, got {len(rows)}")
+            raise ConfigurationError(
+                f"{protocol.source}: expected {protocol.clips.number} clips in its list, got {len(rows)}"
+            )
         self.protocol = protocol.name
         self.whole = {name: row for row in rows for name in row.names}
         self.ends: defaultdict[str, list[Row]] = defaultdict(list)

@@ -13,7 +13,7 @@ from consistency_tta.audio.resample import resample
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, read_sound
 from consistency_tta.evaluation.markdown import number
-from consistency_tta.evaluation.result import Result
+from consistency_tta.evaluation.result import EvaluationResult
 from consistency_tta.reporting.axes import Axes, linear_axis
 from consistency_tta.reporting.player import Player, make_player
 from consistency_tta.reporting.table import Cell
@@ -63,14 +63,14 @@ class Group:
     clips: Sequence[Clip]
 
 
-def best_and_worst(result: Result) -> dict[str, list[int]]:
+def best_and_worst(result: EvaluationResult) -> dict[str, list[int]]:
     """Positions of the clips that have players, from the best and from the worst on; a clip is never both."""
     ranking = result.ranking
     shown = min(SHOWN, len(ranking) // 2)
     return {"best": ranking[:shown], "worst": ranking[::-1][:shown]}
 
 
-def scatters(result: Result) -> list[Scatter]:
+def scatters(result: EvaluationResult) -> list[Scatter]:
     """The first metric that has a value for each clip against the next ones."""
     chosen = {k: colour for colour, clips in best_and_worst(result).items() for k in clips}
     axes = {name: linear_axis(np.asarray(values)) for name, values in result.per_clip.items()}
@@ -83,7 +83,7 @@ def scatters(result: Result) -> list[Scatter]:
     return drawn
 
 
-def clip_groups(result: Result) -> list[Group]:
+def clip_groups(result: EvaluationResult) -> list[Group]:
     """The best and the worst clips with their sounds; empty if no metric has values of single clips."""
     chosen = best_and_worst(result)
     sounds = {k: _sounds(result, k) for clips in chosen.values() for k in clips}
@@ -97,7 +97,7 @@ def clip_groups(result: Result) -> list[Group]:
     ]
 
 
-def _sounds(result: Result, k: int) -> dict[str, tuple[Tensor, Tensor]]:
+def _sounds(result: EvaluationResult, k: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Waveform (samples,) and log-mel (frames, bins) of both sides of a clip."""
     audio, front_end = result.protocol.audio, MelSpectrogram()
     rates = audio.sample_rate, front_end.config["sample_rate"]
@@ -106,7 +106,7 @@ def _sounds(result: Result, k: int) -> dict[str, tuple[Tensor, Tensor]]:
         return {side: (sound, front_end(resample(sound[None], *rates))[0]) for side, sound in waveforms.items()}
 
 
-def _clip(result: Result, k: int, sounds: dict[str, tuple[Tensor, Tensor]], high: float) -> Clip:
+def _clip(result: EvaluationResult, k: int, sounds: dict[str, tuple[Tensor, Tensor]], high: float) -> Clip:
     pair, sample_rate = result.pairs[k], result.protocol.audio.sample_rate
     front_end = MelSpectrogram().config
     players = [

@@ -1,4 +1,4 @@
-"""Which sounds are judged: pairs of files by the name of the clip. And which cannot be, and why."""
+"""Which sounds are evaluated: pairs of files by the name of the clip; and which cannot be, and why."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from consistency_tta.datamodules.clips import EXTENSIONS, AudioFolder, Clip, rea
 from consistency_tta.evaluation.clip_names import ClipNames, NoClip, first_rows, locate
 from consistency_tta.evaluation.protocol import AudioSettings, Protocol
 from consistency_tta.generation.folder import CAPTIONS, MANIFEST
+from consistency_tta.runtime.errors import ConfigurationError
 
 #: The two folders.
 GENERATED, REFERENCE = "generated", "reference"
@@ -25,13 +26,13 @@ GENERATED, REFERENCE = "generated", "reference"
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found wrong with a clip or a file.
+    """A fault of a clip or a file.
 
     Attributes:
         id: the clip's name, or the file's where it belongs to no clip.
         side: ``generated``, ``reference`` or ``captions``.
-        reason: of which kind, a few words.
-        detail: what was found, for people.
+        reason: the kind of fault, in a few words.
+        detail: of the fault, for people.
     """
 
     id: str
@@ -61,18 +62,18 @@ class Pair:
 
 @dataclass
 class Pairs:
-    """What there is to judge.
+    """The clips to evaluate.
 
     Attributes:
         pairs: in the order of the clip list.
-        asked: clips of the protocol that the caption file names; all of them without such a file.
-        left_out: clips that cannot be judged, and why.
-        unused: files that no clip of the list claims.
+        requested: number of clips of the protocol that the caption file names; all of them without such a file.
+        left_out: clips that cannot be evaluated, and why.
+        unused: files that belong to no clip of the list.
         other_captions: clips whose caption is not the protocol's.
     """
 
     pairs: list[Pair]
-    asked: int
+    requested: int
     left_out: list[Finding]
     unused: list[Finding]
     other_captions: list[str]
@@ -98,7 +99,7 @@ def find_pairs(
         protocol: whose clips.
         generated, reference: folders with wav, flac, ogg and mp3 files, named as the clips.
         captions: caption file (AudioCaps CSV, or TANGO's JSON lines) that says which of the protocol's clips were
-            asked for, and in which words; its first caption of a clip counts. Needed where the protocol ships no list.
+            generated, with which captions; the first caption of a clip counts. Required where the protocol has no list.
         more: folders with more generated sounds of the same clips, all of which a clip must have.
 
     Raises:
@@ -107,7 +108,7 @@ def find_pairs(
     """
     source = captions or protocol.clip_list
     if source is None:
-        raise ValueError(
+        raise ConfigurationError(
             f"expected --captions with {protocol.clips.number} clips, since {protocol.name} comes without its list"
         )
     others = {f"{GENERATED}, {folder.name}": folder for folder in more}
@@ -128,7 +129,7 @@ def find_pairs(
                 locate(clip, folder, row, meant)
             if meant.caption != row.caption:
                 result.other_captions.append(meant.name)
-        result.asked += 1
+        result.requested += 1
         faults = [_fault(clip, side, files[side]) for side, clip in zip(folders, clips, strict=True)]
         result.left_out += [fault for fault in faults if fault is not None]
         if not any(faults):
@@ -144,7 +145,7 @@ def find_pairs(
 
 
 def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str, float]:
-    """A sound as the protocol wants it.
+    """A sound prepared as the protocol specifies.
 
     Args:
         path: of the file, of any rate and number of channels.
@@ -173,7 +174,7 @@ def is_silent(waveform: Tensor) -> bool:
 
 
 def fault_of(pair: Pair, side: str, bad: BadClip) -> Finding:
-    """Why a file cannot be judged."""
+    """Why a file cannot be evaluated."""
     return Finding(pair.id, side, str(bad.fault), f"{pair.sides[side].name}: {bad.detail}")
 
 
@@ -193,7 +194,7 @@ def _bearers(clip: Clip, files: dict[Path, list[Path]]) -> list[Path]:
 
 
 def _fault(clip: Clip, side: str, files: dict[Path, list[Path]]) -> Finding | None:
-    """What can be told of a clip's file by its name alone."""
+    """A fault of a clip's file that its name alone shows."""
     if clip.ambiguous:
         return Finding(clip.id, side, "ambiguous", clip.ambiguous)
     bearers = _bearers(clip, files)
@@ -206,7 +207,7 @@ def _fault(clip: Clip, side: str, files: dict[Path, list[Path]]) -> Finding | No
 
 
 def _likeness(path: Path) -> list[str]:
-    """What there is of a missing file's name, and why it is not that file."""
+    """What has a missing file's name, and why it is not that file."""
     others = sorted(path.parent.glob(f"{glob.escape(path.name)}.*")) if path.parent.is_dir() else []
     folders = [other.name for other in others if other.is_dir()]
     files = [other.name for other in others if not other.is_dir()]

@@ -1,7 +1,7 @@
-"""What networks heard, kept on disk: a second evaluation does not listen again.
+"""Embeddings kept on disk, so that a second evaluation does not compute them again.
 
-A file for each sound and network, found by the content of the sound's file, the network's weights and what was done to
-the sound; so nothing is ever out of date, and any number of evaluations may share a folder.
+There is a file for each sound and network. Its name depends on the content of the sound's file, the network's weights
+and what was done to the sound, so no file is ever out of date, and any number of evaluations may share a folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from consistency_tta.contracts import AudioEmbedding, AudioEncoder
 
-#: Changes when equal sounds, weights and settings would be heard otherwise.
+#: Changes when equal sounds, weights and settings would have other embeddings.
 FORMAT = 1
 
 
@@ -25,36 +25,36 @@ class EmbeddingCache:
     """Files of :class:`consistency_tta.contracts.AudioEmbedding` of one sound or text each.
 
     Args:
-        folder: where they are; made when the first is written.
+        folder: of the files; created when the first is written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, content: str, network: AudioEncoder, settings: object) -> Path:
-        """Where a sound's file is.
+        """The file for a sound or caption.
 
         Args:
-            content: SHA-256 of what is heard.
-            network: that hears.
-            settings: what is done to the sound before, as JSON takes it.
+            content: SHA-256 of the sound's file, or of the caption.
+            network: that embeds it.
+            settings: what is done to the sound first, as JSON takes it.
         """
         key = json.dumps([FORMAT, content, network.checksum, settings], sort_keys=True)
         digest = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / network.name / digest[:2] / f"{digest}.safetensors"
 
     def load(self, path: Path) -> AudioEmbedding | None:
-        """What is kept there; None if nothing is, or the file is damaged."""
+        """The embedding in a file; None if there is no file, or it is damaged."""
         try:
             tensors = load_file(path)
             return AudioEmbedding(tensors["vectors"], tensors.get("logits"))
         except (OSError, SafetensorError, KeyError):
             return None
 
-    def save(self, path: Path, heard: AudioEmbedding) -> None:
-        """Keep it; whoever reads meanwhile finds the whole file or none."""
+    def save(self, path: Path, embedding: AudioEmbedding) -> None:
+        """Write a file; another process that reads it meanwhile finds the whole file or none."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {"vectors": heard.vectors} | ({} if heard.logits is None else {"logits": heard.logits})
+        tensors = {"vectors": embedding.vectors} | ({} if embedding.logits is None else {"logits": embedding.logits})
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         os.close(handle)
         try:

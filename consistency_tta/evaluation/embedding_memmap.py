@@ -1,7 +1,7 @@
-"""Tensors as large as the disk: what networks made of all sounds of an evaluation, while metrics look at some of them.
+"""Embeddings on disk, as tensors: the embeddings of all sounds of an evaluation, of which metrics read some at a time.
 
-A file's pages are mapped into memory as they are touched, and the system takes them back when memory is short. So
-50,000 sounds need the memory of the few that are looked at.
+A file's pages are mapped into memory when they are touched, and the system takes them back when memory is short. So
+50,000 sounds need only the memory of the few that are being read.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 
 from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.runtime.errors import DataError
 
 
 class EmbeddingMemmap:
-    """:class:`consistency_tta.contracts.AudioEmbedding` of one sound after the other, all of the same shapes.
+    """:class:`consistency_tta.contracts.AudioEmbedding` of one sound after another, all of the same shapes.
 
     Args:
-        clips: how many there may be.
-        folder: of the disk to use. Nothing is to be seen there, and nothing is left.
+        clips: the largest number of sounds.
+        folder: on the disk to use. Its file has no name there, and vanishes with the tensor.
     """
 
     def __init__(self, clips: int, folder: Path) -> None:
@@ -44,14 +45,14 @@ class EmbeddingMemmap:
                 self.rows.logits[self.number] = one.logits
             self.number += 1
 
-    def heard(self) -> AudioEmbedding:
-        """All that were added, vectors (N, W, D) and logits (N, K).
+    def rows_added(self) -> AudioEmbedding:
+        """All sounds added so far, vectors (N, W, D) and logits (N, K).
 
         Raises:
-            ValueError: there are none.
+            DataError: there are none.
         """
         if self.rows is None:
-            raise ValueError("expected sounds, got none")
+            raise DataError("expected sounds, got none")
         logits = self.rows.logits
         return AudioEmbedding(self.rows.vectors[: self.number], None if logits is None else logits[: self.number])
 
@@ -74,7 +75,7 @@ def on_disk(shape: Sequence[int], folder: Path) -> Tensor:
         except OSError as error:
             free = shutil.disk_usage(folder).free
             raise OSError(
-                f"expected {needed / 1e9:.1f} GB for what networks hear, got {free / 1e9:.1f} GB free in {folder} "
+                f"expected {needed / 1e9:.1f} GB for embeddings, got {free / 1e9:.1f} GB free in {folder} "
                 f"({error}): make room, or choose a folder on another disk with --cache"
             ) from error
         return torch.from_file(file.name, shared=True, size=math.prod(shape)).view(*shape)

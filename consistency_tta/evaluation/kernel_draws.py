@@ -1,7 +1,7 @@
-"""The kernel audio distance of many draws of the same clips, whose distances are found once and looked up.
+"""The kernel audio distance of many draws of the same clips: distances of vectors are computed once and looked up.
 
 Nearly all of the metric's time goes into distances of wide vectors: with 882 clips and PANNs' 2048 dimensions a draw
-takes 7 s, and 200 of them 24 minutes. A draw has no other pairs than all clips have, or some that are 0 apart.
+takes 7 s, and 200 of them 24 minutes. All pairs of a draw are pairs of the clips, or one clip twice, at distance 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from consistency_tta.metrics.pairs import distances
 def kernel_audio_distances(
     generated: Tensor, reference: Tensor, bandwidth: float | None = None, scale: float = 100.0
 ) -> Callable[[Tensor], float]:
-    """How to find the distance of draws.
+    """A function that computes the distance of draws.
 
     Args:
         generated, reference: vectors (N, W, D) of N clips.

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding
 from consistency_tta.evaluation.protocol import MetricSettings, Protocol
-from consistency_tta.evaluation.result import Judge, MetricValue, Result
+from consistency_tta.evaluation.result import EmbeddingNetwork, EvaluationResult, MetricValue
 
 #: Findings of one kind that are listed; ``result.json`` has all.
 LISTED = 30
 
 
-def markdown(result: Result) -> str:
+def markdown(result: EvaluationResult) -> str:
     """The whole report as Markdown."""
     protocol = result.protocol
     confidence = f"{100 * protocol.bootstrap.confidence:g} % interval"
@@ -20,8 +20,8 @@ def markdown(result: Result) -> str:
         f"# Evaluation by {protocol.name}, version {protocol.version}",
         f"{used(result)} Protocol SHA-256 `{protocol.sha256}`.",
         "\n".join(f"- **{warning}**" for warning in result.warnings),
-        table(["metric", "better", "value", confidence, "bias of the draws"], map(_row, result.figures)),
-        table(["network", "SHA-256 of its weights", "pinned", "is the reward"], map(_judge, result.judges)),
+        table(["metric", "better", "value", confidence, "bias of the draws"], map(_row, result.metric_values)),
+        table(["network", "SHA-256 of its weights", "pinned", "is the reward"], map(_network, result.networks)),
     ]
     for title, findings in sections(result):
         parts.append(f"## {title}\n\n" + listing(findings))
@@ -30,18 +30,18 @@ def markdown(result: Result) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def used(result: Result) -> str:
+def used(result: EvaluationResult) -> str:
     """A sentence with the number of clips that were evaluated."""
-    number, asked, whole = len(result.pairs), result.asked, result.protocol.clips.number
-    part = "" if asked == whole else f", out of {whole} in the protocol"
-    return f"{number} of {asked} clips used{part}."
+    used, requested, whole = len(result.pairs), result.requested, result.protocol.clips.number
+    part = "" if requested == whole else f", out of {whole} in the protocol"
+    return f"{used} of {requested} clips used{part}."
 
 
-def sections(result: Result) -> list[tuple[str, list[Finding]]]:
+def sections(result: EvaluationResult) -> list[tuple[str, list[Finding]]]:
     """Lists of findings with their titles, without the empty ones."""
     lists = [
         (f"Left out ({len({finding.id for finding in result.left_out})} clips)", result.left_out),
-        ("Silent or short, and used as they are", result.odd),
+        ("Silent or short, and used as they are", result.silent_or_short),
         # A folder of recordings often has those of other clips, too; :func:`settings` counts them.
         ("Files that belong to no clip", [finding for finding in result.unused if finding.side != REFERENCE]),
     ]
@@ -55,10 +55,10 @@ def listing(findings: Sequence[Finding]) -> str:
     return table(["clip or file", "side", "reason", "found"], rows) + (f"\n\nand {more} more" if more > 0 else "")
 
 
-def settings(result: Result) -> dict[str, str]:
+def settings(result: EvaluationResult) -> dict[str, str]:
     """How the values were computed, as text by title."""
-    unclaimed = sum(finding.side == REFERENCE for finding in result.unused)
-    others = f"; and {unclaimed} files that belong to no clip" if unclaimed else ""
+    unused = sum(finding.side == REFERENCE for finding in result.unused)
+    others = f"; and {unused} files that belong to no clip" if unused else ""
     facts = protocol_settings(result.protocol) | {
         "Captions": f"{result.captions.name}, SHA-256 {result.captions_sha256}",
         "Generated": f"{result.generated} ({counts(result.formats[GENERATED])})",
@@ -67,7 +67,7 @@ def settings(result: Result) -> dict[str, str]:
     }
     if result.more:
         facts["More sounds of each clip"] = f"{', '.join(map(str, result.more))}: for diversity alone"
-    origin = result.origin
+    origin = result.provenance
     known = {
         "Model": origin.model,
         "Sampled with": origin.settings,
@@ -98,19 +98,19 @@ def counts(formats: dict[str, int]) -> str:
 
 
 def number(value: float) -> str:
-    """Four digits that mean something."""
+    """A value with four significant digits."""
     return f"{value:.4g}"
 
 
-def interval(figure: MetricValue) -> str:
+def interval(value: MetricValue) -> str:
     """``0.1 to 0.2``, or a dash."""
-    found = figure.interval
+    found = value.interval
     return "\N{EN DASH}" if found is None else f"{number(found.low)} to {number(found.high)}"
 
 
-def better(figure: MetricValue) -> str:
+def better(value: MetricValue) -> str:
     """``higher``, ``lower``, or a dash."""
-    return {True: "higher", False: "lower", None: "\N{EN DASH}"}[figure.higher_is_better]
+    return {True: "higher", False: "lower", None: "\N{EN DASH}"}[value.higher_is_better]
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -119,9 +119,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 
 
-def _row(figure: MetricValue) -> list[str]:
-    bias = "\N{EN DASH}" if figure.interval is None else number(figure.interval.bias)
-    return [figure.name, better(figure), number(figure.value), interval(figure), bias]
+def _row(value: MetricValue) -> list[str]:
+    bias = "\N{EN DASH}" if value.interval is None else number(value.interval.bias)
+    return [value.name, better(value), number(value.value), interval(value), bias]
 
 
 def _metric(metric: MetricSettings) -> str:
@@ -130,6 +130,6 @@ def _metric(metric: MetricSettings) -> str:
     return metric.name + (f" ({options})" if options else "")
 
 
-def _judge(judge: Judge) -> list[str]:
-    reward = {True: "**yes**", False: "no", None: "not known"}[judge.is_reward]
-    return [judge.name, f"`{judge.sha256}`", "yes" if judge.pinned else "no", reward]
+def _network(network: EmbeddingNetwork) -> list[str]:
+    reward = {True: "**yes**", False: "no", None: "not known"}[network.is_reward]
+    return [network.name, f"`{network.sha256}`", "yes" if network.pinned else "no", reward]

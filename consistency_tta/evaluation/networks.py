@@ -1,14 +1,12 @@
-"""The networks a protocol asks for, and whether they are the ones it means."""
+"""The networks that a protocol names, with a check that they are the ones it pins."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-
-from torch import Tensor
 
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.reward_lineage import EncoderFingerprint
@@ -20,13 +18,40 @@ from consistency_tta.storage.bundled import TRANSFORMERS, resolve
 from consistency_tta.storage.checksum import checksum
 
 
+def weights_by_name(weights: str | list[str] | None) -> dict[str, str]:
+    """Files or folders of networks' weights by the networks' names, from ``mn04=path``.
+
+    Args:
+        weights: several in a list, or with commas between them.
+
+    Raises:
+        ConfigurationError: it has another form.
+    """
+    several = (weights.split(",") if isinstance(weights, str) else weights) or []
+    places = dict(one.partition("=")[::2] for one in several)
+    for name, place in places.items():
+        if not name or not place:
+            raise ConfigurationError(
+                f"expected --weights NAME=PATH, such as mn04=checkpoints/mn04_as_mAP_432.pt, got {weights}"
+            )
+    return places
+
+
 def make_network(name: str, weights: str | None = None) -> AudioEncoder:
-    """A network by its short name; ``weights`` says where its file or folder is, if not where it belongs."""
+    """A network by its short name or class.
+
+    Args:
+        name: see :func:`consistency_tta.metrics.encoders.make_encoder`.
+        weights: its file or folder; its default place if None.
+
+    Raises:
+        ConfigurationError: it has no checksum, which results and the cache need.
+    """
     if weights is None:
         network = make_encoder(name)
     else:
-        takes = inspect.signature(ENCODERS[name]).parameters if name in ENCODERS else {}
-        network = make_encoder(name, **{"model" if "model" in takes else "weights": weights})
+        parameters = inspect.signature(ENCODERS[name]).parameters if name in ENCODERS else {}
+        network = make_encoder(name, **{"model" if "model" in parameters else "weights": weights})
     if network.checksum is None:
         raise ConfigurationError(f"expected a `checksum` of {name}, by which results and the cache know it, got None")
     return network
@@ -37,14 +62,14 @@ def make_networks(protocol: Protocol, weights: Mapping[str, str]) -> dict[str, A
 
     Args:
         protocol: which names them.
-        weights: where their files or folders are, by name.
+        weights: their files or folders, by name.
 
     Raises:
-        ValueError: ``weights`` names another network, or a checkpoint is not the one the protocol pins. A figure of
-            another network would not be the protocol's.
+        ConfigurationError: ``weights`` names another network, or a checkpoint is not the one that the protocol pins.
+            The values of another network would not be the protocol's.
     """
     if others := weights.keys() - protocol.networks.keys():
-        raise ValueError(
+        raise ConfigurationError(
             f"expected weights of {', '.join(protocol.networks)}, the networks of {protocol.name}, got some of "
             f"{', '.join(sorted(others))}"
         )
@@ -52,7 +77,7 @@ def make_networks(protocol: Protocol, weights: Mapping[str, str]) -> dict[str, A
     for name, settings in protocol.networks.items():
         network = make_network(name, weights.get(name))
         if settings.sha256 not in (None, network.checksum):
-            raise ValueError(
+            raise ConfigurationError(
                 f"{name}: the protocol {protocol.name} is pinned to weights with SHA-256 {settings.sha256}"
                 f"{f' ({settings.weights})' if settings.weights else ''}, got {network.checksum}: fetch those, or copy "
                 f"{protocol.source.name}, give it a name of its own, and put the hash you have into it"
@@ -61,25 +86,20 @@ def make_networks(protocol: Protocol, weights: Mapping[str, str]) -> dict[str, A
     return networks
 
 
-def embed_text(network: AudioEncoder) -> Callable[[Sequence[str]], Tensor] | None:
-    """How a network reads captions, unit vectors (B, D) of B captions; None of one without words."""
-    return network.embed_text if network.embeds_text else None
-
-
-def identity(network: AudioEncoder) -> EncoderFingerprint:
-    """What a network is known by among rewards; only audio-text encoders are any."""
+def fingerprint(network: AudioEncoder) -> EncoderFingerprint:
+    """What identifies a network among rewards; only an encoder with a text side can be one."""
     return EncoderFingerprint.of(network) if network.embeds_text else EncoderFingerprint(network.checksum, ())
 
 
-def identity_of(weights: str) -> EncoderFingerprint:
-    """What a CLAP is known by.
+def fingerprint_of(weights: str) -> EncoderFingerprint:
+    """What identifies a CLAP.
 
     Args:
-        weights: the SHA-256 of its file, or any file that ``TransformersClap`` cannot hear by, which tell it from no
-            other CLAP; or as for ``TransformersClap``.
+        weights: the SHA-256 of its file, or a file that ``TransformersClap`` cannot load, which identify this file
+            alone; or as for ``TransformersClap``.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: it does not exist.
     """
     if re.fullmatch("[0-9a-f]{64}", weights):
         return EncoderFingerprint(weights)

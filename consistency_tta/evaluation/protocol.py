@@ -1,8 +1,8 @@
-"""What an evaluation is made of, as data: a YAML file, so that two results can be known to mean the same.
+"""A protocol: a YAML file that specifies an evaluation, so that results of different models can be compared.
 
-A protocol names the clips and their captions, what is done to sounds before they are judged, the networks that hear
-them with the SHA-256 of their weights, the metrics with their options, and all seeds. The list of clips lies beside the
-YAML and is pinned by its SHA-256 in it; so the SHA-256 of the YAML pins everything, and every result shows it.
+A protocol names the clips and their captions, what is done to sounds before they are embedded, the networks that embed
+them with the SHA-256 of their weights, the metrics with their options, and all seeds. The list of clips lies in the
+same folder and is pinned by its SHA-256; so the SHA-256 of the YAML file pins everything, and every result states it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from consistency_tta.audio.resample import ATTENUATION, ZERO_CROSSINGS
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.suggest import suggest
 
 #: The protocols that come with the package, a YAML file for each, and their lists of clips.
@@ -26,12 +27,12 @@ RESAMPLER = f"kaiser-sinc-{ZERO_CROSSINGS}-{ATTENUATION:g}dB"
 
 @dataclass(frozen=True)
 class ClipList:
-    """Which clips are judged.
+    """Which clips are evaluated.
 
     Attributes:
         number: of the clips.
-        file: caption file beside the YAML, one caption a clip; None where it may not be shipped or is not known: the
-            user's caption file is the list then.
+        file: caption file in the YAML's folder, one caption a clip; None where it may not be shipped or is not known:
+            then the user's caption file is the list.
         sha256: of that file.
     """
 
@@ -42,7 +43,7 @@ class ClipList:
 
 @dataclass(frozen=True)
 class AudioSettings:
-    """What every sound is brought to, in this order, before a network hears it.
+    """What is done to every sound, in this order, before a network embeds it.
 
     Attributes:
         sample_rate: in Hz. Channels are averaged first.
@@ -66,11 +67,11 @@ class AudioSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """A network that hears.
+    """A network that embeds sounds.
 
     Attributes:
-        sha256: of the published weights; None if it is not known to us: a result says which was found.
-        weights: what the published file is called, for people.
+        sha256: of the published weights; None to accept any: a result states which were found.
+        weights: name of the published file, for people.
     """
 
     sha256: str | None = None
@@ -82,10 +83,11 @@ class MetricSettings:
     """A metric.
 
     Attributes:
-        metric: a name of :data:`consistency_tta.evaluation.metric_specs.METRICS`.
-        network: that hears for it, a name among the protocol's; None for a metric of the sound itself.
+        metric: a name in :data:`consistency_tta.evaluation.metric_specs.METRICS`, or the class of a third party's
+            metric, ``package.module.Class``, see :mod:`consistency_tta.evaluation.plugin_metrics`.
+        network: whose embeddings it takes, a name among the protocol's; None for a metric of waveforms.
         options: of the metric.
-        interval: whether there is an interval; it takes a draw's time for each draw.
+        interval: whether to compute a confidence interval; that takes as long as the metric for each draw.
     """
 
     metric: str
@@ -96,12 +98,12 @@ class MetricSettings:
     @property
     def name(self) -> str:
         """In results."""
-        return self.metric + (f"/{self.network}" if self.network else "")
+        return self.metric.rpartition(".")[2] + (f"/{self.network}" if self.network else "")
 
 
 @dataclass(frozen=True)
 class BootstrapSettings:
-    """How sure a figure is, by draws of clips; see :mod:`consistency_tta.evaluation.bootstrap`.
+    """Confidence intervals by draws of clips; see :mod:`consistency_tta.evaluation.bootstrap`.
 
     Attributes:
         resamples: for means over clips.
@@ -120,15 +122,15 @@ class ProtocolSettings:
 
     Attributes:
         name: of the protocol, the file's without ``.yaml``.
-        version: rises with every change that changes figures.
+        version: rises with every change that changes values.
         description: where the protocol comes from, and what is not known of it.
-        clips: which clips are judged.
-        audio: what is done to them.
+        clips: which clips are evaluated.
+        audio: what is done to their sounds.
         networks: by name, see :func:`consistency_tta.evaluation.networks.make_network`.
         metrics: in the order of the report; the first that has a value for each clip ranks the clips.
         bootstrap: intervals.
         seed: of the bootstrap. Metrics that draw have a ``seed`` of their own among their options, 0 if not given.
-        generation_seed: the seed to generate with; a folder that says it was made with another is warned of.
+        generation_seed: the seed to generate with; a folder that was generated with another is warned of.
     """
 
     name: str
@@ -174,7 +176,7 @@ def load_protocol(name: str | Path) -> Protocol:
 
     Raises:
         FileNotFoundError: there is neither.
-        ValueError: the file is not a protocol, or its list of clips is not the one it pins.
+        ConfigurationError: the file is not a protocol, or its list of clips is not the one it pins.
     """
     source = Path(name) if str(name).endswith((".yaml", ".yml")) else PROTOCOLS / f"{name}.yaml"
     if not source.is_file():
@@ -189,7 +191,7 @@ def load_protocol(name: str | Path) -> Protocol:
         settings = parser.instantiate(parser.parse_object(tree if isinstance(tree, dict) else {}))
     except (ArgumentError, yaml.YAMLError) as error:
         known = [ProtocolSettings, ClipList, AudioSettings, NetworkSettings, MetricSettings, BootstrapSettings]
-        raise ValueError(f"{source} is not a protocol: {suggest(str(error), known)}") from None
+        raise ConfigurationError(f"{source} is not a protocol: {suggest(str(error), known)}") from None
     protocol = Protocol(**settings, source=source, sha256=hashlib.sha256(content).hexdigest())
     _check(protocol)
     return protocol
@@ -206,7 +208,7 @@ def _check(protocol: Protocol) -> None:
 
     def expect(right: bool, expected: str, got: object) -> None:
         if not right:
-            raise ValueError(f"{protocol.source}: expected {expected}, got {got}")
+            raise ConfigurationError(f"{protocol.source}: expected {expected}, got {got}")
 
     audio, bootstrap = protocol.audio, protocol.bootstrap
     expect(audio.resampler == RESAMPLER, f"the resampler {RESAMPLER}, the only one of this version", audio.resampler)
@@ -218,8 +220,8 @@ def _check(protocol: Protocol) -> None:
     names = [settings.name for settings in protocol.metrics]
     expect(0 < len(names) == len(set(names)), "metrics, each with a network once", ", ".join(names) or "none")
     for settings in protocol.metrics:
-        known = settings.network is None or settings.network in protocol.networks
-        expect(known, f"networks among {', '.join(protocol.networks)} in metrics", settings.network)
+        listed = settings.network is None or settings.network in protocol.networks
+        expect(listed, f"networks among {', '.join(protocol.networks)} in metrics", settings.network)
     if protocol.clip_list is not None:
         expect(protocol.clip_list.is_file(), "the list of clips beside it", f"no {protocol.clip_list}")
         found = file_sha256(protocol.clip_list)

@@ -1,4 +1,4 @@
-"""How the sounds of a folder came about, as far as it is told: by whoever evaluates, or by the folder itself."""
+"""How the sounds of a folder were generated, as far as the options or the folder itself say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from consistency_tta.components.reward_lineage import RewardLineage
-from consistency_tta.evaluation.networks import identity_of
+from consistency_tta.evaluation.networks import fingerprint_of
 from consistency_tta.generation.folder import MANIFEST, read_manifest
 from consistency_tta.storage.bundled import PIPELINE
 from consistency_tta.storage.model_folder import model_folder, model_index
@@ -15,12 +15,12 @@ from consistency_tta.storage.model_folder import model_folder, model_index
 
 @dataclass(frozen=True)
 class Provenance:
-    """Of generated sounds.
+    """The origin of generated sounds.
 
     Attributes:
-        model: its name or folder; None if nothing is said.
-        rewards: the audio-text encoders that the model was taught by.
-        generation: what ``consistency-tta generate`` noted down; empty if it did not make the folder.
+        model: name or folder of the model; None if it is not known.
+        rewards: the audio-text encoders that the model was fine-tuned with.
+        generation: settings that ``consistency-tta generate`` stored; empty if it did not write the folder.
     """
 
     model: str | None
@@ -29,35 +29,36 @@ class Provenance:
 
     @property
     def settings(self) -> str | None:
-        """How the model was asked, for people."""
+        """How the model was sampled, for people."""
         names = ("guidance_scale", "external_guidance_scale", "steps", "grid", "seed", "weights")
-        told = [f"{name} {self.generation[name]}" for name in names if self.generation.get(name) is not None]
-        return ", ".join(told) or None
+        known = [f"{name} {self.generation[name]}" for name in names if self.generation.get(name) is not None]
+        return ", ".join(known) or None
 
 
 def provenance(generated: Path, model: str | Path | None = None, reward: str | None = None) -> Provenance:
-    """What is known of a folder of sounds.
+    """The provenance of a folder of sounds.
 
     Args:
         generated: the folder; where there are several sounds of each clip, one of its folders 0, 1, ...
         model: folder, bundled name or hub id of the model; what the folder says if None.
-        reward: what else it was taught by, a CLAP's file, folder or SHA-256.
+        reward: another reward of the model, a CLAP's file, folder or SHA-256.
 
     Raises:
         FileNotFoundError: there is no such model, or no such CLAP.
     """
-    told = read_manifest(generated) or (read_manifest(generated.parent) if generated.name.isdecimal() else None) or {}
-    rewards = RewardLineage.from_dict(told.get("rewards"))
+    above = read_manifest(generated.parent) if generated.name.isdecimal() else None
+    manifest = read_manifest(generated) or above or {}
+    rewards = RewardLineage.from_dict(manifest.get("rewards"))
     if model is not None:
         own = RewardLineage.from_dict(model_index(model_folder(model, allow_patterns=[PIPELINE])).get("rewards"))
-        rewards = rewards | own if told else own
+        rewards = rewards | own if manifest else own
     if reward is not None:
-        rewards = rewards | RewardLineage((identity_of(reward),), complete=True)
-    return Provenance(told.get("model") if model is None else str(model), rewards, told)
+        rewards = rewards | RewardLineage((fingerprint_of(reward),), complete=True)
+    return Provenance(manifest.get("model") if model is None else str(model), rewards, manifest)
 
 
-def warnings_of(source: Provenance, seed: int) -> list[str]:
-    """What does not go with a protocol that is generated for with a seed."""
+def provenance_warnings(source: Provenance, seed: int) -> list[str]:
+    """Warns of sounds that were generated with another seed than the protocol's."""
     if (found := source.generation.get("seed", seed)) == seed:
         return []
-    return [f"{MANIFEST} says that the sounds were made with seed {found}, the protocol's is {seed}"]
+    return [f"{MANIFEST} says that the sounds were generated with seed {found}, the protocol's is {seed}"]

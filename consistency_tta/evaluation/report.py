@@ -8,7 +8,7 @@ from pathlib import Path
 from consistency_tta.evaluation.clip_section import clip_groups, scatters
 from consistency_tta.evaluation.clips import Finding
 from consistency_tta.evaluation.markdown import LISTED, better, interval, number, sections, settings, used
-from consistency_tta.evaluation.result import MetricValue, Result
+from consistency_tta.evaluation.result import EvaluationResult, MetricValue
 from consistency_tta.reporting.page import render_page
 from consistency_tta.reporting.table import Cell, Table
 
@@ -18,7 +18,7 @@ TILES = 3
 DASH = "\N{EN DASH}"
 
 
-def write_report(result: Result, file: Path) -> Path:
+def write_report(result: EvaluationResult, file: Path) -> Path:
     """Write the page of a result, whose sound files are still there."""
     title = f"{result.generated.resolve().name} by {result.protocol.name}"
     html = render_page(
@@ -39,19 +39,19 @@ def write_report(result: Result, file: Path) -> Path:
     return file
 
 
-def _tiles(result: Result) -> list[tuple[str, str]]:
+def _tiles(result: EvaluationResult) -> list[tuple[str, str]]:
     """(value, label) of each."""
     tiles = [(str(len(result.pairs)), f"clips of {result.protocol.clips.number} in the protocol")]
-    for value in result.figures[:TILES]:
+    for value in result.metric_values[:TILES]:
         network = f" ({_network(value)})" if _network(value) else ""
         spread = "" if value.interval is None else f", {interval(value)}"
         tiles.append((number(value.value), f"{value.title}{network}{spread}"))
     return tiles
 
 
-def _metrics(result: Result) -> Table:
+def _metrics(result: EvaluationResult) -> Table:
     rows: list[list[str | Cell]] = []
-    for value in result.figures:
+    for value in result.metric_values:
         source = f"embedded by {_network(value)}" if _network(value) else "of the sounds themselves"
         bias = DASH if value.interval is None else number(value.interval.bias)
         rows.append([Cell(value.title, source), better(value), number(value.value), interval(value), bias])
@@ -59,11 +59,11 @@ def _metrics(result: Result) -> Table:
     return Table(["Metric", "Better", "Value", confidence, "Bias of the draws"], rows, "metrics")
 
 
-def _networks(result: Result) -> Table:
+def _networks(result: EvaluationResult) -> Table:
     reward = {True: "yes", False: "no", None: "not known"}
     rows: list[list[str | Cell]] = [
         [network.name, Cell(network.sha256, code=True), "yes" if network.pinned else "no", reward[network.is_reward]]
-        for network in result.judges
+        for network in result.networks
     ]
     return Table(["Network", "SHA-256 of its weights", "Pinned", "Is the reward"], rows)
 

@@ -1,4 +1,4 @@
-"""What an evaluation found, as data: ``result.json``, with everything that is needed to know what the figures mean."""
+"""The result of an evaluation as data, which ``result.json`` holds."""
 
 from __future__ import annotations
 
@@ -13,35 +13,39 @@ from consistency_tta.evaluation.clips import Finding, Pair
 from consistency_tta.evaluation.protocol import Protocol
 from consistency_tta.evaluation.provenance import Provenance
 
+#: Of ``result.json``. Version 1 called ``metric_values`` figures, ``clips_requested`` clips_asked, and
+#: ``silent_or_short`` counted_as_they_are.
+FORMAT = 2
+
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A metric's value.
+    """The value of a metric.
 
     Attributes:
-        name: ``metric/network``, and the name of the figure where a metric has several.
-        title: for people.
-        higher_is_better: whether it is; None if neither is better.
-        value: of all clips.
-        interval: where it may lie; None where the protocol asks for none.
+        name: ``metric/network``, followed by the value's own name where a metric has several values.
+        title: for reports.
+        higher_is_better: None if neither is better.
+        value: over all clips.
+        interval: confidence interval; None where there is none.
     """
 
     name: str
     title: str
     higher_is_better: bool | None
     value: float
-    interval: Interval | None
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A network that heard.
+class EmbeddingNetwork:
+    """A network that embedded the sounds.
 
     Attributes:
         name: of the network.
         sha256: of its weights.
-        pinned: whether the protocol asks for these very weights; if not, it asks for none.
-        is_reward: whether the model was fine-tuned by this very network; None if nothing is known of a reward.
+        pinned: whether the protocol requires these weights; if not, it accepts any.
+        is_reward: whether the model was fine-tuned with this network; None if that is not known.
     """
 
     name: str
@@ -49,35 +53,35 @@ class Judge:
     pinned: bool
     is_reward: bool | None
 
-    def pleased(self, figures: str) -> str:
-        """What to say of figures, several by their names, where it is the reward."""
+    def reward_warning(self, metrics: str) -> str:
+        """The warning for ``metrics``, names with commas between, of a network that was the reward."""
         return (
-            f"{self.name} taught the model, as the reward, and is the judge: {figures} tell how well the model "
-            "learnt to please it, not how good it is"
+            f"The model was fine-tuned with {self.name}, which also evaluates it: {metrics} may be high because the "
+            "model overfits that network, not because it sounds good"
         )
 
 
 @dataclass
-class Result:
-    """What an evaluation found.
+class EvaluationResult:
+    """The result of an evaluation.
 
     Attributes:
-        protocol: by which.
+        protocol: that was followed.
         version: of this package.
-        generated, reference, captions: where the sounds and captions came from.
-        more: folders with more generated sounds of the same clips, which count for diversity alone.
+        generated, reference, captions: folders and file that were evaluated.
+        more: folders with more generated sounds of the same clips, used for diversity alone.
         captions_sha256: of the caption file.
-        origin: how the sounds are said to be made.
-        pairs: the clips that count.
-        asked: clips that should count.
-        left_out: clips that do not, and why.
-        odd: sounds that count though they are silent, or shorter than the protocol has them.
-        unused: files that no clip claims.
-        formats: of the files, by side.
-        judges: networks that heard.
-        figures: in the protocol's order.
+        provenance: how the sounds were generated, as far as it is known.
+        pairs: the clips that were used.
+        requested: number of clips that should have been used.
+        left_out: clips that were not, and why.
+        silent_or_short: sounds that were used though they are silent, or shorter than the protocol's length.
+        unused: files that belong to no clip.
+        formats: number of files of each format, for each side.
+        networks: that embedded the sounds.
+        metric_values: in the protocol's order.
         per_clip: values of each clip, in the order of ``pairs``, by metric.
-        warnings: what whoever reads the figures must know.
+        warnings: what a reader of the values must know.
     """
 
     protocol: Protocol
@@ -87,52 +91,53 @@ class Result:
     reference: Path
     captions: Path
     captions_sha256: str
-    origin: Provenance
+    provenance: Provenance
     pairs: list[Pair]
-    asked: int
+    requested: int
     left_out: list[Finding]
-    odd: list[Finding]
+    silent_or_short: list[Finding]
     unused: list[Finding]
     formats: dict[str, dict[str, int]]
-    judges: list[Judge]
-    figures: list[MetricValue] = field(default_factory=list)
+    networks: list[EmbeddingNetwork]
+    metric_values: list[MetricValue] = field(default_factory=list)
     per_clip: dict[str, list[float]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
     def ranking(self) -> list[int]:
-        """Positions of the clips from the best to the worst by the first metric with values per clip; else empty."""
-        for figure in self.figures:
-            if values := self.per_clip.get(figure.name):
-                sign = -1 if figure.higher_is_better else 1
+        """Positions of the clips, best first, by the first metric with a value per clip; empty without one."""
+        for found in self.metric_values:
+            if values := self.per_clip.get(found.name):
+                sign = -1 if found.higher_is_better else 1
                 return sorted(range(len(values)), key=lambda k: sign * values[k])
         return []
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON takes it; infinity and NaN become null."""
+        """The content of ``result.json``; infinity and NaN become null."""
         protocol = {key: value for key, value in asdict(self.protocol).items() if key != "source"}
         clips = [
             {"id": pair.id, "caption": pair.caption} | {name: values[k] for name, values in self.per_clip.items()}
             for k, pair in enumerate(self.pairs)
         ]
         content = {
+            "format": FORMAT,
             "protocol": protocol,
             "consistency_tta": self.version,
             "generated": str(self.generated),
             "more_generated": list(map(str, self.more)),
             "reference": str(self.reference),
             "captions": {"file": self.captions.name, "sha256": self.captions_sha256},
-            "model": self.origin.model,
-            "rewards": self.origin.rewards.to_dict(),
-            "generation": self.origin.generation,
+            "model": self.provenance.model,
+            "rewards": self.provenance.rewards.to_dict(),
+            "generation": self.provenance.generation,
             "clips_in_protocol": self.protocol.clips.number,
-            "clips_asked": self.asked,
+            "clips_requested": self.requested,
             "clips_used": len(self.pairs),
             "warnings": self.warnings,
-            "networks": [asdict(judge) for judge in self.judges],
-            "figures": [asdict(figure) for figure in self.figures],
+            "networks": [asdict(network) for network in self.networks],
+            "metric_values": [asdict(found) for found in self.metric_values],
             "left_out": [asdict(finding) for finding in self.left_out],
-            "counted_as_they_are": [asdict(finding) for finding in self.odd],
+            "silent_or_short": [asdict(finding) for finding in self.silent_or_short],
             "unused_files": [asdict(finding) for finding in self.unused],
             "formats": self.formats,
             "clips": clips,

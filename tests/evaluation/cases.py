@@ -1,4 +1,4 @@
-"""A protocol of six short clips, folders of sounds that fit it, and a network that counts how often it is asked."""
+"""A protocol of six short clips, folders of sounds that fit it, and a network that counts the sounds that it embeds."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class ToyNetwork(AudioEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard = 0
+        self.embedded = 0
 
     def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
         assert sample_rate == RATE
         return torch.fft.rfft(waveform).abs()[:, 1:1001].unflatten(1, (4, 250)).mean(2)
 
     def embed_windows(self, waveform: Tensor, sample_rate: int) -> AudioEmbedding:
-        self.heard += len(waveform)
+        self.embedded += len(waveform)
         power = self.embed(waveform, sample_rate)
         return AudioEmbedding(power[:, None], power)
 

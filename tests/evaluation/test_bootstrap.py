@@ -44,15 +44,15 @@ def test_equal_values_leave_no_doubt() -> None:
     assert (found.low, found.high, found.bias) == pytest.approx((0.25, 0.25, 0.0))
 
 
-def test_figures_of_sets() -> None:
-    """A mean is a set's figure, too; the variance without n - 1 is known to be too small by 1 / n in a draw."""
+def test_values_of_sets() -> None:
+    """A mean is a value of a set, too; the variance without n - 1 is known to be too small by 1 / n in a draw."""
     values = torch.randn(40).double()
 
-    def figures(index: Tensor) -> dict[str, float]:
+    def values_of(index: Tensor) -> dict[str, float]:
         return {"mean": float(values[index].mean()), "variance": float(values[index].var(unbiased=False))}
 
-    whole = figures(torch.arange(40))
-    found = set_intervals(whole, figures, 40, SETTINGS, seed=3)
+    whole = values_of(torch.arange(40))
+    found = set_intervals(whole, values_of, 40, SETTINGS, seed=3)
     alone = mean_interval(values, SETTINGS, seed=3)
     assert found["mean"].high - found["mean"].low == pytest.approx(alone.high - alone.low, rel=0.15)
     assert found["variance"].bias == pytest.approx(-whole["variance"] / 40, abs=0.5 * whole["variance"] / 40)
@@ -77,8 +77,8 @@ def test_halves_spread_as_far_as_other_clips_do() -> None:
     widths = []
     for seed in range(4):
         real, made = sets()
-        figures = partial(of_rows, real, made)
-        found = set_intervals(figures(torch.arange(400)), figures, 400, BootstrapSettings(2, 60, 0.9), seed)[""]
+        values_of = partial(of_rows, real, made)
+        found = set_intervals(values_of(torch.arange(400)), values_of, 400, BootstrapSettings(2, 60, 0.9), seed)[""]
         widths.append(found.high - found.low)
     assert sum(widths) / 4 == pytest.approx(2 * 1.645 * float(spread), rel=0.3)
 
@@ -91,18 +91,18 @@ def of_rows(real: Tensor, made: Tensor, index: Tensor) -> dict[str, float]:
     return {"": distance(real[index], made[index])}
 
 
-def test_intervals_are_about_the_figure() -> None:
-    """A distance of sets is larger in nearly every draw than of all clips, whose interval it must not leave."""
+def test_intervals_contain_the_value() -> None:
+    """Though a distance of sets is larger in nearly every draw than for all clips."""
     real, made = torch.randn(2, 40, 20).double()
-    figures = partial(of_rows, real, made)
-    whole = figures(torch.arange(40))
-    found = set_intervals(whole, figures, 40, SETTINGS, seed=0)[""]
+    values_of = partial(of_rows, real, made)
+    whole = values_of(torch.arange(40))
+    found = set_intervals(whole, values_of, 40, SETTINGS, seed=0)[""]
     assert found.low < whole[""] < found.high
     assert found.low + found.bias > whole[""]  # where the percentiles of the draws begin
 
 
-def test_a_figure_that_some_draws_lack_has_no_interval() -> None:
-    def figures(index: torch.Tensor) -> dict[str, float]:
+def test_a_value_that_some_draws_lack_has_no_interval() -> None:
+    def values_of(index: torch.Tensor) -> dict[str, float]:
         return {"": float(len(index))} | ({"seldom": 1.0} if 0 in index else {})
 
-    assert list(set_intervals(figures(torch.arange(40)), figures, 40, SETTINGS, seed=0)) == [""]
+    assert list(set_intervals(values_of(torch.arange(40)), values_of, 40, SETTINGS, seed=0)) == [""]

@@ -17,10 +17,10 @@ CLIPS, WINDOWS, WIDTH = 30, 2, 5
 
 @pytest.fixture
 def pairs() -> Collection:
-    def heard() -> AudioEmbedding:
+    def embedding() -> AudioEmbedding:
         return AudioEmbedding(torch.randn(CLIPS, WINDOWS, WIDTH), torch.randn(CLIPS, 7))
 
-    return collect(Material(heard(), heard(), torch.randn(CLIPS, WIDTH), torch.arange(CLIPS) // 2))
+    return collect(Material(embedding(), embedding(), torch.randn(CLIPS, WIDTH), torch.arange(CLIPS) // 2))
 
 
 @pytest.fixture
@@ -52,15 +52,15 @@ def test_one_pair_is_read_however_large(pairs: Collection, monkeypatch: pytest.M
 
 
 @pytest.mark.filterwarnings("ignore:subsets of")
-@pytest.mark.parametrize("name", [name for name, measure in METRICS.items() if measure.kind is not Kind.SOUND])
+@pytest.mark.parametrize("name", [name for name, spec in METRICS.items() if spec.kind is not Kind.SOUND])
 def test_metrics_do_not_depend_on_chunks(name: str, pairs: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"frechet_infinity": {"min_clips": 20, "num_sizes": 4}, "inception": {"splits": 2}}.get(name, {})
-    measure, found = METRICS[name], []
+    spec, found = METRICS[name], []
     for chunk in (clip_embeddings.CHUNK, 3 * WINDOWS * WIDTH):
         monkeypatch.setattr(clip_embeddings, "CHUNK", chunk)
-        if measure.kind is Kind.CLIP:
-            found.append({"": measure.values(pairs, **options)})
+        if spec.kind is Kind.CLIP:
+            found.append({"": spec.per_clip(pairs, **options)})
             assert found[-1][""].shape == (CLIPS,)
         else:
-            found.append(measure.function(pairs, **options))
+            found.append(spec.function(pairs, **options))
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)

@@ -9,6 +9,7 @@ import pytest
 
 from consistency_tta.evaluation.clip_names import ClipNames, NoClip
 from consistency_tta.evaluation.protocol import load_protocol
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.captions import read_rows
 from tests.evaluation.cases import write_protocol
 
@@ -26,7 +27,7 @@ def names(listed: str, number: int, folder: Path) -> ClipNames:
 
 
 @pytest.mark.parametrize(
-    ("listed", "asked", "meant"),
+    ("listed", "requested", "meant"),
     [
         (VIDEOS, "id,caption\nfolder/YX_30,a\n", "X"),
         (VIDEOS, "youtube_id,start_time,caption\nX,30,a\nX,60,a\n", "X"),
@@ -39,24 +40,24 @@ def names(listed: str, number: int, folder: Path) -> ClipNames:
     ],
 )
 def test_a_name_is_another_only_where_it_is_the_end_of_its_path(
-    listed: str, asked: str, meant: str | None, tmp_path: Path
+    listed: str, requested: str, meant: str | None, tmp_path: Path
 ) -> None:
-    (tmp_path / "asked.csv").write_text(asked)
-    found = names(listed, 2 if listed is VIDEOS else 3, tmp_path).find(read_rows(tmp_path / "asked.csv")[0])
+    (tmp_path / "requested.csv").write_text(requested)
+    found = names(listed, 2 if listed is VIDEOS else 3, tmp_path).find(read_rows(tmp_path / "requested.csv")[0])
     assert (found and found.name) == meant
 
 
 def test_a_clip_is_claimed_once(tmp_path: Path) -> None:
     clips = names(VIDEOS, 2, tmp_path)
-    (tmp_path / "asked.csv").write_text("id,caption\nX,a\nYX_30,a\nV,b\n")
-    first, again, stranger = read_rows(tmp_path / "asked.csv")
+    (tmp_path / "requested.csv").write_text("id,caption\nX,a\nYX_30,a\nV,b\n")
+    first, again, stranger = read_rows(tmp_path / "requested.csv")
     assert clips.claim(first).name == "X"
-    with pytest.raises(NoClip, match="duplicate: YX_30 is another name of X"):
+    with pytest.raises(NoClip, match="YX_30"):
         clips.claim(again)
-    with pytest.raises(NoClip, match="not in the protocol: the protocol toy has no such clip"):
+    with pytest.raises(NoClip, match="toy"):
         clips.claim(stranger)
 
 
 def test_the_list_has_as_many_clips_as_the_protocol_says(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected 5 clips in its list, got 2"):
+    with pytest.raises(ConfigurationError, match="5"):
         names(VIDEOS, 5, tmp_path)

@@ -1,4 +1,4 @@
-"""Bad input: what can be judged is, and what cannot is named with the reason."""
+"""Bad input: clips that can be evaluated are, and others are named with the reason."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from consistency_tta.audio.sound_file import BadClip, Fault
 from consistency_tta.evaluation.clips import find_pairs, is_silent, numbered, read_sound
 from consistency_tta.evaluation.protocol import AudioSettings, load_protocol
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.captions import read_clips
 from tests.evaluation.cases import RATE, noise, write_protocol, write_sounds
 
@@ -35,7 +36,7 @@ def test_pairs_are_matched_by_name(folders: tuple[Path, Path, Path]) -> None:
     assert found.pairs[2].generated == generated / "clip2.wav"
     assert found.pairs[2].reference == reference / "clip2.wav"
     assert found.pairs[2].caption == "Noise i number 2"
-    assert (found.asked, found.left_out, found.unused, found.other_captions) == (6, [], [], [])
+    assert (found.requested, found.left_out, found.unused, found.other_captions) == (6, [], [], [])
 
 
 def test_names_of_audiocaps(tmp_path: Path) -> None:
@@ -55,18 +56,18 @@ def test_clips_are_those_of_the_protocol_whatever_a_caption_file_calls_them(
     for folder in (generated, reference):
         for file in list(folder.iterdir()):
             file.rename(folder / f"{file.stem}_0.wav")
-    told = [
+    lines = [
         {"location": f"data/audio/clip{k}_0.wav", "captions": f"Noise {letter} number {k}"}
         for k, letter in ((3, "o"), (1, "e"))
     ]
     captions = tmp_path / "captions.json"
-    captions.write_text("".join(json.dumps(line) + "\n" for line in told))
+    captions.write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = find_pairs(load_protocol(protocol), generated, reference, captions)
     assert [(pair.id, pair.generated.name) for pair in found.pairs] == [
         ("clip3", "clip3_0.wav"),
         ("clip1", "clip1_0.wav"),
     ]
-    assert (found.asked, found.left_out, found.other_captions) == (2, [], [])
+    assert (found.requested, found.left_out, found.other_captions) == (2, [], [])
     table = tmp_path / "captions.csv"
     table.write_text("file,caption\nclip3_0.wav,Noise o number 3\nYclip3.wav,Again\nclip9_0.wav,Unknown\n")
     found = find_pairs(load_protocol(protocol), generated, reference, table)
@@ -126,7 +127,7 @@ def test_files_that_cannot_be_matched(
     spoil(generated if side == "generated" else reference)
     found = find_pairs(load_protocol(protocol), generated, reference)
     assert [(f.id, f.side, f.reason, f.detail) for f in found.left_out] == [("clip1", side, reason, detail)]
-    assert (len(found.pairs), found.asked, found.unused) == (5, 6, [])
+    assert (len(found.pairs), found.requested, found.unused) == (5, 6, [])
 
 
 def test_two_folders_with_one_name(folders: tuple[Path, Path, Path]) -> None:
@@ -164,7 +165,7 @@ def test_captions_choose_clips_and_words(folders: tuple[Path, Path, Path], tmp_p
     captions.write_text(HEADER + "0,clip0,0,Noise a number 0\n0,clip0,0,Second\n1,clip1,0,Others\n2,stranger,0,Wind\n")
     found = find_pairs(load_protocol(protocol), generated, reference, captions)
     assert [(pair.id, pair.caption) for pair in found.pairs] == [("clip0", "Noise a number 0"), ("clip1", "Others")]
-    assert (found.asked, found.other_captions) == (2, ["clip1"])
+    assert (found.requested, found.other_captions) == (2, ["clip1"])
     assert [(f.id, f.side, f.reason) for f in found.left_out] == [("stranger", "captions", "not in the protocol")]
 
 
@@ -179,7 +180,7 @@ def test_an_empty_caption_is_refused_with_its_line(folders: tuple[Path, Path, Pa
 def test_a_protocol_without_list_needs_captions(folders: tuple[Path, Path, Path]) -> None:
     protocol, generated, reference = folders
     write_protocol(protocol.parent, clips={"number": 6})
-    with pytest.raises(ValueError, match="expected --captions with 6 clips, since toy comes without its list"):
+    with pytest.raises(ConfigurationError, match="toy"):
         find_pairs(load_protocol(protocol), generated, reference)
     assert len(find_pairs(load_protocol(protocol), generated, reference, protocol.parent / "toy.csv").pairs) == 6
 
@@ -187,7 +188,7 @@ def test_a_protocol_without_list_needs_captions(folders: tuple[Path, Path, Path]
 def test_a_list_of_another_length_is_refused(folders: tuple[Path, Path, Path]) -> None:
     protocol, generated, reference = folders
     write_protocol(protocol.parent, clips={"number": 7, "file": "toy.csv"})
-    with pytest.raises(ValueError, match="expected 7 clips in its list, got 6"):
+    with pytest.raises(ConfigurationError, match="7"):
         find_pairs(load_protocol(protocol), generated, reference)
 
 
@@ -232,7 +233,7 @@ def broken(samples: np.ndarray, value: float) -> np.ndarray:
     ],
     ids=["empty", "text", "zero length", "NaN", "infinity", "overflow", "broken link", "folder"],
 )
-def test_files_that_cannot_be_heard(make: Callable[[Path], Path], message: str, tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(make: Callable[[Path], Path], message: str, tmp_path: Path) -> None:
     with pytest.raises(BadClip, match=message):
         read_sound(make(tmp_path / "clip.wav"), AUDIO)
 
@@ -312,13 +313,13 @@ def test_no_file_of_another_clip_is_taken(tmp_path: Path) -> None:
     (tmp_path / "toy.csv").write_text("audiocap_id,youtube_id,start_time,caption\n8,Z,0,b\n")
     digest = hashlib.sha256((tmp_path / "toy.csv").read_bytes()).hexdigest()
     protocol = write_protocol(tmp_path / "other", clips={"number": 1, "file": "../toy.csv", "sha256": digest})
-    (tmp_path / "asked.csv").write_text("id,caption\nZ,b\n")
+    (tmp_path / "requested.csv").write_text("id,caption\nZ,b\n")
     for name in ("generated", "reference"):
         (tmp_path / name).mkdir()
         soundfile.write(tmp_path / name / "8.wav", noise(0), RATE)
-    places = load_protocol(protocol), tmp_path / "generated", tmp_path / "reference", tmp_path / "asked.csv"
+    places = load_protocol(protocol), tmp_path / "generated", tmp_path / "reference", tmp_path / "requested.csv"
     assert [(fault.id, fault.reason) for fault in find_pairs(*places).left_out] == 2 * [("Z", "missing")]
-    places[-1].write_text("audiocap_id,youtube_id,start_time,caption\n8,Z,0,b\n")  # here it is said
+    places[-1].write_text("audiocap_id,youtube_id,start_time,caption\n8,Z,0,b\n")  # here it is stated
     assert [pair.reference.name for pair in find_pairs(*places).pairs] == ["8.wav"]
 
 

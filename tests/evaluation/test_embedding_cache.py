@@ -1,4 +1,4 @@
-"""What was heard comes back; what was heard otherwise does not."""
+"""The cache returns an embedding for the same content, weights and settings, and for no others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_each_circumstance_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(paths) == 5
 
 
-def test_a_damaged_file_is_heard_again(tmp_path: Path) -> None:
+def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path)
     path = cache.path("content", ToyNetwork(), None)
     path.parent.mkdir(parents=True)

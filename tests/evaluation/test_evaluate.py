@@ -1,4 +1,4 @@
-"""The command from two folders to a result, a text and a page."""
+"""The command and the library function, from two folders to a result, a text and a page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from consistency_tta.components.reward_lineage import EncoderFingerprint, Reward
 from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.evaluate import evaluate
-from consistency_tta.evaluation.result import Result
+from consistency_tta.evaluation.folder_evaluation import evaluate_folder
+from consistency_tta.evaluation.result import FORMAT, EvaluationResult
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 from tests.evaluation.cases import CHECKSUM, RATE, ToyNetwork, noise, write_protocol, write_sounds
 
 
@@ -38,29 +40,30 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     }
 
 
-def run(folders: dict[str, Path], **options: Any) -> Result:
+def run(folders: dict[str, Path], **options: Any) -> EvaluationResult:
     protocol = str(write_protocol(folders["output"].parent, **options.pop("changes", {})))
     return evaluate(**(folders | {"protocol": protocol, "device": "cpu"} | options))
 
 
-def figure(result: Result, name: str) -> float:
-    return next(found.value for found in result.figures if found.name == name)
+def value(result: EvaluationResult, name: str) -> float:
+    return next(found.value for found in result.metric_values if found.name == name)
 
 
 @pytest.mark.usefixtures("toy")
-def test_result_says_everything(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_result_is_complete(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     result = run(folders)
     content = json.loads((folders["output"] / "result.json").read_text())
+    assert content["format"] == FORMAT
     assert content["protocol"]["name"] == "toy"
     assert content["protocol"]["version"] == 3
     assert content["protocol"]["sha256"] == result.protocol.sha256
     assert content["networks"] == [{"name": "toy", "sha256": CHECKSUM, "pinned": True, "is_reward": None}]
-    assert [content[f"clips_{kind}"] for kind in ("in_protocol", "asked", "used")] == [6, 6, 6]
-    assert [one["name"] for one in content["figures"]] == ["clap_score/toy", "distance/toy", "frechet/toy"]
-    for one in content["figures"]:
+    assert [content[f"clips_{kind}"] for kind in ("in_protocol", "requested", "used")] == [6, 6, 6]
+    assert [one["name"] for one in content["metric_values"]] == ["clap_score/toy", "distance/toy", "frechet/toy"]
+    for one in content["metric_values"]:
         assert one["interval"]["low"] <= one["interval"]["high"]
     values = [clip["distance/toy"] for clip in content["clips"]]
-    assert np.mean(values) == pytest.approx(content["figures"][1]["value"])
+    assert np.mean(values) == pytest.approx(content["metric_values"][1]["value"])
     assert content["formats"]["generated"] == {f"{RATE} Hz, 1 channel": 6}
     printed = capsys.readouterr().out
     text = (folders["output"] / "report.md").read_text()
@@ -70,42 +73,42 @@ def test_result_says_everything(folders: dict[str, Path], capsys: pytest.Capture
         assert "6 of 6 clips used" in place
 
 
-def test_a_second_run_does_not_listen(folders: dict[str, Path], toy: ToyNetwork) -> None:
+def test_a_second_run_embeds_nothing(folders: dict[str, Path], toy: ToyNetwork) -> None:
     first = run(folders, batch_size=4).to_dict()
-    assert toy.heard == 12
+    assert toy.embedded == 12
     assert run(folders, batch_size=5).to_dict() == first
-    assert toy.heard == 12
+    assert toy.embedded == 12
     soundfile.write(folders["generated"] / "clip3.wav", noise(77), RATE)
-    assert run(folders).to_dict()["figures"] != first["figures"]
-    assert toy.heard == 13
+    assert run(folders).to_dict()["metric_values"] != first["metric_values"]
+    assert toy.embedded == 13
     toy.checksum = "1" * 64
     run(folders, changes={"networks": {"toy": {"sha256": None}}})
-    assert toy.heard == 25
+    assert toy.embedded == 25
 
 
 def test_two_evaluations_share_a_cache(folders: dict[str, Path], toy: ToyNetwork, tmp_path: Path) -> None:
-    run(folders, cache=tmp_path / "heard")
-    run(folders | {"generated": folders["reference"], "output": tmp_path / "other"}, cache=tmp_path / "heard")
-    assert toy.heard == 12
-    assert not (folders["output"] / "heard").exists()
+    run(folders, cache=tmp_path / "cache")
+    run(folders | {"generated": folders["reference"], "output": tmp_path / "other"}, cache=tmp_path / "cache")
+    assert toy.embedded == 12
+    assert not (folders["output"] / "embeddings").exists()
 
 
 @pytest.mark.usefixtures("toy")
-def test_a_folder_beside_itself(folders: dict[str, Path]) -> None:
+def test_a_folder_compared_with_itself(folders: dict[str, Path]) -> None:
     result = run(folders | {"generated": folders["reference"]})
-    assert figure(result, "frechet/toy") == pytest.approx(0, abs=1e-6)
-    assert figure(result, "distance/toy") == 0
+    assert value(result, "frechet/toy") == pytest.approx(0, abs=1e-6)
+    assert value(result, "distance/toy") == 0
     shuffled = folders["reference"].parent / "shuffled"
     shuffled.mkdir()
     for k in range(6):
         (shuffled / f"clip{k}.wav").symlink_to(folders["reference"] / f"clip{(k + 1) % 6}.wav")
     result = run(folders | {"generated": shuffled})
-    assert figure(result, "frechet/toy") == pytest.approx(0, abs=1e-6)
-    assert figure(result, "distance/toy") > 0.1
+    assert value(result, "frechet/toy") == pytest.approx(0, abs=1e-6)
+    assert value(result, "distance/toy") > 0.1
 
 
 @pytest.mark.usefixtures("toy")
-def test_what_cannot_be_judged_is_named(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_clips_that_cannot_be_evaluated_are_named(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     (folders["generated"] / "clip0.wav").write_bytes(b"")
     (folders["reference"] / "clip1.wav").unlink()
     soundfile.write(folders["generated"] / "clip2.wav", np.zeros(2000), RATE)
@@ -116,9 +119,9 @@ def test_what_cannot_be_judged_is_named(folders: dict[str, Path], capsys: pytest
         ("clip0", "generated", "unreadable"),
         ("clip1", "reference", "missing"),
     }
-    assert [(f.id, f.side) for f in result.odd if f.reason == "silent"] == [("clip2", "generated")]
-    assert [(f.id, f.detail) for f in result.odd if f.reason == "short"] == [
-        ("clip3", "clip3.wav: 0.12 s, followed by silence")
+    assert [(f.id, f.side) for f in result.silent_or_short if f.reason == "silent"] == [("clip2", "generated")]
+    assert [(f.id, f.detail) for f in result.silent_or_short if f.reason == "short"] == [
+        ("clip3", "clip3.wav: 0.12 s, padded with silence")
     ]
     assert [f.id for f in result.unused] == ["stranger.wav"]
     assert [pair.id for pair in result.pairs] == ["clip2", "clip3", "clip4", "clip5"]
@@ -136,7 +139,7 @@ def test_what_cannot_be_judged_is_named(folders: dict[str, Path], capsys: pytest
 def test_too_little_is_an_error(folders: dict[str, Path]) -> None:
     for k in range(1, 6):
         (folders["generated"] / f"clip{k}.wav").unlink()
-    with pytest.raises(ValueError, match=r"at least 2 clips with both sounds, got 1. clip1 \(generated\): missing"):
+    with pytest.raises(DataError, match="clip1"):
         run(folders)
     assert not folders["output"].exists() or not list(folders["output"].glob("re*"))
 
@@ -146,21 +149,21 @@ def test_part_of_a_protocol_is_warned_of(folders: dict[str, Path], tmp_path: Pat
     captions = tmp_path / "captions.csv"
     captions.write_text("youtube_id,caption\nclip1,Something else\nclip2,Noise i number 2\n")
     result = run(folders, captions=captions, changes={"networks": {"toy": {"sha256": None}}})
-    assert (result.asked, len(result.pairs)) == (2, 2)
-    said = "\n".join(result.warnings)
-    assert "2 clips count, not the 6 of toy" in said
-    assert "1 clips have another caption than that of toy" in said
-    assert "toy pins no weights of toy" in said
-    assert "frechet/toy: 2 vectors span fewer than the network's 4 dimensions" in said
+    assert (result.requested, len(result.pairs)) == (2, 2)
+    warnings = "\n".join(result.warnings)
+    assert "2 clips were used, not the 6 of toy" in warnings
+    assert "1 clips have another caption than that of toy" in warnings
+    assert "toy pins no weights of toy" in warnings
+    assert "frechet/toy: 2 vectors span fewer than the network's 4 dimensions" in warnings
     captions.write_text(captions.read_text() + "stranger,Not of this protocol\n")
     result = run(folders, captions=captions)
     assert [finding.reason for finding in result.left_out] == ["not in the protocol"]
-    assert not any("flatters" in warning for warning in result.warnings)  # the model was not asked for it
+    assert not any("flatters" in warning for warning in result.warnings)  # it was not requested
 
 
 @pytest.mark.usefixtures("toy")
-@pytest.mark.parametrize("told", ["option", "model"])
-def test_the_judge_that_was_the_reward(told: str, folders: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["option", "model"])
+def test_a_network_that_was_the_reward(given: str, folders: dict[str, Path], tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "model_index.json").write_text(
@@ -172,30 +175,30 @@ def test_the_judge_that_was_the_reward(told: str, folders: dict[str, Path], tmp_
             }
         )
     )
-    result = run(folders, **({"reward": CHECKSUM} if told == "option" else {"model": model}))
-    assert result.judges[0].is_reward is True
-    assert any("toy taught the model, as the reward, and is the judge" in said for said in result.warnings)
-    assert "is the judge" in (folders["output"] / "report.html").read_text()
+    result = run(folders, **({"reward": CHECKSUM} if given == "option" else {"model": model}))
+    assert result.networks[0].is_reward is True
+    (warning,) = (warning for warning in result.warnings if "fine-tuned with toy" in warning)
+    assert warning in (folders["output"] / "report.html").read_text()
     both = run(folders, model=model, reward="1" * 64)
-    assert both.judges[0].is_reward is True
-    assert both.origin.rewards == RewardLineage(
+    assert both.networks[0].is_reward is True
+    assert both.provenance.rewards == RewardLineage(
         tuple(map(EncoderFingerprint, ("2" * 64, CHECKSUM, "1" * 64))), complete=True
     )
     other = run(folders, reward="1" * 64)
-    assert other.judges[0].is_reward is None  # there may be more than was told
-    assert not any("reward" in said for said in other.warnings)
+    assert other.networks[0].is_reward is None  # there may be others
+    assert not any("fine-tuned" in warning for warning in other.warnings)
 
 
 @pytest.mark.usefixtures("toy")
-def test_sound_metrics_and_sets_of_figures(folders: dict[str, Path]) -> None:
+def test_metrics_of_waveforms_and_metrics_with_several_values(folders: dict[str, Path]) -> None:
     metrics = [
         {"metric": "lsd", "options": {"floor": 1e-6}},
         {"metric": "inception", "network": "toy", "options": {"splits": 2}, "interval": False},
     ]
     result = run(folders, changes={"metrics": metrics})
-    assert [found.name for found in result.figures] == ["lsd", "inception/toy/mean", "inception/toy/std"]
-    assert result.figures[1].interval is None
-    assert [found.higher_is_better for found in result.figures] == [False, True, None]
+    assert [found.name for found in result.metric_values] == ["lsd", "inception/toy/mean", "inception/toy/std"]
+    assert result.metric_values[1].interval is None
+    assert [found.higher_is_better for found in result.metric_values] == [False, True, None]
     assert len(result.per_clip["lsd"]) == 6
     lsd = result.per_clip["lsd"]
     assert result.ranking == sorted(range(6), key=lambda k: lsd[k])
@@ -203,20 +206,20 @@ def test_sound_metrics_and_sets_of_figures(folders: dict[str, Path]) -> None:
 
 @pytest.mark.usefixtures("toy")
 def test_what_few_clips_do_not_allow_is_left_out_alone(folders: dict[str, Path]) -> None:
-    """The other figures stay: nobody listens for hours to get none."""
+    """The other values stay."""
 
     def inception(splits: int) -> dict[str, Any]:
         return {"metric": "inception", "network": "toy", "options": {"splits": splits}}
 
     metrics = [{"metric": "diversity", "network": "toy"}, inception(4), {"metric": "lsd"}]
     result = run(folders, changes={"metrics": metrics})
-    assert [found.name for found in result.figures] == ["inception/toy/mean", "inception/toy/std", "lsd"]
-    assert result.figures[0].interval is None  # half of six clips are no four
-    said = "\n".join(result.warnings)
-    assert "diversity/toy has no figure: diversity needs at least two sounds of one prompt" in said
-    assert "inception/toy: no interval, for draws of so few clips have no figure: expected at least 4" in said
-    assert "diversity/toy has no figure" in (folders["output"] / "report.html").read_text()
-    with pytest.raises(ValueError, match="clips that the protocol can judge: inception/toy has no figure"):
+    assert [found.name for found in result.metric_values] == ["inception/toy/mean", "inception/toy/std", "lsd"]
+    assert result.metric_values[0].interval is None  # half of six clips are no four
+    warnings = "\n".join(result.warnings)
+    assert "diversity/toy has no value: diversity needs at least two sounds of one prompt" in warnings
+    assert "inception/toy: no interval, since draws of so few clips have no value: expected at least 4" in warnings
+    assert "diversity/toy has no value" in (folders["output"] / "report.html").read_text()
+    with pytest.raises(DataError, match="inception/toy"):
         run(folders, changes={"metrics": [inception(7)]})
 
 
@@ -224,15 +227,15 @@ def test_what_few_clips_do_not_allow_is_left_out_alone(folders: dict[str, Path])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"changes": {"metrics": [{"metric": "fad", "network": "toy"}]}}, "expected metrics among .*, got fad"),
-        ({"changes": {"metrics": [{"metric": "frechet"}]}}, "frechet: expected the name of a network, got None"),
-        ({"changes": {"metrics": [{"metric": "lsd", "network": "toy"}]}}, "lsd: expected no network"),
-        ({"changes": {"metrics": []}}, "expected metrics, each with a network once, got none"),
-        ({"changes": {"metrics": [{"metric": "lsd"}] * 2}}, "each with a network once, got lsd, lsd"),
-        ({"weights": "toy"}, "expected --weights NAME=PATH, such as mn04="),
-        ({"weights": "mn04=x,vggish=y"}, "expected weights of toy"),
-        ({"batch_size": 0}, "expected a batch_size of at least 1, got 0"),
-        ({"model": Path("nowhere")}, "nowhere is neither a model folder here nor"),
+        ({"changes": {"metrics": [{"metric": "fad", "network": "toy"}]}}, "fad"),
+        ({"changes": {"metrics": [{"metric": "frechet"}]}}, "frechet"),
+        ({"changes": {"metrics": [{"metric": "lsd", "network": "toy"}]}}, "toy"),
+        ({"changes": {"metrics": []}}, "metrics"),
+        ({"changes": {"metrics": [{"metric": "lsd"}] * 2}}, "lsd, lsd"),
+        ({"weights": "toy"}, "--weights"),
+        ({"weights": "mn04=x,vggish=y"}, "vggish"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"model": Path("nowhere")}, "nowhere"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str, folders: dict[str, Path]) -> None:
@@ -241,33 +244,46 @@ def test_wrong_options(options: dict[str, Any], message: str, folders: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("metric", "options", "message"),
+    ("metric", "options"),
     [
-        ("frechet", {"shrink": 1}, "expected options that frechet takes, got {'shrink': 1}: .*unexpected keyword"),
-        ("neighbours", {"near": 3}, "options that neighbours takes, got {'near': 3}: .*near"),
-        ("inception", {"splits": 0}, "options that inception takes, .* splits >= 1, got 2 and 0"),
-        ("kad", {"scale": 0}, "options that kad takes, got {'scale': 0}: expected scale > 0"),
-        ("lsd", {"floor": -1}, "options that lsd takes, got {'floor': -1}: .* floor > 0"),
+        ("frechet", {"shrink": 1}),
+        ("neighbours", {"near": 3}),
+        ("inception", {"splits": 0}),
+        ("kad", {"scale": 0}),
+        ("lsd", {"floor": -1}),
     ],
 )
-def test_wrong_options_of_a_metric_are_found_before_anything_is_heard(
-    metric: str, options: dict[str, Any], message: str, folders: dict[str, Path], toy: ToyNetwork
+def test_wrong_options_of_a_metric_are_found_before_anything_is_embedded(
+    metric: str, options: dict[str, Any], folders: dict[str, Path], toy: ToyNetwork
 ) -> None:
     network = {} if metric == "lsd" else {"network": "toy"}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigurationError, match=rf"{metric}.*{next(iter(options))}"):
         run(folders, changes={"metrics": [{"metric": metric, "options": options} | network]})
-    assert toy.heard == 0
+    assert toy.embedded == 0
 
 
 @pytest.mark.parametrize("option", ["output", "cache"])
-def test_a_file_in_place_of_a_folder_is_refused_before_anything_is_heard(
+def test_a_file_in_place_of_a_folder_is_refused_before_anything_is_embedded(
     option: str, folders: dict[str, Path], toy: ToyNetwork, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").touch()
-    places = {"cache": tmp_path / "heard", option: tmp_path / "taken"}
-    with pytest.raises(NotADirectoryError, match=rf"expected a folder for --{option}, got .*taken, but .*taken is no"):
+    places = {"cache": tmp_path / "cache", option: tmp_path / "taken"}
+    with pytest.raises(NotADirectoryError, match=f"--{option}.*taken"):
         run(folders, **places)
-    assert toy.heard == 0
+    assert toy.embedded == 0
+
+
+@pytest.mark.usefixtures("toy")
+def test_the_library_function_returns_the_result_and_writes_its_cache_alone(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    protocol = write_protocol(tmp_path)
+    result, counts = evaluate_folder(
+        folders["generated"], folders["reference"], protocol, tmp_path / "cache", device="cpu"
+    )
+    assert (counts.embedded, counts.recalled) == (12 + 6, 0)
+    assert not folders["output"].exists()
+    assert result.to_dict() == run(folders).to_dict()
 
 
 def test_a_network_that_fails_is_named(
@@ -275,7 +291,7 @@ def test_a_network_that_fails_is_named(
 ) -> None:
     broken = torch.full((6, 1, 4), torch.nan)
     monkeypatch.setattr(toy, "embed_windows", lambda waveform, sample_rate: AudioEmbedding(broken[: len(waveform)]))
-    with pytest.raises(ValueError, match="the network toy made NaN or infinity"):
+    with pytest.raises(DataError, match="toy"):
         run(folders)
 
 
@@ -285,7 +301,7 @@ def test_the_command(folders: dict[str, Path], tmp_path: Path) -> None:
     options = [f"--{name}={path}" for name, path in folders.items()]
     result = main(["evaluate", *options, "--protocol", protocol, "--device", "cpu"])
     assert len(result.pairs) == 6
-    with pytest.raises(SystemExit, match=r"^error: expected a protocol, one of audiocaps-882, .*, got esc50\n"):
+    with pytest.raises(SystemExit, match="esc50"):
         main(["evaluate", *options, "--protocol", "esc50"])
 
 
@@ -315,7 +331,7 @@ def test_equal_clips_can_be_drawn(folders: dict[str, Path]) -> None:
 
 
 @pytest.mark.usefixtures("toy")
-def test_more_sounds_of_each_clip_count_for_diversity_alone(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_more_sounds_of_each_clip_are_used_for_diversity_alone(folders: dict[str, Path], tmp_path: Path) -> None:
     metrics = [{"metric": name, "network": "toy", "interval": False} for name in ("diversity", "frechet")]
     alone = run(folders, changes={"metrics": metrics[1:]})
     several = tmp_path / "several"
@@ -328,15 +344,15 @@ def test_more_sounds_of_each_clip_count_for_diversity_alone(folders: dict[str, P
     folders["generated"] = several
     result = run(folders, changes={"metrics": metrics})
     assert (result.generated, result.more) == (several / "0", others)
-    assert figure(result, "frechet/toy") == pytest.approx(figure(alone, "frechet/toy"))
-    heard = torch.stack(
+    assert value(result, "frechet/toy") == pytest.approx(value(alone, "frechet/toy"))
+    vectors = torch.stack(
         [
             torch.cat([ToyNetwork().embed(_sound(folder / f"clip{k}.wav"), RATE) for k in range(6)])
             for folder in (several / "0", *others)
         ]
     )
-    apart = [torch.pdist(heard[:, k].double()).mean() for k in range(6)]
-    assert figure(result, "diversity/toy") == pytest.approx(float(torch.stack(apart).mean()), rel=1e-5)
+    apart = [torch.pdist(vectors[:, k].double()).mean() for k in range(6)]
+    assert value(result, "diversity/toy") == pytest.approx(float(torch.stack(apart).mean()), rel=1e-5)
     assert f"{others[0]}, {others[1]}: for diversity alone" in (folders["output"] / "report.md").read_text()
     (others[1] / "clip4.wav").unlink()
     (others[1] / "clip5.wav").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""A protocol says everything, or is refused."""
+"""A protocol is complete, or refused."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import pytest
 
 from consistency_tta.datamodules.clips import AudioFolder, read_captions
 from consistency_tta.evaluation.metric_specs import METRICS, Kind
-from consistency_tta.evaluation.protocol import PROTOCOLS, RESAMPLER, load_protocol, protocol_names
+from consistency_tta.evaluation.protocol import PROTOCOLS, load_protocol, protocol_names
+from consistency_tta.runtime.errors import ConfigurationError
 from tests.evaluation.cases import settings, write_protocol, write_sounds
 
 
-def test_the_three_come_with_the_package() -> None:
+def test_three_come_with_the_package() -> None:
     assert protocol_names() == ["audiocaps-882", "audiocaps-957", "esc50-fold5"]
     assert sum(file.stat().st_size for file in PROTOCOLS.iterdir()) < 300_000
 
 
 @pytest.mark.parametrize("name", protocol_names())
-def test_those_of_the_package_are_whole(name: str, tmp_path: Path) -> None:
+def test_those_of_the_package_are_complete(name: str, tmp_path: Path) -> None:
     protocol = load_protocol(name)
     assert protocol.name == name
     assert protocol.sha256 == hashlib.sha256((PROTOCOLS / f"{name}.yaml").read_bytes()).hexdigest()
@@ -44,24 +45,24 @@ def test_own_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "named"),
     [
-        ({"sead": 1}, "(?s)'sead' is not accepted.*did you mean 'seed'"),
-        ({"version": "newest"}, 'Parser key "version"'),
-        ({"metrics": [{"metrc": "frechet"}]}, "did you mean 'metric'"),
-        ({"audio": {"sample_rate": 8000, "seconds": 1, "resampler": "linear"}}, f"expected the resampler {RESAMPLER}"),
-        ({"audio": settings()["audio"] | {"seconds": 0}}, "positive audio.seconds, got 0"),
-        ({"audio": settings()["audio"] | {"peak": 2}}, r"audio.peak in \(0, 1\], or null, got 2"),
-        ({"audio": settings()["audio"] | {"sample_rate": -1}}, "positive audio.sample_rate"),
-        ({"bootstrap": {"confidence": 95}}, r"confidence in \(0, 1\), got 95"),
-        ({"bootstrap": {"resamples": 0}}, "at least 2 resamples"),
-        ({"metrics": [{"metric": "frechet", "network": "vggish"}]}, "networks among toy in metrics, got vggish"),
-        ({"clips": {"number": 6, "file": "toy.csv", "sha256": "ff"}}, "expected clips.sha256 of toy.csv, [0-9a-f]{64}"),
-        ({"clips": {"number": 6, "file": "other.csv"}}, "expected the list of clips beside it"),
+        ({"sead": 1}, "seed"),
+        ({"version": "newest"}, "version"),
+        ({"metrics": [{"metrc": "frechet"}]}, "metrc"),
+        ({"audio": {"sample_rate": 8000, "seconds": 1, "resampler": "linear"}}, "linear"),
+        ({"audio": settings()["audio"] | {"seconds": 0}}, "audio.seconds"),
+        ({"audio": settings()["audio"] | {"peak": 2}}, "audio.peak"),
+        ({"audio": settings()["audio"] | {"sample_rate": -1}}, "audio.sample_rate"),
+        ({"bootstrap": {"confidence": 95}}, "95"),
+        ({"bootstrap": {"resamples": 0}}, "resamples"),
+        ({"metrics": [{"metric": "frechet", "network": "vggish"}]}, "vggish"),
+        ({"clips": {"number": 6, "file": "toy.csv", "sha256": "ff"}}, "toy.csv"),
+        ({"clips": {"number": 6, "file": "other.csv"}}, "other.csv"),
     ],
 )
-def test_what_is_wrong_is_said(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_a_wrong_value_is_named(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=named):
         load_protocol(write_protocol(tmp_path, **changes))
 
 
@@ -69,13 +70,11 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], message: str, tmp_path: 
 def test_no_protocol_at_all(content: str, tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(content)
-    with pytest.raises(ValueError, match=r"x\.yaml is not a protocol"):
+    with pytest.raises(ConfigurationError, match=r"x\.yaml"):
         load_protocol(file)
 
 
 @pytest.mark.parametrize("name", ["audiocaps", "none.yaml"])
-def test_an_unknown_name_gets_the_list(name: str) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=f"audiocaps-882, audiocaps-957, esc50-fold5, or a YAML file, got {name}"
-    ):
+def test_an_unknown_name_is_an_error(name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=name):
         load_protocol(name)

@@ -1,4 +1,4 @@
-"""What a folder of sounds says of itself, and what its judge says instead."""
+"""The provenance that a folder of sounds states, and what the options of an evaluation add to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import snapshot_download
 
 from consistency_tta.components.reward_lineage import EncoderFingerprint, RewardLineage
-from consistency_tta.evaluation.provenance import provenance, warnings_of
+from consistency_tta.evaluation.provenance import provenance, provenance_warnings
 from consistency_tta.generation.fill import fill
 from consistency_tta.generation.folder import Folder
 from consistency_tta.generation.sampling_config import SamplingConfig, sounds_of
@@ -38,15 +38,16 @@ def test_a_generated_folder_says_how(samples: int, model: Path, tmp_path: Path) 
     assert found.rewards == RewardLineage((EncoderFingerprint("a" * 64),), complete=True)
     assert found.settings is not None
     assert found.settings.startswith("guidance_scale 2.0, external_guidance_scale 1.0, steps 1, seed 7, weights ")
-    assert warnings_of(found, 7) == []
-    assert warnings_of(found, 0) == ["generation.json says that the sounds were made with seed 7, the protocol's is 0"]
-    # Who judges may know of more, and of no less than the sounds and the model's own folder do.
+    assert provenance_warnings(found, 7) == []
+    (warning,) = provenance_warnings(found, 0)
+    assert "seed 7" in warning
+    # The options add rewards to those of the sounds and of the model's folder.
     (tmp_path / "tuned").mkdir()
     (tmp_path / "tuned" / "model_index.json").write_text(
         json.dumps({"rewards": RewardLineage((EncoderFingerprint("b" * 64),)).to_dict()})
     )
-    told = provenance(tmp_path / "out", tmp_path / "tuned", reward="c" * 64)
-    assert (told.model, told.rewards) == (
+    known = provenance(tmp_path / "out", tmp_path / "tuned", reward="c" * 64)
+    assert (known.model, known.rewards) == (
         str(tmp_path / "tuned"),
         RewardLineage(tuple(EncoderFingerprint(each * 64) for each in "abc")),
     )
@@ -54,10 +55,10 @@ def test_a_generated_folder_says_how(samples: int, model: Path, tmp_path: Path) 
 
 def test_a_folder_of_somebody_else_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "generation.json").write_text(json.dumps({"model": "another", "seed": 5}))
-    found = provenance(tmp_path / "sounds")  # no 0, 1, ...: what lies above is about something else
+    found = provenance(tmp_path / "sounds")  # not named 0, 1, ...: the file above is about something else
     assert (found.model, found.rewards, found.settings) == (None, RewardLineage(), None)
-    assert warnings_of(found, 3) == []
-    with pytest.raises(FileNotFoundError, match="is no model folder"):
+    assert provenance_warnings(found, 3) == []
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         provenance(tmp_path / "sounds", tmp_path)
 
 
@@ -67,10 +68,10 @@ def test_of_a_model_of_the_hub_its_index_is_fetched_alone(tmp_path: Path, monkey
     index.write_text(json.dumps({"rewards": RewardLineage((EncoderFingerprint("b" * 64),), complete=True).to_dict()}))
     (index.parents[2] / "refs").mkdir()
     (index.parents[2] / "refs" / "main").write_text("abc")
-    asked = []
+    options_seen = []
 
     def from_the_cache(name: str, **options: Any) -> str:
-        asked.append(options)
+        options_seen.append(options)
         return snapshot_download(name, cache_dir=tmp_path, **options)
 
     monkeypatch.setattr(model_folder, "snapshot_download", from_the_cache)
@@ -79,10 +80,10 @@ def test_of_a_model_of_the_hub_its_index_is_fetched_alone(tmp_path: Path, monkey
         "someone/model",
         RewardLineage((EncoderFingerprint("b" * 64),), complete=True),
     )
-    assert asked == [{"allow_patterns": ["model_index.json"]}]
+    assert options_seen == [{"allow_patterns": ["model_index.json"]}]
 
 
 def test_bundled_models_are_known_by_name(tmp_path: Path) -> None:
-    (taught_by,) = provenance(tmp_path, "tiny-student").rewards.encoders
-    (told,) = provenance(tmp_path, reward="tiny-clap").rewards.encoders
-    assert taught_by == told
+    (reward,) = provenance(tmp_path, "tiny-student").rewards.encoders
+    (known,) = provenance(tmp_path, reward="tiny-clap").rewards.encoders
+    assert reward == known

@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from consistency_tta.components.clap import TransformersClap
-from consistency_tta.evaluation.comparison import RealClips
+from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage import bundled
 from tests.bundles import WIDTH, write_clap, write_student
@@ -37,7 +37,7 @@ FACTS["tiny-student"]["license"] = "mit"
 
 
 @pytest.fixture
-def trainable(teacher_folder: Path, tmp_path: Path) -> list[str]:
+def trained(teacher_folder: Path, tmp_path: Path) -> list[str]:
     """Arguments but for the output folder."""
     write_student(teacher_folder, tmp_path / "student")
     write_clap(tmp_path / "clap")
@@ -80,7 +80,7 @@ def test_small_whole_and_legible_to_all(
         torch.testing.assert_close(made, expected, atol=0.02 * float(expected.abs().max()), rtol=0)
     clap, before = (TransformersClap(folder) for folder in (models / "tiny-clap", tmp_path / "clap"))
     torch.testing.assert_close(clap.embed_text(["a dog"]), before.embed_text(["a dog"]), atol=0.01, rtol=0)
-    real = RealClips.load("tiny-clap")
+    real = ReferenceStatistics.load("tiny-clap")
     assert real.count == 4
     assert real.covariance.shape == (WIDTH, WIDTH)
 

@@ -1,4 +1,4 @@
-"""Sounds judged by a protocol: a point's figures are those that ``consistency-tta evaluate`` finds of its folder."""
+"""Scores of a sweep by a protocol: those that ``consistency-tta evaluate`` computes of each folder of sounds."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from typing import Any
 
 import torch
 
-from consistency_tta.audio.recordings import read_recording
+from consistency_tta.audio.recordings import read_recording, recordings
 from consistency_tta.evaluation.clips import find_pairs
-from consistency_tta.evaluation.evaluate import evaluate, places_of, rehearsed
+from consistency_tta.evaluation.evaluate import CACHE, write
+from consistency_tta.evaluation.folder_evaluation import checked_protocol, evaluate_folder
 from consistency_tta.evaluation.markdown import protocol_settings, used
-from consistency_tta.evaluation.networks import make_networks
+from consistency_tta.evaluation.networks import make_networks, weights_by_name
 from consistency_tta.evaluation.protocol import Protocol
 from consistency_tta.generation.folder import Folder
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.captions import caption_file
+from consistency_tta.storage.checksum import checksum
 
-#: Beside the sounds of a point, what ``evaluate`` writes; beside the models' folders, what networks heard.
-REPORT, HEARD = "report", "heard"
+#: Folder in a point's folder of sounds, for what ``evaluate`` writes.
+REPORT = "report"
 #: The metrics that are drawn, the first of each in the protocol.
 DRAWN = {"clap": "clap_score", "frechet": "frechet"}
 
 
 @dataclass(frozen=True)
 class ByProtocol:
-    """A judge that has a protocol.
+    """Computes scores by a protocol.
 
     Args:
         protocol: name of one that comes with the package, or a YAML file.
         real: folder of the recordings, named as the clips.
-        weights: where networks' weights are, as ``evaluate`` takes them.
+        weights: of networks, as ``evaluate`` takes them.
     """
 
     protocol: str
@@ -43,26 +46,26 @@ class ByProtocol:
         """The protocol.
 
         Raises:
-            ValueError: it is none, or has not the figures that a sweep draws.
+            ConfigurationError: it cannot be read, or lacks a metric that a sweep draws.
         """
-        rules = rehearsed(self.protocol)
+        rules = checked_protocol(self.protocol)
         for metric in DRAWN.values():
             if not any(settings.metric == metric for settings in rules.metrics):
-                raise ValueError(
+                raise ConfigurationError(
                     f"expected a protocol with {' and '.join(DRAWN.values())}, which a sweep draws, got {rules.source} "
                     f"with {', '.join(settings.name for settings in rules.metrics)}"
                 )
         return rules
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
-        """See :attr:`~consistency_tta.evaluation.sweep.judge.Judge.facts`; of the networks that are there."""
-        networks = make_networks(self.rules, places_of(self.weights))
+    def conditions(self) -> dict[str, Any]:
+        """See :attr:`consistency_tta.evaluation.sweep.options.EvaluatorOptions.conditions`."""
+        networks = make_networks(self.rules, weights_by_name(self.weights))
         first = {
             key: next(settings.network for settings in self.rules.metrics if settings.metric == metric)
             for key, metric in DRAWN.items()
         }
-        settings = protocol_settings(self.rules)
+        settings, files = protocol_settings(self.rules), recordings(self.real, least=2)
         return {
             "protocol": {
                 "name": self.rules.name,
@@ -77,22 +80,15 @@ class ByProtocol:
                 for name, network in networks.items()
             },
             **first,
+            "reference": {"place": str(self.real), "recordings": len(files), "sha256": checksum(*files)},
         }
 
     def check(self, captions: Path) -> None:
-        """See that all is there, before hours of generation.
-
-        Args:
-            captions: of the sounds that are to be made.
-
-        Raises:
-            FileNotFoundError: protocol, recordings or weights are not there.
-            ValueError: weights are others than the protocol's, or fewer than two clips have captions and recordings.
-        """
-        _ = self.facts
+        """See :meth:`consistency_tta.evaluation.sweep.options.EvaluatorOptions.check`."""
+        _ = self.conditions
         there = find_pairs(self.rules, self.real, self.real, caption_file(captions))
         faults, good = [*map(str, there.left_out)], 0
-        for pair in there.pairs:  # `evaluate` leaves bad ones out
+        for pair in there.pairs:  # an evaluation leaves bad ones out
             try:
                 read_recording(pair.reference)
             except ValueError as error:
@@ -101,39 +97,26 @@ class ByProtocol:
                 good += 1
             if good == 2:
                 return
-        raise ValueError(
+        raise DataError(
             f"expected at least 2 clips of {self.rules.name} in {captions} with a recording in {self.real}, got "
             f"{good}. {'; '.join(faults[:3])}"
         )
 
     def score(self, folder: Folder, captions: Path, device: torch.device) -> dict[str, Any]:
-        """The figures of a folder, who found them and what must be known of them, as JSON takes it.
-
-        Args:
-            folder: whose sounds are all there. It gets the whole report, too.
-            captions: the file that they were made for.
-            device: of the networks.
-        """
-        result = evaluate(
-            generated=folder.path,
-            reference=self.real,
-            protocol=self.protocol,
-            captions=captions,
-            output=folder.path / REPORT,
-            weights=self.weights,
-            cache=folder.path.parents[1] / HEARD,
-            device=str(device),
-        )
-        names = {key: f"{metric}/{self.facts[key]}" for key, metric in DRAWN.items()}
-        values = {figure.name: figure.value for figure in result.figures}
+        """See :meth:`consistency_tta.evaluation.sweep.options.EvaluatorOptions.score`; writes the report, too."""
+        cache, weights = folder.path.parents[1] / CACHE, weights_by_name(self.weights)
+        result, _ = evaluate_folder(folder.path, self.real, self.rules, cache, captions, weights, device=str(device))
+        write(result, folder.path / REPORT)
+        names = {key: f"{metric}/{self.conditions[key]}" for key, metric in DRAWN.items()}
+        values = {found.name: found.value for found in result.metric_values}
         if lost := [name for name in names.values() if name not in values]:
-            raise ValueError(f"expected {', '.join(lost)} of {folder.path}, got none: {'; '.join(result.warnings)}")
+            raise DataError(f"expected {', '.join(lost)} of {folder.path}, got none: {'; '.join(result.warnings)}")
         each = torch.tensor(result.per_clip[names["clap"]], dtype=torch.float64)
         return {
             **{key: values[name] for key, name in names.items()},
             "clap_error": float(each.std() / len(each) ** 0.5),
-            "figures": result.to_dict()["figures"],
-            "used": used(result),
-            "networks": [asdict(judge) for judge in result.judges],
+            "metric_values": result.to_dict()["metric_values"],
+            "clips": used(result),
+            "networks": [asdict(network) for network in result.networks],
             "warnings": result.warnings,
         }

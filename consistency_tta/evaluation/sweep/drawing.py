@@ -8,7 +8,7 @@ from pathlib import Path
 
 from consistency_tta.evaluation.sweep.curves import sweep_curves
 from consistency_tta.evaluation.sweep.facts import Scores, measured_with, table_row
-from consistency_tta.evaluation.sweep.judge import Judge
+from consistency_tta.evaluation.sweep.options import EvaluatorOptions
 from consistency_tta.evaluation.sweep.report import report
 from consistency_tta.evaluation.sweep.scores import SCORES, read_scores
 from consistency_tta.generation.folder import read_manifest
@@ -19,7 +19,7 @@ from consistency_tta.runtime.errors import MissingExtraError
 _ORDER = ("model", "queries", "steps", "seed", "guidance_scale")
 
 
-def draw(output: Path, latest: Path, judge: Judge) -> list[Path]:
+def draw(output: Path, latest: Path, evaluator: EvaluatorOptions) -> list[Path]:
     """Write ``sweep.csv``, ``sweep.svg`` and ``sweep.html`` of the points of a sweep that compare with the latest.
 
     Without matplotlib there is no ``sweep.svg``, and the page says how to install it.
@@ -27,12 +27,12 @@ def draw(output: Path, latest: Path, judge: Judge) -> list[Path]:
     Args:
         output: folder of the sweep.
         latest: folder of sounds whose captions count.
-        judge: whose scores count.
+        evaluator: whose scores count.
 
     Returns:
         The files.
     """
-    points = _points(output, latest, judge)
+    points = _points(output, latest, evaluator)
     files = [_write_table(points, output / "sweep.csv")]
     picture, page = output / "sweep.svg", output / "sweep.html"
     picture.unlink(missing_ok=True)  # else one of earlier points could stay
@@ -49,13 +49,13 @@ def draw(output: Path, latest: Path, judge: Judge) -> list[Path]:
     return files
 
 
-def _points(output: Path, latest: Path, judge: Judge) -> list[Scores]:
-    """The scores of the latest's captions by this judge, in the order of the table."""
+def _points(output: Path, latest: Path, evaluator: EvaluatorOptions) -> list[Scores]:
+    """The scores of the latest's captions by this evaluator, in the order of the table."""
     captions = (read_manifest(latest) or {})["captions"]
     points: list[Scores] = []
     others = []
     for file in sorted(output.glob(f"*/*/{SCORES}")):
-        scores = read_scores(file.parent, judge)
+        scores = read_scores(file.parent, evaluator)
         if scores is None or scores["generation"]["captions"] != captions:
             others.append(file.parent)
         else:

@@ -14,15 +14,15 @@ Scores = dict[str, Any]
 
 def table_row(scores: Scores) -> dict[str, Any]:
     """A point's row of ``sweep.csv``: its settings, its values, and what these depend on."""
-    generation, judge = scores["generation"], scores["judge"]
-    protocol, reference, rewards = judge["protocol"] or {}, judge["reference"], _is_reward(scores)
+    generation, evaluator = scores["generation"], scores["evaluator"]
+    protocol, reference, rewards = evaluator["protocol"] or {}, evaluator["reference"], _is_reward(scores)
     values = {key: scores[key] for key in ("queries", "seconds", "clap", "clap_error", "frechet")}
     networks: dict[str, Any] = {}
     for key in ("clap", "frechet"):
-        found = judge["networks"][judge[key]]
+        found = evaluator["networks"][evaluator[key]]
         networks |= {
-            f"{key}_is_reward": rewards[judge[key]],
-            f"{key}_network": judge[key],
+            f"{key}_is_reward": rewards[evaluator[key]],
+            f"{key}_network": evaluator[key],
             f"{key}_sha256": found["sha256"],
             f"{key}_sample_rate": found["sample_rate"],
         }
@@ -33,9 +33,9 @@ def table_row(scores: Scores) -> dict[str, Any]:
         "protocol": protocol.get("name"),
         "protocol_version": protocol.get("version"),
         "protocol_sha256": protocol.get("sha256"),
-        "clips": scores.get("used"),
-        "prepared": judge["sounds"],
-        "resampler": judge["resampler"],
+        "clips": scores.get("clips"),
+        "prepared": evaluator["sounds"],
+        "resampler": evaluator["resampler"],
         "captions": scores["captions"]["file"],
         "captions_sha256": scores["captions"]["sha256"],
         "sounds": generation["sounds"],
@@ -47,7 +47,7 @@ def table_row(scores: Scores) -> dict[str, Any]:
         "solver": scores["solver"],
         "grid": generation["grid"] or "uniform",
         "consistency_tta": scores["consistency_tta"],
-        **{figure["name"]: figure["value"] for figure in scores.get("figures", [])},
+        **{found["name"]: found["value"] for found in scores.get("metric_values", [])},
     }
 
 
@@ -58,21 +58,21 @@ def measured_with(points: Sequence[Scores]) -> dict[str, str]:
         points: at least one, of one evaluator and the same captions.
     """
     first = points[0]
-    judge, reference, count = first["judge"], first["judge"]["reference"], first["generation"]["sounds"]
+    evaluator, reference, count = first["evaluator"], first["evaluator"]["reference"], first["generation"]["sounds"]
     captions = _each(f"{point['captions']['file']}, SHA-256 {point['captions']['sha256']}" for point in points)
-    others = [name for name in judge["networks"] if name not in (judge["clap"], judge["frechet"])]
+    others = [name for name in evaluator["networks"] if name not in (evaluator["clap"], evaluator["frechet"])]
     facts: dict[str, str] = {
-        **(judge["protocol"] or {"settings": {"Protocol": "none"}})["settings"],
-        "Text fit": f"CLAP score of {_network(judge, judge['clap'])}",
-        "Quality": f"Fréchet distance of {_network(judge, judge['frechet'])}",
-        **({"Other networks": "; ".join(_network(judge, name) for name in others)} if others else {}),
-        "Sounds": judge["sounds"],
+        **(evaluator["protocol"] or {"settings": {"Protocol": "none"}})["settings"],
+        "Text fit": f"CLAP score of {_network(evaluator, evaluator['clap'])}",
+        "Quality": f"Fréchet distance of {_network(evaluator, evaluator['frechet'])}",
+        **({"Other networks": "; ".join(_network(evaluator, name) for name in others)} if others else {}),
+        "Sounds": evaluator["sounds"],
         "Reference": f"{reference['place']}, {reference['recordings']} recordings, SHA-256 {reference['sha256']}",
         "Captions": f"{captions}; {count} sounds, SHA-256 of their list {first['generation']['captions']}",
         "Seed": _each(point["generation"]["seed"] for point in points),
     }
-    if judge["protocol"]:
-        facts["Clips"] = _each(point["used"] for point in points)
+    if evaluator["protocol"]:
+        facts["Clips"] = _each(point["clips"] for point in points)
     for model in dict.fromkeys(point["generation"]["model"] for point in points):
         own = [point for point in points if point["generation"]["model"] == model]
         facts[f"Model {model}"] = _each(_sampling(point) for point in own)
@@ -88,8 +88,8 @@ def warnings_of(points: Iterable[Scores]) -> list[str]:
     return [f"{', '.join(dict.fromkeys(models))}: {warning}." for warning, models in models_by_warning.items()]
 
 
-def _network(judge: dict[str, Any], name: str) -> str:
-    found = judge["networks"][name]
+def _network(evaluator: dict[str, Any], name: str) -> str:
+    found = evaluator["networks"][name]
     return f"{name} at {found['sample_rate']} Hz, SHA-256 {found['sha256']}"
 
 

@@ -1,8 +1,9 @@
-"""Whether fine-tuning by an audio-text encoder makes better sounds, or sounds that fool that encoder.
+"""Detects whether fine-tuning with an audio-text encoder overfits that encoder instead of making better sounds.
 
-The reward r is the score of the loss's own encoder, the judge j that of another network, which training does not see;
-r_v(i) and j_v(i) are those of prompt i, averaged over its sounds, at validation v. With b the validation at which the
-judge's mean was best, both are compared with b prompt by prompt, since prompts differ far more than validations do:
+The reward r is the CLAP score by the loss's own encoder. The judge j is the CLAP score by an independent encoder, which
+the training does not use. r_v(i) and j_v(i) are the scores of prompt i at validation v, averaged over its sounds. Let b
+be the validation with the best mean of the judge. Both scores are compared with those of b prompt by prompt, since
+prompts differ far more than validations do:
 
     change of the judge  = mean_i d_i,    d_i = j_v(i) - j_b(i),    standard error  s(d) / sqrt(prompts)
 
@@ -10,10 +11,10 @@ and likewise for the reward. They diverge at v if
 
     change of the reward > z (its standard error)    and    change of the judge < -(margin + z (its standard error)).
 
-b is the best of several, so that some fall after it is expected of chance alone; the margin and the number of
-validations in a row (``patience``) are there for that. Gao, Schulman and Hilton, "Scaling Laws for Reward Model
-Overoptimization", 2023, https://arxiv.org/abs/2210.10760, figure 1, shows what is looked for: the reward rises on, and
-what it stands for falls.
+Since b is the best of several validations, chance alone lets the score fall after it; the margin and the number of
+validations in a row (``patience``) allow for that. Source: Gao, Schulman and Hilton, "Scaling Laws for Reward Model
+Overoptimization", 2023, https://arxiv.org/abs/2210.10760, figure 1, in which the reward goes on rising while the
+quality that it stands for falls.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from torchmetrics.utilities import dim_zero_cat
 from consistency_tta.components.reward_lineage import EncoderFingerprint
 from consistency_tta.contracts import AudioEncoder
 from consistency_tta.metrics.clap import clap_scores
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.prompts import Sounds
 from consistency_tta.training.callbacks.run_dir import run_folder
@@ -41,7 +43,7 @@ from consistency_tta.training.weighted_losses import WeightedLosses
 
 
 class PromptScores(Metric):
-    """Scores by reward and judge, averaged for each prompt; a prompt's sounds may come in any batch and process."""
+    """Scores of reward and judge, averaged for each prompt, whose sounds may come in any batch and process."""
 
     full_state_update = False
 
@@ -54,7 +56,7 @@ class PromptScores(Metric):
         self.add_state("scores", [], dist_reduce_fx="cat")
 
     def update(self, prompts: Tensor, scores: Tensor) -> None:
-        """Take in which prompt (B,) sounds are of, and their scores (B, 2)."""
+        """Add the prompts (B,) and scores (B, 2) of sounds."""
         self.prompts.append(prompts)
         self.scores.append(scores.double())
 
@@ -73,21 +75,21 @@ def paired_change(now: Tensor, then: Tensor) -> tuple[float, float]:
 
 
 class OverfittingGuard:
-    """Watches reward and judge at each validation, logs both, and warns once when they part; see the file's beginning.
+    """Logs reward and judge at each validation, and warns once when they diverge; see the top of this file.
 
     An option of :class:`~consistency_tta.training.SoundMetrics`. Logs ``val/guard/reward`` and ``val/guard/judge``;
     writes both networks' checksums and signatures, the rule and the curves to ``overfitting.json`` in the run's folder.
 
     Args:
-        judge: another network than the loss's. The more it differs, in data and in kind, the more it is worth.
-        loss: name of the loss whose ``encoder`` is the reward; needed where several have one.
-        margin: how much worse the judge's mean cosine must be, in [0, 2].
+        judge: an encoder that is independent of the loss's. The more it differs, in data and in kind, the better.
+        loss: name of the loss whose ``encoder`` is the reward; required where several have one.
+        margin: by how much the judge's mean cosine must fall, in [0, 2].
         z: standard errors that a change must exceed.
         patience: validations in a row.
-        allow_same: whether judge and reward may be the same network, which then only shows the curve.
+        allow_same: whether judge and reward may be the same network; then the guard only logs the curve.
 
     Raises:
-        ValueError: a number is out of range, the losses have no such encoder, or both networks are the same.
+        ConfigurationError: a number is out of range, the losses have no such encoder, or both networks are the same.
     """
 
     def __init__(
@@ -100,7 +102,9 @@ class OverfittingGuard:
         allow_same: bool = False,
     ) -> None:
         if margin < 0 or z < 0 or patience < 1:
-            raise ValueError(f"expected margin >= 0, z >= 0 and patience >= 1, got {margin}, {z} and {patience}")
+            raise ConfigurationError(
+                f"expected margin >= 0, z >= 0 and patience >= 1, got {margin}, {z} and {patience}"
+            )
         self.judge = judge.eval().requires_grad_(False)
         self.loss = loss
         self.allow_same = allow_same
@@ -114,9 +118,9 @@ class OverfittingGuard:
         self.scores = PromptScores()
 
     def attach(self, module: TrainingModule) -> None:
-        """Find the reward among the module's losses, and see that the judge is another network.
+        """Find the reward among the module's losses, and check that the judge is another network.
 
-        Warns of a judge that was the reward of an earlier stage; it need not be neutral.
+        Warns of a judge that was the reward of an earlier stage, since the model may overfit it, too.
         """
         losses = getattr(module, "losses", None)
         plugins = {name: losses[name] for name in losses.weights} if isinstance(losses, WeightedLosses) else {}
@@ -132,20 +136,20 @@ class OverfittingGuard:
             for name, network in networks.items()
         }
         if not self.networks_differ and not self.allow_same:
-            raise ValueError(
-                "judge and reward are the same network: the files are the same, or both hear the same in a sound. It "
-                "would judge itself: give another checkpoint as judge, or set allow_same"
+            raise ConfigurationError(
+                "judge and reward are the same network: their files or their embeddings are the same. Give another "
+                "checkpoint as judge, or set allow_same"
             )
-        self.judge_taught_before = module.pipeline().rewards.include(self.known["judge"]) and self.networks_differ
-        if self.judge_taught_before:
+        self.judge_was_reward = module.pipeline().rewards.include(self.known["judge"]) and self.networks_differ
+        if self.judge_was_reward:
             rank_zero_warn(
-                "the judge taught an earlier stage of this model, which may still please it: give another as judge "
-                "where its word is to count"
+                "the judge was the reward of an earlier stage of this model, which may overfit it: give another "
+                "checkpoint as judge"
             )
 
     @property
     def networks_differ(self) -> bool:
-        """Whether reward and judge are two, whatever files and packages they are of."""
+        """Whether reward and judge are different networks, whichever files and packages they come from."""
         return not self.known["reward"].same_network(self.known["judge"])
 
     def find_reward(self, plugins: Mapping[str, nn.Module]) -> AudioEncoder:
@@ -155,7 +159,7 @@ class OverfittingGuard:
         if self.loss is not None:
             found = {name: encoder for name, encoder in found.items() if name == self.loss}
         if len(found) != 1:
-            raise ValueError(
+            raise ConfigurationError(
                 f"expected one loss with an audio-text encoder to watch, got {sorted(found) or 'none'} among the "
                 f"losses {sorted(plugins)}: {'name one as `loss`' if found else 'add CLAPLoss, or drop the guard'}"
             )
@@ -182,9 +186,9 @@ class OverfittingGuard:
             self.diverged_at = trainer.global_step
             last = self.curves[-1]
             rank_zero_warn(
-                f"reward and judge part: since step {last['compared_with']} the reward has risen by "
+                f"reward and judge diverge: since step {last['compared_with']} the reward has risen by "
                 f"{last['reward_change']:.3g} and the judge has fallen by {-last['judge_change']:.3g} on the same "
-                f"prompts, now for {self.in_a_row} validations in a row. Training may be fooling the reward network: "
+                f"prompts, now for {self.in_a_row} validations in a row. The model may overfit the reward network: "
                 "stop at the judge's best validation, or lower the loss's weight."
             )
         folder = run_folder(trainer)
@@ -192,9 +196,9 @@ class OverfittingGuard:
             self.write(folder / "overfitting.json")
 
     def append(self, step: int, scores: Tensor) -> None:
-        """Take in the scores (prompts, 2) of a validation."""
+        """Add the scores (prompts, 2) of a validation."""
         if len(scores) < 2:
-            raise ValueError(f"expected at least two prompts, or there is no standard error, got {len(scores)}")
+            raise ConfigurationError(f"expected at least two prompts for a standard error, got {len(scores)}")
         reward, judge = scores.mean(0).tolist()
         if self.best is None or len(self.best) != len(scores) or judge > float(self.best[:, 1].mean()):
             self.best, self.best_step = scores, step
@@ -202,8 +206,8 @@ class OverfittingGuard:
             paired_change(scores[:, column], self.best[:, column]) for column in (0, 1)
         )
         z, margin = self.rule["z"], self.rule["margin"]
-        parted = rise > z * rise_error and fall < -(margin + z * fall_error)
-        self.in_a_row = self.in_a_row + 1 if parted else 0
+        diverging = rise > z * rise_error and fall < -(margin + z * fall_error)
+        self.in_a_row = self.in_a_row + 1 if diverging else 0
         self.curves.append(
             {
                 "step": step,
@@ -214,16 +218,16 @@ class OverfittingGuard:
                 "reward_standard_error": rise_error,
                 "judge_change": fall,
                 "judge_standard_error": fall_error,
-                "parted": parted,
+                "parted": diverging,
             }
         )
 
     def write(self, file: Path) -> None:
-        """The report."""
+        """Write the report."""
         file.parent.mkdir(parents=True, exist_ok=True)
         report = self.networks | {
             "networks_differ": self.networks_differ,
-            "judge_taught_an_earlier_stage": self.judge_taught_before,
+            "judge_taught_an_earlier_stage": self.judge_was_reward,
             "rule": self.rule,
             "diverged_at_step": self.diverged_at,
             "curves": self.curves,
@@ -231,10 +235,10 @@ class OverfittingGuard:
         file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been seen so far."""
+        """The curves and the best validation so far."""
         return {name: getattr(self, name) for name in ("curves", "best", "best_step", "in_a_row", "diverged_at")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         for name, value in state_dict.items():
             setattr(self, name, value)

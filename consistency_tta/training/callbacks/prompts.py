@@ -1,4 +1,4 @@
-"""The same captions from the same noise, whenever a model is listened to."""
+"""Fixed prompts of validations: the same captions from the same noise each time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.captions import read_clips, read_text
 from consistency_tta.training.step_rng import StepRNG
 
 
 @dataclass
 class Sounds:
-    """What was made of some prompts.
+    """Sounds generated for some prompts.
 
     Attributes:
         waveform: (B, samples) in [-1, 1], on the CPU.
@@ -33,7 +34,7 @@ class Sounds:
 
 @dataclass(frozen=True)
 class FixedPrompts:
-    """Captions and how sounds are made of them.
+    """Captions, and how sounds are generated for them.
 
     Sound k of caption i starts from noise that depends on (seed, i, k) alone, neither on the batch size nor on the
     number of processes; it is the noise of ``consistency-tta generate`` with this seed and these captions as texts (of
@@ -44,7 +45,7 @@ class FixedPrompts:
         guidance_scale: w.
         steps: of the U-Net; 1 for a student and 50 for a teacher if None.
         num_samples: sounds per caption.
-        batch_size: sounds made at a time.
+        batch_size: sounds generated at a time.
         seed: of the noise.
     """
 
@@ -56,7 +57,7 @@ class FixedPrompts:
     seed: int = 0
 
     def share(self, rank: int, world_size: int) -> list[tuple[int, int]]:
-        """(caption, sample) of all sounds that one of ``world_size`` processes makes."""
+        """(caption, sample) of all sounds that one of ``world_size`` processes generates."""
         all_sounds = [(i, k) for i in range(len(self.captions)) for k in range(self.num_samples)]
         return all_sounds[rank::world_size]
 
@@ -68,8 +69,8 @@ class FixedPrompts:
             batch = share[start : start + self.batch_size]
             captions = [self.captions[caption] for caption, _ in batch]
             noise = [StepRNG(self.seed, *place, torch.device("cpu")).cpu for place in batch]
-            made = pipeline(captions, self.guidance_scale, self.steps, generator=noise)
-            yield Sounds(made.waveform, made.sample_rate, captions, torch.tensor([caption for caption, _ in batch]))
+            output = pipeline(captions, self.guidance_scale, self.steps, generator=noise)
+            yield Sounds(output.waveform, output.sample_rate, captions, torch.tensor([caption for caption, _ in batch]))
 
 
 def read_captions(captions: Sequence[str] | str) -> list[str]:
@@ -77,7 +78,8 @@ def read_captions(captions: Sequence[str] | str) -> list[str]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: there is no caption, or the file cannot be understood.
+        ConfigurationError: there is no caption.
+        ValueError: the file cannot be understood.
     """
     lines = captions
     if isinstance(captions, str):
@@ -89,5 +91,5 @@ def read_captions(captions: Sequence[str] | str) -> list[str]:
             lines = [texts[0] for texts in read_clips(captions).values()]
     found = [line.strip() for line in lines if line.strip()]
     if not found:
-        raise ValueError(f"expected at least one caption, got none in {captions!r}")
+        raise ConfigurationError(f"expected at least one caption, got none in {captions!r}")
     return found

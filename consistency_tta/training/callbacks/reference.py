@@ -1,4 +1,4 @@
-"""Recordings that sounds are measured against, as an embedder hears them."""
+"""The reference of metrics in a training: embeddings of recordings, or recordings to embed."""
 
 from __future__ import annotations
 
@@ -11,64 +11,61 @@ from torch import Tensor
 
 from consistency_tta.audio.recordings import check_recordings, read_recording, recordings
 from consistency_tta.contracts import AudioEmbedding, AudioEncoder
+from consistency_tta.runtime.errors import DataError
 
 
-def hear(embedder: AudioEncoder, waveform: Tensor, sample_rate: int, device: torch.device) -> AudioEmbedding:
-    """What the embedder makes of waveforms (B, samples) at any rate."""
-    return embedder.embed_windows(waveform.to(device, torch.float32), sample_rate)
-
-
-def check_reference(reference: str, embedder: AudioEncoder) -> None:
-    """See that a reference can be heard, before a training starts whose first validation asks for it.
+def check_reference(reference: str, encoder: AudioEncoder) -> None:
+    """Check that a reference can be embedded, before a training starts whose first validation needs it.
 
     Args:
-        reference, embedder: as :func:`hear_reference` takes them.
+        reference, encoder: as :func:`reference_embeddings` takes them.
 
     Raises:
-        FileNotFoundError: it is not there, or holds nothing.
-        ValueError: the file's vectors are not the embedder's, or a recording cannot be used.
+        FileNotFoundError: the file or folder does not exist, or is empty.
+        DataError: the file's vectors have another width than the encoder's.
+        ValueError: a recording cannot be used.
     """
     path = Path(reference)
     if path.is_file():
-        _held(path, embedder)
+        _stored(path, encoder)
     else:
-        check_recordings(path, min_seconds=embedder.min_samples / embedder.sample_rate)
+        check_recordings(path, min_seconds=encoder.min_samples / encoder.sample_rate)
 
 
-def hear_reference(
-    reference: str, embedder: AudioEncoder, device: torch.device, rank: int = 0, world_size: int = 1
+def reference_embeddings(
+    reference: str, encoder: AudioEncoder, device: torch.device, rank: int = 0, world_size: int = 1
 ) -> Iterator[AudioEmbedding]:
-    """One process's share of a reference, clip by clip, each at its own length.
+    """The embeddings of one process's share of a reference, clip by clip, each at its own length.
 
     Args:
-        reference: folder of recordings, or a safetensors file with the embedder's ``vectors`` (N, W, D) or (N, D) of N
-            recordings and, for metrics that ask for them, ``logits`` (N, K).
-        embedder: hears the recordings.
-        device: where it does.
+        reference: folder of recordings, or a safetensors file with the encoder's ``vectors`` (N, W, D) or (N, D) of N
+            recordings and, for metrics that need them, ``logits`` (N, K).
+        encoder: embeds the recordings.
+        device: of the encoder.
         rank, world_size: of the process.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`check_reference`.
+        FileNotFoundError, DataError, ValueError: as :func:`check_reference`.
     """
     path, share = Path(reference), slice(rank, None, world_size)
     if path.is_file():
-        vectors, logits = _held(path, embedder)
+        vectors, logits = _stored(path, encoder)
         for index in range(len(vectors))[share]:
             row = slice(index, index + 1)
             yield AudioEmbedding(vectors[row].to(device), None if logits is None else logits[row].to(device))
         return
     for file in recordings(path)[share]:
         sound = read_recording(file)
-        yield hear(embedder, sound.waveform[None], sound.sample_rate, device)
+        yield encoder.embed_windows(sound.waveform[None].to(device, torch.float32), sound.sample_rate)
 
 
-def _held(path: Path, embedder: AudioEncoder) -> tuple[Tensor, Tensor | None]:
+def _stored(path: Path, encoder: AudioEncoder) -> tuple[Tensor, Tensor | None]:
     """A file's vectors (N, W, D) and logits (N, K), if it has some."""
-    held = load_file(path)
-    vectors = held.get("vectors", torch.empty(0))
-    if vectors.ndim not in (2, 3) or vectors.shape[-1] != embedder.num_features:
-        raise ValueError(
-            f"expected `vectors` (N, W, {embedder.num_features}) of {embedder.name} in {path}, "
-            f"got {tuple(vectors.shape)} beside {sorted(held)}"
+    stored = load_file(path)
+    vectors = stored.get("vectors", torch.empty(0))
+    if vectors.ndim not in (2, 3) or vectors.shape[-1] != encoder.num_features:
+        raise DataError(
+            f"expected `vectors` (N, W, {encoder.num_features}) of {encoder.name} in {path}, "
+            f"got {tuple(vectors.shape)} among {sorted(stored)}"
         )
-    return vectors if vectors.ndim == 3 else vectors[:, None], held.get("logits")
+    return vectors if vectors.ndim == 3 else vectors[:, None], stored.get("logits")

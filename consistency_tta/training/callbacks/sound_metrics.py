@@ -1,8 +1,7 @@
-"""How good a training sounds: any metrics, on the same prompts from the same noise at every validation."""
+"""Metrics of generated sounds during training, for the same prompts from the same noise at every validation."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,62 +9,49 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
 from torchmetrics import Metric
 
 from consistency_tta.contracts import AudioEmbedding, AudioEncoder, Batch
+from consistency_tta.metrics.inputs import EMBEDDINGS, RECORDINGS, metric_inputs, metric_numbers, select_inputs
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.overfitting import OverfittingGuard
 from consistency_tta.training.callbacks.prompts import FixedPrompts, Sounds, read_captions
-from consistency_tta.training.callbacks.reference import check_reference, hear, hear_reference
-
-#: What a metric's ``update`` may ask for, by the names of its parameters.
-HEARD = {"vectors", "embeddings", "logits", "recording_logits"}
-#: Of the recording that a caption belongs to.
-PAIRED = {"recording", "recording_logits"}
-OFFERED = HEARD | PAIRED | {"waveform", "sample_rate", "captions", "prompts", "real"}
+from consistency_tta.training.callbacks.recordings import PromptRecordings
+from consistency_tta.training.callbacks.reference import check_reference, reference_embeddings
 
 
 class SoundMetrics(Callback):
-    """Measures what the averaged weights generate, and logs ``val/metric/<name>``.
+    """Computes metrics of what the averaged weights generate, and logs ``val/metric/<name>``.
 
     Of a metric that computes several numbers, such as ``Coverage``, each is ``val/metric/<name>/<number>``.
 
     Captions and noise are the same at every validation, so that curves can be compared, and a ``ModelCheckpoint`` can
-    keep the best by any of them (``monitor: val/metric/<name>``). Each process makes and measures its share, and
-    torchmetrics brings the shares together. Training is left bit for bit what it is without.
+    keep the best by any of them (``monitor: val/metric/<name>``). Each process generates its share of the sounds, and
+    torchmetrics combines the shares. The training itself is bit for bit as without this callback.
 
-    What a metric is given depends on the names of its ``update``'s parameters, as in ``torchmetrics.MetricCollection``:
-
-        waveform        (B, samples) in [-1, 1], beside ``sample_rate`` in Hz
-        captions        B captions
-        prompts         (B,) int64, which caption of the list it is
-        vectors         (N, D) of the embedder, N = B W; also called ``embeddings``. With ``prompts`` or ``captions``
-                        beside it one vector a sound, (B, D), the mean over W
-        logits          (B, K) of the embedder
-        real            False; and once more, with True, for the reference
-        recording       (B, samples), as long as ``waveform``: what was recorded, where ``captions`` is a number and the
-                        validation set has recordings
-        recording_logits  (B, K) of the embedder, of the recordings
+    The names of the parameters of a metric's ``update`` select its inputs: see :mod:`consistency_tta.metrics.inputs`,
+    which the command ``evaluate`` uses, too. Inputs of recordings need ``captions`` to be a number, and a validation
+    set with recordings.
 
     Args:
-        metrics: by name, which is also the log's.
+        metrics: by name, which is also the name in the log.
         captions: list of captions; or a file of them (text with one a line, or of
             :mod:`consistency_tta.storage.captions`); or how many of the validation set's first.
-        embedder: what metrics of vectors and logits hear with.
-        reference: recordings for metrics that ask for ``real``: a folder, or a safetensors file of ``vectors``.
-        guard: watches whether fine-tuning by an audio-text encoder fools it.
+        embedder: the encoder whose vectors and logits metrics take.
+        reference: recordings for metrics that take ``real``: a folder, or a safetensors file of ``vectors``.
+        guard: watches whether fine-tuning with an audio-text encoder overfits it.
         guidance_scale: w.
         steps: of the U-Net; 1 for a student and 50 for a teacher if not given.
         num_samples: sounds per caption; diversity needs two.
-        batch_size: sounds made at a time in each process.
+        batch_size: sounds generated at a time in each process.
         seed: of the noise.
-        every_n_validations: how often; generating takes time. Keep 1 beside a ``ModelCheckpoint`` that keeps several
-            by a metric: in between it would see the last value again.
+        every_n_validations: interval in validations, since generating takes time. Keep 1 with a ``ModelCheckpoint``
+            that keeps several by a metric: in between it would compare the previous value again.
 
     Raises:
-        ValueError: a metric asks for what there is not, or a number is too small.
+        ConfigurationError: a metric needs an option that is not given, or a number is too small.
     """
 
     def __init__(
@@ -82,26 +68,18 @@ class SoundMetrics(Callback):
         seed: int = 0,
         every_n_validations: int = 1,
     ) -> None:
-        self.asked = {name: _parameters(name, metric) for name, metric in metrics.items()}
-        for name, asked in self.asked.items():
-            if asked & HEARD and embedder is None:
-                raise ValueError(f"metric {name!r} asks for {', '.join(sorted(asked & HEARD))}: give an embedder")
-            if asked & PAIRED and not isinstance(captions, int):
-                raise ValueError(
-                    f"metric {name!r} compares each sound with the recording of its caption: give a number as "
-                    f"captions, of the validation set's first, got {captions!r}"
-                )
-            if "real" in asked and (reference is None or asked - HEARD - {"real"}):
-                raise ValueError(f"metric {name!r} compares with recordings: give their folder as reference")
+        self.inputs = {name: metric_inputs(name, metric) for name, metric in metrics.items()}
+        for name, needed in self.inputs.items():
+            _check_inputs(name, needed, captions, embedder, reference)
         least = {"num_samples": num_samples, "batch_size": batch_size, "every_n_validations": every_n_validations}
         least |= {"steps": 1 if steps is None else steps, "metrics or a guard": len(metrics) + (guard is not None)}
         least |= {"captions": captions} if isinstance(captions, int) else {}
         for name, value in least.items():
             if value < 1:
-                raise ValueError(f"expected {name} of at least 1, got {value}")
+                raise ConfigurationError(f"expected {name} of at least 1, got {value}")
         self.metrics = {name: metric.requires_grad_(False) for name, metric in metrics.items()}
         self.captions = captions if isinstance(captions, int) else read_captions(captions)
-        self.embedder = embedder and embedder.eval().requires_grad_(False)
+        self.encoder = embedder and embedder.eval().requires_grad_(False)
         self.reference = reference
         self.guard = guard
         self.settings: dict[str, Any] = {
@@ -114,39 +92,40 @@ class SoundMetrics(Callback):
         self.every_n_validations = every_n_validations
         self.validations = 0
         self._reference: list[AudioEmbedding] | None = None
-        self._recordings: Tensor | None = None
-        self._recording_logits: dict[int, Tensor] = {}
+        self._recordings: PromptRecordings | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse what generates nothing, and a reference that cannot be heard, before any time is spent."""
+        """Refuse a module that generates no sound, and a reference that cannot be embedded, before training."""
         pipeline = pl_module.pipeline() if isinstance(pl_module, TrainingModule) else None
         if not isinstance(pl_module, TrainingModule) or not isinstance(pipeline, TextToAudioPipeline):
-            raise ValueError(f"SoundMetrics is for models that generate, and {type(pl_module).__name__} makes no sound")
+            raise ConfigurationError(
+                f"SoundMetrics is for models that generate sound, and {type(pl_module).__name__} generates none"
+            )
         pipeline.require("vae", "vocoder", "text_encoder", "tokenizer", "unet", "scheduler")
-        # Every process looks at everything, and all refuse alike: none waits for another that has stopped.
-        if self.reference is not None and self.embedder is not None and stage in ("fit", "validate"):
-            check_reference(self.reference, self.embedder)
+        # Every process checks everything, so that all refuse alike and none waits for another that has stopped.
+        if self.reference is not None and self.encoder is not None and stage in ("fit", "validate"):
+            check_reference(self.reference, self.encoder)
         if self.guard is not None:
             self.guard.attach(pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so if nothing will ever be measured."""
+        """Warn of a run without validations, in which no metric is ever computed."""
         if not trainer.enable_validation:
-            rank_zero_warn("SoundMetrics measures at validations, and this run has none: give validation data")
+            rank_zero_warn("SoundMetrics computes metrics at validations, and this run has none: give validation data")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Generate, measure and log."""
+        """Generate sounds, compute the metrics and log them."""
         assert isinstance(pl_module, TrainingModule)  # setup saw to it
         if trainer.sanity_checking:
             return
         self.validations += 1
         if (self.validations - 1) % self.every_n_validations:
             return
-        # Metrics and other people's networks may draw numbers; they draw the same ones every time.
+        # Metrics and other people's networks may draw random numbers; they draw the same ones every time.
         with torch.no_grad(), isolate_rng():
             torch.manual_seed(self.settings["seed"])
-            self.measure(trainer, pl_module)
-            values = {name: _numbers(name, metric.compute()) for name, metric in self.metrics.items()}
+            self.update_metrics(trainer, pl_module)
+            values = {name: metric_numbers(name, metric.compute()) for name, metric in self.metrics.items()}
         for name, numbers in values.items():
             self.metrics[name].reset()
             for key, value in numbers.items():
@@ -154,123 +133,96 @@ class SoundMetrics(Callback):
         if self.guard is not None:
             self.guard.compute_and_log(trainer, pl_module)
 
-    def measure(self, trainer: Trainer, pl_module: TrainingModule) -> None:
-        """Let the metrics take in this process's share."""
+    def update_metrics(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+        """Update the metrics with this process's share of the sounds and of the reference."""
         device, place = pl_module.device, (trainer.global_rank, trainer.world_size)
-        for part in (*self.metrics.values(), self.embedder):
+        for part in (*self.metrics.values(), self.encoder):
             if part is not None:
                 part.to(device)
         prompts = FixedPrompts(self.read_prompts(trainer), **self.settings)
         if len(prompts.captions) * prompts.num_samples < trainer.world_size:
-            raise ValueError(
+            raise ConfigurationError(
                 f"expected at least a sound for each of {trainer.world_size} processes, got {len(prompts.captions)} "
                 f"captions x {prompts.num_samples}: give more captions"
             )
         for sounds in prompts.sounds(pl_module.pipeline(), *place):
             self.add_sounds(sounds, device)
-        if self.reference is not None and self.embedder is not None:
+        if self.reference is not None and self.encoder is not None:
             if self._reference is None:
-                self._reference = list(hear_reference(self.reference, self.embedder, device, *place))
-            for heard in self._reference:
-                self.update({"real": True, "vectors": heard.vectors, "logits": heard.logits})
+                self._reference = list(reference_embeddings(self.reference, self.encoder, device, *place))
+            for embedding in self._reference:
+                self.update({"real": True, "vectors": embedding.vectors, "logits": embedding.logits})
 
     def read_prompts(self, trainer: Trainer) -> Sequence[str]:
-        """The captions; read from the validation set once, the same in all processes."""
+        """The captions; those of the validation set are read once, the same in all processes."""
         if isinstance(self.captions, int):
             loaders = trainer.val_dataloaders
             loader: Any = loaders[0] if isinstance(loaders, list | tuple) else loaders
             examples = [loader.dataset[index] for index in range(min(self.captions, len(loader.dataset)))]
             batch: Batch = loader.collate_fn(examples)
-            self.captions, self._recordings = batch.captions, batch.waveform
-            paired = [name for name, asked in self.asked.items() if asked & PAIRED]
-            if paired and self._recordings is None:
-                raise ValueError(
-                    f"metric {paired[0]!r} compares with recordings, but the validation data have none: take a "
+            self.captions = batch.captions
+            paired = [name for name, needed in self.inputs.items() if needed & RECORDINGS]
+            if paired and batch.waveform is None:
+                raise ConfigurationError(
+                    f"metric {paired[0]!r} compares with recordings, but the validation data have none: choose a "
                     "datamodule that reads audio instead of latents, or drop the metric"
                 )
+            if paired and batch.waveform is not None:
+                self._recordings = PromptRecordings(batch.waveform, self.encoder)
         return self.captions
 
     def add_sounds(self, sounds: Sounds, device: torch.device) -> None:
-        """Let metrics and guard take in a batch of sounds."""
-        waveform = sounds.waveform.to(device)
-        offered: dict[str, Any] = {
+        """Update metrics and guard with a batch of sounds."""
+        waveform, needed = sounds.waveform.to(device), set().union(*self.inputs.values())
+        available: dict[str, Any] = {
             "waveform": waveform,
             "sample_rate": sounds.sample_rate,
             "captions": sounds.captions,
             "prompts": sounds.prompts.to(device),
             "real": False,
         }
-        if self.embedder is not None:
-            heard = hear(self.embedder, waveform, sounds.sample_rate, device)
-            offered |= {"vectors": heard.vectors, "logits": heard.logits}
-        if any(asked & PAIRED for asked in self.asked.values()):
-            assert self._recordings is not None  # read_prompts saw to it
-            offered["recording"] = self._recordings[sounds.prompts].to(device)
-            if any("recording_logits" in asked for asked in self.asked.values()):
-                offered["recording_logits"] = self.recording_logits(sounds.prompts.tolist(), sounds.sample_rate, device)
-        self.update(offered)
+        if self.encoder is not None:
+            embedding = self.encoder.embed_windows(waveform.float(), sounds.sample_rate)
+            available |= {"vectors": embedding.vectors, "logits": embedding.logits}
+            if "text_vectors" in needed and self.encoder.embeds_text:
+                available["text_vectors"] = self.encoder.embed_text(sounds.captions)
+        if self._recordings is not None:
+            available |= self._recordings.inputs(needed, sounds.prompts.tolist(), sounds.sample_rate, device)
+        self.update(available)
         if self.guard is not None:
             self.guard.update(waveform, sounds)
 
-    def recording_logits(self, prompts: Sequence[int], sample_rate: int, device: torch.device) -> Tensor | None:
-        """The embedder's (B, K) of the recordings of some prompts, each of which is heard once in a run."""
-        assert self._recordings is not None  # read_prompts saw to it
-        assert self.embedder is not None  # __init__ saw to it
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._recording_logits]
-        if new:
-            logits = hear(self.embedder, self._recordings[new].to(device), sample_rate, device).logits
-            if logits is None:
-                return None
-            self._recording_logits |= dict(zip(new, logits, strict=True))
-        return torch.stack([self._recording_logits[prompt] for prompt in prompts])
-
-    def update(self, offered: dict[str, Any]) -> None:
-        """Give each metric what it asks for; of recordings only to those that ask for ``real``."""
+    def update(self, available: dict[str, Any]) -> None:
+        """Update each metric with the inputs that it takes; with the reference only those that take ``real``."""
         for name, metric in self.metrics.items():
-            asked = self.asked[name]
-            if offered["real"] and "real" not in asked:
-                continue
-            given: dict[str, Any] = {key: offered.get(key) for key in asked}
-            if "recording" in asked and "waveform" in asked:
-                length = min(given["waveform"].shape[1], given["recording"].shape[1])
-                given |= {key: given[key][:, :length] for key in ("waveform", "recording")}
-            for key in asked & {"vectors", "embeddings"}:
-                vectors = offered["vectors"]
-                given[key] = vectors.mean(1) if asked & {"prompts", "captions"} else vectors.flatten(0, 1)
-            if asked & {"logits", "recording_logits"} and offered["logits"] is None:
-                raise ValueError(f"metric {name!r} asks for logits, and {type(self.embedder).__name__} gives none")
-            metric.update(**given)
+            if not available["real"] or "real" in self.inputs[name]:
+                metric.update(**select_inputs(name, self.inputs[name], available))
 
     def state_dict(self) -> dict[str, Any]:
-        """The count, and what the guard has seen."""
+        """The number of validations, and the state of the guard."""
         return {"validations": self.validations, "guard": self.guard and self.guard.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self.validations = state_dict["validations"]
         if self.guard is not None and state_dict["guard"] is not None:
             self.guard.load_state_dict(state_dict["guard"])
 
 
-def _parameters(name: str, metric: Metric) -> set[str]:
-    """What a metric's ``update`` asks for."""
-    parameters = inspect.signature(metric.update).parameters.values()
-    asked = {p.name for p in parameters if p.name in OFFERED or p.default is inspect.Parameter.empty}
-    if not asked or asked - OFFERED:
-        raise ValueError(
-            f"metric {name!r} ({type(metric).__name__}) must update with some of {', '.join(sorted(OFFERED))}, "
-            f"but asks for {', '.join(sorted(asked)) or 'nothing'}"
+def _check_inputs(
+    name: str,
+    needed: set[str],
+    captions: list[str] | str | int,
+    encoder: AudioEncoder | None,
+    reference: str | None,
+) -> None:
+    """Refuse a metric that needs an option which is not given."""
+    if needed & EMBEDDINGS and encoder is None:
+        raise ConfigurationError(f"metric {name!r} needs {', '.join(sorted(needed & EMBEDDINGS))}: give an embedder")
+    if needed & RECORDINGS and not isinstance(captions, int):
+        raise ConfigurationError(
+            f"metric {name!r} compares each sound with the recording of its caption: give a number as captions, of the "
+            f"validation set's first, got {captions!r}"
         )
-    return asked
-
-
-def _numbers(name: str, computed: Any) -> dict[str, Tensor]:
-    """What a metric computed, by the names of the log."""
-    several = isinstance(computed, dict)
-    numbers = {f"{name}/{key}": value for key, value in computed.items()} if several else {name: computed}
-    for key, value in numbers.items():
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            raise ValueError(
-                f"metric {key!r} must compute a number, or several by name, got {type(value).__name__}: {value}"
-            )
-    return numbers
+    if "real" in needed and (reference is None or needed - {"vectors", "embeddings", "logits", "real"}):
+        raise ConfigurationError(f"metric {name!r} compares with recordings: give their folder as reference")

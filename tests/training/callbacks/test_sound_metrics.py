@@ -27,6 +27,7 @@ from consistency_tta.metrics.frechet import FrechetDistance, frechet_distance
 from consistency_tta.metrics.inception import InceptionScore
 from consistency_tta.metrics.lsd import LogSpectralDistance
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.shards import write_shard
 from consistency_tta.training import LogSounds, SoundMetrics
 from consistency_tta.training.callbacks.prompts import FixedPrompts, read_captions
@@ -53,7 +54,7 @@ class ToyEmbedder(AudioEncoder):
 
 
 class Drawn(Metric):
-    """Numbers that are drawn while it listens: a metric on random subsets."""
+    """A metric that draws random numbers, as one on random subsets does."""
 
     total: Tensor
 
@@ -68,8 +69,8 @@ class Drawn(Metric):
         return self.total + torch.rand(())
 
 
-class Told(Metric):
-    """Values told beforehand, in turn."""
+class Given(Metric):
+    """Values given beforehand, in turn."""
 
     def __init__(self, *values: float) -> None:
         super().__init__()
@@ -126,8 +127,8 @@ def test_training_is_left_bit_for_bit_and_sounds_are_those_of_the_average(teache
 
 
 def test_the_best_checkpoint_by_a_metric_is_kept(teacher_folder: Path, tmp_path: Path) -> None:
-    best = ModelCheckpoint(tmp_path, "{step}", monitor="val/metric/told", mode="max")
-    callback = SoundMetrics({"told": Told(0.1, 0.7, 0.4)}, CAPTIONS)
+    best = ModelCheckpoint(tmp_path, "{step}", monitor="val/metric/given", mode="max")
+    callback = SoundMetrics({"given": Given(0.1, 0.7, 0.4)}, CAPTIONS)
     fit(teacher_folder, tmp_path, callback, best, max_steps=6, enable_checkpointing=True)
     assert Path(best.best_model_path).name == "step=4.ckpt"
     assert float(best.best_model_score) == pytest.approx(0.7)
@@ -162,19 +163,19 @@ def test_sets_of_vectors_are_compared_with_recordings(teacher_folder: Path, tmp_
     assert values.logged[1]["val/metric/diversity"] == pytest.approx(float(distance), rel=1e-4)
 
 
-def test_a_reference_that_cannot_be_heard_is_refused_before_training(teacher_folder: Path, tmp_path: Path) -> None:
+def test_a_reference_that_cannot_be_embedded_is_refused_before_training(teacher_folder: Path, tmp_path: Path) -> None:
     write_reference(tmp_path / "real")
     (tmp_path / "real" / "empty.wav").touch()
     save_file({"vectors": torch.zeros(3, 5)}, tmp_path / "other.safetensors")
-    for reference, message in (("real", r"1 of 5 that cannot, empty\.wav \("), ("other.safetensors", r"got \(3, 5\)")):
+    for reference, message in (("real", "empty.wav"), ("other.safetensors", "other.safetensors")):
         losses, settings = Losses(), {"embedder": ToyEmbedder(), "reference": str(tmp_path / reference)}
         with pytest.raises(ValueError, match=message):
             fit(teacher_folder, tmp_path, losses, SoundMetrics({"fd": FrechetDistance(2)}, CAPTIONS, **settings))
         assert losses.values == []
     (tmp_path / "real" / "empty.wav").unlink()
     embedder = ToyEmbedder()
-    embedder.min_samples = 5000  # as FrozenEmbedder has it; there are 4000
-    with pytest.raises(ValueError, match=r"1 of 4 that cannot, deep/0\.wav \(too short: 0\.250 s, .* 0\.312 s\)"):
+    embedder.min_samples = 5000  # the recordings have 4000
+    with pytest.raises(ValueError, match=r"deep/0\.wav \(too short"):
         check_reference(str(tmp_path / "real"), embedder)
 
 
@@ -189,7 +190,7 @@ def test_each_number_of_a_metric_with_several_is_logged(teacher_folder: Path, tm
     assert values.logged[1]["val/metric/inception/mean"] >= 1
 
 
-def test_two_processes_measure_what_one_does(teacher_folder: Path, tmp_path: Path) -> None:
+def test_two_processes_log_the_values_of_one(teacher_folder: Path, tmp_path: Path) -> None:
     """Logged by CSVLogger, whose folder only the first process knows, beside a callback that writes there, too."""
     write_reference(tmp_path / "real")
     logged = []
@@ -230,7 +231,7 @@ def test_captions_are_the_validation_sets_first_or_a_files_lines(teacher_folder:
     (tmp_path / "clips.csv").write_text("file_name,caption_1,caption_2\nx.wav,a dog barks,a dog\ny.wav,rain,it rains\n")
     assert read_captions(str(tmp_path / "clips.csv")) == ["a dog barks", "rain"]
 
-    class AudioEmbedding(Metric):
+    class CaptionList(Metric):
         captions: list[str] = []  # noqa: RUF012  # filled by the test
 
         def update(self, captions: list[str], prompts: Tensor) -> None:
@@ -242,10 +243,10 @@ def test_captions_are_the_validation_sets_first_or_a_files_lines(teacher_folder:
     fit(
         teacher_folder,
         tmp_path,
-        SoundMetrics({"heard": AudioEmbedding()}, 3, every_n_validations=2),
+        SoundMetrics({"captions": CaptionList()}, 3, every_n_validations=2),
         num_sanity_val_steps=1,
     )
-    assert AudioEmbedding.captions == ["a low tone", "a tone", "a high tone"]  # once, at the first of two validations
+    assert CaptionList.captions == ["a low tone", "a tone", "a high tone"]  # once, at the first of two validations
 
 
 def test_pairs_are_the_validation_sets_recordings_and_the_sounds_of_their_captions(
@@ -254,12 +255,12 @@ def test_pairs_are_the_validation_sets_recordings_and_the_sounds_of_their_captio
     def metrics() -> dict[str, Metric]:
         return {"lsd": LogSpectralDistance(16000), "clap": CLAPAudioScore(ToyEncoder()), "kl": SoftmaxDivergence()}
 
-    values, own, embedder, asked = Values(), metrics(), ToyEmbedder(), []
+    values, own, embedder, embedded = Values(), metrics(), ToyEmbedder(), []
     embed = embedder.embed_windows
-    embedder.embed_windows = lambda waveform, rate: (asked.append(len(waveform)), embed(waveform, rate))[1]
+    embedder.embed_windows = lambda waveform, rate: (embedded.append(len(waveform)), embed(waveform, rate))[1]
     settings: dict[str, Any] = {"num_samples": 2, "batch_size": 4, "seed": 3}
     module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics(), 3, embedder, **settings), values)
-    assert sum(asked) == 2 * 6 + 3  # all sounds at both validations, each recording once
+    assert sum(embedded) == 2 * 6 + 3  # all sounds at both validations, each recording once
     held = data(num_clips=16)
     recordings = held.collate([held.val_dataset[index] for index in range(3)])
     for sounds in FixedPrompts(recordings.captions, **settings).sounds(module.pipeline()):
@@ -275,40 +276,37 @@ def test_pairs_are_the_validation_sets_recordings_and_the_sounds_of_their_captio
 
 def test_pairs_need_recordings(teacher_folder: Path, tmp_path: Path) -> None:
     pairs = {"lsd": LogSpectralDistance(16000)}
-    with pytest.raises(ValueError, match=r"'lsd' compares each sound with .* give a number as captions"):
+    with pytest.raises(ConfigurationError, match="lsd"):
         SoundMetrics(pairs, CAPTIONS)
-    with pytest.raises(ValueError, match="'kl' asks for logits, recording_logits: give an embedder"):
+    with pytest.raises(ConfigurationError, match="kl"):
         SoundMetrics({"kl": SoftmaxDivergence()}, 2)
     write_shard(tmp_path / "latents", 0, torch.randn(4, 8, 8, 4), ["a dog"] * 4, list("abcd"))
     latents = LatentsDataModule(str(tmp_path / "latents"), str(tmp_path / "latents"), batch_size=2)
     run = trainer(tmp_path, callbacks=[SoundMetrics(pairs, 2)], limit_val_batches=1)
-    with pytest.raises(ValueError, match="'lsd' compares with recordings, but the validation data have none"):
+    with pytest.raises(ConfigurationError, match="lsd"):
         run.validate(MAKERS["distillation"](teacher_folder), latents, verbose=False)
 
 
-def test_what_cannot_be_measured_is_named(teacher_folder: Path, tmp_path: Path) -> None:
+def test_a_metric_that_cannot_be_computed_is_named(teacher_folder: Path, tmp_path: Path) -> None:
     clap = {"clap": CLAPScore(ToyEncoder())}
-    with pytest.raises(ValueError, match="metric 'fd' asks for embeddings: give an embedder"):
+    with pytest.raises(ConfigurationError, match="fd"):
         SoundMetrics({"fd": FrechetDistance(2)})
-    with pytest.raises(ValueError, match="metric 'fd' compares with recordings"):
+    with pytest.raises(ConfigurationError, match="fd"):
         SoundMetrics({"fd": FrechetDistance(2)}, embedder=ToyEmbedder())
-    with pytest.raises(ValueError, match=r"metric 'mean' \(MeanMetric\) must update with some of .*asks for value"):
+    with pytest.raises(ConfigurationError, match="mean"):
         SoundMetrics({"mean": MeanMetric()})
-    with pytest.raises(ValueError, match="'pair' must compute a number, or several by name"):
-        fit(teacher_folder, tmp_path, SoundMetrics({"pair": Told([1.0, 2.0])}, 1))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="num_samples of at least 1, got 0"):
+    with pytest.raises(ConfigurationError, match="pair"):
+        fit(teacher_folder, tmp_path, SoundMetrics({"pair": Given([1.0, 2.0])}, 1))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="num_samples"):
         SoundMetrics(clap, num_samples=0)
-    with pytest.raises(FileNotFoundError, match=r"got nowhere\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
         SoundMetrics(clap, "nowhere.txt")
     with pytest.raises(ValueError, match="lacks vocoder"):
         fit(teacher_folder, tmp_path, SoundMetrics(clap), name="autoencoder")
     with pytest.warns(UserWarning, match="this run has none"):
         fit(teacher_folder, tmp_path, SoundMetrics(clap), limit_val_batches=0)
     save_file({"vectors": torch.zeros(3, 5)}, tmp_path / "other.safetensors")
-    for reference, message in (
-        ("other.safetensors", r"\(N, W, 2\) of toy .* got \(3, 5\)"),
-        ("empty", "at least 1 recording .* got 0"),
-    ):
+    for reference in ("other.safetensors", "empty"):
         callback = SoundMetrics({"fd": FrechetDistance(2)}, 2, ToyEmbedder(), str(tmp_path / reference))
-        with pytest.raises((ValueError, FileNotFoundError), match=message):
+        with pytest.raises((DataError, FileNotFoundError), match=reference):
             fit(teacher_folder, tmp_path, callback)
