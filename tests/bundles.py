@@ -10,6 +10,7 @@ from torch import Tensor
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.networks import clap
 from consistency_tta.components.unet import student_unet
+from consistency_tta.diffusion.sampler import ConsistencySampler
 from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.pipeline import TextToAudioPipeline
 
@@ -21,8 +22,8 @@ def write_student(teacher: Path, folder: Path) -> None:
     parts, features = TextToAudioPipeline.from_pretrained(teacher).components, GuidanceEmbedding()
     unet = student_unet(parts["unet"], features)
     torch.nn.init.normal_(unet.class_embedding.linear_2.weight)
-    parts |= {"unet": unet, "guidance_embedding": features}
-    TextToAudioPipeline(**parts, distilled=True).save_pretrained(folder)
+    parts |= {"unet": unet, "guidance_embedding": features, "sampler": ConsistencySampler()}
+    TextToAudioPipeline(**parts).save_pretrained(folder)
 
 
 def write_clap(folder: Path) -> None:

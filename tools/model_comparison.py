@@ -15,6 +15,7 @@ from tqdm import tqdm
 from consistency_tta.audio.sound_file import Sound
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.diffusion.sampler import ConsistencySampler
 from consistency_tta.evaluation.evaluator import Evaluator
 from consistency_tta.evaluation.protocol import MetricSettings
 from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
@@ -44,7 +45,7 @@ class ComparedModel:
         """The model."""
         pipeline = TextToAudioPipeline.from_pretrained(self.model)
         if self.as_student:
-            pipeline.register_to_config(distilled=True)
+            pipeline.use_sampler(ConsistencySampler())
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

@@ -62,7 +62,7 @@ def test_small_whole_and_legible_to_all(
     bundle.main([*trained, str(models)])
     assert sorted(path.name for path in models.iterdir()) == sorted(bundle.NAMES)
     own = {path.name for path in (models / "tiny-student").iterdir() if path.is_dir()}
-    assert own == {"unet", "scheduler", "guidance_embedding"}
+    assert own == {"unet", "scheduler", "guidance_embedding", "sampler"}
     for file in (file for file in models.rglob("*") if file.is_file()):
         assert file.stat().st_mode & 0o777 == 0o644
         if file.suffix == ".json":
