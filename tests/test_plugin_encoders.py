@@ -1,13 +1,15 @@
-"""A third party's encoder: one file outside this repository serves a loss, metrics while training, and evaluation."""
+"""A third party's encoder: one file outside this repository serves a loss, metrics while training, and `evaluate`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
 
 from consistency_tta.cli import main
 from consistency_tta.components.reward_lineage import EncoderFingerprint
+from consistency_tta.evaluation.networks import identity, make_network
 from tests.test_plugins import outside, package  # noqa: F401  # a fixture
 from tests.toys import NUM_SAMPLES
 
@@ -20,7 +22,7 @@ from consistency_tta.contracts import AudioEncoder
 from consistency_tta.runtime.frozen import Frozen
 
 class Bands(AudioEncoder):
-    sample_rate, num_features = 8000, 4
+    sample_rate, num_features, checksum = 8000, 4, 64 * "a"
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -96,3 +98,11 @@ def test_one_file_serves_loss_and_metrics(
     encoder = cli.model.losses.losses["clap"].encoder
     assert not any("bands" in name or "encoder" in name for name in cli.model.state_dict())
     assert cli.model.pipeline().rewards.include(EncoderFingerprint.of(encoder))
+
+
+def test_evaluation_makes_it_by_its_class_path(outside: Path) -> None:  # noqa: F811
+    package(outside, "evaluated_bands", encoder=ENCODER)
+    network = make_network("evaluated_bands.encoder.Bands")
+    assert network.embed_windows(torch.randn(2, 4000), 16000).vectors.shape == (2, 1, 4)
+    assert network.embed_text(["a dog"]).shape == (1, 4)
+    assert identity(network).signature  # so that `evaluate` can say whether it was the reward
