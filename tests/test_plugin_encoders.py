@@ -9,7 +9,7 @@ import torch
 
 from consistency_tta.cli import main
 from consistency_tta.components.reward_lineage import EncoderFingerprint
-from consistency_tta.evaluation.networks import identity, make_network
+from consistency_tta.evaluation.networks import fingerprint, make_network
 from tests.test_plugins import outside, package  # noqa: F401  # a fixture
 from tests.toys import NUM_SAMPLES
 
@@ -105,4 +105,4 @@ def test_evaluation_makes_it_by_its_class_path(outside: Path) -> None:  # noqa: 
     network = make_network("evaluated_bands.encoder.Bands")
     assert network.embed_windows(torch.randn(2, 4000), 16000).vectors.shape == (2, 1, 4)
     assert network.embed_text(["a dog"]).shape == (1, 4)
-    assert identity(network).signature  # so that `evaluate` can say whether it was the reward
+    assert fingerprint(network).signature  # so that `evaluate` can say whether it was the reward
