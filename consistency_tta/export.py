@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
+from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.earlier_versions import upgrade_checkpoint
 
@@ -66,11 +67,11 @@ def training_class(checkpoint: Path) -> type[TrainingModule]:
     """The class that wrote a checkpoint under the command line.
 
     Raises:
-        ValueError: if the checkpoint does not name it.
+        CheckpointError: if the checkpoint does not name it.
     """
     class_path = class_of_checkpoint(checkpoint)
     if class_path is None:
-        raise ValueError(
+        raise CheckpointError(
             f"{checkpoint} was not written by `consistency-tta fit` and does not name its class: in Python, load it "
             "with that class's load_from_checkpoint and call .pipeline().save_pretrained(folder)"
         )

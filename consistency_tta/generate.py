@@ -39,10 +39,11 @@ def generate(
 ) -> list[Path]:
     """Write 16-bit wav files for captions, by a teacher or a one-query student.
 
-    For texts, files are named for what they are and made anew each time. For a caption file (AudioCaps, Clotho, TANGO,
-    or ``id,caption``) they are named for the clips, ``<output>/<id>.wav``, for ``consistency-tta evaluate``, and what
-    is there is kept: a run that was stopped goes on where it was. Several sounds of a clip are in the folders
-    ``<output>/0``, ``<output>/1`` and so on, each of which is a set to evaluate by itself, with its ``captions.csv``.
+    Files are mono or stereo, as the model is. For texts, each file is named after its caption and settings, and is
+    generated anew each time. For a caption file (AudioCaps, Clotho, TANGO, or ``id,caption``) files are named after the
+    clips, ``<output>/<id>.wav``, for ``consistency-tta evaluate``, and existing files are kept, so that a stopped run
+    continues. Several sounds of a clip are in the folders ``<output>/0``, ``<output>/1`` and so on. Each of these is a
+    set to evaluate by itself, with its ``captions.csv``.
 
     Args:
         texts: captions; a path that ends in .txt stands for its lines, one that ends in .csv, .json or .jsonl is
@@ -50,13 +51,13 @@ def generate(
         model: model folder, bundled name or hub id.
         output: folder for the wav files.
         guidance_scale: w; 1 is the plain conditional model, more follows the text more closely.
-        steps: 1 for a student, 50 solver steps for a teacher, if not given.
+        steps: those of the model's sampler if not given: usually 1 query for a student, 50 solver steps for a teacher.
         num_samples: sounds per caption.
-        batch_size: sounds made at a time.
+        batch_size: sounds generated at a time.
         seed: of the starting noise; sound k of text n, or of a clip, starts from the same noise whatever the model, the
             other settings, the batch size and the number of processes.
         device: such as cuda or cpu; the best there is if not given.
-        external_guidance_scale: w of classifier-free guidance on top of what the U-Net has learnt of guidance, at twice
+        external_guidance_scale: w of classifier-free guidance on top of what the network has learnt of guidance, at twice
             the queries; 1 for none.
         captions: caption file, instead of texts.
         all_captions: make a sound for every caption of a clip, not only for its first.

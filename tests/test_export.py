@@ -14,6 +14,7 @@ from consistency_tta.cli import main
 from consistency_tta.export import export
 from consistency_tta.generate import generate
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import CheckpointError
 from tests.toys import MEL, NUM_SAMPLES, TEXT, VOCODER
 
 NETWORKS = "consistency_tta.components.networks"
@@ -136,8 +137,8 @@ def test_an_exported_student_makes_sound_in_one_query_in_half_the_space(
 
 
 def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*it\.ckpt: look for"):
+    with pytest.raises(FileNotFoundError, match=r"it\.ckpt"):
         export(tmp_path / "it.ckpt", tmp_path / "model")
     torch.save({"state_dict": {}, "hyper_parameters": {"seed": 0}}, tmp_path / "python.ckpt")
-    with pytest.raises(ValueError, match=r"does not name its class: in Python, load it with that class's"):
+    with pytest.raises(CheckpointError, match=r"python\.ckpt"):
         export(tmp_path / "python.ckpt", tmp_path / "model")

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderOobleck
+from torch import Tensor
 
+from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.networks import hifigan
 from consistency_tta.components.unet import student_unet
+from consistency_tta.contracts import Conditioning, Denoiser
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid
-from consistency_tta.diffusion.sampler import ODESampler
+from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError, ShapeError
-from tests.toys import NUM_SAMPLES, toy_parts
+from tests.toys import NUM_SAMPLES, OOBLECK, STEREO_SAMPLES, toy_parts
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +286,58 @@ def test_the_sampler_is_a_part_of_the_folder(tmp_path: Path) -> None:
     expected = loaded("a dog", latents=noise, num_inference_steps=3, solver=Heun(), grid=KarrasGrid(3.0))
     assert torch.equal(made.latent, expected.latent)
     assert not torch.equal(made.latent, loaded("a dog", latents=noise, grid=KarrasGrid(7.0)).latent)
+
+
+def test_griffin_lims_vocoder_runs_in_half_precision() -> None:
+    vocoder = GriffinLimVocoder(model_in_dim=16, num_iterations=1)
+    pipeline, noise = TextToAudioPipeline(**(toy_parts() | {"vocoder": vocoder})), torch.randn(1, 4, 8, 4)
+    expected = pipeline("a dog", num_inference_steps=1, latents=noise).waveform
+    made = pipeline.to(torch.bfloat16)("a dog", num_inference_steps=1, latents=noise).waveform
+    assert made.shape == expected.shape
+    assert made.dtype == torch.float32
+    assert made.isfinite().all()
+
+
+def test_a_stock_unet_of_one_size_has_square_latents() -> None:
+    parts = toy_parts()
+    parts["unet"].register_to_config(sample_size=8)
+    latent, _ = TextToAudioPipeline(**parts).sample("a dog", num_inference_steps=1)
+    assert latent.shape == (1, 4, 8, 8)
+    parts["unet"].register_to_config(sample_size=None)
+    with pytest.raises(ModelFolderError, match="sample_size"):
+        TextToAudioPipeline(**parts)("a dog", num_inference_steps=1)
+
+
+class RecordingSampler(ConsistencySampler):
+    """Keeps what it is given."""
+
+    def sample(self, denoiser: Denoiser, noise: Tensor, conditioning: Conditioning, **_: object) -> tuple[Tensor, int]:
+        self.given = conditioning
+        return noise, 1
+
+
+def test_seconds_condition_the_network_and_cut_the_waveform() -> None:
+    pipeline = TextToAudioPipeline(**toy_parts(), sampler=RecordingSampler())
+    whole = pipeline(["a dog", "rain"], generator=torch.Generator().manual_seed(0))
+    assert pipeline.sampler.given.scalars["seconds_start"].tolist() == [0, 0]
+    assert pipeline.sampler.given.scalars["seconds_total"].tolist() == pytest.approx([NUM_SAMPLES / 16000] * 2)
+    part = pipeline(["a dog", "rain"], generator=torch.Generator().manual_seed(0), seconds=0.25)
+    assert pipeline.sampler.given.scalars["seconds_total"].tolist() == [0.25, 0.25]
+    assert torch.equal(part.waveform, whole.waveform[:, :4000])
+    for seconds in (0.0, -1.0, 0.33, float("nan")):
+        with pytest.raises(ConfigurationError, match="seconds"):
+            pipeline("a dog", seconds=seconds)
+
+
+def test_a_model_of_a_stereo_codec_gives_stereo_sound() -> None:
+    vae = AutoencoderOobleck(**OOBLECK).eval()
+    pipeline = TextToAudioPipeline(
+        **(toy_parts() | {"vae": vae, "mel": None, "vocoder": None}), sampler=RecordingSampler()
+    )
+    noise = torch.randn(2, 4, 16)
+    made = pipeline(["a dog", "rain"], latents=noise)
+    assert made.sample_rate == 44100
+    assert made.waveform.shape == (2, 2, STEREO_SAMPLES)
+    torch.testing.assert_close(made.waveform, vae.decode(noise).sample.clamp(-1, 1))
+    with pytest.raises(ModelFolderError, match="AutoencoderOobleck"):
+        _ = pipeline.mel_codec

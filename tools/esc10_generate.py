@@ -43,7 +43,7 @@ def generate(
     solver: str = "DDIM",
 ) -> dict[str, float]:
     """Write ``<class>__NN.wav``; returns queries, and seconds per clip of U-Net and decoders."""
-    shape = (pipeline.unet.config.in_channels, *pipeline.unet.config.sample_size)
+    shape = pipeline.latent_shape
     seconds, queries = {"latents": 0.0, "decoders": 0.0}, 0
     for index, (label, texts) in enumerate(tqdm(captions.items(), unit="class")):
         made = pipeline(

@@ -8,16 +8,18 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from consistency_tta.components.float32_buffers import Float32Buffers
 from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.runtime.errors import ConfigurationError
 
 
-class GriffinLimVocoder(ModelMixin, ConfigMixin):
+class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
     """Inverts :class:`~consistency_tta.components.mel.MelSpectrogram`, with the same parameters.
 
-    Few iterations are better than many: phases start at random, and the noise that leaves in the sound is what rain and
-    sea waves should have, where more iterations would find a waveform as smooth as the mel.
+    Few iterations sound better than many. Phases start at random, which leaves noise in the sound. Rain and sea waves
+    need that noise; more iterations would find a waveform as smooth as the mel.
 
-    Gradients flow through the magnitudes; phases count as constants.
+    Gradients flow through the magnitudes and treat phases as constants.
 
     Sources: Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984,
     https://doi.org/10.1109/TASSP.1984.1164317; Perraudin, Balazs and Søndergaard, "A fast Griffin-Lim algorithm", 2013,
@@ -34,6 +36,9 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
         num_iterations: of the search for phases; 0 leaves them random.
         momentum: of the search, in [0, 1).
         num_updates: of the magnitudes, which are non-negative.
+
+    Raises:
+        ConfigurationError: if a number is out of range.
     """
 
     filters: Tensor
@@ -55,7 +60,7 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         if num_iterations < 0 or num_updates < 1 or not 0 <= momentum < 1:
-            raise ValueError(
+            raise ConfigurationError(
                 "expected num_iterations >= 0, num_updates >= 1 and a momentum in [0, 1), "
                 f"got {num_iterations}, {num_updates} and {momentum}"
             )
@@ -78,13 +83,14 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
 
     def magnitude(self, mel: Tensor) -> Tensor:
         """Mel magnitudes (B, frames, bins) -> magnitudes >= 0 whose mel they are (B, frames, frequencies)."""
+        filters = self.filters.float()  # loaded in half precision, they are of it
         with torch.no_grad():
-            magnitude = (mel @ self.inverse).clamp_min(1e-8)
-            target = mel @ self.filters.T
+            magnitude = (mel @ self.inverse.float()).clamp_min(1e-8)
+            target = mel @ filters.T
             for _ in range(self.config["num_updates"] - 1):
-                magnitude = magnitude * target / ((magnitude @ self.filters) @ self.filters.T + 1e-9)
-            fitted = (magnitude @ self.filters) @ self.filters.T + 1e-9
-        return magnitude * (mel @ self.filters.T) / fitted
+                magnitude = magnitude * target / ((magnitude @ filters) @ filters.T + 1e-9)
+            fitted = (magnitude @ filters) @ filters.T + 1e-9
+        return magnitude * (mel @ filters.T) / fitted
 
     @torch.no_grad()
     def phase(self, magnitude: Tensor, samples: int) -> Tensor:

@@ -8,8 +8,11 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
+from consistency_tta.components.float32_buffers import Float32Buffers
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
-class MelSpectrogram(ModelMixin, ConfigMixin):
+
+class MelSpectrogram(Float32Buffers, ModelMixin, ConfigMixin):
     """The mel front end of AudioLDM and TANGO: log(max(mel(|STFT|), floor)), slaney filters, periodic Hann window.
 
     Source: Liu et al., "AudioLDM: Text-to-Audio Generation with Latent Diffusion Models", 2023,
@@ -23,6 +26,9 @@ class MelSpectrogram(ModelMixin, ConfigMixin):
         f_min: lowest frequency in Hz.
         f_max: highest frequency in Hz, at most half the sample rate.
         floor: smallest magnitude before the logarithm.
+
+    Raises:
+        ConfigurationError: if the frequencies are out of order or range.
     """
 
     filters: Tensor
@@ -41,14 +47,14 @@ class MelSpectrogram(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         if not 0 <= f_min < f_max <= sample_rate / 2:
-            raise ValueError(
+            raise ConfigurationError(
                 f"expected 0 <= f_min < f_max <= sample_rate / 2 = {sample_rate / 2:g} Hz, "
                 f"got f_min={f_min}, f_max={f_max}"
             )
         filters = mel_filter_bank(n_fft // 2 + 1, n_mels, f_min, f_max, sample_rate, norm="slaney", mel_scale="slaney")
         # The filters are saved, too: diffusers does not load a component that has no tensor.
         self.register_buffer("filters", torch.as_tensor(filters, dtype=torch.float32))
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("window", torch.hann_window(n_fft, dtype=torch.float32), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the mel spectrogram.
@@ -60,11 +66,11 @@ class MelSpectrogram(ModelMixin, ConfigMixin):
             (B, frames, bins) with frames = samples // hop_length.
 
         Raises:
-            ValueError: if the waveform has not two dimensions or is shorter than half a window.
+            ShapeError: if the waveform has not two dimensions or is shorter than half a window.
         """
         n_fft, hop_length = self.config["n_fft"], self.config["hop_length"]
         if waveform.ndim != 2 or waveform.shape[1] <= n_fft // 2:
-            raise ValueError(f"expected a waveform (B, more than {n_fft // 2} samples), got {tuple(waveform.shape)}")
+            raise ShapeError(f"expected a waveform (B, more than {n_fft // 2} samples), got {tuple(waveform.shape)}")
         # Half precision has no FFT on the CPU, and log-mels near the floor need float32 everywhere.
         with torch.autocast(waveform.device.type, enabled=False):
             spectrum = torch.stft(

@@ -1,8 +1,8 @@
-"""A vocoder that is quick on a CPU.
+"""A vocoder that is fast on a CPU.
 
-Full-size models use ``transformers.SpeechT5HifiGan``, which works at the full sample rate: 15 s on two cores for 10 s
-of sound, four times what the one-query student takes. :class:`FourierVocoder` works at the frame rate and leaves the
-rest to an inverse STFT.
+Full-size models use ``transformers.SpeechT5HifiGan``, which works at the full sample rate and takes 15 s on two cores
+for 10 s of sound, four times as long as the one-query student. :class:`FourierVocoder` works at the frame rate and
+leaves the rest to an inverse STFT.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+
+from consistency_tta.components.float32_buffers import Float32Buffers
 
 
 class ConvNeXtBlock(nn.Module):
@@ -32,7 +34,7 @@ class ConvNeXtBlock(nn.Module):
         return features + update.transpose(1, 2)
 
 
-class FourierVocoder(ModelMixin, ConfigMixin):
+class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
     """Mel to waveform by predicting a complex spectrogram, one ConvNeXt frame at a time.
 
     Source: Siuzdak, "Vocos: Closing the gap between time-domain and Fourier-based neural vocoders for high-quality
@@ -45,8 +47,9 @@ class FourierVocoder(ModelMixin, ConfigMixin):
         n_fft: length of the inverse transform; four hops give 75 % overlap.
         channels: width of the backbone.
         num_layers: ConvNeXt blocks.
-        noise_channels: white noise given beside the mel, out of which textures such as rain can be made where the mel
-            is too smooth to say how; in evaluation it is the same noise every time.
+        noise_channels: channels of white noise that the network reads with the mel. From it the network can make
+            textures such as rain where the mel is too smooth to determine them. In evaluation mode the noise is always
+            the same.
     """
 
     window: Tensor
@@ -70,7 +73,7 @@ class FourierVocoder(ModelMixin, ConfigMixin):
         self.head = nn.Linear(channels, n_fft + 2)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("window", torch.hann_window(n_fft, dtype=torch.float32), persistent=False)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Mel (B, frames, bins) -> waveform (B, frames * hop_length)."""

@@ -130,7 +130,7 @@ def sampler_settings(pipeline: TextToAudioPipeline) -> dict[str, Any]:
 def write_sound(path: Path, waveform: Tensor, sample_rate: int) -> None:
     """Write a waveform (samples,) or (channels, samples) as a 16-bit wav file, whole or not at all."""
     content = io.BytesIO()
-    soundfile.write(content, waveform.T.numpy(), sample_rate, format="WAV", subtype="PCM_16")
+    soundfile.write(content, waveform.movedim(-1, 0).numpy(), sample_rate, format="WAV", subtype="PCM_16")
     _write(path, content.getvalue())
 
 

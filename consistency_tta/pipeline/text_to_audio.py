@@ -17,8 +17,8 @@ from consistency_tta.components.build_codec import build_codec
 from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.components.text import TextEncoder
-from consistency_tta.components.unet import UNetDenoiser
-from consistency_tta.contracts import Codec, Conditioning, Solver, TimeGrid, squeeze_mono
+from consistency_tta.components.unet import UNetDenoiser, latent_shape
+from consistency_tta.contracts import Codec, Conditioning, Solver, TextEmbedding, TimeGrid, squeeze_mono
 from consistency_tta.diffusion.guidance import CFGDenoiser
 from consistency_tta.diffusion.schedules import prediction_type_from_config, schedule_from_config
 from consistency_tta.pipeline.model_folder import ModelFolder
@@ -76,6 +76,12 @@ class TextToAudioPipeline(ModelFolder):
         return UNetDenoiser(
             self.unet, schedule, prediction_type_from_config(self.scheduler.config), self.guidance_embedding
         )
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(C, *) of the latents that the network generates."""
+        self.require("unet")
+        return latent_shape(self.unet)
 
     @property
     def default_steps(self) -> int:
@@ -166,7 +172,7 @@ class TextToAudioPipeline(ModelFolder):
         text, denoiser = self.text, self.denoiser
         guided = denoiser if external == 1 else CFGDenoiser(denoiser, text([""]), external)
         noise = self._noise(latents, len(prompts), generator)
-        conditioning = Conditioning(text(prompts), noise.new_full((len(prompts),), guidance_scale))
+        conditioning = self._conditioning(text(prompts), noise, guidance_scale, seconds)
         latent, queries = self.sampler.sample(
             guided,
             noise,
@@ -198,11 +204,28 @@ class TextToAudioPipeline(ModelFolder):
     def _noise(self, latents: Tensor | None, batch_size: int, generator: Any) -> Tensor:
         """Starting noise (B, C, *) in float32, drawn where ``latents`` is None."""
         if latents is None:
-            shape = (batch_size, self.unet.config.in_channels, *self.unet.config.sample_size)
+            shape = (batch_size, *self.latent_shape)
             latents = randn_tensor(shape, generator=generator, device=self._execution_device)
         elif latents.shape[0] != batch_size:
             raise ShapeError(f"expected latents for {batch_size} prompts, got {tuple(latents.shape)}")
         return latents.to(self._execution_device, torch.float32)
+
+    def _conditioning(
+        self, text: TextEmbedding, noise: Tensor, guidance_scale: float, seconds: float | None
+    ) -> Conditioning:
+        """What the network may read of captions, w and durations."""
+        conditioning = Conditioning(text, noise.new_full(noise.shape[:1], guidance_scale))
+        if self.vae is None and seconds is None:
+            return conditioning
+        codec = self.codec
+        longest = noise.shape[2] * codec.samples_per_frame / codec.sample_rate
+        if seconds is not None and not 0 < seconds <= longest:
+            raise ConfigurationError(
+                f"expected seconds above 0 and at most {longest:g}, the length of the latents, got {seconds:g}"
+            )
+        start = noise.new_zeros(noise.shape[:1])
+        conditioning.scalars |= {"seconds_start": start, "seconds_total": start + (seconds or longest)}
+        return conditioning
 
     def _wait(self) -> None:
         """Wait for the accelerator, so that times are those of the work."""

@@ -11,6 +11,7 @@ import torch
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
 def slaney_mel(frequency: float) -> float:
@@ -76,12 +77,12 @@ def test_autocast_and_half_precision_change_little(tmp_path: Path) -> None:
     torch.testing.assert_close(front_end(waveform), expected, atol=0.01, rtol=0)
 
 
-def test_errors_say_what_was_expected() -> None:
-    with pytest.raises(ValueError, match=r"8000 Hz, got f_min=0.0, f_max=9000"):
+def test_wrong_frequencies_and_shapes_are_named() -> None:
+    with pytest.raises(ConfigurationError, match="f_max=9000"):
         MelSpectrogram(f_max=9000.0)
-    with pytest.raises(ValueError, match="f_min"):
+    with pytest.raises(ConfigurationError, match="f_min"):
         MelSpectrogram(f_min=500.0, f_max=500.0)
-    with pytest.raises(ValueError, match=r"more than 512 samples\), got \(1, 512\)"):
+    with pytest.raises(ShapeError, match=r"\(1, 512\)"):
         MelSpectrogram()(torch.zeros(1, 512))
-    with pytest.raises(ValueError, match=r"got \(4000,\)"):
+    with pytest.raises(ShapeError, match=r"\(4000,\)"):
         MelSpectrogram()(torch.zeros(4000))

@@ -1,4 +1,4 @@
-"""What ``consistency-tta predict`` leaves: wav files."""
+"""The wav files that ``consistency-tta predict`` writes."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class WriteSounds(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write the waveforms (B, samples) of one batch."""
+        """Write the waveforms (B, samples) or (B, channels, samples) of one batch."""
         folder = run_folder(trainer) / "predictions"
         folder.mkdir(parents=True, exist_ok=True)
         rate: Any = pl_module.sample_rate
         for name, waveform in zip(batch.ids, prediction, strict=True):
             file = re.sub(r"[^\w.-]+", "_", name) + ".wav"
-            soundfile.write(folder / file, waveform.numpy(), rate, subtype="PCM_16")
+            soundfile.write(folder / file, waveform.movedim(-1, 0).numpy(), rate, subtype="PCM_16")
