@@ -57,8 +57,8 @@ def generate(
         seed: of the starting noise; sound k of text n, or of a clip, starts from the same noise whatever the model, the
             other settings, the batch size and the number of processes.
         device: such as cuda or cpu; the best there is if not given.
-        external_guidance_scale: w of classifier-free guidance on top of what the network has learnt of guidance, at twice
-            the queries; 1 for none.
+        external_guidance_scale: w of classifier-free guidance on top of what the network has learnt of guidance, at
+            twice the queries; 1 for none.
         captions: caption file, instead of texts.
         all_captions: make a sound for every caption of a clip, not only for its first.
         devices: processes that share out a caption file's batches, each on its own GPU, or all on the CPU. Under
