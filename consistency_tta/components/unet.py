@@ -10,7 +10,6 @@ from consistency_tta.contracts import Conditioning, Denoiser
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.parametrisation import parametrisation
 from consistency_tta.diffusion.schedules import NoiseSchedule
-from consistency_tta.runtime.errors import ModelFolderError
 
 
 class UNetDenoiser(Denoiser):
@@ -88,18 +87,3 @@ def student_unet(teacher: UNet2DConditionModel, guidance_embedding: GuidanceEmbe
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return student.to(teacher.device)
-
-
-def latent_shape(unet: UNet2DConditionModel) -> tuple[int, int, int]:
-    """(C, T, F) of the latents that a U-Net generates. Where ``sample_size`` is one number, T and F are that number.
-
-    Raises:
-        ModelFolderError: if its configuration has no ``sample_size``.
-    """
-    size = unet.config.sample_size
-    if size is None:
-        raise ModelFolderError(
-            "the U-Net's configuration has no sample_size: set it to (T, F) of the latents in unet/config.json"
-        )
-    time, frequency = (size, size) if isinstance(size, int) else size
-    return unet.config.in_channels, time, frequency

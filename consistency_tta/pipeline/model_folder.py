@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Self
 from diffusers import AutoencoderKL, AutoencoderOobleck, DiffusionPipeline, ModelMixin, SchedulerMixin
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, SpeechT5HifiGan
 
-# diffusers loads parts of our own classes only out of modules that are imported: those of all vocoders must be here.
+# diffusers loads parts of our own classes only out of modules that are imported: all of them must be here.
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
-from consistency_tta.components.guidance import GuidanceEmbedding
+from consistency_tta.components.guidance import GuidanceEmbedding as GuidanceEmbedding  # of folders of version 0.1
 from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.scalar_embedding import ScalarEmbedding
 from consistency_tta.components.vocoder import FourierVocoder
 from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler, Sampler
 from consistency_tta.runtime.class_path import import_class
@@ -39,6 +40,7 @@ class ModelFolder(DiffusionPipeline):
             :meth:`~consistency_tta.components.reward_lineage.RewardLineage.to_dict` has it; None if nothing is known.
         transformer: the network, where it is a transformer.
         projection_model: of text embeddings and durations, as Stable Audio has it.
+        second_time_embedding: for a flow map, which reads a second time.
         sampler: how the network is sampled. By default as ``distilled`` says: in one query, or by 50 steps along the
             probability-flow ODE, with classifier-free guidance unless the network has learnt guidance.
     """
@@ -54,6 +56,7 @@ class ModelFolder(DiffusionPipeline):
         "guidance_embedding",
         "transformer",
         "projection_model",
+        "second_time_embedding",
         "sampler",
     ]
     model_cpu_offload_seq = "text_encoder->projection_model->unet->transformer->vae->vocoder"
@@ -67,12 +70,13 @@ class ModelFolder(DiffusionPipeline):
         tokenizer: PreTrainedTokenizerBase | None = None,
         unet: ModelMixin | None = None,
         scheduler: SchedulerMixin | None = None,
-        guidance_embedding: GuidanceEmbedding | None = None,
+        guidance_embedding: ScalarEmbedding | None = None,
         distilled: bool | None = None,
         guidance_range: list[float] | None = None,
         rewards: dict[str, Any] | None = None,
         transformer: ModelMixin | None = None,
         projection_model: ModelMixin | None = None,
+        second_time_embedding: ScalarEmbedding | None = None,
         sampler: Sampler | None = None,
     ) -> None:
         super().__init__()
@@ -90,6 +94,7 @@ class ModelFolder(DiffusionPipeline):
             guidance_embedding=guidance_embedding,
             transformer=transformer,
             projection_model=projection_model,
+            second_time_embedding=second_time_embedding,
             sampler=sampler,
         )
         self.register_to_config(

@@ -13,11 +13,11 @@ from diffusers import AutoencoderKL
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from consistency_tta.components.backbones import Backbone, build_backbone
 from consistency_tta.components.build_codec import build_codec
 from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.components.text import TextEncoder
-from consistency_tta.components.unet import UNetDenoiser, latent_shape
 from consistency_tta.contracts import Codec, Conditioning, Solver, TextEmbedding, TimeGrid, squeeze_mono
 from consistency_tta.diffusion.guidance import CFGDenoiser
 from consistency_tta.diffusion.schedules import prediction_type_from_config, schedule_from_config
@@ -69,19 +69,24 @@ class TextToAudioPipeline(ModelFolder):
         return TextEncoder(self.tokenizer, self.text_encoder)
 
     @property
-    def denoiser(self) -> UNetDenoiser:
+    def denoiser(self) -> Backbone:
         """The network as an estimate of the clean latent."""
-        self.require("unet", "scheduler")
-        schedule = schedule_from_config(self.scheduler.config).to(self.unet.device)
-        return UNetDenoiser(
-            self.unet, schedule, prediction_type_from_config(self.scheduler.config), self.guidance_embedding
+        self.require("unet|transformer", "scheduler")
+        network = self.transformer if self.unet is None else self.unet
+        parts = {} if self.projection_model is None else {"projection_model": self.projection_model}
+        return build_backbone(
+            network,
+            schedule_from_config(self.scheduler.config).to(network.device),
+            prediction_type_from_config(self.scheduler.config),
+            guidance_embedding=self.guidance_embedding,
+            second_time_embedding=self.second_time_embedding,
+            parts=parts,
         )
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """(C, *) of the latents that the network generates."""
-        self.require("unet")
-        return latent_shape(self.unet)
+        return self.denoiser.latent_shape
 
     @property
     def default_steps(self) -> int:
@@ -170,8 +175,8 @@ class TextToAudioPipeline(ModelFolder):
             raise ShapeError(f"expected one generator for each of {len(prompts)} prompts, got {len(generator)}")
         external = self._external_guidance(guidance_scale, external_guidance_scale)
         text, denoiser = self.text, self.denoiser
-        guided = denoiser if external == 1 else CFGDenoiser(denoiser, text([""]), external)
-        noise = self._noise(latents, len(prompts), generator)
+        guided = denoiser if external == 1 else CFGDenoiser(denoiser, denoiser.unconditional(text([""])), external)
+        noise = self._noise(latents, len(prompts), denoiser.latent_shape, generator)
         conditioning = self._conditioning(text(prompts), noise, guidance_scale, seconds)
         latent, queries = self.sampler.sample(
             guided,
@@ -201,10 +206,10 @@ class TextToAudioPipeline(ModelFolder):
             )
         return guidance_scale
 
-    def _noise(self, latents: Tensor | None, batch_size: int, generator: Any) -> Tensor:
+    def _noise(self, latents: Tensor | None, batch_size: int, latent_shape: tuple[int, ...], generator: Any) -> Tensor:
         """Starting noise (B, C, *) in float32, drawn where ``latents`` is None."""
         if latents is None:
-            shape = (batch_size, *self.latent_shape)
+            shape = (batch_size, *latent_shape)
             latents = randn_tensor(shape, generator=generator, device=self._execution_device)
         elif latents.shape[0] != batch_size:
             raise ShapeError(f"expected latents for {batch_size} prompts, got {tuple(latents.shape)}")

@@ -34,8 +34,16 @@ class UNetBackbone(Backbone):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """(C, T, F); an integer ``sample_size`` means a square."""
+        """(C, T, F); an integer ``sample_size`` means a square.
+
+        Raises:
+            ModelFolderError: if the configuration has no ``sample_size``.
+        """
         size = self.network.config.sample_size
+        if size is None:
+            raise ModelFolderError(
+                "the U-Net's configuration has no sample_size: set it to (T, F) of the latents in unet/config.json"
+            )
         return self.network.config.in_channels, *((size, size) if isinstance(size, int) else size)
 
     def predict(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor | None = None) -> Tensor:
