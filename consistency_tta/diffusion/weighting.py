@@ -1,8 +1,11 @@
 """Weightings: how much the squared error of z_0 counts at noise level t.
 
-An error e of z_0 is an error (alpha_t / sigma_t) e of epsilon and e / sigma_t of v. So the weight SNR(t) makes the
-plain epsilon loss, SNR(t) + 1 = 1 / sigma_t^2 the plain v loss, and a weight lambda on v's squared error is
-lambda (SNR + 1) here.
+An error e of z_0 is an error (alpha_t / sigma_t) e of epsilon. On a variance-preserving schedule it is an error
+e / sigma_t of v. So the weight SNR(t) makes the plain epsilon loss, SNR(t) + 1 = 1 / sigma_t^2 the plain v loss, and a
+weight lambda on v's squared error is lambda (SNR + 1) here. An error of the flow epsilon - z_0 is
+(alpha_t + sigma_t) / sigma_t e on any schedule.
+
+SNR is infinite at t = 0 alone; weights are clamped to the largest number of their type, so that they stay finite there.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import torch
 from torch import Tensor
 
 from consistency_tta.contracts import Schedule, Weighting
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 class Uniform(Weighting):
@@ -18,7 +22,7 @@ class Uniform(Weighting):
 
     def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Weights (B,) of one at t (B,)."""
-        return torch.ones_like(schedule.ratio(t))
+        return torch.ones_like(schedule.sigma(t))
 
 
 class SNRPlusOne(Weighting):
@@ -29,8 +33,20 @@ class SNRPlusOne(Weighting):
     """
 
     def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
-        """Weights (B,) at t (B,) > 0."""
-        return schedule.snr(t) + 1
+        """Weights (B,) at t (B,)."""
+        return _finite(schedule.snr(t) + 1)
+
+
+class FlowMatching(Weighting):
+    """((alpha + sigma) / sigma)^2: the plain flow-matching loss, the squared error of epsilon - z_0, expressed on z_0.
+
+    Lipman, Chen, Ben-Hamu, Nickel, Le, "Flow Matching for Generative Modeling", 2022, https://arxiv.org/abs/2210.02747,
+    eq. 23. On a rectified flow without shift it is (T / t)^2.
+    """
+
+    def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
+        """Weights (B,) at t (B,)."""
+        return _finite((1 + schedule.ratio(t).reciprocal()).square())
 
 
 class MinSNR(Weighting):
@@ -47,13 +63,13 @@ class MinSNR(Weighting):
         gamma: the largest weight, > 0; 5 in the paper.
 
     Raises:
-        ValueError: if ``gamma`` is not above 0.
+        ConfigurationError: if ``gamma`` is not above 0.
     """
 
     def __init__(self, gamma: float = 5.0) -> None:
         super().__init__()
         if not gamma > 0:
-            raise ValueError(f"gamma must be above 0 (5 in Hang et al. 2023), but is {gamma!r}")
+            raise ConfigurationError(f"gamma must be above 0 (5 in Hang et al. 2023), but is {gamma!r}")
         self.gamma = gamma
 
     def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
@@ -73,16 +89,20 @@ class FlooredMinSNR(Weighting):
         floor: the smallest weight; 0 < floor <= gamma.
 
     Raises:
-        ValueError: if not 0 < floor <= gamma.
+        ConfigurationError: if not 0 < floor <= gamma.
     """
 
     def __init__(self, gamma: float = 5.0, floor: float = 1.0) -> None:
         super().__init__()
         if not 0 < floor <= gamma:
-            raise ValueError(f"floor and gamma must satisfy 0 < floor <= gamma, but are {floor!r} and {gamma!r}")
+            raise ConfigurationError(f"expected 0 < floor <= gamma, got floor {floor!r} and gamma {gamma!r}")
         self.gamma = gamma
         self.floor = floor
 
     def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Weights (B,) at t (B,)."""
         return schedule.snr(t).clamp(self.floor, self.gamma)
+
+
+def _finite(weights: Tensor) -> Tensor:
+    return weights.clamp(max=torch.finfo(weights.dtype).max)

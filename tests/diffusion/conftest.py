@@ -5,7 +5,7 @@ import torch
 
 from consistency_tta.contracts import Conditioning, Denoiser, TextEmbedding
 from consistency_tta.diffusion.noise import expand
-from consistency_tta.diffusion.schedules import schedule_from_config
+from consistency_tta.diffusion.schedules import CosineSchedule, RectifiedFlowSchedule, schedule_from_config
 
 SD21_CONFIG = {
     "num_train_timesteps": 1000,
@@ -85,6 +85,28 @@ def config():
 @pytest.fixture
 def schedule(config):
     return schedule_from_config(config)
+
+
+SCHEDULES = {
+    "variance_preserving": lambda: schedule_from_config(SD21_CONFIG),
+    "zero_terminal_snr": lambda: schedule_from_config(SD21_CONFIG | {"rescale_betas_zero_snr": True}),
+    "rectified_flow": RectifiedFlowSchedule,
+    "shifted_flow": lambda: RectifiedFlowSchedule(1000, shift=3.0),
+    "cosine": CosineSchedule.nichol_dhariwal,
+    "stable_audio": lambda: CosineSchedule.between_ratios(1000, 0.3, 500.0),
+}
+
+
+@pytest.fixture(params=SCHEDULES)
+def any_schedule(request):
+    """Of every family, in float64."""
+    return SCHEDULES[request.param]().double()
+
+
+@pytest.fixture
+def any_teacher(any_schedule):
+    """Of every family, in float64, so that only the solvers' own errors are seen."""
+    return GaussianDenoiser(any_schedule)
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from consistency_tta.contracts import Conditioning, TextEmbedding
+from consistency_tta.contracts import Conditioning, Denoiser, TextEmbedding
 from consistency_tta.diffusion.guidance import CFGDenoiser, same_length
 from consistency_tta.diffusion.noise import expand
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
 def empty_prompt(mean, tokens=1, width=2):
@@ -20,13 +21,13 @@ def test_guidance_is_one_query_and_equals_two(teacher, noise, conditioning, toke
     scale = torch.tensor([1.0, 3.0, 5.5])
     guided = CFGDenoiser(teacher, empty)(noise, t, Conditioning(text, scale))
 
-    [(_, _, asked)] = teacher.queries
-    assert asked.guidance_scale is None
-    assert asked.text.embedding.shape == (6, max(tokens, caption_tokens), 2)
-    assert not asked.text.embedding[:3, tokens:].any()
-    assert not asked.text.embedding[3:, caption_tokens:].any()
-    assert asked.text.mask[:3].sum(1).tolist() == [tokens] * 3
-    assert torch.equal(asked.text.mask[3:].sum(1), text.mask.sum(1))
+    [(_, _, given)] = teacher.queries
+    assert given.guidance_scale is None
+    assert given.text.embedding.shape == (6, max(tokens, caption_tokens), 2)
+    assert not given.text.embedding[:3, tokens:].any()
+    assert not given.text.embedding[3:, caption_tokens:].any()
+    assert given.text.mask[:3].sum(1).tolist() == [tokens] * 3
+    assert torch.equal(given.text.mask[3:].sum(1), text.mask.sum(1))
 
     unconditional = teacher(
         noise, t, Conditioning(TextEmbedding(empty.embedding.expand(3, -1, -1), empty.mask.expand(3, -1)))
@@ -46,11 +47,11 @@ def test_a_fixed_scale_replaces_the_conditioning(teacher, noise, conditioning):
     assert torch.equal(fixed(noise, t, conditioning), expected)
 
 
-def test_guidance_on_top_of_learnt_guidance_hands_its_scale_on(teacher, noise, conditioning):
+def test_guidance_on_top_of_learnt_guidance_passes_its_scale_on(teacher, noise, conditioning):
     t, learnt = torch.tensor([10, 300, 1000]), torch.tensor([0.5, 2.0, 4.0])
     CFGDenoiser(teacher, empty_prompt(0.0), guidance_scale=2.5)(noise, t, Conditioning(conditioning.text, learnt))
-    [(_, _, asked)] = teacher.queries
-    assert torch.equal(asked.guidance_scale, torch.cat([learnt, learnt]))
+    [(_, _, given)] = teacher.queries
+    assert torch.equal(given.guidance_scale, torch.cat([learnt, learnt]))
 
 
 def test_texts_of_several_lengths_are_padded_to_the_longest():
@@ -91,11 +92,51 @@ def test_half_precision_guidance_is_combined_in_float32(teacher, noise, conditio
     assert not torch.equal(guided, guided.bfloat16().float())
 
 
-def test_guidance_errors_say_what_is_missing(teacher, noise, conditioning):
+class Recorder(Denoiser):
+    """Keeps what it was given; reads a second time."""
+
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, z_t, t, conditioning, s=None):
+        self.given = (t, conditioning, s)
+        return z_t
+
+
+def test_the_second_time_is_passed_through(schedule, noise, conditioning):
+    inner, t, s = Recorder(schedule), torch.tensor([10.0, 300.0, 1000.0]), torch.tensor([0.0, 20.0, 900.0])
+    guided = CFGDenoiser(inner, empty_prompt(0.0), guidance_scale=2.0)
+    guided(noise, t, conditioning, s)
+    assert torch.equal(inner.given[0], torch.cat([t, t]))
+    assert torch.equal(inner.given[2], torch.cat([s, s]))
+    guided(noise, t, conditioning)
+    assert inner.given[2] is None
+
+
+def test_texts_vectors_and_scalars_are_doubled(schedule, noise, conditioning):
+    text = TextEmbedding(torch.randn(3, 4, 5), torch.ones(3, 4).bool())
+    vector, seconds = torch.randn(3, 6), torch.tensor([1.0, 2.0, 3.0])
+    given = Conditioning(
+        conditioning.text, texts={"clap": text}, vectors={"pooled": vector}, scalars={"seconds_total": seconds}
+    )
+    inner, empty = Recorder(schedule), empty_prompt(-0.4, width=5)
+    CFGDenoiser(inner, empty_prompt(0.0), 2.0, {"clap": empty})(noise, torch.ones(3), given)
+    both = inner.given[1]
+    assert torch.equal(both.texts["clap"].embedding[3:], text.embedding)
+    assert torch.equal(both.texts["clap"].embedding[:3, :1], empty.embedding.float().expand(3, -1, -1))
+    assert both.texts["clap"].mask[:3].sum(1).tolist() == [1, 1, 1]
+    assert torch.equal(both.vectors["pooled"], torch.cat([vector, vector]))
+    assert torch.equal(both.scalars["seconds_total"], torch.cat([seconds, seconds]))
+    with pytest.raises(ConfigurationError, match="clap"):
+        CFGDenoiser(inner, empty_prompt(0.0), 2.0)(noise, torch.ones(3), given)
+
+
+def test_refuses_a_query_without_a_scale_and_texts_of_other_shapes(teacher, noise, conditioning):
     t = torch.ones(3)
-    with pytest.raises(ValueError, match="guidance needs a scale"):
+    with pytest.raises(ConfigurationError):
         CFGDenoiser(teacher, empty_prompt(0.0))(noise, t, conditioning)
-    with pytest.raises(ValueError, match="2 wide, but the unconditional one is 7"):
+    with pytest.raises(ShapeError, match="7"):
         CFGDenoiser(teacher, empty_prompt(0.0, width=7), guidance_scale=3.0)(noise, t, conditioning)
-    with pytest.raises(ValueError, match=r"empty prompt's alone.*\(3, 1, 2\)"):
+    with pytest.raises(ShapeError):
         CFGDenoiser(teacher, conditioning.text)

@@ -7,6 +7,7 @@ from diffusers import DDIMScheduler, HeunDiscreteScheduler
 
 from consistency_tta.diffusion.noise import add_noise, expand
 from consistency_tta.diffusion.schedules import VariancePreservingSchedule, schedule_from_config
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 def test_sd21_reaches_the_known_noise_level(schedule):
@@ -97,18 +98,14 @@ def test_expand_broadcasts_over_the_trailing_dimensions():
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"beta_schedule": "nonsense"}, "nonsense.*scaled_linear"),
-        ({"beta_schedule": None}, "trained_betas"),
-        ({"trained_betas": [0.1, 0.0, 0.1]}, "fall strictly"),
-    ],
+    "changes",
+    [{"beta_schedule": "nonsense"}, {"beta_schedule": None}, {"trained_betas": [0.1, 0.0, 0.1]}],
 )
-def test_refuses_configs_that_describe_no_schedule(config, changes, message):
-    with pytest.raises(ValueError, match=message):
+def test_refuses_configs_that_describe_no_schedule(config, changes):
+    with pytest.raises(ConfigurationError):
         schedule_from_config(config | changes)
 
 
 def test_refuses_a_table_of_the_wrong_shape():
-    with pytest.raises(ValueError, match=r"shape \(1, 2\)"):
+    with pytest.raises(ConfigurationError):
         VariancePreservingSchedule([[0.9, 0.8]])

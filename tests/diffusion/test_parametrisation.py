@@ -4,6 +4,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.parametrisation import PARAMETRISATIONS, parametrisation
+from consistency_tta.diffusion.schedules import CosineSchedule, RectifiedFlowSchedule
 from consistency_tta.runtime.errors import ConfigurationError
 from tests.diffusion.outputs import DIFFUSION_TYPES, output_for
 
@@ -42,3 +43,31 @@ def test_guidance_means_the_same_in_every_parametrisation(schedule, noise):
 def test_refuses_an_unknown_prediction_type():
     with pytest.raises(ConfigurationError, match="nonsense"):
         parametrisation("nonsense")
+
+
+@pytest.mark.parametrize("prediction_type", PARAMETRISATIONS)
+def test_from_clean_inverts_to_clean_on_every_schedule(any_schedule, noise, prediction_type):
+    t = torch.tensor([2.5, 500.0, 1000.0], dtype=torch.float64)
+    try:
+        form = parametrisation(prediction_type, any_schedule)
+    except ConfigurationError:
+        # z_0 / 0, and v where variance is not preserved.
+        refused = {"epsilon": any_schedule.zero_terminal_snr, "v_prediction": not any_schedule.variance_preserving}
+        assert refused[prediction_type]
+        return
+    alpha, sigma = expand(any_schedule.alpha(t), noise), expand(any_schedule.sigma(t), noise)
+    z_t = alpha * noise + sigma * noise.flip(0)
+    output = form.from_clean(noise, z_t, alpha, sigma)
+    assert output.isfinite().all()
+    expected = output_for(prediction_type, noise, z_t, alpha, sigma)
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(form.to_clean(output, z_t, alpha, sigma), noise, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_undefined_on_a_schedule_is_refused():
+    flow = RectifiedFlowSchedule()
+    for prediction_type in ("epsilon", "v_prediction"):
+        with pytest.raises(ConfigurationError, match=prediction_type):
+            parametrisation(prediction_type, flow)
+    with pytest.raises(ConfigurationError, match="epsilon"):
+        parametrisation("epsilon", CosineSchedule())

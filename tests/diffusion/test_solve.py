@@ -3,13 +3,20 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverSinglestepScheduler, HeunDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverSinglestepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+)
 
 from consistency_tta.contracts import Conditioning, TextEmbedding
 from consistency_tta.diffusion.grid import LinspaceGrid, UniformGrid
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.sample import sample_diffusion
+from consistency_tta.diffusion.schedules import schedule_from_config
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun, transfer
+from tests.diffusion.conftest import GaussianDenoiser
 from tests.diffusion.outputs import DIFFUSION_TYPES, output_for
 
 SOLVERS = [DDIM(), Heun(), DPMSolver2S()]
@@ -36,6 +43,48 @@ def test_converges_at_its_order(teacher, noise, conditioning, solver, order, bot
     orders = np.log2(np.divide(errors[:-1], errors[1:]))
     assert orders[-1] == pytest.approx(order, abs=0.1)
     assert errors[-1] < 0.1 * 2.0 ** (-3 * (order - 1))
+
+
+@pytest.mark.parametrize(("solver", "order"), [(DDIM(), 1), (Heun(), 2), (DPMSolver2S(), 2)], ids=str)
+def test_converges_at_its_order_from_the_top_of_every_schedule(any_teacher, noise, conditioning, solver, order):
+    """The first step starts at alpha_T, which is 0 for some."""
+    bottom = any_teacher.schedule.time(torch.tensor([0.2], dtype=torch.float64)).item()
+    grids = [torch.linspace(1000, bottom, steps + 1, dtype=torch.float64) for steps in (64, 128, 256, 512)]
+    if any_teacher.schedule.snr(torch.tensor(1000.0)) < 1e-4 and not any_teacher.schedule.zero_terminal_snr:
+        # sigma / alpha is 500 at the top and falls steeply: there equal steps of time show the order much later.
+        top = any_teacher.schedule.time(torch.tensor(10.0, dtype=torch.float64))
+        grids = [torch.lerp(top, grid[-1], torch.linspace(0, 1, len(grid), dtype=torch.float64)) for grid in grids]
+    errors = [error_of(solver, any_teacher, noise, times, conditioning) for times in grids]
+    assert np.log2(errors[-2] / errors[-1]) == pytest.approx(order, abs=0.15)
+    assert errors[-1] < 0.1 * 2.0 ** (-3 * (order - 1))
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=named)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_steps_from_the_top_of_every_schedule_are_finite(any_teacher, noise, conditioning, solver, dtype):
+    t, s = torch.full((3,), 1000.0), torch.tensor([999.0, 20.0, 0.0])
+    z_t = noise.to(dtype).requires_grad_()
+    z_s = solver(any_teacher, z_t, t, s, conditioning)
+    assert z_s.isfinite().all()
+    [gradient] = torch.autograd.grad(z_s.sum(), z_t)
+    assert gradient.isfinite().all()
+    torch.testing.assert_close(z_s[2], any_teacher(z_t, t, conditioning)[2].to(dtype), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("num_steps", [1, 4, 25])
+def test_ddim_is_the_euler_method_of_flow_matching_in_diffusers(noise, conditioning, shift, num_steps):
+    reference = FlowMatchEulerDiscreteScheduler(shift=shift)
+    teacher = GaussianDenoiser(schedule_from_config(reference.config))
+    reference.set_timesteps(sigmas=np.linspace(1, 1 / num_steps, num_steps))
+    z, times = noise, UniformGrid()(teacher.schedule, num_steps)
+    ours = sample_diffusion(teacher, DDIM(), times, noise, conditioning)
+    for timestep, t in zip(reference.timesteps, times[:-1], strict=True):
+        torch.testing.assert_close(teacher.schedule.timestep(t).float(), timestep)
+        z_0 = teacher(z, t.expand(3), conditioning)
+        sigma = teacher.schedule.sigma(t)
+        z = reference.step((z - z_0) / sigma, timestep, z).prev_sample
+    assert_same(ours, z)
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=named)
@@ -185,3 +234,16 @@ def test_transfer_ends_in_z_0_exactly(schedule, noise):
     z_t, z_0 = noise.float(), noise.flip(1).float()
     assert torch.equal(transfer(schedule, z_t, z_0, t, torch.zeros(3)), z_0)
     torch.testing.assert_close(transfer(schedule, z_t, z_0, t, t), z_t)
+
+
+@pytest.mark.parametrize("num_steps", [4, 20])
+def test_ddim_trajectory_to_zero_terminal_snr_agrees_with_diffusers(config, noise, conditioning, num_steps):
+    changes = {"timestep_spacing": "trailing", "rescale_betas_zero_snr": True, "clip_sample": False}
+    reference = DDIMScheduler.from_config(config, **changes)
+    reference.set_timesteps(num_steps)
+    teacher = GaussianDenoiser(schedule_from_config(reference.config).double())
+    times = UniformGrid()(teacher.schedule, num_steps)
+    z = noise
+    for timestep in reference.timesteps:
+        z = reference.step(network_output(teacher, "v_prediction", z, timestep, conditioning), timestep, z).prev_sample
+    assert_same(sample_diffusion(teacher, DDIM(), times, noise, conditioning), z)

@@ -5,7 +5,8 @@ from diffusers.training_utils import compute_snr
 
 from consistency_tta.diffusion.grid import LinspaceGrid
 from consistency_tta.diffusion.noise import expand
-from consistency_tta.diffusion.weighting import FlooredMinSNR, MinSNR, SNRPlusOne, Uniform
+from consistency_tta.diffusion.weighting import FlooredMinSNR, FlowMatching, MinSNR, SNRPlusOne, Uniform
+from consistency_tta.runtime.errors import ConfigurationError
 from tests.diffusion.outputs import output_for
 
 WEIGHTINGS = [Uniform(), MinSNR(), SNRPlusOne(), FlooredMinSNR()]
@@ -52,13 +53,13 @@ def test_min_snr_without_a_maximum_is_the_plain_epsilon_loss(schedule, noise):
 def test_min_snr_starves_the_top_step_and_the_floor_feeds_it(schedule):
     times = LinspaceGrid()(schedule, 18)[:-1]
 
-    def top_share(weighting):
+    def terminal_share(weighting):
         weights = weighting(times, schedule)
         return (weights[0] / weights.sum()).item()
 
-    assert top_share(MinSNR()) == pytest.approx(0.0002, abs=0.00005)
-    assert top_share(FlooredMinSNR()) > 0.02
-    assert top_share(Uniform()) == pytest.approx(1 / 18)
+    assert terminal_share(MinSNR()) == pytest.approx(0.0002, abs=0.00005)
+    assert terminal_share(FlooredMinSNR()) > 0.02
+    assert terminal_share(Uniform()) == pytest.approx(1 / 18)
 
 
 def test_the_floor_changes_only_what_is_below_it(schedule):
@@ -69,8 +70,22 @@ def test_the_floor_changes_only_what_is_below_it(schedule):
     assert floored.max() == 5
 
 
-def test_refuses_impossible_bounds():
-    with pytest.raises(ValueError, match="gamma must be above 0"):
-        MinSNR(gamma=0)
-    with pytest.raises(ValueError, match="0 < floor <= gamma, but are 6"):
-        FlooredMinSNR(floor=6)
+@pytest.mark.parametrize("weighting", [*WEIGHTINGS, FlowMatching()])
+def test_weights_are_finite_at_both_ends_of_every_schedule(any_schedule, weighting):
+    weights = weighting(torch.tensor([0.0, 0.001, 1.0, 500.0, 1000.0]), any_schedule)
+    assert weights.isfinite().all()
+    assert (weights >= 0).all()
+
+
+def test_flow_matching_is_the_plain_loss_of_the_velocity(any_schedule, noise):
+    t = torch.tensor([5.0, 400.0, 1000.0], dtype=torch.float64)
+    flow_loss, z_0_loss = errors(any_schedule, "flow_prediction", noise, t)
+    torch.testing.assert_close(FlowMatching()(t, any_schedule) * z_0_loss, flow_loss)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: MinSNR(gamma=0), lambda: FlooredMinSNR(floor=6), lambda: FlooredMinSNR(floor=0)]
+)
+def test_refuses_impossible_bounds(make):
+    with pytest.raises(ConfigurationError):
+        make()
