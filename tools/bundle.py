@@ -67,7 +67,7 @@ def bundle(
         models: trained folders by their new names.
         output: folder for them.
         facts: see above.
-        attribution: text file, copied beside all weights.
+        attribution: text file, copied to each folder of weights.
         captions: caption file of the real clips that the Fréchet distance compares with.
         audio: folder with their audio.
 

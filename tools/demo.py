@@ -41,7 +41,7 @@ ENOUGH = 70
 def arguments(args: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The demo's own options, and the rest, which is for ``fit``."""
     parser = argparse.ArgumentParser(
-        description="Distil the bundled teacher for some minutes; see and hear the result in report.html.",
+        description="Distil the bundled teacher for some minutes; report.html shows and plays the result.",
         epilog="Other arguments, such as --trainer.max_steps 100, are those of `consistency-tta fit`.",
     )
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder")
@@ -83,8 +83,8 @@ def distil(options: argparse.Namespace, others: list[str]) -> tuple[list[str], d
     too_few = ""
     if trainer.global_step < min(ENOUGH, trainer.max_steps):
         too_few = (
-            f"; the recipe's time was over before {ENOUGH} steps, with which the method can be heard: where other "
-            "programs run beside it, OMP_NUM_THREADS=1 makes it faster, and --trainer.max_time "
+            f"; the recipe's time was over before {ENOUGH} steps, after which its effect is audible: where other "
+            "programs run at the same time, OMP_NUM_THREADS=1 makes it faster, and --trainer.max_time "
             "00:00:10:00 gives it longer"
         )
         print(f"{trainer.global_step} steps{too_few}")

@@ -6,8 +6,8 @@ r"""Do metrics get worse as real sounds do? Degrades recordings step by step and
 The folder is that of https://github.com/karolpiczak/ESC-50. Clips of its folds 1 and 2 stand for what a perfect model
 generates, as many of folds 3 to 5 (other recordings) for the reference of the metrics of sets. So the undegraded clips
 show each metric's floor: half of the real clips against the other half. Metrics of pairs compare a degraded clip with
-itself before. The tagger mn04 hears for all metrics but CLAP's, for which the bundled tiny-clap hears the clips of
-ESC-10, the ten classes it knows. Diversity is that within a class.
+itself before. The tagger mn04 embeds the clips for all metrics but CLAP's, for which the bundled tiny-clap embeds those
+of ESC-10, the ten classes it knows. Diversity is that within a class.
 
 Degradations: white noise at a signal-to-noise ratio; all above a frequency removed; the waveform later by some seconds,
 which silence fills (what is beyond the end is lost), or rotated (nothing is lost); the clips of a share of the classes
@@ -86,7 +86,7 @@ class Clips(NamedTuple):
 
 
 class AudioEmbedding(NamedTuple):
-    """What the tagger hears in N clips: embeddings (N, 384) and logits (N, 527)."""
+    """The tagger's embeddings (N, 384) and logits (N, 527) of N clips."""
 
     embeddings: Tensor
     logits: Tensor
@@ -157,15 +157,15 @@ def some_of(labels: Sequence[str], share: float) -> list[str]:
     return [classes[int(place)] for place in torch.linspace(0, len(classes) - 1, round(share * len(classes)))]
 
 
-def hear(tagger: AudioTagger, waveform: Tensor) -> AudioEmbedding:
+def embed(tagger: AudioTagger, waveform: Tensor) -> AudioEmbedding:
     """Embeddings and logits of waveforms (N, samples)."""
     with torch.inference_mode():
-        heard = [tagger(batch, SAMPLE_RATE) for batch in tqdm(waveform.split(10))]
-    return AudioEmbedding(torch.cat([embedding for _, embedding in heard]), torch.cat([logits for logits, _ in heard]))
+        outputs = [tagger(batch, SAMPLE_RATE) for batch in tqdm(waveform.split(10))]
+    return AudioEmbedding(torch.cat([vectors for _, vectors in outputs]), torch.cat([logits for logits, _ in outputs]))
 
 
 def measure_sets(generated: AudioEmbedding, reference: AudioEmbedding, labels: Sequence[str]) -> dict[str, float]:
-    """Metrics of sets, by name; diversity is that within the classes (N labels) that are asked for."""
+    """Metrics of sets, by name; diversity is that within the classes (N labels) given."""
     clips = len(generated.embeddings)
     metrics = {
         "Fréchet": FrechetDistance(EMBEDDING_DIM),
@@ -209,10 +209,10 @@ def measure_pairs(
 
 def measure(clips: Clips, reference: Clips, tagger: AudioTagger, clap: TransformersClap) -> dict[str, list[float]]:
     """For each kind and step, and for the floor (``""``), the values in the order of HIGHER_IS_BETTER."""
-    real, other = hear(tagger, clips.waveform), hear(tagger, reference.waveform)
+    real, other = embed(tagger, clips.waveform), embed(tagger, reference.waveform)
 
-    def all_metrics(heard: AudioEmbedding, waveform: Tensor) -> list[float]:
-        values = measure_sets(heard, other, clips.labels) | measure_pairs(heard, real, waveform, clips, clap)
+    def all_metrics(embedding: AudioEmbedding, waveform: Tensor) -> list[float]:
+        values = measure_sets(embedding, other, clips.labels) | measure_pairs(embedding, real, waveform, clips, clap)
         return [values[name] for name in HIGHER_IS_BETTER]
 
     found = {"": all_metrics(real, clips.waveform)}
@@ -220,11 +220,11 @@ def measure(clips: Clips, reference: Clips, tagger: AudioTagger, clap: Transform
         for step in steps:
             if kind in ("exchanged", "replaced"):
                 order = shuffled(clips.labels, kind, step)
-                heard, waveform = AudioEmbedding(real.embeddings[order], real.logits[order]), clips.waveform[order]
+                embedding, waveform = AudioEmbedding(real.embeddings[order], real.logits[order]), clips.waveform[order]
             else:
                 waveform = degraded(clips.waveform, kind, step)
-                heard = hear(tagger, waveform)
-            found[f"{kind} {step:g}"] = all_metrics(heard, waveform)
+                embedding = embed(tagger, waveform)
+            found[f"{kind} {step:g}"] = all_metrics(embedding, waveform)
     return found
 
 

@@ -42,7 +42,7 @@ SAMPLE_RATE, NEAREST, SPLITS, SMALLEST, SIZES = 16_000, 5, 10, 100, 5
 
 
 class Row(NamedTuple):
-    """A metric of ours beside an independent one, and what both are given."""
+    """A metric of ours and an independent one, with their common input."""
 
     ours: str
     theirs: str
@@ -84,7 +84,7 @@ def values(result: Tensor | dict[str, Tensor]) -> Values:
 
 
 def of_sets(metric: Metric, double: bool = False) -> MetricSpec:
-    """A metric that is told which clips are real; in batches."""
+    """A metric that takes real and generated clips, in batches."""
 
     def measure(real: Tensor, generated: Tensor) -> Values:
         metric.reset()
@@ -118,7 +118,7 @@ def frechet_by_scipy(real: Tensor, generated: Tensor) -> Values:
 
 
 def frechet_by_package(real: Tensor, generated: Tensor) -> Values:
-    """What ``frechet_audio_distance`` finds, on whose arithmetic published figures rest."""
+    """The value of ``frechet_audio_distance``, whose arithmetic published values were computed with."""
     from consistency_tta.components.laion_package import import_laion
 
     import_laion()  # which frechet_audio_distance would import with all that it fetches

@@ -2,11 +2,11 @@
 
     python -m tools.metric_speed [--clips 100 500 1000 2000] [--metrics frechet kad] [--networks tiny-clap mn04=FILE]
 
-Embeddings and logits are random numbers, so what a network costs that hears them is in lines of its own, for ten
-seconds of noise at the network's rate. CLAP scores hear themselves, by the bundled CLAP: five seconds of each sound.
+Embeddings and logits are random numbers; the cost of the networks that compute them is in lines of its own, for ten
+seconds of noise at the network's rate. CLAP scores include the bundled CLAP, which embeds five seconds of each sound.
 Each line is measured in a process of its own: clips a second of ``update`` (in
 batches of 16) and seconds of ``compute``; MB that the states hold; MB by which the process's peak grew above what it
-was before the first clip. A network, which keeps nothing, hears the largest number of clips once, and its figures are
+was before the first clip. A network, which keeps nothing, embeds the largest number of clips once, and its values are
 read on the way there. All have as many threads as torch takes (OMP_NUM_THREADS). Let nothing else run meanwhile.
 ``tools/stand_in_weights.py`` makes files for networks whose weights are not at hand.
 """
@@ -142,10 +142,10 @@ def network_costs(name: str, clips: Sequence[int]) -> list[Cost]:
     network = make_network(*name.split("=", 1))
     noise = torch.randn(BATCH, network.sample_rate * SECONDS) / 10
     network.embed_windows(noise, network.sample_rate)  # warms up
-    costs, heard, before, started = [], 0, peak_mb(), time.perf_counter()
+    costs, embedded, before, started = [], 0, peak_mb(), time.perf_counter()
     for number in clips:
-        while heard < number:
-            heard += len(network.embed_windows(noise[: number - heard], network.sample_rate).vectors)
+        while embedded < number:
+            embedded += len(network.embed_windows(noise[: number - embedded], network.sample_rate).vectors)
         costs.append(Cost(number / (time.perf_counter() - started), 0.0, 0.0, peak_mb() - before))
     return costs
 
@@ -160,7 +160,7 @@ def row(name: str, clips: int, found: Cost) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Speed and memory of the metrics, and of the networks they hear with.")
+    parser = argparse.ArgumentParser(description="Speed and memory of the metrics, and of the networks that they use.")
     parser.add_argument("--clips", type=int, nargs="+", default=[100, 500, 1000, 2000])
     parser.add_argument("--metrics", nargs="*", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--networks", nargs="*", default=["tiny-clap"], help="names, or name=weights")

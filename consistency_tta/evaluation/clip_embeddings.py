@@ -16,7 +16,7 @@ from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 CHUNK = 2**20
 
 
-class UndefinedMetric(ValueError):  # noqa: N818 - a finding about the clips, reported beside the other values
+class UndefinedMetric(ValueError):  # noqa: N818 - a finding about the clips, reported with the other values
     """A metric has no value: there are too few clips, or they are too alike, or the network lacks what it needs."""
 
 

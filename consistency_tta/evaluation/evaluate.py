@@ -45,7 +45,7 @@ def evaluate(
         batch_size: sounds embedded at a time.
         device: such as cuda or cpu; the best available if not given.
         model: folder, bundled name or hub id of the model that generated the sounds, whose model_index.json may name
-            ``rewards``; what ``generate`` stored beside the sounds if not given.
+            ``rewards``; what ``generate`` stored with the sounds if not given.
         reward: what else the model was fine-tuned with, a CLAP's file, folder or SHA-256. The report warns of a network
             that is a reward of the model.
 

@@ -18,8 +18,9 @@ from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair
 from consistency_tta.evaluation.embedding_cache import EmbeddingCache
 from consistency_tta.evaluation.embedding_memmap import EmbeddingMemmap
 from consistency_tta.evaluation.evaluator import SoundMetric
-from consistency_tta.evaluation.protocol import AudioSettings, file_sha256
+from consistency_tta.evaluation.protocol import AudioSettings
 from consistency_tta.runtime.errors import DataError
+from consistency_tta.storage.checksum import checksum
 
 #: Seconds by which a sound may be shorter than the protocol's length without being listed.
 SHORT = 0.1
@@ -96,7 +97,7 @@ class EmbeddingExtractor:
             for name, metric in sound_metrics.items():
                 values[name].append(metric(sounds[GENERATED], sounds[REFERENCE], captions).double().cpu())
             for side, waveform in sounds.items():
-                contents = [file_sha256(pair.sides[side]) for pair in chunk]
+                contents = [checksum(pair.sides[side]) for pair in chunk]
                 for name, network in self.networks.items():
                     stored[name, side].extend(self._embed_sounds(network, contents, waveform, result))
         result.values = {name: torch.cat(several) for name, several in values.items() if several}

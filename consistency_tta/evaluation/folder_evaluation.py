@@ -9,17 +9,19 @@ from pathlib import Path
 from consistency_tta import __version__
 from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.contracts import AudioEncoder
-from consistency_tta.evaluation.clips import find_pairs, numbered
 from consistency_tta.evaluation.embedding_cache import EmbeddingCache
 from consistency_tta.evaluation.evaluator import Evaluator, check_metrics
 from consistency_tta.evaluation.extraction import EmbeddingExtractor
 from consistency_tta.evaluation.networks import fingerprint, make_networks
-from consistency_tta.evaluation.protocol import Protocol, file_sha256, load_protocol
+from consistency_tta.evaluation.pairing import find_pairs, numbered
+from consistency_tta.evaluation.protocol import Protocol
+from consistency_tta.evaluation.protocol_file import load_protocol
 from consistency_tta.evaluation.provenance import provenance, provenance_warnings
 from consistency_tta.evaluation.result import EmbeddingNetwork, EvaluationResult
 from consistency_tta.runtime.device import best_device
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.captions import caption_file
+from consistency_tta.storage.checksum import checksum
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def evaluate_folder(
         batch_size: sounds embedded at a time.
         device: such as cuda or cpu; the best available if None.
         model: that generated the sounds, whose ``model_index.json`` may name rewards; if None, what ``generate`` stored
-            beside the sounds.
+            with the sounds.
         reward: another reward of the model, a CLAP's file, folder or SHA-256.
 
     Returns:
@@ -93,7 +95,7 @@ def evaluate_folder(
         more=more,
         reference=reference,
         captions=source,
-        captions_sha256=file_sha256(source),
+        captions_sha256=checksum(source),
         provenance=origin,
         pairs=extracted.pairs,
         requested=pairs.requested,

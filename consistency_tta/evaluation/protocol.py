@@ -7,20 +7,12 @@ same folder and is pinned by its SHA-256; so the SHA-256 of the YAML file pins e
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
-
 from consistency_tta.audio.resample import ATTENUATION, ZERO_CROSSINGS
-from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.runtime.suggest import suggest
 
-#: The protocols that come with the package, a YAML file for each, and their lists of clips.
-PROTOCOLS = Path(__file__).parent / "protocols"
 #: What :class:`consistency_tta.audio.resample.Resample` is; a protocol that was made with another is refused.
 RESAMPLER = f"kaiser-sinc-{ZERO_CROSSINGS}-{ATTENUATION:g}dB"
 
@@ -161,70 +153,3 @@ class Protocol(ProtocolSettings):
     def clip_list(self) -> Path | None:
         """The caption file with the protocol's clips."""
         return self.source.parent / self.clips.file if self.clips.file else None
-
-
-def protocol_names() -> list[str]:
-    """The protocols that come with the package."""
-    return sorted(file.stem for file in PROTOCOLS.glob("*.yaml"))
-
-
-def load_protocol(name: str | Path) -> Protocol:
-    """Read a protocol.
-
-    Args:
-        name: one of :func:`protocol_names`, or a YAML file.
-
-    Raises:
-        FileNotFoundError: there is neither.
-        ConfigurationError: the file is not a protocol, or its list of clips is not the one it pins.
-    """
-    source = Path(name) if str(name).endswith((".yaml", ".yml")) else PROTOCOLS / f"{name}.yaml"
-    if not source.is_file():
-        raise FileNotFoundError(
-            f"expected a protocol, one of {', '.join(protocol_names())}, or a YAML file, got {name}"
-        )
-    content = source.read_bytes()
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(ProtocolSettings)
-    try:
-        tree = yaml.safe_load(content)
-        settings = parser.instantiate(parser.parse_object(tree if isinstance(tree, dict) else {}))
-    except (ArgumentError, yaml.YAMLError) as error:
-        known = [ProtocolSettings, ClipList, AudioSettings, NetworkSettings, MetricSettings, BootstrapSettings]
-        raise ConfigurationError(f"{source} is not a protocol: {suggest(str(error), known)}") from None
-    protocol = Protocol(**settings, source=source, sha256=hashlib.sha256(content).hexdigest())
-    _check(protocol)
-    return protocol
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check(protocol: Protocol) -> None:
-    """Refuse what cannot be carried out as it is written."""
-
-    def expect(right: bool, expected: str, got: object) -> None:
-        if not right:
-            raise ConfigurationError(f"{protocol.source}: expected {expected}, got {got}")
-
-    audio, bootstrap = protocol.audio, protocol.bootstrap
-    expect(audio.resampler == RESAMPLER, f"the resampler {RESAMPLER}, the only one of this version", audio.resampler)
-    expect(audio.sample_rate > 0, "a positive audio.sample_rate", audio.sample_rate)
-    expect(audio.seconds > 0, "positive audio.seconds", audio.seconds)
-    expect(audio.peak is None or 0 < audio.peak <= 1, "an audio.peak in (0, 1], or null", audio.peak)
-    expect(0 < bootstrap.confidence < 1, "a bootstrap.confidence in (0, 1)", bootstrap.confidence)
-    expect(min(bootstrap.resamples, bootstrap.set_resamples) > 1, "at least 2 resamples", bootstrap)
-    names = [settings.name for settings in protocol.metrics]
-    expect(0 < len(names) == len(set(names)), "metrics, each with a network once", ", ".join(names) or "none")
-    for settings in protocol.metrics:
-        listed = settings.network is None or settings.network in protocol.networks
-        expect(listed, f"networks among {', '.join(protocol.networks)} in metrics", settings.network)
-    if protocol.clip_list is not None:
-        expect(protocol.clip_list.is_file(), "the list of clips beside it", f"no {protocol.clip_list}")
-        found = file_sha256(protocol.clip_list)
-        expect(
-            found == protocol.clips.sha256, f"clips.sha256 of {protocol.clip_list.name}, {found}", protocol.clips.sha256
-        )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consistency_tta.evaluation.clip_names import ClipNames, NoClip
-from consistency_tta.evaluation.protocol import load_protocol
+from consistency_tta.evaluation.protocol_file import load_protocol
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.captions import read_rows
 from tests.evaluation.cases import write_protocol

@@ -13,8 +13,10 @@ import soundfile
 import torch
 
 from consistency_tta.audio.sound_file import BadClip, Fault
-from consistency_tta.evaluation.clips import find_pairs, is_silent, numbered, read_sound
-from consistency_tta.evaluation.protocol import AudioSettings, load_protocol
+from consistency_tta.evaluation.clips import is_silent, read_sound
+from consistency_tta.evaluation.pairing import find_pairs, numbered
+from consistency_tta.evaluation.protocol import AudioSettings
+from consistency_tta.evaluation.protocol_file import load_protocol
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.captions import read_clips
 from tests.evaluation.cases import RATE, noise, write_protocol, write_sounds

@@ -11,7 +11,7 @@ from consistency_tta.components.reward_lineage import EncoderFingerprint
 from consistency_tta.contracts import AudioEncoder
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.networks import fingerprint, fingerprint_of, make_network, make_networks
-from consistency_tta.evaluation.protocol import load_protocol
+from consistency_tta.evaluation.protocol_file import load_protocol
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.bundled import MODELS
 from consistency_tta.storage.checksum import checksum

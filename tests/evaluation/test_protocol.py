@@ -10,7 +10,7 @@ import pytest
 
 from consistency_tta.datamodules.clips import AudioFolder, read_captions
 from consistency_tta.evaluation.metric_specs import METRICS, Kind
-from consistency_tta.evaluation.protocol import PROTOCOLS, load_protocol, protocol_names
+from consistency_tta.evaluation.protocol_file import PROTOCOLS, load_protocol, protocol_names
 from consistency_tta.runtime.errors import ConfigurationError
 from tests.evaluation.cases import settings, write_protocol, write_sounds
 

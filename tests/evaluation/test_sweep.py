@@ -18,11 +18,12 @@ from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.evaluation import networks
 from consistency_tta.evaluation.evaluate import evaluate
-from consistency_tta.evaluation.protocol import RESAMPLER, file_sha256
+from consistency_tta.evaluation.protocol import RESAMPLER
 from consistency_tta.evaluation.reference_statistics import REAL_CLIPS
 from consistency_tta.evaluation.sweep.command import parse_settings, sweep
 from consistency_tta.evaluation.sweep.options import EvaluatorOptions
 from consistency_tta.runtime.errors import ConfigurationError, DataError
+from consistency_tta.storage.checksum import checksum
 from tests.bundles import write_clap, write_real_clips, write_student
 from tests.evaluation.cases import ToyNetwork, write_protocol, write_sounds
 
@@ -153,9 +154,9 @@ def test_two_models_are_swept_into_one_picture(
 
     # What the values depend on is stated in all files.
     stated = {
-        "captions_sha256": file_sha256(captions),
-        "clap_sha256": file_sha256(tmp_path / "clap" / "model.safetensors"),
-        "reference_sha256": file_sha256(tmp_path / "clap" / REAL_CLIPS),
+        "captions_sha256": checksum(captions),
+        "clap_sha256": checksum(tmp_path / "clap" / "model.safetensors"),
+        "reference_sha256": checksum(tmp_path / "clap" / REAL_CLIPS),
     }
     for key, value in stated.items():
         assert {row[key] for row in rows} == {value}
@@ -263,14 +264,14 @@ def test_a_point_by_a_protocol_has_the_values_of_evaluate(
         expected = {
             "protocol": "toy",
             "protocol_version": "3",
-            "protocol_sha256": file_sha256(file),
+            "protocol_sha256": checksum(file),
             "sounds": str(6 * number),
         }
         expected["clips"] = "6 of 6 clips used."
         assert row | expected == row
         for text in (page.read_text(), picture.read_text(), json.dumps(scores)):
             assert "toy, version 3" in text
-            assert file_sha256(file) in text
+            assert checksum(file) in text
             assert "6 of 6 clips used" in text
     assert rows[0]["frechet"] != rows[1]["frechet"]
     assert "<b>No protocol</b>" not in page.read_text()

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import yaml
 
-from consistency_tta.evaluation.protocol import load_protocol
+from consistency_tta.evaluation.protocol_file import load_protocol
 from consistency_tta.storage.captions import caption_file
 from consistency_tta.storage.checksum import checksum
 from tools import stand_in_weights

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from consistency_tta.audio.recordings import read_recording, recordings
-from consistency_tta.evaluation.clips import find_pairs
 from consistency_tta.evaluation.evaluate import CACHE, write
 from consistency_tta.evaluation.folder_evaluation import checked_protocol, evaluate_folder
 from consistency_tta.evaluation.markdown import protocol_settings, used
 from consistency_tta.evaluation.networks import make_networks, weights_by_name
+from consistency_tta.evaluation.pairing import find_pairs
 from consistency_tta.evaluation.protocol import Protocol
 from consistency_tta.generation.folder import Folder
 from consistency_tta.runtime.errors import ConfigurationError, DataError

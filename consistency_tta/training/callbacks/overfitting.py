@@ -20,7 +20,6 @@ quality that it stands for falls.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,49 +28,16 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from consistency_tta.components.reward_lineage import EncoderFingerprint
 from consistency_tta.contracts import AudioEncoder
 from consistency_tta.metrics.clap import clap_scores
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.callbacks.prompt_scores import PromptScores, paired_change
 from consistency_tta.training.callbacks.prompts import Sounds
 from consistency_tta.training.callbacks.run_dir import run_folder
 from consistency_tta.training.weighted_losses import WeightedLosses
-
-
-class PromptScores(Metric):
-    """Scores of reward and judge, averaged for each prompt, whose sounds may come in any batch and process."""
-
-    full_state_update = False
-
-    prompts: list[Tensor]
-    scores: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("prompts", [], dist_reduce_fx="cat")
-        self.add_state("scores", [], dist_reduce_fx="cat")
-
-    def update(self, prompts: Tensor, scores: Tensor) -> None:
-        """Add the prompts (B,) and scores (B, 2) of sounds."""
-        self.prompts.append(prompts)
-        self.scores.append(scores.double())
-
-    def compute(self) -> Tensor:
-        """(prompts, 2) in float64, in the prompts' order."""
-        numbers, index = dim_zero_cat(self.prompts).unique(return_inverse=True)
-        scores = dim_zero_cat(self.scores)
-        sums = scores.new_zeros(len(numbers), 2).index_add_(0, index, scores)
-        return sums / index.bincount()[:, None]
-
-
-def paired_change(now: Tensor, then: Tensor) -> tuple[float, float]:
-    """Mean of the differences (N,) and its standard error; N >= 2."""
-    difference = now - then
-    return float(difference.mean()), float(difference.std() / math.sqrt(len(difference)))
 
 
 class OverfittingGuard:

@@ -19,7 +19,7 @@ from consistency_tta.losses import CLAPLoss, LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import OverfittingGuard, SoundMetrics
-from consistency_tta.training.callbacks.overfitting import PromptScores, paired_change
+from consistency_tta.training.callbacks.prompt_scores import PromptScores, paired_change
 from tests.training.runs import data, distillation, trainer
 
 
