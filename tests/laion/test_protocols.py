@@ -44,7 +44,7 @@ def test_a_protocol_of_the_papers_from_folders_to_a_report(name: str, stand_ins:
     for network in NETWORKS:
         assert content["networks"][network]["sha256"]
         content["networks"][network]["sha256"] = checksum(stand_ins / content["networks"][network]["weights"])
-    # A draw takes as long as in earnest, and two hundred say no more than twenty here.
+    # Two hundred draws would take ten times as long and test no more.
     content["bootstrap"] |= {"set_resamples": 20}
     (tmp_path / "protocol.yaml").write_text(yaml.safe_dump(content))
     listed = caption_file(name)
@@ -61,15 +61,15 @@ def test_a_protocol_of_the_papers_from_folders_to_a_report(name: str, stand_ins:
     write(tmp_path / "reference", names, 2)
     command = [sys.executable, "-m", "consistency_tta", "evaluate", "--protocol", "protocol.yaml"]
     command += ["--generated", "generated", "--reference", "reference", "--captions", "captions.csv"]
-    command += ["--cache", str(stand_ins / "heard")]  # by content: the second protocol's sounds are the first's
+    command += ["--cache", str(stand_ins / "cache")]  # by content: the second protocol's sounds are the first's
     command += ["--weights", ",".join(f"{network}={stand_ins}" for network in NETWORKS), "--device", "cpu"]
     environment = os.environ | {"HF_HUB_CACHE": str(stand_ins / "hub")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "report" / "result.json").read_text())
     assert (found["clips_used"], found["clips_in_protocol"]) == (CLIPS, published.clips.number)
-    assert {judge["name"]: judge["pinned"] for judge in found["networks"]} == dict.fromkeys(NETWORKS, True)
-    figures = {figure["name"]: figure["value"] for figure in found["figures"]}
-    asked = [settings.name for settings in published.metrics]
-    assert sorted({figure.rsplit("/", 1)[0] if figure not in asked else figure for figure in figures}) == sorted(asked)
-    assert np.isfinite(list(figures.values())).all()
+    assert {network["name"]: network["pinned"] for network in found["networks"]} == dict.fromkeys(NETWORKS, True)
+    values = {value["name"]: value["value"] for value in found["metric_values"]}
+    names = [settings.name for settings in published.metrics]
+    assert sorted({name.rsplit("/", 1)[0] if name not in names else name for name in values}) == sorted(names)
+    assert np.isfinite(list(values.values())).all()
