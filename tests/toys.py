@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderOobleck,
+    FlowMatchEulerDiscreteScheduler,
+    StableAudioDiTModel,
+    UNet2DConditionModel,
+)
+from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioProjectionModel
 
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.text import ByteTextEncoder
@@ -50,6 +57,19 @@ OOBLECK = {
 }
 #: 16 latent frames of the stereo toy.
 STEREO_SAMPLES = 16 * 64
+DIT = {
+    "sample_size": 16,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_layers": 1,
+    "attention_head_dim": 8,
+    "num_attention_heads": 4,
+    "num_key_value_attention_heads": 2,
+    "cross_attention_dim": 16,
+    "cross_attention_input_dim": 16,
+    "global_states_input_dim": 32,
+    "time_proj_dim": 16,
+}
 TEXT = {"width": 16, "num_layers": 1, "num_heads": 2}
 
 
@@ -64,4 +84,17 @@ def toy_parts() -> dict[str, Any]:
         "tokenizer": text.tokenizer,
         "unet": UNet2DConditionModel(**UNET),
         "scheduler": stable_diffusion_scheduler(),
+    }
+
+
+def stereo_parts() -> dict[str, Any]:
+    """Components of a flow-matching transformer over stereo latents at 44.1 kHz."""
+    text = ByteTextEncoder(**TEXT)
+    return {
+        "vae": AutoencoderOobleck(**OOBLECK),
+        "text_encoder": text.encoder,
+        "tokenizer": text.tokenizer,
+        "transformer": StableAudioDiTModel(**DIT),
+        "projection_model": StableAudioProjectionModel(TEXT["width"], 16, 0.0, 1.0),
+        "scheduler": FlowMatchEulerDiscreteScheduler(),
     }
