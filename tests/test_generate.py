@@ -109,7 +109,5 @@ def test_texts_and_caption_files_do_not_mix(teacher_folder: Path, tmp_path: Path
     with pytest.raises(ValueError, match=r"expected texts or a caption file, got .*captions\.csv and 'rain'"):
         generate(["rain"], str(teacher_folder), tmp_path, captions=file)
     for settings in ({"devices": 2}, {"all_captions": True}):
-        with pytest.raises(
-            ValueError, match="expected a caption file, --captions FILE, for all_captions and dev"
-        ):
+        with pytest.raises(ValueError, match="expected a caption file, --captions FILE, for all_captions and dev"):
             generate(["rain"], str(teacher_folder), tmp_path, **settings)

@@ -97,7 +97,3 @@ class MelCodec(Codec):
                 f"the autoencoder shrinks time by {self.downsampling}: expected a multiple of that many mel frames, "
                 f"got {frames}; set num_samples to a multiple of {self.samples_per_frame}"
             )
-
-
-#: The name in code written before codecs of waveforms.
-AudioCodec = MelCodec

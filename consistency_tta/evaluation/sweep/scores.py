@@ -54,7 +54,7 @@ def score_folders(
             "evaluator": evaluator.conditions,
             "generation": read_manifest(folder.path),
             "captions": {"file": source.name, "sha256": checksum(source)},
-            "solver": "none, a student" if pipeline.config["distilled"] else DDIM.__name__,
+            "solver": "none, a student" if pipeline.sampler.one_query else DDIM.__name__,
             "consistency_tta": __version__,
             "queries": queries,
             "seconds": seconds,

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
-from consistency_tta.components.codec import AudioCodec
+from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.contracts import Batch, Optimization
@@ -71,7 +71,7 @@ class AutoencoderTraining(TrainingModule):
     def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """L1 of the mel + KL."""
         vae = self.vae if self.trainer.training else cast(AutoencoderKL, self.average.module)
-        codec = AudioCodec(self.mel, vae)
+        codec = MelCodec(self.mel, vae)
         mel = codec.waveform_to_mel(waveform_of(batch))
         # The codec's moments are float32 in every precision, as the differences in the KL divergence need them.
         posterior = DiagonalGaussianDistribution(codec.mel_to_moments(mel))

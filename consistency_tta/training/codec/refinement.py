@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from consistency_tta.components.codec import AudioCodec
+from consistency_tta.components.codec import MelCodec
 from consistency_tta.contracts import AudioOutput, Batch, Learner, Loss, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.frozen import Frozen
@@ -34,7 +34,7 @@ class DecodedOutput(AudioOutput):
     student_mel: Tensor
     target_mel: Tensor
     batch: Batch
-    codec: AudioCodec = field(repr=False)
+    codec: MelCodec = field(repr=False)
 
     @property
     def sample_rate(self) -> int:  # type: ignore[override]
@@ -86,7 +86,7 @@ class DecoderRefinement(TrainingModule):
     ) -> None:
         super().__init__(optimization, seed)
         parts = TextToAudioPipeline.from_pretrained(model)
-        self.frozen = Frozen(codec=AudioCodec(parts.mel_codec.mel, parts.mel_codec.vae, vocoder or parts.vocoder))
+        self.frozen = Frozen(codec=MelCodec(parts.mel_codec.mel, parts.mel_codec.vae, vocoder or parts.vocoder))
         check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vae = deepcopy(parts.vae).requires_grad_(False).train()
         self.decoder = nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder]).requires_grad_(True)
@@ -129,7 +129,7 @@ class DecoderRefinement(TrainingModule):
             moments = codec.mel_to_moments(mel)
             latent = codec.moments_to_latent(moments, rng.normal_like(moments.chunk(2, dim=1)[0]))
         vae = self.vae if training else cast(AutoencoderKL, self.average.module)
-        made = AudioCodec(codec.mel, vae).latent_to_mel(latent)
+        made = MelCodec(codec.mel, vae).latent_to_mel(latent)
         # The recording that losses see is the crop.
         losses = self.losses(DecodedOutput(made, mel, replace(batch, waveform=waveform), codec), training=training)
         self.log_losses(losses, len(batch))

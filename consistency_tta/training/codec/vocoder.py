@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.components.codec import AudioCodec
+from consistency_tta.components.codec import MelCodec
 from consistency_tta.contracts import AudioOutput, Batch, Learner, Loss, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.frozen import Frozen
@@ -30,7 +30,7 @@ class VocoderOutput(AudioOutput):
     target_waveform: Tensor
     batch: Batch
     sample_rate: int
-    codec: AudioCodec
+    codec: MelCodec
 
     @cached_property
     def student_mel(self) -> Tensor:  # type: ignore[override]
@@ -146,7 +146,6 @@ class VocoderTraining(TrainingModule):
         return TextToAudioPipeline(
             **kept,
             vocoder=self.average.module,
-            distilled=self.parts.config["distilled"],
             guidance_range=self.parts.config["guidance_range"],
             rewards=(self.parts.rewards | self.losses.rewards).to_dict(),
         )

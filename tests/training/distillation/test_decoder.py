@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from consistency_tta.components.codec import AudioCodec
+from consistency_tta.components.codec import MelCodec
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
@@ -111,7 +111,7 @@ def test_a_crop_of_numbered_frames() -> None:
 
 
 def test_an_autoencoder_without_the_optional_convolution() -> None:
-    codec = AudioCodec(toy_parts()["mel"], toy_parts()["vae"])
+    codec = MelCodec(toy_parts()["mel"], toy_parts()["vae"])
     codec.vae.post_quant_conv = None
     decoder = TrainedDecoder(codec, codec.vae, 0.9)
     assert set(decoder.parts) == {"decoder"}
