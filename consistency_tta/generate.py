@@ -14,7 +14,7 @@ from consistency_tta.generation.plugin_name import plugin_name
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound, expect_at_least, generate_batch, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
-from consistency_tta.storage.captions import read_text
+from consistency_tta.storage.text import filled_lines, read_text
 
 #: Endings of caption files.
 CAPTION_FILES = (".csv", ".json", ".jsonl")
@@ -122,7 +122,7 @@ def _lines(text: str) -> list[str]:
     if text.endswith(".txt"):
         if not Path(text).is_file():
             raise FileNotFoundError(f"expected a text file with one caption a line, but there is no {text}")
-        return [line.strip() for line in read_text(Path(text)).splitlines() if line.strip()]
+        return filled_lines(read_text(Path(text)))
     if text.endswith(CAPTION_FILES):
         raise ValueError(f"expected a caption file alone, got {text} among other texts")
     return [text]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
@@ -15,8 +14,9 @@ from torch.utils.data import Dataset
 
 from consistency_tta.contracts import Batch, LatentSource
 from consistency_tta.datamodules.base import ResumableDataModule
-from consistency_tta.storage.captions import read_text
-from consistency_tta.storage.shards import captions_file, latents_file, write_shard
+from consistency_tta.runtime.errors import ConfigurationError, DataError
+from consistency_tta.storage.shards import latents_file, read_shard_captions, write_shard
+from consistency_tta.storage.text import filled_lines, read_text
 
 
 class LatentsDataset(Dataset):
@@ -38,11 +38,11 @@ class LatentsDataset(Dataset):
         self.files = sorted(Path(folder).glob("latents-*.safetensors"))
         if not self.files:
             raise FileNotFoundError(f"no latents-*.safetensors in {folder}: make them with `consistency-tta encode`")
-        self.captions = [_captions(file) for file in self.files]
+        self.captions = [read_shard_captions(file) for file in self.files]
         for file, captions in zip(self.files, self.captions, strict=True):
             num_latents = _moments(file).get_shape()[0]
             if num_latents != len(captions):
-                raise ValueError(f"{file} has {num_latents} latents for {len(captions)} captions: encode again")
+                raise DataError(f"{file} has {num_latents} latents for {len(captions)} captions: encode again")
         self._shards: dict[int, Any] = {}
         self.ends = list(accumulate(len(captions) for captions in self.captions))
 
@@ -68,15 +68,6 @@ class LatentsDataset(Dataset):
 def _moments(latents: Path) -> Any:
     """(clips, 2 C, *) in the file, read where it is indexed."""
     return safe_open(latents, framework="pt").get_slice("moments")
-
-
-def _captions(latents: Path) -> list[tuple[str, str]]:
-    """(caption, id) of each clip."""
-    file = captions_file(latents)
-    if not file.is_file():
-        raise FileNotFoundError(f"{latents} has no captions beside it, expected {file}: encode again")
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return [(row["caption"], row["id"]) for row in rows]
 
 
 class LatentsDataModule(ResumableDataModule):
@@ -161,10 +152,9 @@ class GeneratedLatentsDataModule(LatentsDataModule):
             raise FileNotFoundError(
                 f"the file of captions {captions} does not exist: expected text, a caption per line"
             )
-        lines = read_text(Path(captions)).splitlines()
-        self.list_of_captions = [line.strip() for line in lines if line.strip()]
+        self.list_of_captions = filled_lines(read_text(Path(captions)))
         if not self.list_of_captions or copies < 1:
-            raise ValueError(
+            raise ConfigurationError(
                 f"expected captions and copies, got {len(self.list_of_captions)} lines in {captions} x {copies}"
             )
         self.copies = copies

@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 from consistency_tta.cli import main as consistency_tta
 from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.storage.bundled import PIPELINE, TRANSFORMERS, offer, resolve
+from consistency_tta.storage.text import filled_lines, read_text
 from tools.demo_report import Report
 from tools.model_comparison import ComparedModel, generate_sounds, score_sounds
 
@@ -55,8 +56,7 @@ def arguments(args: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
         "--every", type=int, default=5, help="every so many of them is in the report, from the first on"
     )
     options, others = parser.parse_known_args(args)
-    lines = options.captions.read_text(encoding="utf-8").splitlines()
-    options.prompts = [line.strip() for line in lines if line.strip()][:: options.every]
+    options.prompts = filled_lines(read_text(options.captions))[:: options.every]
     # Before minutes of training, not after.
     for name, kind in ((options.teacher, PIPELINE), (options.student, PIPELINE), (options.clap, TRANSFORMERS)):
         if not (Path(resolve(name, kind)) / kind).is_file():
@@ -121,7 +121,7 @@ def losses(run: Path) -> tuple[list[float], list[float]]:
 def machine() -> dict[str, str]:
     """What the page was made with."""
     cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    lines = cpus.read_text().split("\n") if cpus.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     packages = ("consistency-tta", "torch", "lightning", "diffusers", "transformers")
     return {

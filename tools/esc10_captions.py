@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from consistency_tta.storage.text import filled_lines, read_text
+
 CAPTIONS = Path(__file__).parents[1] / "lightning_configs" / "tiny" / "esc10_captions.txt"
 #: In the order of the captions, five for each.
 LABELS = (
@@ -77,7 +79,7 @@ def recordings(esc50: Path, all_classes: bool = False) -> list[Recording]:
 
 def captions_by_label() -> dict[str, list[str]]:
     """The five captions of each class, written from its label; classes in alphabetical order."""
-    lines = CAPTIONS.read_text(encoding="utf-8").splitlines()
+    lines = filled_lines(read_text(CAPTIONS))
     return {label: lines[5 * k : 5 * k + 5] for label, k in sorted(zip(LABELS, range(len(LABELS)), strict=True))}
 
 

@@ -41,7 +41,7 @@ class Need(NamedTuple):
 
 def own_mb() -> float:
     """Memory that is this process's own."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().rstrip().split("\n"))
     return int(status["RssAnon"].split()[0]) / 1e3
 
 

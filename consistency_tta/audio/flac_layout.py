@@ -30,12 +30,12 @@ def flac_layout(data: Bytes) -> Layout:
     starts = _starts(data)
     ends = [*starts[1:], end_of_sound(data)]
     pieces = [_piece(data, start, end) for start, end in zip(starts, ends, strict=True)]
-    faults = [piece for piece in pieces if isinstance(piece, str)]
-    if faults:
-        return Layout(truncated=faults[0])
-    if len(pieces) == 1 and pieces[0] is None:
-        return Layout()
-    return Layout(parts=tuple(piece or Part(*span) for piece, *span in zip(pieces, starts, ends, strict=True)))
+    parts: list[Part] = []
+    for piece, start, end in zip(pieces, starts, ends, strict=True):
+        if isinstance(piece, str):
+            return Layout(truncated=piece)
+        parts.append(piece or Part(start, end))
+    return Layout() if pieces == [None] else Layout(tuple(parts))
 
 
 def _starts(data: Bytes) -> list[int]:

@@ -109,7 +109,7 @@ def _inspect(path: Path, size: int, changed: int) -> SoundInfo:
         raise BadClip(Fault.UNREADABLE, layout.broken)
     if layout.parts:
         samples, rate = read_parts(path, layout.parts)
-        return SoundInfo(rate, *samples.shape, layout.parts, layout.truncated)
+        return SoundInfo(rate, len(samples), samples.shape[1], layout.parts, layout.truncated)
     info = soundfile.info(str(path))
     frames = info.frames if layout.frames is None else layout.frames
     return SoundInfo(info.samplerate, frames, info.channels, (), layout.truncated)

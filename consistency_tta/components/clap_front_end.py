@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import ClapFeatureExtractor
 
+from consistency_tta.runtime.cut_inputs import warn_of_cut_sound
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
@@ -45,6 +46,7 @@ class ClapFrontEnd(nn.Module):
 
     def fit_length(self, waveform: Tensor) -> Tensor:
         """(B, samples) -> (B, max_samples), cut or lengthened by repetition, silence or both."""
+        warn_of_cut_sound("CLAP", waveform.shape[1], self.max_samples, self.sample_rate)
         whole = self.max_samples // waveform.shape[1]
         repeats = {"repeatpad": whole, "repeat": whole + 1, "pad": 1}[self.padding]
         waveform = waveform.repeat(1, max(1, repeats))[:, : self.max_samples]

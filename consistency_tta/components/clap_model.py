@@ -6,7 +6,6 @@ Augmentation", 2023, https://arxiv.org/abs/2211.06687. The networks are those of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,10 @@ from consistency_tta.components.clap_front_end import ClapFrontEnd
 from consistency_tta.components.laion_checkpoint import FETCH, read_laion
 from consistency_tta.components.laion_model import clap_model, feature_extractor
 from consistency_tta.components.laion_tokenizer import fetched, laion_tokenizer
+from consistency_tta.runtime.cut_inputs import warn_of_cut_captions
 from consistency_tta.runtime.errors import ModelFolderError
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
+from consistency_tta.storage.text import parse_json, read_text
 
 
 class Clap(nn.Module):
@@ -62,7 +63,9 @@ class Clap(nn.Module):
         """B captions -> unit vectors (B, D) in float32."""
         tokens = self.tokenizer(
             list(captions), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
-        ).to(self.model.device)
+        )
+        warn_of_cut_captions(self.tokenizer, captions, tokens.attention_mask, self.max_length)
+        tokens = tokens.to(self.model.device)
         hidden = self.model.text_model(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
         return F.normalize(self.model.text_projection(hidden).float(), dim=-1)
 
@@ -88,7 +91,7 @@ def clap_folder(name: str) -> Path:
             f"expected a CLAP, but {name} {fault}: train one with lightning_configs/tiny/clap.yaml, or fetch one with "
             "`hf download laion/clap-htsat-unfused`"
         )
-    kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    kind = parse_json(read_text(folder / "config.json"), str(folder / "config.json")).get("model_type")
     if kind != "clap":  # transformers would go on with random weights
         raise ModelFolderError(f"expected a model of type 'clap' in {name}, got {kind!r}")
     return folder

@@ -23,6 +23,7 @@ from consistency_tta.components.laion_package import import_laion, untrained_mod
 from consistency_tta.components.laion_settings import text_settings
 from consistency_tta.components.laion_tokenizer import MAX_TOKENS, laion_tokenizer
 from consistency_tta.contracts import AudioEncoder
+from consistency_tta.runtime.cut_inputs import warn_of_cut_captions, warn_of_cut_sound
 from consistency_tta.runtime.errors import CheckpointError, ShapeError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.storage.checksum import checksum
@@ -101,7 +102,9 @@ class LaionClap(AudioEncoder):
         """See :class:`consistency_tta.contracts.AudioEncoder`."""
         if waveform.ndim != 2 or not waveform.shape[1]:
             raise ShapeError(f"expected a waveform (B, samples), got {tuple(waveform.shape)}")
-        waveform = resample(waveform, sample_rate, SAMPLE_RATE)[:, :MAX_SAMPLES].float()
+        waveform = resample(waveform, sample_rate, SAMPLE_RATE)
+        warn_of_cut_sound(self.name, waveform.shape[1], MAX_SAMPLES, SAMPLE_RATE)
+        waveform = waveform[:, :MAX_SAMPLES].float()
         with torch.autocast(waveform.device.type, enabled=False):
             return self.module.get_audio_embedding_from_data(waveform, use_tensor=True)
 
@@ -110,4 +113,6 @@ class LaionClap(AudioEncoder):
         return self.module.get_text_embedding(list(captions), tokenizer=self._tokens, use_tensor=True)
 
     def _tokens(self, captions: list[str]) -> Any:
-        return self.tokenizer(captions, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        tokens = self.tokenizer(captions, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        warn_of_cut_captions(self.tokenizer, captions, tokens.attention_mask, MAX_TOKENS)
+        return tokens

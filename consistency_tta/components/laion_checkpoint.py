@@ -40,7 +40,7 @@ def read_laion(path: str | Path) -> dict[str, Tensor]:
             # By memory mapping, the optimizer's state in the file is not read.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
-        cause = next((line for line in str(error).splitlines() if "GLOBAL" in line), str(error).split("\n")[0]).strip()
+        cause = next((line for line in str(error).split("\n") if "GLOBAL" in line), str(error).split("\n")[0]).strip()
         raise CheckpointError(
             f"expected a checkpoint of laion_clap in {path}, but it is truncated, or holds more than tensors and "
             f"numbers, which is not loaded since it could run code of its author ({cause}): fetch it again with {FETCH}"

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from consistency_tta.contracts import TextEmbedding
+from consistency_tta.runtime.cut_inputs import warn_of_cut_captions
 
 
 def load_at_once(load: Callable[[str], Any], name: str) -> Any:
@@ -70,7 +71,7 @@ class TextEncoder(nn.Module):
         self.max_length = tokenizer.model_max_length = min(max_length, tokenizer.model_max_length)
 
     def forward(self, captions: Sequence[str]) -> TextEmbedding:
-        """Embed captions; padded to the longest.
+        """Embed captions; padded to the longest, and cut with a warning where they have too many tokens.
 
         Args:
             captions: B captions; the empty one stands for "no caption".
@@ -80,7 +81,9 @@ class TextEncoder(nn.Module):
         """
         tokens = self.tokenizer(
             list(captions), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
-        ).to(self.encoder.device)
+        )
+        warn_of_cut_captions(self.tokenizer, captions, tokens.attention_mask, self.max_length)
+        tokens = tokens.to(self.encoder.device)
         hidden = self.encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
         return TextEmbedding(hidden, tokens.attention_mask.bool())
 
@@ -105,7 +108,7 @@ class PretrainedTextEncoder(TextEncoder):
             raise FileNotFoundError(
                 f"expected a text encoder with its tokenizer, but {name} is neither a whole folder here nor a model of "
                 f"the hub that is cached or can be reached: fetch it with `hf download {name}`, or name a folder "
-                f"({str(error).splitlines()[0]})"
+                f"({str(error).partition(chr(10))[0]})"
             ) from None
         super().__init__(tokenizer, encoder, max_length)
 

@@ -6,7 +6,6 @@ of it is the folder from which ``LatentDiffusion`` starts.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from consistency_tta.convert.codec import autoencoder, vocoder, without_weight_n
 from consistency_tta.convert.exact import build_matching
 from consistency_tta.convert.sources import Sources, classify_checkpoints, codec_tensors
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.storage.text import parse_json, read_text
 
 #: AudioLDM's front end (``default_audioldm_config``), in the words of TANGO's ``stft_config.json``.
 STFT = {
@@ -131,7 +131,7 @@ def _component(folder: Path, *names: str) -> tuple[dict[str, Any], Checkpoint]:
         raise FileNotFoundError(
             f"no weights in {folder}: expected one of {', '.join(path.name for path in candidates)}"
         )
-    return json.loads(config.read_text(encoding="utf-8")), read(found[0])
+    return parse_json(read_text(config), str(config)), read(found[0])
 
 
 def _scale_factor(sources: Sources) -> float:

@@ -125,7 +125,7 @@ def _load(path: Path) -> Any:
                 f"{path} pickles more than tensors, {foreign[1]} among others, which could run code of its author, and "
                 "is not loaded: in Python, save its state_dict alone, if you trust its origin"
             ) from None
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is truncated, or no checkpoint: {first}") from None
 
 

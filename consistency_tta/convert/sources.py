@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from consistency_tta.convert.checkpoint import Checkpoint, read_all
+from consistency_tta.storage.text import parse_json, read_text
 
 #: Before the names of an autoencoder: in AudioLDM's checkpoints, in ConsistencyTTA's, and alone in its file.
 AUTOENCODER_PREFIXES = ("first_stage_model.", "vae.", "")
@@ -36,8 +36,8 @@ class Sources:
         if self.codec is None or not path.is_file():
             return {}
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
+            return dict(parse_json(read_text(path), str(path)))
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is no JSON dictionary: {error}") from None
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from consistency_tta.generation.plugin_name import plugin_name
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.errors import DataError
+from consistency_tta.storage.text import parse_json, read_text
 
 MANIFEST, CAPTIONS = "generation.json", "captions.csv"
 
@@ -104,10 +104,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     file = folder / MANIFEST
     if not file.is_file():
         return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"expected JSON in {file}, got something else ({error}): remove it or generate anew") from None
+    return parse_json(read_text(file), f"{file}, which `generate` wrote")
 
 
 def weights_sha256(pipeline: TextToAudioPipeline) -> str:

@@ -140,6 +140,6 @@ class Key:
             key = cls(items=items, systems=tuple(content.pop("systems")), **content)
             if key.mode not in SCALES or not {item.system for item in items.values()} <= set(key.systems):
                 raise ValueError("unknown mode or system")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{file} is not a key that `consistency-tta listening-test` wrote: {error!r}") from error
+        except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{file} is not a key that `consistency-tta listening-test` wrote: {error!r}") from None
         return key

@@ -17,8 +17,8 @@ def best_device(name: str | None = None) -> torch.device:
             return torch.empty(0, device=name).device
         except (RuntimeError, AssertionError) as error:  # the latter is of a torch that was built without
             raise ValueError(
-                f"expected a device that torch finds here, got {name} ({str(error).splitlines()[0]}): leave it out for "
-                "the best there is, or say cpu"
+                f"expected a device that torch finds here, got {name} "
+                f"({str(error).partition(chr(10))[0]}): leave it out for the best there is, or say cpu"
             ) from None
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")

@@ -106,7 +106,8 @@ def read_rows(captions: str | Path) -> list[Row]:
         )
     if not any(record.line for record in records):
         raise DataError(f"{captions} has no captions: expected a CSV file with a header, or JSON lines")
-    videos, files = [], []
+    videos: list[Record] = []
+    files: list[Record] = []
     for record in records:
         (videos if any(column in record.fields for column in VIDEO_COLUMNS) else files).append(record)
     if videos and files:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
 
 from consistency_tta.storage.bundled import PIPELINE, offer, resolve
+from consistency_tta.storage.text import parse_json, read_text
 
 #: What says which model of the hub is meant, and how it is fetched.
 HUB_OPTIONS = ("cache_dir", "revision", "token", "local_files_only", "force_download")
@@ -35,7 +35,7 @@ def model_folder(name: str | Path, **hub_options: Any) -> Path:
 
 def model_index(folder: Path) -> dict[str, Any]:
     """What a model folder consists of."""
-    return json.loads((folder / PIPELINE).read_text(encoding="utf-8"))
+    return parse_json(read_text(folder / PIPELINE), str(folder / PIPELINE))
 
 
 def base_folder(folder: Path, index: dict[str, Any]) -> Path | None:

@@ -14,6 +14,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
+from consistency_tta.runtime.errors import DataError, ShapeError
+from consistency_tta.storage.text import parse_json, read_text
+
 
 def captions_file(latents: Path) -> Path:
     """The captions of a file of latents."""
@@ -39,8 +42,32 @@ def write_shard(folder: Path, number: int, moments: Tensor, captions: Sequence[s
     pairs = zip(captions, ids, strict=True)
     lines = [json.dumps({"id": name, "caption": caption}, ensure_ascii=False) for caption, name in pairs]
     if len(lines) != len(moments):
-        raise ValueError(f"expected one caption per latent, got {len(lines)} captions for {len(moments)} latents")
+        raise ShapeError(f"expected one caption per latent, got {len(lines)} captions for {len(moments)} latents")
     captions_file(latents).write_text("\n".join(lines) + "\n", encoding="utf-8")
     unfinished = latents.with_suffix(".part")
     save_file({"moments": moments.half().cpu().contiguous()}, unfinished)
     unfinished.rename(latents)
+
+
+def read_shard_captions(latents: Path) -> list[tuple[str, str]]:
+    """(caption, id) of each clip of a shard.
+
+    Args:
+        latents: the shard's file of latents.
+
+    Raises:
+        FileNotFoundError: there is no file of captions.
+        DataError: a line is no object with a caption and an id, with its number.
+    """
+    file = captions_file(latents)
+    if not file.is_file():
+        raise FileNotFoundError(f"{latents} has no captions beside it, expected {file}: encode again")
+    rows = []
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
+        if line.strip():
+            place = f"{file}, line {number}"
+            row = parse_json(line, place)
+            if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("caption", "id")):
+                raise DataError(f"{place}: expected an object with caption and id, got {row!s:.70}: encode again")
+            rows.append((row["caption"], row["id"]))
+    return rows

@@ -21,6 +21,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
 from consistency_tta.storage.captions import caption_file
 from consistency_tta.storage.checksum import checksum
+from consistency_tta.storage.text import parse_json, read_text
 
 SCORES = "scores.json"
 #: Sounds that are generated alone to measure the time, after one that is not timed.
@@ -71,7 +72,7 @@ def read_scores(folder: Path, evaluator: EvaluatorOptions) -> dict[str, Any] | N
     file = folder / SCORES
     if not file.is_file():
         return None
-    scores = {RENAMED.get(key, key): value for key, value in json.loads(file.read_text(encoding="utf-8")).items()}
+    scores = {RENAMED.get(key, key): value for key, value in parse_json(read_text(file), str(file)).items()}
     fresh = scores["evaluator"] == evaluator.conditions and scores["generation"] == read_manifest(folder)
     return scores if fresh else None
 

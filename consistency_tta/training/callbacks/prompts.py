@@ -11,7 +11,8 @@ from torch import Tensor
 
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.storage.captions import read_clips, read_text
+from consistency_tta.storage.captions import read_clips
+from consistency_tta.storage.text import read_text, split_lines
 from consistency_tta.training.step_rng import StepRNG
 
 
@@ -86,7 +87,7 @@ def read_captions(captions: Sequence[str] | str) -> list[str]:
         if not Path(captions).is_file():
             raise FileNotFoundError(f"expected a file of captions, such as text with one a line, got {captions}")
         if Path(captions).suffix == ".txt":
-            lines = read_text(Path(captions)).splitlines()
+            lines = split_lines(read_text(Path(captions)))
         else:
             lines = [texts[0] for texts in read_clips(captions).values()]
     found = [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,48 @@
+"""No source of the package splits text at characters that end no line."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from consistency_tta.runtime.errors import DataError
+from consistency_tta.storage.shards import captions_file, latents_file, read_shard_captions
+from consistency_tta.storage.text import parse_json, split_lines
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_nothing_calls_splitlines() -> None:
+    rooms = ("consistency_tta", "datamodules", "losses", "tools")
+    files = [file for room in rooms for file in (ROOT / room).rglob("*.py")]
+    assert len(files) > 100
+    found = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "splitlines"
+    ]
+    assert not found, "use consistency_tta.storage.text.split_lines"
+
+
+def test_lines_end_at_line_ends_alone() -> None:
+    assert split_lines("a\x0b\x0c\u2028b\nc\r\nd\re\n") == ["a\x0b\x0c\u2028b", "c", "d", "e", ""]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "{", "1" * 5000])
+def test_what_is_no_json_names_its_place(text: str) -> None:
+    with pytest.raises(DataError, match="some file") as caught:
+        parse_json(text, "some file")
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("line", ['{"id": "b"}', "[]", "{", "[" * 100_000, '{"id": 3, "caption": "B"}'])
+def test_a_damaged_line_of_a_shard_is_named(line: str, tmp_path: Path) -> None:
+    latents = latents_file(tmp_path, 0)
+    captions_file(latents).write_text(f'{{"id": "a", "caption": "A\u2028B\x85"}}\n\n{line}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=f"{captions_file(latents).name}, line 3"):
+        read_shard_captions(latents)
+    captions_file(latents).write_text('{"id": "a", "caption": "A\u2028B\x85"}\n', encoding="utf-8")
+    assert read_shard_captions(latents) == [("A\u2028B\x85", "a")]
