@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import unicodedata
 from bisect import bisect_left
 from collections import defaultdict
@@ -105,7 +106,9 @@ class AudioFolder:
                 found.append(files[place])
                 place += 1
         if not found and len(keys) <= COMPARED:
-            alike = difflib.get_close_matches(wanted, keys, 1, cutoff=0.8)
+            # Another number is another clip, not a slip.
+            same_numbers = [key for key in keys if re.findall(r"\d+", key) == re.findall(r"\d+", wanted)]
+            alike = difflib.get_close_matches(wanted, same_numbers, 1, cutoff=0.8)
             found = [path for key, path in zip(keys, files, strict=True) if key in alike][:NEAR]
         return [path.relative_to(self.folder).as_posix() for path in found]
 

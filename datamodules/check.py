@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from consistency_tta.audio.sound_file import CANCELLED_SHARE, BadClip, Fault, audio_info, read_whole
+from consistency_tta.audio.sound_file import CANCELLED_SHARE, BadClip, Fault, audio_info, cancelling, read_whole
 from consistency_tta.datamodules.audio import normalise
 from consistency_tta.datamodules.clips import AudioFolder, Clip, read_captions
 
@@ -196,11 +195,7 @@ def _samples(clip: Clip, min_seconds: float) -> Finding | None:
             raise BadClip(Fault.TOO_SHORT, f"{len(waveform) / rate:.3f} s decoded, expected at least {min_seconds} s")
         normalise(waveform)
         if kept_power < CANCELLED_SHARE:
-            lost = f"{-10 * math.log10(kept_power):.0f} dB"
-            detail = (
-                f"its channels almost cancel each other, their mean is {lost} weaker than they are: keep one of them"
-            )
-            return Finding(clip.id, str(clip.path), Fault.CANCELLED, detail, usable=True)
+            return Finding(clip.id, str(clip.path), Fault.CANCELLED, cancelling(kept_power), usable=True)
     except BadClip as bad:
         return Finding(clip.id, str(clip.path), bad.fault, bad.detail)
     return None

@@ -107,7 +107,7 @@ def _others(row: Row, folder: AudioFolder) -> list[Path]:
 
 def _looked_for(row: Row, folder: AudioFolder) -> str:
     """Which names were looked for, and which files have names like them."""
-    names = [name.lstrip("/") for name in dict.fromkeys(row.candidates) if name.strip("/")]
+    names = list(dict.fromkeys(name.lstrip("/") for name in row.candidates if name.strip("/")))
     more = f" and {len(names) - NAMED} more names" if len(names) > NAMED else ""
     looked = f"no {', '.join(names[:NAMED])}{more} ({', '.join(EXTENSIONS)}) below {folder.folder}"
     if row.whole and (whole := folder.find(*row.whole)) is not None:

@@ -9,7 +9,7 @@ _FETCH = "fetch it again"
 #: How files begin, what they are, and what to do. Of MP4 the first four bytes are a length.
 _KINDS = (
     (rb"....ftyp", "an MP4 (AAC, ALAC)", _CONVERT),
-    (rb"\xff[\xf0\xf1\xf8\xf9]", "an AAC stream", _CONVERT),
+    (rb"\xff[\xf0\xf1\xf8\xf9]", "an AAC (ADTS)", _CONVERT),
     (rb"\x1aE\xdf\xa3", "a Matroska or WebM", _CONVERT),
     (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a WMA", _CONVERT),
     (rb"#!AMR", "an AMR", _CONVERT),
@@ -36,5 +36,6 @@ def foreign_kind(head: bytes, name: str) -> str:
     """
     for beginning, kind, remedy in _KINDS:
         if re.match(beginning, head, re.DOTALL):
-            return f"it is {kind} file: " + remedy.format(name=name, stem=name.rpartition(".")[0] or name)
+            what_to_do = remedy.format(name=name, stem=name.rpartition(".")[0] or name)
+            return f"it is {kind} file, whatever its name says: {what_to_do}"
     return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +23,15 @@ __all__ = [
     "Fault",
     "Sound",
     "audio_info",
+    "cancelling",
     "decode",
     "decode_channels",
     "kept_power",
     "read_whole",
+    "warn_of_cancelling",
 ]
+
+log = logging.getLogger(__name__)
 
 #: The largest sample that is a sound's, a million times full scale: squares and sums of what is beyond overflow.
 LARGEST = 1e6
@@ -137,6 +143,18 @@ def decode_channels(path: Path, start: int = 0, frames: int = -1) -> tuple[Tenso
             Fault.NOT_FINITE, f"samples up to {peak:.1e}, expected about -1 to 1: sums of them would overflow"
         )
     return torch.from_numpy(samples).T, rate
+
+
+def warn_of_cancelling(path: Path, sound: Sound) -> None:
+    """Log a file whose channels almost cancel each other, so that their mean is hardly what is heard of it."""
+    if sound.kept_power < CANCELLED_SHARE:
+        log.warning("%s: %s", path, cancelling(sound.kept_power))
+
+
+def cancelling(share: float) -> str:
+    """What a mean that keeps so small a share of the channels' power means, for people."""
+    lost = -10 * math.log10(max(share, 1e-12))
+    return f"its channels almost cancel each other, their mean is {lost:.0f} dB weaker than they are: keep one of them"
 
 
 def kept_power(waveform: Tensor) -> float:

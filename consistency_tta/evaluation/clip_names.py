@@ -93,6 +93,7 @@ def locate(clip: Clip, folder: AudioFolder, row: Row, meant: Row) -> None:
     try:
         found = folder.find(*names, *([number] if number else []))
         clip.path, clip.ambiguous = found or folder.folder / meant.name, ""
+        clip.missing = "" if found else clip.missing
     except AmbiguousName as error:
         clip.ambiguous = str(error)
 

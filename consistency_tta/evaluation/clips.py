@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from consistency_tta.audio.resample import resample
-from consistency_tta.audio.sound_file import SILENCE_PEAK, BadClip, read_whole
+from consistency_tta.audio.sound_file import SILENCE_PEAK, BadClip, read_whole, warn_of_cancelling
 from consistency_tta.evaluation.protocol import AudioSettings
 
 #: The two folders.
@@ -66,7 +66,9 @@ def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str, float]:
     Raises:
         BadClip: the file is missing, empty, unreadable, truncated, or has samples that are not finite.
     """
-    whole, rate, channels, _ = read_whole(path)
+    sound = read_whole(path)
+    warn_of_cancelling(path, sound)
+    whole, rate, channels, _ = sound
     waveform = resample(whole, rate, audio.sample_rate)[: audio.num_samples]
     if audio.mean_removed:
         waveform = waveform - waveform.mean()

@@ -18,6 +18,7 @@ from consistency_tta.evaluation.protocol import Protocol
 from consistency_tta.evaluation.protocol_file import load_protocol
 from consistency_tta.evaluation.provenance import provenance, provenance_warnings
 from consistency_tta.evaluation.result import EmbeddingNetwork, EvaluationResult
+from consistency_tta.evaluation.sound_warnings import sound_warnings
 from consistency_tta.runtime.device import best_device
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.captions import caption_file
@@ -107,7 +108,8 @@ def evaluate_folder(
         metric_values=table.values,
         per_clip={name: values.tolist() for name, values in table.per_clip.items()},
     )
-    result.warnings = [*_warnings(result, len(pairs.other_captions)), *table.warnings]
+    of_sounds = sound_warnings(extracted.pairs, rules.audio)
+    result.warnings = [*_warnings(result, len(pairs.other_captions)), *of_sounds, *table.warnings]
     return result, EmbeddingCounts(extracted.embedded, extracted.recalled)
 
 

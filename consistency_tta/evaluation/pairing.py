@@ -122,7 +122,8 @@ def _fault(clip: Clip, side: str, files: dict[Path, list[Path]]) -> Finding | No
         return Finding(clip.id, side, "ambiguous", clip.ambiguous)
     bearers = _bearers(clip, files)
     if not bearers:
-        return Finding(clip.id, side, "missing", "; ".join(["no file for this clip", *_likeness(clip.path)]))
+        looked_for = clip.missing or "no file for this clip"
+        return Finding(clip.id, side, "missing", "; ".join([looked_for, *_likeness(clip.path)]))
     if len(bearers) > 1:
         names = ", ".join(sorted(path.name for path in bearers))
         return Finding(clip.id, side, "duplicate", f"{names}: keep the one that is meant")
@@ -130,9 +131,6 @@ def _fault(clip: Clip, side: str, files: dict[Path, list[Path]]) -> Finding | No
 
 
 def _likeness(path: Path) -> list[str]:
-    """What has a missing file's name, and why it is not that file."""
+    """The folders that have a missing file's name."""
     others = sorted(path.parent.glob(f"{glob.escape(path.name)}.*")) if path.parent.is_dir() else []
-    folders = [other.name for other in others if other.is_dir()]
-    files = [other.name for other in others if not other.is_dir()]
-    kinds = {"a folder": folders, f"no {', '.join(EXTENSIONS)}": files}
-    return [f"{', '.join(names)} is {kind}" for kind, names in kinds.items() if names]
+    return [f"{other.name} is a folder" for other in others if other.is_dir()]

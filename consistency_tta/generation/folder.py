@@ -19,6 +19,7 @@ from torch import Tensor
 from consistency_tta.generation.plugin_name import plugin_name
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.text import parse_json, read_text
 
 MANIFEST, CAPTIONS = "generation.json", "captions.csv"

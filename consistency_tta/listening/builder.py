@@ -12,7 +12,7 @@ import numpy as np
 from consistency_tta.listening.clips import clips_of_all, parse_systems
 from consistency_tta.listening.form import form
 from consistency_tta.listening.key import KEY, PAGE, SCALES, Key, Mode
-from consistency_tta.listening.sounds import NOTABLE_CUT, lowest_rate
+from consistency_tta.listening.sounds import NOTABLE_CUT, lowest_rate, readable
 from consistency_tta.listening.trials import ANCHOR, Preparation, make_trials
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 
@@ -68,7 +68,16 @@ def make(
     if len(clips) < num_clips:
         raise DataError(f"expected {num_clips} clips, but only {len(clips)} of {captions} have a sound of every system")
     random = np.random.default_rng(seed)
-    clips = [clips[index] for index in random.choice(len(clips), num_clips, replace=False)]
+    chosen = random.choice(len(clips), num_clips, replace=False).tolist()
+    spare = [index for index in range(len(clips)) if index not in set(chosen)]
+    clips, faults = readable([clips[index] for index in chosen], [clips[index] for index in spare])
+    if len(clips) < num_clips:
+        raise DataError(
+            f"expected {num_clips} clips, but only {len(clips)} have sounds that can be used: "
+            f"{'; '.join(faults[:NAMED])}"
+        )
+    if faults:
+        print(f"warning: {len(faults)} clips are left out, and others take their places: {'; '.join(faults[:NAMED])}")
     if sample_rate is None:
         sample_rate = min(lowest_rate(clip.files) for clip in clips)
 

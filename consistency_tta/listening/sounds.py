@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from consistency_tta.audio.resample import Resample
-from consistency_tta.audio.sound_file import BadClip, audio_info, read_whole
+from consistency_tta.audio.sound_file import BadClip, audio_info, read_whole, warn_of_cancelling
+from consistency_tta.listening.clips import ListeningClip
 from consistency_tta.listening.loudness import integrated_loudness
 from consistency_tta.runtime.errors import DataError
 
@@ -52,8 +53,34 @@ def read(files: dict[str, Path], sample_rate: int) -> dict[str, Tensor]:
     for system, file in files.items():
         with _named(system, file):
             sound = read_whole(file)
+        warn_of_cancelling(file, sound)
         sounds[system] = Resample(sound.sample_rate, sample_rate)(sound.waveform)
     return sounds
+
+
+def readable(chosen: Sequence[ListeningClip], spare: Sequence[ListeningClip]) -> tuple[list[ListeningClip], list[str]]:
+    """Clips whose sounds can all be used: the chosen ones, and spare ones in the places of others.
+
+    Returns:
+        The clips, fewer than chosen if too few are spare, and why clips are left out.
+    """
+    clips: list[ListeningClip] = []
+    faults: list[str] = []
+    others = iter(spare)
+    for clip in chosen:
+        candidate: ListeningClip | None = clip
+        while candidate is not None:
+            try:
+                for system, file in candidate.files.items():
+                    with _named(system, file):
+                        read_whole(file)
+            except DataError as error:
+                faults.append(str(error))
+                candidate = next(others, None)
+            else:
+                clips.append(candidate)
+                break
+    return clips, faults
 
 
 def cut_to_shortest(sounds: dict[str, Tensor], sample_rate: int, seconds: float | None = None) -> dict[str, Tensor]:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from consistency_tta.datamodules.check import check_headers, check_samples, data_check, listing
+from consistency_tta.audio.sound_file import Fault
+from consistency_tta.datamodules.check import check_headers, check_samples, data_check, doubtful, listing
 from consistency_tta.datamodules.clips import read_captions
 
 
@@ -92,3 +93,33 @@ def test_long_listings_are_cut(corpus: tuple[Path, Path]) -> None:
     lines = [line for line in listing(findings * 3, limit=2).splitlines() if "missing" in line]
     assert len(lines) == 3
     assert lines[-1] == "  missing: ... and 1 more"
+
+
+def test_channels_that_cancel_are_said_to(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "audio").mkdir()
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16000)
+    for name, second in (("anti", -1.0), ("almost", -0.97), ("stereo", 0.5)):
+        soundfile.write(tmp_path / "audio" / f"{name}.wav", np.stack([noise, second * noise], 1), 16000)
+    (tmp_path / "c.csv").write_text("file,caption\nanti,A\nalmost,B\nstereo,C\n")
+    (bad, odd) = check_samples(read_captions(tmp_path / "c.csv", tmp_path / "audio"), min_seconds=0.5)
+    assert (bad.id, bad.fault, bad.usable) == ("anti", Fault.CANCELLED, False)
+    assert (odd.id, odd.fault, odd.usable) == ("almost", Fault.CANCELLED, True)
+    with pytest.raises(SystemExit):
+        data_check(str(tmp_path / "c.csv"), str(tmp_path / "audio"))
+    (line,) = [line for line in capsys.readouterr().out.split("\n") if line.startswith("warning: ")]
+    assert "almost" in line
+
+
+def test_doubtful_names_and_captions_are_warned_of(write_tone, tmp_path: Path) -> None:
+    for name in ("v_30.wav", "Yv_30_40.wav", "a/x.wav"):
+        write_tone(name)
+    content = "audiocap_id,youtube_id,start_time,caption\n1,v,30,Rain\n2,v,30,Rain\n3,w,0,A\n"
+    (tmp_path / "c.csv").write_text(content)
+    warnings = doubtful(read_captions(tmp_path / "c.csv", tmp_path / "audio"))
+    assert [name in warning for name, warning in zip(("Yv_30_40.wav", "Rain"), warnings, strict=True)] == [True, True]
+    (tmp_path / "c.csv").write_text("file,caption\nx,Rain\n/d/x,Wind\nz/x,Sun\n")
+    clips = read_captions(tmp_path / "c.csv", tmp_path / "audio")
+    for clip in clips:
+        clip.path, clip.missing, clip.ambiguous = tmp_path / "audio/a/x.wav", "", ""
+    (warning,) = doubtful(clips)
+    assert "x.wav" in warning

@@ -115,10 +115,10 @@ def folder_instead(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason", "detail"),
     [
-        (missing, "missing", "no file for this clip"),
-        (duplicate, "duplicate", "clip1.flac, clip1.wav: keep the one that is meant"),
-        (wrong_extension, "missing", "no file for this clip; clip1.m4a is no .wav, .flac, .ogg, .mp3"),
-        (folder_instead, "missing", "no file for this clip; clip1.wav is a folder"),
+        (missing, "missing", "clip1"),
+        (duplicate, "duplicate", "clip1.flac, clip1.wav"),
+        (wrong_extension, "missing", "clip1.m4a"),
+        (folder_instead, "missing", "clip1.wav is a folder"),
     ],
 )
 @pytest.mark.parametrize("side", ["generated", "reference"])
@@ -128,7 +128,8 @@ def test_files_that_cannot_be_matched(
     protocol, generated, reference = folders
     spoil(generated if side == "generated" else reference)
     found = find_pairs(load_protocol(protocol), generated, reference)
-    assert [(f.id, f.side, f.reason, f.detail) for f in found.left_out] == [("clip1", side, reason, detail)]
+    assert [(f.id, f.side, f.reason) for f in found.left_out] == [("clip1", side, reason)]
+    assert detail in found.left_out[0].detail
     assert (len(found.pairs), found.requested, found.unused) == (5, 6, [])
 
 

@@ -175,3 +175,22 @@ def test_a_test_is_not_overwritten(tmp_path: Path) -> None:
     (folder / "key.json").write_text('{"test": 1}')
     with pytest.raises(DataError, match=r"key\.json"):
         Key.load(folder)
+
+
+def test_a_clip_with_a_bad_file_is_left_out_for_another(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for system in ("one", "two"):
+        (tmp_path / system).mkdir()
+        for name in ("a", "b", "c"):
+            soundfile.write(
+                tmp_path / system / f"{name}.wav", np.random.default_rng(0).uniform(-0.3, 0.3, 16000), 16000
+            )
+    (tmp_path / "two/b.wav").write_bytes(b"not audio")
+    (tmp_path / "c.csv").write_text("file,caption\na,A\nb,B\nc,C\n")
+    systems = [f"{name}={tmp_path / name}" for name in ("one", "two")]
+    for seed in range(3):
+        make(systems, tmp_path / "c.csv", tmp_path / f"out{seed}", num_clips=2, seed=seed)
+        key = Key.load(tmp_path / f"out{seed}")
+        assert {item.clip for item in key.items.values()} == {"a", "c"}
+    assert "b.wav" in capsys.readouterr().out
+    with pytest.raises(DataError, match=r"b\.wav"):
+        make(systems, tmp_path / "c.csv", tmp_path / "all", num_clips=3)
