@@ -20,7 +20,7 @@ Glossary, used in every other file:
     embedding  what an audio or text encoder computes of a sound or caption
 """
 
-from consistency_tta.contracts.audio import AudioEmbedding, AudioEncoder, Codec, Decoder
+from consistency_tta.contracts.audio import AudioEmbedding, AudioEncoder, Codec, MelDecoder
 from consistency_tta.contracts.channels import squeeze_mono, to_channels, to_mono
 from consistency_tta.contracts.data import Batch, Conditioning, LatentSource, TextEmbedding
 from consistency_tta.contracts.diffusion import Denoiser, Schedule, Solver, TimeGrid, Weighting
@@ -34,12 +34,12 @@ __all__ = [
     "Batch",
     "Codec",
     "Conditioning",
-    "Decoder",
     "Denoiser",
     "DistillationOutput",
     "LatentSource",
     "Learner",
     "Loss",
+    "MelDecoder",
     "Networks",
     "Objective",
     "Optimization",

@@ -19,7 +19,7 @@ POINT_LOG_VARIANCE = -30.0
 class Codec(nn.Module, ABC):
     """Sound to latents and back.
 
-    Mel spectrograms are not part of the contract. A codec that decodes by way of them is also a :class:`Decoder`;
+    Mel spectrograms are not part of the contract. A codec that decodes by way of them is also a :class:`MelDecoder`;
     :meth:`waveform_to_mel` computes them for losses and pictures, where a codec has a mel front end.
 
     Attributes:
@@ -164,8 +164,8 @@ class AudioEncoder(nn.Module, ABC):
 
 
 @runtime_checkable
-class Decoder(Protocol):
-    """What decodes latents by way of a mel spectrogram, with gradients; such as a codec of mels."""
+class MelDecoder(Protocol):
+    """What decodes latents by way of a mel spectrogram, with gradients: a codec of mels, but none of waveforms."""
 
     sample_rate: int
 
@@ -174,6 +174,3 @@ class Decoder(Protocol):
 
     def mel_to_waveform(self, mel: Tensor) -> Tensor:
         """Mel (B, frames, bins) -> waveform (B, samples)."""
-
-    def waveform_to_mel(self, waveform: Tensor) -> Tensor:
-        """Waveform (B, samples) -> mel (B, frames, bins)."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.contracts.audio import Codec, Decoder
+from consistency_tta.contracts.audio import Codec, MelDecoder
 from consistency_tta.contracts.channels import to_channels, to_mono
 from consistency_tta.contracts.data import Batch
 from consistency_tta.contracts.objective import Optimization
@@ -88,7 +88,7 @@ class DistillationOutput(AudioOutput):
         t, s: (B,), t > s; the target was found at s. In stage 1 both are equal.
         guidance_scale: w (B,).
         batch: what the datamodule handed over.
-        decoder: decodes latents, in the latents' own gradient mode: a codec, or a :class:`Decoder`.
+        decoder: decodes latents, in the latents' own gradient mode: a codec, or a :class:`MelDecoder`.
         student_decoder: of the student's latent, where a decoder is trained along; ``decoder`` if None.
         crop: cuts the part of latents (B, C, *) that is decoded, such as a span of time; everything if None. The
             batch's waveform is then the same part of the recordings.
@@ -101,8 +101,8 @@ class DistillationOutput(AudioOutput):
     s: Tensor
     guidance_scale: Tensor
     batch: Batch
-    decoder: Codec | Decoder = field(repr=False)
-    student_decoder: Codec | Decoder | None = field(default=None, repr=False)
+    decoder: Codec | MelDecoder = field(repr=False)
+    student_decoder: Codec | MelDecoder | None = field(default=None, repr=False)
     crop: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
 
     @property
@@ -121,7 +121,7 @@ class DistillationOutput(AudioOutput):
             ConfigurationError: if the codec has no mel front end.
         """
         decoder = self.student_decoder or self.decoder
-        if isinstance(decoder, Decoder):
+        if isinstance(decoder, MelDecoder):
             return decoder.latent_to_mel(self._decoded(self.student_latent))
         return decoder.waveform_to_mel(self.student_waveform)
 
@@ -129,7 +129,7 @@ class DistillationOutput(AudioOutput):
     def student_audio(self) -> Tensor:
         """Sound of the student's latent (B, channels, samples), with gradients."""
         decoder = self.student_decoder or self.decoder
-        if isinstance(decoder, Decoder):
+        if isinstance(decoder, MelDecoder):
             return to_channels(decoder.mel_to_waveform(self.student_mel), 1)
         return decoder.decode(self._decoded(self.student_latent))
 
@@ -142,7 +142,7 @@ class DistillationOutput(AudioOutput):
     def target_mel(self) -> Tensor:  # type: ignore[override]
         """Mel of the target latent (B, frames, bins); see :attr:`student_mel`."""
         with torch.no_grad():
-            if isinstance(self.decoder, Decoder):
+            if isinstance(self.decoder, MelDecoder):
                 return self.decoder.latent_to_mel(self._decoded(self.target_latent))
             return self.decoder.waveform_to_mel(self.target_waveform)
 
@@ -150,7 +150,7 @@ class DistillationOutput(AudioOutput):
     def target_audio(self) -> Tensor:
         """Sound of the target latent (B, channels, samples)."""
         with torch.no_grad():
-            if isinstance(self.decoder, Decoder):
+            if isinstance(self.decoder, MelDecoder):
                 return to_channels(self.decoder.mel_to_waveform(self.target_mel), 1)
             return self.decoder.decode(self._decoded(self.target_latent))
 

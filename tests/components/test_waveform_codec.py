@@ -9,7 +9,7 @@ from diffusers import AutoencoderOobleck
 from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.waveform_codec import WaveformCodec
-from consistency_tta.contracts import Batch, Decoder, DistillationOutput
+from consistency_tta.contracts import Batch, DistillationOutput, MelDecoder
 from consistency_tta.losses import MelL1Loss, MultiResolutionSTFTLoss
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 from tests.toys import OOBLECK, STEREO_SAMPLES, toy_parts
@@ -109,7 +109,7 @@ def output(parts: WaveformCodec | MelCodec, latent: torch.Tensor, recording: tor
 
 def test_losses_of_mono_sound_and_of_mels_work_on_stereo() -> None:
     parts = codec().requires_grad_(False)
-    assert not isinstance(parts, Decoder)
+    assert not isinstance(parts, MelDecoder)
     latent = torch.randn(2, 4, 32, requires_grad=True)
     recording = 0.1 * torch.randn(2, 2, 32 * parts.samples_per_frame)
     out = output(parts, latent, recording)
@@ -137,7 +137,7 @@ def test_a_crop_cuts_what_is_decoded_and_not_the_latents() -> None:
 def test_a_codec_of_mels_decodes_its_mel_once_for_both() -> None:
     toys = toy_parts()
     parts = MelCodec(toys["mel"], toys["vae"], toys["vocoder"]).eval()
-    assert isinstance(parts, Decoder)
+    assert isinstance(parts, MelDecoder)
     latent = torch.randn(1, 4, 8, 4)
     out = output(parts, latent, torch.zeros(1, 2, 32 * 160))
     assert torch.equal(out.student_mel, parts.latent_to_mel(latent))
