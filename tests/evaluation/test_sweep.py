@@ -184,6 +184,7 @@ def test_two_models_are_swept_into_one_picture(
     # Scores of an earlier version are read, and computed anew where it stored less.
     stored = json.loads(lost.read_text())
     earlier = {{"evaluator": "judge"}.get(key, key): value for key, value in stored.items()}
+    earlier["generation"] = {key: value for key, value in stored["generation"].items() if key != "sampler"}
     for judge, kept in ((earlier["judge"], True), ({"clap": [str(tmp_path / "clap"), "0" * 64]}, False)):
         lost.write_text(json.dumps(earlier | {"judge": judge}))
         main(student if "student" in str(lost) else ["sweep", "guidance_scale=1,3", "steps=2", *of_teacher, *options])

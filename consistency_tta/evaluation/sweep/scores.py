@@ -73,8 +73,10 @@ def read_scores(folder: Path, evaluator: EvaluatorOptions) -> dict[str, Any] | N
     if not file.is_file():
         return None
     scores = {RENAMED.get(key, key): value for key, value in parse_json(read_text(file), str(file)).items()}
-    fresh = scores["evaluator"] == evaluator.conditions and scores["generation"] == read_manifest(folder)
-    return scores if fresh else None
+    manifest = read_manifest(folder) or {}
+    # An earlier version stored fewer facts of the same sounds.
+    same_sounds = all(manifest.get(key) == value for key, value in scores["generation"].items())
+    return scores if same_sounds and scores["evaluator"] == evaluator.conditions else None
 
 
 def _cost(pipeline: TextToAudioPipeline, folder: Folder) -> tuple[int, float]:
