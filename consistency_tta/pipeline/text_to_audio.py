@@ -13,80 +13,22 @@ from diffusers import AutoencoderKL
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from consistency_tta.components.backbones import Backbone, build_backbone
-from consistency_tta.components.build_codec import build_codec
-from consistency_tta.components.codec import MelCodec
-from consistency_tta.components.reward_lineage import RewardLineage
-from consistency_tta.components.text import TextEncoder
-from consistency_tta.contracts import Codec, Conditioning, Solver, TextEmbedding, TimeGrid, squeeze_mono
+from consistency_tta.contracts import Conditioning, Solver, TextEmbedding, TimeGrid, squeeze_mono
 from consistency_tta.diffusion.guidance import CFGDenoiser
-from consistency_tta.diffusion.schedules import prediction_type_from_config, schedule_from_config
-from consistency_tta.pipeline.model_folder import ModelFolder
+from consistency_tta.pipeline.networks import ModelNetworks
 from consistency_tta.pipeline.output import TextToAudioOutput
-from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError, ShapeError
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 logger = logging.getLogger(__name__)
 
 
-class TextToAudioPipeline(ModelFolder):
+class TextToAudioPipeline(ModelNetworks):
     """Text to audio, by a diffusion teacher in many queries or by its distilled student in one.
 
     A folder written half-way through training (an autoencoder without a network, say) is a pipeline, too: what is
     missing is None, and generating raises an error that names it. For the parts see
     :class:`~consistency_tta.pipeline.model_folder.ModelFolder`.
     """
-
-    @property
-    def rewards(self) -> RewardLineage:
-        """By which audio-text encoders any part was trained."""
-        return RewardLineage.from_dict(self.config["rewards"])
-
-    @property
-    def codec(self) -> Codec:
-        """Autoencoder, mel front end and vocoder as one."""
-        self.require("vae")
-        return build_codec(self.vae, self.mel, self.vocoder)
-
-    @property
-    def mel_codec(self) -> MelCodec:
-        """The codec, which must be one of mel spectrograms.
-
-        Raises:
-            ModelFolderError: if it is another.
-        """
-        codec = self.codec
-        if not isinstance(codec, MelCodec):
-            raise ModelFolderError(
-                f"expected a codec of mel spectrograms, got {type(codec).__name__} over {type(self.vae).__name__}: "
-                "use a model folder with an AutoencoderKL"
-            )
-        return codec
-
-    @property
-    def text(self) -> TextEncoder:
-        """Tokenizer and text encoder as one."""
-        self.require("text_encoder", "tokenizer")
-        return TextEncoder(self.tokenizer, self.text_encoder)
-
-    @property
-    def denoiser(self) -> Backbone:
-        """The network as an estimate of the clean latent."""
-        self.require("unet|transformer", "scheduler")
-        network = self.transformer if self.unet is None else self.unet
-        parts = {} if self.projection_model is None else {"projection_model": self.projection_model}
-        return build_backbone(
-            network,
-            schedule_from_config(self.scheduler.config).to(network.device),
-            prediction_type_from_config(self.scheduler.config),
-            guidance_embedding=self.guidance_embedding,
-            second_time_embedding=self.second_time_embedding,
-            parts=parts,
-        )
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """(C, *) of the latents that the network generates."""
-        return self.denoiser.latent_shape
 
     @property
     def default_steps(self) -> int:

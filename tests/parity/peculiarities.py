@@ -21,7 +21,7 @@ from consistency_tta.contracts import (
 from consistency_tta.diffusion.grid import LinspaceGrid
 from consistency_tta.diffusion.schedules import VariancePreservingSchedule
 from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL2Loss, MultiResolutionSTFTLoss
-from consistency_tta.pipeline import text_to_audio
+from consistency_tta.pipeline import networks
 from tests.parity import draws
 
 
@@ -75,7 +75,7 @@ class LogInterpolated(VariancePreservingSchedule):
 @contextlib.contextmanager
 def log_interpolated() -> Iterator[None]:
     """Lets model folders be read with the official interpolation of Karras's times."""
-    with mock.patch.object(text_to_audio, "schedule_from_config", LogInterpolated.from_config):
+    with mock.patch.object(networks, "schedule_from_config", LogInterpolated.from_config):
         yield
 
 
