@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from consistency_tta.components.text import TextEncoder
 from consistency_tta.contracts import Batch, Optimization, TextEmbedding
 from consistency_tta.diffusion.guidance import same_length
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ShapeError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
@@ -50,10 +51,10 @@ class LatentTraining(TrainingModule):
             if moments is None:
                 moments = self.frozen.codec.encode(waveform_of(batch))
             z_0 = self.frozen.codec.moments_to_latent(moments, rng.normal_like(moments.chunk(2, dim=1)[0]))
-        if z_0.shape[2:] != self.latent_size:
-            raise ValueError(
-                f"the U-Net generates latents of (T, F) = {tuple(self.latent_size)}, but the data's are "
-                f"{tuple(z_0.shape[2:])}: set the datamodule's num_samples, or the U-Net's latent_size, to agree"
+        if tuple(z_0.shape[1:]) != tuple(self.latent_shape):
+            raise ShapeError(
+                f"the network was made for latents (C, *) of {tuple(self.latent_shape)}, but the data's are "
+                f"{tuple(z_0.shape[1:])}: set the datamodule's num_samples, or the network's size, to agree"
             )
         return z_0
 
@@ -75,8 +76,8 @@ class LatentTraining(TrainingModule):
 
     @property
     @abstractmethod
-    def latent_size(self) -> torch.Size:
-        """(T, F) of the latents that the U-Net generates."""
+    def latent_shape(self) -> tuple[int, ...]:
+        """(C, *) of the latents that the network was made for."""
 
     def previews(self, batch: Batch) -> list[Preview]:
         """Sounds for the batch's captions, from the same noise in every epoch."""
@@ -101,7 +102,7 @@ def waveform_of(batch: Batch) -> Tensor:
 
 
 def text_rows(condition: Tensor, chosen: TextEmbedding, other: TextEmbedding) -> TextEmbedding:
-    """Row by row ``chosen`` where the condition (B,) holds, else the one row ``other``; padded to a common length."""
+    """Row by row ``chosen`` where the condition (B,) holds, else ``other``, of one row or B; padded to one length."""
     chosen, other = same_length(chosen, other)
     return TextEmbedding(
         torch.where(condition[:, None, None], chosen.embedding, other.embedding),
@@ -109,9 +110,24 @@ def text_rows(condition: Tensor, chosen: TextEmbedding, other: TextEmbedding) ->
     )
 
 
-def embed_with_dropout(batch: Batch, text: TextEncoder, dropout: float, rng: StepRNG) -> TextEmbedding:
-    """Embeddings of the batch's captions, each replaced by the empty one with the probability ``dropout``."""
+def embed_with_dropout(
+    batch: Batch,
+    text: TextEncoder,
+    dropout: float,
+    rng: StepRNG,
+    unconditional: Callable[[TextEmbedding], TextEmbedding],
+) -> TextEmbedding:
+    """Embeddings of the batch's captions, each replaced with the probability ``dropout`` by what means no caption.
+
+    Args:
+        batch: of B examples.
+        text: embeds captions.
+        dropout: in [0, 1).
+        rng: draws which.
+        unconditional: what means no caption, of the empty prompt's embedding, as a backbone has it.
+    """
     kept = rng.uniform(len(batch)) >= dropout
-    if batch.text is None:
-        return text([c if keep else "" for c, keep in zip(batch.captions, kept.tolist(), strict=True)])
-    return text_rows(rng.to_device(kept), batch.text, text([""]))
+    if batch.text is not None:
+        return text_rows(rng.to_device(kept), batch.text, unconditional(text([""])))
+    embedded = text([c if keep else "" for c, keep in zip(batch.captions, kept.tolist(), strict=True)])
+    return text_rows(rng.to_device(kept), embedded, unconditional(embedded))

@@ -35,11 +35,13 @@ class Backbone(Denoiser):
     Attributes:
         network_class: the network's class.
         component: the network's name in a model folder.
+        scalar_layers: the network's layers that read scalars, which LoRA trains in full.
         lora_layers: ends of the names of the layers that LoRA adapts if nothing else is given.
     """
 
     network_class: ClassVar[type[nn.Module]]
     component: ClassVar[str]
+    scalar_layers: ClassVar[tuple[str, ...]]
     lora_layers: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
     schedule: NoiseSchedule  # it also makes z_t, which the contract does not require
 
@@ -127,7 +129,14 @@ class Backbone(Denoiser):
             "second_time_embedding": self.second_time_embedding,
         } | {name: self.get_submodule(name) for name in self.part_names}
 
-    def student_copy(self, prediction_type: str | None = None, second_time: bool = False) -> Self:
+    @classmethod
+    def new_parts(cls, network: Any, text_width: int) -> dict[str, nn.Module]:
+        """What a new, untrained network needs beside itself, for text embeddings of that width."""
+        return {}
+
+    def student_copy(
+        self, prediction_type: str | None = None, second_time: bool = False, schedule: NoiseSchedule | None = None
+    ) -> Self:
         """A trainable copy that also reads w, and s if it is to be a flow map.
 
         What is new in it ends in zeros: at the start it equals the network's *conditional* prediction at every w and s.
@@ -135,6 +144,7 @@ class Backbone(Denoiser):
         Args:
             prediction_type: what its output means; the network's own if None.
             second_time: whether it reads s.
+            schedule: instead of the network's own, as the teacher's of a distillation.
         """
         network, features = deepcopy(self.network), 0
         guidance, second = deepcopy(self.guidance_embedding), deepcopy(self.second_time_embedding)
@@ -147,8 +157,11 @@ class Backbone(Denoiser):
         if features:
             network = self.widen(network, features)
         network.requires_grad_(True)
-        parts = {name: self.get_submodule(name) for name in self.part_names}
-        return type(self)(network, self.schedule, prediction_type or self.prediction_type, guidance, second, parts)
+        return self._like(network, schedule or self.schedule, prediction_type or self.prediction_type, guidance, second)
+
+    def _like(self, network: nn.Module, *arguments: Any) -> Self:
+        """A backbone of this class with another network, and the same parts."""
+        return type(self)(network, *arguments, parts={name: self.get_submodule(name) for name in self.part_names})
 
 
 def build_backbone(network: nn.Module, schedule: NoiseSchedule, prediction_type: str, **options: Any) -> Backbone:

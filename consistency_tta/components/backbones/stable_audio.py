@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from diffusers import StableAudioDiTModel
@@ -41,6 +41,7 @@ class StableAudioBackbone(Backbone):
 
     network_class = StableAudioDiTModel
     component = "transformer"
+    scalar_layers = ("global_proj",)
 
     def __init__(self, network: nn.Module, *args: Any, text_length: int = 128, **kwargs: Any) -> None:
         super().__init__(network, *args, **kwargs)
@@ -99,6 +100,16 @@ class StableAudioBackbone(Backbone):
         durations = torch.cat([out.seconds_start_hidden_states, out.seconds_end_hidden_states], dim=1)
         states = torch.cat([pad(text, (0, 0, 0, missing)), durations], dim=1)
         return states * mask.any(1)[:, None, None], durations.flatten(1)[:, None]
+
+    @classmethod
+    def new_parts(cls, network: Any, text_width: int) -> dict[str, nn.Module]:
+        """A projection of text and durations; durations reach from 0 to 512 s, as in Stable Audio Open."""
+        width = network.config.cross_attention_input_dim
+        return {"projection_model": StableAudioProjectionModel(text_width, width, 0, 512)}
+
+    def _like(self, network: nn.Module, *arguments: Any) -> Self:
+        parts = {"projection_model": self.projection}
+        return type(self)(network, *arguments, parts=parts, text_length=self.text_length)
 
     def widen(self, network: Any, features: int) -> StableAudioDiTModel:
         """See :meth:`Backbone.widen`."""

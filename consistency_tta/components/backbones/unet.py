@@ -21,6 +21,7 @@ class UNetBackbone(Backbone):
 
     network_class = UNet2DConditionModel
     component = "unet"
+    scalar_layers = ("class_embedding",)
 
     def __init__(self, network: nn.Module, *args: Any, **kwargs: Any) -> None:
         super().__init__(network, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Low-rank adapters for a U-Net, through ``peft``."""
+"""Low-rank adapters for a student's network, through ``peft``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from diffusers import UNet2DConditionModel
+from diffusers.loaders import PeftAdapterMixin
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from safetensors.torch import save_file
 from torch import nn
+
+from consistency_tta.components.backbones import Backbone
+from consistency_tta.runtime.errors import ConfigurationError, MissingExtraError
 
 
 @dataclass(frozen=True)
@@ -28,48 +31,57 @@ class LoRA:
         rank: width of the narrow matrices, at least 1.
         alpha: scale; the rank if not given.
         target_modules: ends of the names of the layers, linear or convolutional, that get an adapter. The default is
-            all projections of attention; ``conv1`` and ``conv2`` are the residual blocks'.
-        adapter_folder: where the adapter and the guidance layers are left by themselves at the end of training, as
-            ``pytorch_lora_weights.safetensors`` and ``class_embedding.safetensors``; nowhere if not given.
+            the backbone's, all projections of attention; ``conv1`` and ``conv2`` are a U-Net's residual blocks'.
+        adapter_folder: where the adapter and the layers that read scalars are left by themselves at the end of
+            training, as ``pytorch_lora_weights.safetensors`` and, of a U-Net, ``class_embedding.safetensors``; nowhere
+            if not given.
     """
 
     rank: int = 64
     alpha: float | None = None
-    target_modules: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    target_modules: tuple[str, ...] = ()
     adapter_folder: str | None = None
 
     def __post_init__(self) -> None:
         if self.rank < 1:
-            raise ValueError(f"expected a rank of at least 1, got {self.rank}")
+            raise ConfigurationError(f"expected a rank of at least 1, got {self.rank}")
 
-    def adapt(self, unet: UNet2DConditionModel) -> None:
-        """Put untrained adapters, which change nothing, into a U-Net, and freeze all but them and the guidance layers.
+    def adapt(self, student: Backbone) -> None:
+        """Put untrained adapters, which change nothing, into a student, and freeze all else but what reads scalars.
 
         Raises:
-            ModuleNotFoundError: if ``peft`` is not installed.
-            ValueError: if one of ``target_modules`` fits no layer.
+            MissingExtraError: if ``peft`` is not installed.
+            ConfigurationError: if one of ``target_modules`` fits no layer, or the network takes no adapters.
         """
         try:
             from peft import LoraConfig
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
+            raise MissingExtraError(
                 "LoRA needs the package peft: pip install 'consistency-tta[lora]', or pip install peft"
             ) from error
-        names = [f".{name}" for name, _ in unet.named_modules()]
-        for target in self.target_modules:
+        network = student.network
+        if not isinstance(network, PeftAdapterMixin):
+            raise ConfigurationError(
+                f"LoRA needs a network with the adapters of diffusers (PeftAdapterMixin), which {type(network).__name__} has "
+                "not: train it whole"
+            )
+        targets = self.target_modules or student.lora_layers
+        names = [f".{name}" for name, _ in network.named_modules()]
+        for target in targets:
             if not any(name.endswith(f".{target}") for name in names):
-                raise ValueError(
-                    f"expected target_modules to be ends of names of the U-Net's layers, such as to_q, but no layer "
+                raise ConfigurationError(
+                    f"expected target_modules to be ends of names of the network's layers, such as to_q, but no layer "
                     f"ends in {target!r}"
                 )
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.rank if self.alpha is None else self.alpha,
-            target_modules=list(self.target_modules),
-            exclude_modules=r"class_embedding\..*",  # trained in full
+            target_modules=list(targets),
+            exclude_modules=rf"({'|'.join(student.scalar_layers)})\..*",  # trained in full
         )
-        unet.add_adapter(config)
-        unet.class_embedding.requires_grad_(True)
+        network.add_adapter(config)
+        for layer in student.scalar_layers:
+            network.get_submodule(layer).requires_grad_(True)
 
 
 class SaveAdapter(Callback):
@@ -92,21 +104,23 @@ class SaveAdapter(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the averaged adapter."""
         if self.lora.adapter_folder is not None and trainer.is_global_zero:
-            save_adapter(cast(Any, pl_module).average.module.unet, self.lora.adapter_folder)
+            save_adapter(cast(Any, pl_module).average.module, self.lora.adapter_folder)
 
 
-def merged(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """The U-Net without adapters, which are added to the weights of a copy; itself if it has none."""
-    if not hasattr(unet, "peft_config"):
-        return unet
-    copy = deepcopy(unet)
+def merged(network: nn.Module) -> nn.Module:
+    """The network without adapters, which are added to the weights of a copy; itself if it has none."""
+    if not hasattr(network, "peft_config"):
+        return network
+    copy: Any = deepcopy(network)
     copy.fuse_lora()
     copy.unload_lora()
     return copy
 
 
-def save_adapter(unet: UNet2DConditionModel, folder: str | Path) -> None:
-    """Write a U-Net's adapter, for diffusers' ``load_lora_adapter(..., prefix=None)``, and its guidance layers."""
-    unet.save_lora_adapter(folder)
-    layers = {name: value.contiguous() for name, value in unet.class_embedding.state_dict().items()}
-    save_file(layers, Path(folder) / "class_embedding.safetensors")
+def save_adapter(student: Backbone, folder: str | Path) -> None:
+    """Write a student's adapter, for diffusers' ``load_lora_adapter(..., prefix=None)``, and what reads scalars."""
+    student.network.save_lora_adapter(folder)
+    for name in student.scalar_layers:
+        layer = student.network.get_submodule(name)
+        weights = {key: value.contiguous() for key, value in layer.state_dict().items()}
+        save_file(weights, Path(folder) / f"{name}.safetensors")

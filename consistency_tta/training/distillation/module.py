@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from diffusers import DDIMScheduler
 from lightning.pytorch import Callback
 from torch import Tensor, nn
 
-from consistency_tta.components.unet import UNetDenoiser
+from consistency_tta.components.backbones import Backbone
 from consistency_tta.contracts import (
     Batch,
     Conditioning,
@@ -24,11 +23,12 @@ from consistency_tta.contracts import (
     TextEmbedding,
 )
 from consistency_tta.diffusion.noise import expand
+from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.distillation.lora import SaveAdapter, merged
 from consistency_tta.training.distillation.loss_decoders import DecodingConfig, LossDecoders
-from consistency_tta.training.distillation.student import StudentConfig, build_student
+from consistency_tta.training.distillation.student import StudentConfig, build_student, scheduler_for
 from consistency_tta.training.distillation.teacher import guidance_range, guided, load_teacher
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
@@ -73,11 +73,11 @@ class Distillation(LatentTraining):
             )
         parts = load_teacher(teacher, student.guidance_scale)
         start = parts if student.folder is None else TextToAudioPipeline.from_pretrained(student.folder)
-        start.require("unet", "scheduler")
+        start.require("unet|transformer", "scheduler")
         frozen = {"teacher": guided(parts)} if objective.needs_teacher else {}
         super().__init__(parts, optimization, seed, text=parts.text, **frozen)
         self.schedule = parts.denoiser.schedule
-        self.student = build_student(student, start, self.schedule)
+        self.student = build_student(student, start, self.schedule, objective.second_time)
         self.lora, self.caption_dropout = student.lora, student.caption_dropout
         self.guidance_range = guidance_range(student.guidance_scale)
         self.average = ExponentialMovingAverage(self.student, ema_decay, warm_up=True)
@@ -86,15 +86,13 @@ class Distillation(LatentTraining):
         self.objective = objective
         self.objective.build(self.networks(averaged=False), self.schedule)
         self.losses = WeightedLosses(losses, loss_weights)
-        self.decoders = LossDecoders(self.frozen.codec, start.vae, self.latent_size[0], decoding, ema_decay)
+        self.decoders = LossDecoders(self.frozen.codec, start.vae, self.latent_shape[1], decoding, ema_decay)
         self.binned = TimeBinnedLosses([f"loss/{name}" for name in losses], self.schedule.num_train_timesteps)
         # Not registered: the networks among them are in `frozen`.
         self.parts: dict[str, Any] = {
             name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")
         }
-        self.parts["scheduler"] = DDIMScheduler.from_config(
-            parts.scheduler.config, prediction_type=self.student.prediction_type
-        )
+        self.parts["scheduler"] = scheduler_for(parts.scheduler, self.student.prediction_type)
         self.parts["rewards"] = (parts.rewards | start.rewards | self.losses.rewards).to_dict()
 
     # The step, in the order of the diagram in docs/architecture.md.
@@ -128,9 +126,9 @@ class Distillation(LatentTraining):
 
     def networks(self, averaged: bool) -> Networks:
         """The networks that the objective queries; the student averaged in validation."""
-        student = cast(UNetDenoiser, self.average.module) if averaged else self.student
+        student = cast(Backbone, self.average.module) if averaged else self.student
         teacher = self.frozen.teacher if self.objective.needs_teacher else None
-        target = None if self.target is None else cast(UNetDenoiser, self.target.module)
+        target = None if self.target is None else cast(Backbone, self.target.module)
         return Networks(student, teacher, target)
 
     def add_noise(self, z_0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
@@ -143,7 +141,8 @@ class Distillation(LatentTraining):
         """Embeddings of the batch's captions; in training, given random draws, some captions are dropped."""
         if rng is None or not self.caption_dropout or not self.trainer.training:
             return batch.text or self.frozen.text(batch.captions)
-        return embed_with_dropout(batch, self.frozen.text, self.caption_dropout, rng)
+        unconditional = self.student.unconditional
+        return embed_with_dropout(batch, self.frozen.text, self.caption_dropout, rng, unconditional)
 
     def compute_losses(self, step: Step, prediction: Prediction) -> Tensor:
         """The weighted sum of the losses, and the objective's own; logs each of them."""
@@ -230,19 +229,15 @@ class Distillation(LatentTraining):
         return {name: value for name, value in self.state_dict(keep_vars=True).items() if id(value) in frozen}
 
     @property
-    def latent_size(self) -> torch.Size:
-        """(T, F) of the latents that the student generates."""
-        return torch.Size(self.student.unet.config.sample_size)
+    def latent_shape(self) -> tuple[int, ...]:
+        """(C, *) of the latents that the student generates."""
+        return self.student.latent_shape
 
     def pipeline(self) -> TextToAudioPipeline:
         """The student with averaged weights, its own decoder if it has one, and the teacher's other parts."""
-        student = cast(UNetDenoiser, self.average.module)
+        student = cast(Backbone, self.average.module)
         own = self.decoders.student_codec(averaged=True)
         parts = self.parts if own is None else self.parts | {"vae": own.vae}
-        return TextToAudioPipeline(
-            unet=merged(student.unet),
-            guidance_embedding=student.guidance_embedding,
-            distilled=self.objective.one_query,
-            guidance_range=list(self.guidance_range),
-            **parts,
-        )
+        networks = student.components() | {student.component: merged(student.network)}
+        sampler = ConsistencySampler() if self.objective.one_query else ODESampler(classifier_free_guidance=False)
+        return TextToAudioPipeline(**networks, sampler=sampler, guidance_range=list(self.guidance_range), **parts)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
-from consistency_tta.components.guidance import GuidanceEmbedding
-from consistency_tta.components.unet import UNetDenoiser, student_unet
-from consistency_tta.contracts import Schedule
+from consistency_tta.components.backbones import Backbone
+from consistency_tta.diffusion.schedules import NoiseSchedule, prediction_type_from_config
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.distillation.lora import LoRA
@@ -40,26 +39,33 @@ class StudentConfig:
             raise ConfigurationError(f"expected a caption_dropout in [0, 1), got {self.caption_dropout}")
 
 
-def build_student(config: StudentConfig, start: TextToAudioPipeline, schedule: Schedule) -> UNetDenoiser:
-    """A trainable copy of the start's network that reads w.
+def build_student(
+    config: StudentConfig, start: TextToAudioPipeline, schedule: NoiseSchedule, second_time: bool = False
+) -> Backbone:
+    """A trainable copy of the start's network that reads w, and s for a flow map.
 
     Raises:
         ConfigurationError: if the start's weights mean something else than ``prediction_type``.
     """
-    features = deepcopy(start.guidance_embedding) or GuidanceEmbedding()
     # A copy: the folder's own network may be the teacher's.
-    unet = deepcopy(start.unet) if start.guidance_embedding else student_unet(start.unet, features)
-    unet.requires_grad_(True)
+    student = start.denoiser.student_copy(_prediction_type(config, start), second_time, schedule)
     if config.lora is not None:
-        config.lora.adapt(unet)
-    return UNetDenoiser(unet, schedule, _prediction_type(config, start), features)
+        config.lora.adapt(student)
+    return student
+
+
+def scheduler_for(scheduler: Any, prediction_type: str) -> Any:
+    """A diffusers scheduler of the same noise levels whose configuration says what the student returns."""
+    if prediction_type_from_config(scheduler.config) == prediction_type:
+        return scheduler
+    return type(scheduler).from_config(scheduler.config, prediction_type=prediction_type)
 
 
 def _prediction_type(config: StudentConfig, start: TextToAudioPipeline) -> str:
     """A diffusion model is a start for its own prediction type and for ``sample``, a student for its own alone."""
-    own = start.scheduler.config.prediction_type
+    own = start.denoiser.prediction_type
     chosen = config.prediction_type or own
-    if start.config["distilled"] and chosen != own:
+    if start.distilled and chosen != own:
         raise ConfigurationError(
             f"the student in {config.folder} returns {own}, but prediction_type is {chosen}: set it to {own}"
         )

@@ -18,8 +18,8 @@ def load_teacher(folder: str, guidance_scale: float | tuple[float, float]) -> Te
         ConfigurationError: if the teacher was trained for fewer guidance scales than required.
     """
     parts = TextToAudioPipeline.from_pretrained(folder)
-    parts.require("unet", "scheduler")
-    if parts.config["distilled"]:
+    parts.require("unet|transformer", "scheduler")
+    if parts.distilled:
         raise ModelFolderError(
             f"expected a diffusion teacher, but {folder} has a one-query student: give it as `student.folder`"
         )
@@ -35,10 +35,11 @@ def load_teacher(folder: str, guidance_scale: float | tuple[float, float]) -> Te
 
 def guided(parts: TextToAudioPipeline) -> Denoiser:
     """Guided by ``Conditioning.guidance_scale``: in one query if the network has learnt to read it, else in two."""
-    if parts.guidance_embedding is not None:
-        return parts.denoiser
+    denoiser = parts.denoiser
+    if denoiser.reads_guidance:
+        return denoiser
     with torch.no_grad():
-        return CFGDenoiser(parts.denoiser, parts.text.eval()([""]))
+        return CFGDenoiser(denoiser, denoiser.unconditional(parts.text.eval()([""])))
 
 
 def guidance_range(guidance_scale: float | tuple[float, float]) -> tuple[float, float]:
