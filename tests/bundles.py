@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from consistency_tta.components.backbones.unet import widen_unet
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.networks import clap
-from consistency_tta.components.unet import student_unet
 from consistency_tta.diffusion.sampler import ConsistencySampler
 from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -20,7 +20,7 @@ WIDTH = 16
 def write_student(teacher: Path, folder: Path) -> None:
     """An untrained student of a teacher, in which w matters."""
     parts, features = TextToAudioPipeline.from_pretrained(teacher).components, GuidanceEmbedding()
-    unet = student_unet(parts["unet"], features)
+    unet = widen_unet(parts["unet"], features.num_features)
     torch.nn.init.normal_(unet.class_embedding.linear_2.weight)
     parts |= {"unet": unet, "guidance_embedding": features, "sampler": ConsistencySampler()}
     TextToAudioPipeline(**parts).save_pretrained(folder)

@@ -15,6 +15,7 @@ import yaml
 from lightning.pytorch import Trainer
 
 from consistency_tta.cli import main
+from consistency_tta.components.backbones import unet as unet_backbone
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.networks import autoencoder, clap, hifigan, unet
@@ -23,7 +24,6 @@ from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import ConsistencyDistillation, DecodingConfig, Distillation, LoRA, StudentConfig
-from consistency_tta.training.distillation import student
 from tests.recordings import write_recordings
 from tests.toys import TEXT, toy_parts
 
@@ -32,9 +32,9 @@ SMALL_VAE = ["--model.vae.init_args.channels", "[8,8,8,8]", "--model.vae.init_ar
 SMALL_VOCODER = ["--model.vocoder.init_args.channels", "16", "--model.vocoder.init_args.num_layers", "1"]
 SMALL_JUDGE = ["--model.losses.adversary.init_args.discriminator.init_args.channels", "4"]
 SMALL_UNET = [
-    *("--model.unet.init_args.channels", "[8,8]", "--model.unet.init_args.attention", "[false,true]"),
-    *("--model.unet.init_args.heads", "[1,1]", "--model.unet.init_args.latent_channels", "4"),
-    *("--model.unet.init_args.norm_num_groups", "4", "--model.unet.init_args.layers_per_block", "1"),
+    *("--model.network.init_args.channels", "[8,8]", "--model.network.init_args.attention", "[false,true]"),
+    *("--model.network.init_args.heads", "[1,1]", "--model.network.init_args.latent_channels", "4"),
+    *("--model.network.init_args.norm_num_groups", "4", "--model.network.init_args.layers_per_block", "1"),
 ]
 SMALL_CLAP = ["--model.clap.init_args.channels", "8", "--model.clap.init_args.text_width", "16"]
 SMALL_TRAINER = [
@@ -84,7 +84,7 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
     monkeypatch.setenv("LATENTS", str(tmp_path / "latents"))
     for split in ("train", "val"):
         encode(split, tmp_path / "latents", clips)
-    fit("tiny/teacher.yaml", *SMALL_UNET, *latents, "--model.unet.init_args.latent_size", "[4,8]")
+    fit("tiny/teacher.yaml", *SMALL_UNET, *latents, "--model.network.init_args.latent_size", "[4,8]")
     fit("tiny/guidance.yaml", *latents)
     fit(
         "tiny/consistency.yaml",
@@ -138,7 +138,8 @@ def test_the_audiocaps_recipes_run_as_tiny_twins(
 ) -> None:
     monkeypatch.setenv("MODEL", str(audioldm))
     text = ["--model.text_encoder.init_args.name", str(tmp_path / "text")]
-    width = ["--model.unet.init_args.text_width", str(TEXT["width"]), "--model.unet.init_args.latent_size", "[8,4]"]
+    network = "--model.network.init_args"
+    width = [f"{network}.text_width", str(TEXT["width"]), f"{network}.latent_size", "[8,4]"]
     fit("audiocaps/teacher.yaml", *SMALL_UNET, *text, *width, *SHORT)
     for stage in ("guidance", "consistency"):
         fit(f"audiocaps/{stage}.yaml", *SHORT)
@@ -205,7 +206,7 @@ def test_the_full_size_u_net_is_tangos() -> None:
     """866 million parameters (Ghosal et al., 2023, table 1), without allocating them."""
     recipe = yaml.safe_load((CONFIGS / "audiocaps/teacher.yaml").read_text())
     with torch.device("meta"):
-        network = unet(**recipe["model"]["init_args"]["unet"]["init_args"])
+        network = unet(**recipe["model"]["init_args"]["network"]["init_args"])
     assert round(sum(parameter.numel() for parameter in network.parameters()) / 1e6) == 866
 
 
@@ -220,13 +221,13 @@ def full_size(monkeypatch: pytest.MonkeyPatch, widths: list[int]) -> None:
         unet=network, scheduler=scheduler, text_encoder=text.encoder, tokenizer=text.tokenizer, **parts
     )
     monkeypatch.setattr(TextToAudioPipeline, "from_pretrained", lambda *_: folder)
-    real = student.student_unet
+    real = unet_backbone.widen_unet
 
     def on_meta(*arguments: Any) -> Any:
         with torch.device("meta"):
             return real(*arguments)
 
-    monkeypatch.setattr(student, "student_unet", on_meta)
+    monkeypatch.setattr(unet_backbone, "widen_unet", on_meta)
 
 
 def is_full_size(stage: Any, millions: int) -> bool:

@@ -36,7 +36,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     },
     "LatentDiffusion": {
         "model": "FOLDER",
-        "unet": {
+        "network": {
             "class_path": f"{NETWORKS}.unet",
             "init_args": {
                 "latent_size": [8, 4],

@@ -15,7 +15,7 @@ from torch import Tensor
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.networks import hifigan
-from consistency_tta.components.unet import student_unet
+from consistency_tta.components.backbones.unet import widen_unet
 from consistency_tta.contracts import Conditioning, Denoiser
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid
 from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler
@@ -34,7 +34,7 @@ def teacher(teacher_folder: Path) -> TextToAudioPipeline:
 
 def student() -> TextToAudioPipeline:
     parts, features = toy_parts(), GuidanceEmbedding()
-    unet = student_unet(parts["unet"], features)
+    unet = widen_unet(parts["unet"], features.num_features)
     torch.nn.init.normal_(unet.class_embedding.linear_2.weight)  # so that w matters
     return TextToAudioPipeline(**(parts | {"unet": unet}), guidance_embedding=features, distilled=True)
 

@@ -15,8 +15,8 @@ from typing import Literal
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from consistency_tta.components.backbones.unet import widen_unet
 from consistency_tta.components.guidance import GuidanceEmbedding
-from consistency_tta.components.unet import student_unet
 from consistency_tta.convert.audioldm import codec_parts
 from consistency_tta.convert.checkpoint import Checkpoint
 from consistency_tta.convert.sources import Sources, classify_checkpoints
@@ -84,7 +84,7 @@ def consistencytta(
         if guidance is None:
             # Guided by one fixed scale, which no name tells. It answers the same whatever scale it is asked for.
             unread = GuidanceEmbedding()
-            guided, student = {"guidance_embedding": unread}, student_unet(student, unread)
+            guided, student = {"guidance_embedding": unread}, widen_unet(student, unread.num_features)
         return assemble_pipeline(parts, student, stable_diffusion_scheduler(), main, text_encoder, **guided)
     # The student's raw output is z_0.
     scheduler = DDIMScheduler.from_config(stable_diffusion_scheduler().config, prediction_type="sample")

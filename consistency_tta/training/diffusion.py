@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import SchedulerMixin
 from torch import Tensor, nn
 
+from consistency_tta.components.backbones import Backbone, new_backbone
 from consistency_tta.components.text import ByteTextEncoder, TextEncoder
-from consistency_tta.components.unet import UNetDenoiser
 from consistency_tta.contracts import Batch, Conditioning, Optimization, TextEmbedding, Weighting
+from consistency_tta.diffusion.sampler import ODESampler
 from consistency_tta.diffusion.schedules import (
     prediction_type_from_config,
     schedule_from_config,
@@ -18,6 +18,7 @@ from consistency_tta.diffusion.schedules import (
 )
 from consistency_tta.diffusion.weighting import SNRPlusOne
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
 from consistency_tta.training.step_rng import StepRNG
@@ -32,13 +33,13 @@ class LatentDiffusion(LatentTraining):
     https://arxiv.org/abs/2304.13731.
 
     Args:
-        model: folder or hub id with mel front end, autoencoder and vocoder; and, for fine-tuning, a U-Net and a text
+        model: folder or hub id with a codec; and, for fine-tuning, a network and a text
             encoder.
-        unet: a new U-Net; the folder's if not given.
+        network: a new network, of a class that a backbone adapts; the folder's if not given.
         text_encoder: another text encoder; the folder's if not given.
         train_text_encoder: whether the text encoder is trained along (for a small, new one).
-        scheduler: noise schedule and prediction type; if not given, the folder's for the folder's U-Net and Stable
-            Diffusion 2.1's for a new one.
+        scheduler: noise schedule and prediction type; if not given, the folder's for the folder's network and
+            Stable Diffusion 2.1's for a new one.
         caption_dropout: share of examples trained without their caption, in [0, 1).
         weighting: of the squared error of z_0; ``SNRPlusOne`` is the plain error of v, ``MinSNR`` is TANGO's.
         ema_decay: of the averaged weights, which validation and ``export`` use.
@@ -49,10 +50,10 @@ class LatentDiffusion(LatentTraining):
     def __init__(
         self,
         model: str,
-        unet: UNet2DConditionModel | None = None,
+        network: nn.Module | None = None,
         text_encoder: TextEncoder | None = None,
         train_text_encoder: bool = False,
-        scheduler: DDIMScheduler | None = None,
+        scheduler: SchedulerMixin | None = None,
         caption_dropout: float = 0.1,
         weighting: Weighting | None = None,
         ema_decay: float = 0.999,
@@ -60,21 +61,25 @@ class LatentDiffusion(LatentTraining):
         seed: int | None = None,
     ) -> None:
         if not 0 <= caption_dropout < 1:
-            raise ValueError(f"expected a caption_dropout in [0, 1), got {caption_dropout}")
+            raise ConfigurationError(f"expected a caption_dropout in [0, 1), got {caption_dropout}")
         parts = TextToAudioPipeline.from_pretrained(model)
         text = text_encoder or parts.text
-        if unet is None:
-            parts.require("unet")
+        if network is None:
+            parts.require("unet|transformer")
         if isinstance(text, ByteTextEncoder) and not train_text_encoder:
-            raise ValueError("a new ByteTextEncoder knows no language: set train_text_encoder to true")
-        # A folder's scheduler belongs to its U-Net.
-        scheduler = scheduler or (parts.scheduler if unet is None else None) or stable_diffusion_scheduler()
+            raise ConfigurationError("a new ByteTextEncoder knows no language: set train_text_encoder to true")
+        # A folder's scheduler belongs to its network.
+        scheduler = scheduler or (parts.scheduler if network is None else None) or stable_diffusion_scheduler()
         super().__init__(parts, optimization, seed, **({} if train_text_encoder else {"text": text}))
         self.caption_dropout = caption_dropout
         self.weighting = weighting or SNRPlusOne()
         self.schedule = schedule_from_config(scheduler.config)
         self.binned = TimeBinnedLosses(["loss"], self.schedule.num_train_timesteps)
-        denoiser = UNetDenoiser(unet or parts.unet, self.schedule, prediction_type_from_config(scheduler.config))
+        if network is None:
+            denoiser = parts.denoiser
+        else:
+            width = text.encoder.config.hidden_size
+            denoiser = new_backbone(network, self.schedule, prediction_type_from_config(scheduler.config), width)
         networks: dict[str, nn.Module] = {"denoiser": denoiser} | ({"text": text} if train_text_encoder else {})
         self.networks = nn.ModuleDict(networks).requires_grad_(True).train()
         self.average = ExponentialMovingAverage(self.networks, ema_decay, warm_up=True)
@@ -83,12 +88,12 @@ class LatentDiffusion(LatentTraining):
         self.parts |= {"scheduler": scheduler, "rewards": parts.config["rewards"]}
 
     @property
-    def latent_size(self) -> torch.Size:
-        """(T, F) of the latents that the teacher generates."""
-        return torch.Size(cast(UNetDenoiser, self.networks["denoiser"]).unet.config.sample_size)
+    def latent_shape(self) -> tuple[int, ...]:
+        """(C, *) of the latents that the teacher generates."""
+        return cast(Backbone, self.networks["denoiser"]).latent_shape
 
     def trainable(self) -> nn.Module:
-        """U-Net, and the text encoder if it is trained."""
+        """The network, and the text encoder if it is trained."""
         return self.networks
 
     def emas(self) -> tuple[ExponentialMovingAverage]:
@@ -108,12 +113,13 @@ class LatentDiffusion(LatentTraining):
         """Embeddings of the captions, some of them dropped in training."""
         encoder = self.text_encoder(self.active_networks())
         dropout = self.caption_dropout if self.trainer.training else 0.0
-        return embed_with_dropout(batch, encoder, dropout, rng)
+        unconditional = cast(Backbone, self.networks["denoiser"]).unconditional
+        return embed_with_dropout(batch, encoder, dropout, rng, unconditional)
 
     def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """Weighted squared error of z_0 at uniformly drawn noise levels."""
         z_0 = self.latents(batch, rng)
-        conditioning = Conditioning(self.embed(batch, rng))
+        conditioning = Conditioning(self.embed(batch, rng), scalars=self.durations(z_0))
         t = rng.to_device(1.0 + rng.integers(self.schedule.num_train_timesteps, len(batch)))
         z_t = self.schedule.add_noise(z_0, rng.normal_like(z_0), t)
         error = (self.active_networks()["denoiser"](z_t, t, conditioning) - z_0).square().flatten(1).mean(1)
@@ -126,5 +132,8 @@ class LatentDiffusion(LatentTraining):
         """The teacher with averaged weights."""
         averaged = cast(nn.ModuleDict, self.average.module)
         text = self.text_encoder(averaged)
-        unet = cast(UNetDenoiser, averaged["denoiser"]).unet
-        return TextToAudioPipeline(unet=unet, text_encoder=text.encoder, tokenizer=text.tokenizer, **self.parts)
+        networks = cast(Backbone, averaged["denoiser"]).components()
+        sampler = ODESampler(classifier_free_guidance=networks["guidance_embedding"] is None)
+        return TextToAudioPipeline(
+            **networks, sampler=sampler, text_encoder=text.encoder, tokenizer=text.tokenizer, **self.parts
+        )

@@ -18,7 +18,7 @@ CLASSES = {
 #: Modules of version 0.1 that became objectives.
 DISTILLATIONS = ("ConsistencyDistillation", "GuidanceDistillation")
 #: Arguments that were renamed, of any training.
-RENAMED = {"average_decay": "ema_decay"}
+RENAMED = {"average_decay": "ema_decay", "unet": "network"}
 #: Arguments of a distillation: the group that has them now, and their name there.
 OBJECTIVE = {
     "solver": "solver",

@@ -58,6 +58,12 @@ class LatentTraining(TrainingModule):
             )
         return z_0
 
+    def durations(self, z_0: Tensor) -> dict[str, Tensor]:
+        """Seconds (B,) that latents (B, C, *) cover, for networks that read durations."""
+        codec = self.frozen.codec
+        seconds = z_0.shape[2] * codec.samples_per_frame / codec.sample_rate
+        return {"seconds_start": z_0.new_zeros(len(z_0)), "seconds_total": z_0.new_full((len(z_0),), seconds)}
+
     def bin_by_time(self, values: dict[str, Tensor], t: Tensor) -> None:
         """Outside training, gather the values (B,) of losses at times t (B,)."""
         if not self.trainer.training:

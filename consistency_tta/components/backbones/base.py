@@ -121,7 +121,7 @@ class Backbone(Denoiser):
             features.append(self.second_time_embedding(s / self.schedule.num_train_timesteps))
         return torch.cat(features, dim=1).to(self.dtype) if features else None
 
-    def components(self) -> dict[str, nn.Module | None]:
+    def components(self) -> dict[str, Any]:
         """The network and what reads scalars, by their names in a model folder."""
         return {
             self.component: self.network,
@@ -161,7 +161,9 @@ class Backbone(Denoiser):
 
     def _like(self, network: nn.Module, *arguments: Any) -> Self:
         """A backbone of this class with another network, and the same parts."""
-        return type(self)(network, *arguments, parts={name: self.get_submodule(name) for name in self.part_names})
+        parts = {name: self.get_submodule(name) for name in self.part_names}
+        cls: Any = type(self)
+        return cls(network, *arguments, parts=parts)
 
 
 def build_backbone(network: nn.Module, schedule: NoiseSchedule, prediction_type: str, **options: Any) -> Backbone:
@@ -175,16 +177,13 @@ def build_backbone(network: nn.Module, schedule: NoiseSchedule, prediction_type:
     Raises:
         ModelFolderError: if there is none for that class.
     """
-    # The last defined first: a third party's own adapter of a class goes before ours.
-    adapters = list(_adapters(Backbone))[::-1]
-    for adapter in adapters:
-        if isinstance(network, adapter.network_class):
-            return adapter(network, schedule, prediction_type, **options)
-    raise ModelFolderError(
-        f"expected a network among {', '.join(sorted(a.network_class.__name__ for a in adapters))}, got "
-        f"{type(network).__name__}: subclass consistency_tta.components.backbones.Backbone for it, and name the module in "
-        "the entry-point group consistency_tta.plugins"
-    )
+    return _adapter(network)(network, schedule, prediction_type, **options)
+
+
+def new_backbone(network: nn.Module, schedule: NoiseSchedule, prediction_type: str, text_width: int) -> Backbone:
+    """The backbone of a new, untrained network, with the parts that it needs for text embeddings of that width."""
+    adapter = _adapter(network)
+    return adapter(network, schedule, prediction_type, parts=adapter.new_parts(network, text_width))
 
 
 def widened(layer: nn.Linear, features: int) -> nn.Linear:
@@ -197,7 +196,20 @@ def widened(layer: nn.Linear, features: int) -> nn.Linear:
     return wider
 
 
-def _adapters(base: type[Backbone]) -> Iterator[type[Backbone]]:
+def _adapter(network: nn.Module) -> Any:
+    """The adapter of a network's class; the last defined, so that a third party's goes before ours."""
+    adapters = list(_adapters(Backbone))[::-1]
+    for adapter in adapters:
+        if isinstance(network, adapter.network_class):
+            return adapter
+    raise ModelFolderError(
+        f"expected a network among {', '.join(sorted(a.network_class.__name__ for a in adapters))}, got "
+        f"{type(network).__name__}: subclass consistency_tta.components.backbones.Backbone for it, and name the module "
+        "in the entry-point group consistency_tta.plugins"
+    )
+
+
+def _adapters(base: Any) -> Iterator[Any]:
     for derived in base.__subclasses__():
         yield derived
         yield from _adapters(derived)

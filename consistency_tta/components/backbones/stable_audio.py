@@ -21,8 +21,8 @@ class StableAudioBackbone(Backbone):
     """``StableAudioDiTModel`` over latents (B, C, T) of waveforms.
 
     It attends to [text; seconds_start; seconds_total], projected by ``projection_model``; the two durations are its
-    global states as well. A caption whose mask is empty is no caption: what the transformer attends to is then zeros, as
-    in ``StableAudioPipeline``. Features of w and s are appended to the global states, whose projection a student has wider.
+    global states as well. A caption whose mask is empty is no caption: what the transformer attends to is then zeros,
+    as in ``StableAudioPipeline``. Features of w and s are appended to the global states, which a student has wider.
 
     Sources: Evans et al., "Stable Audio Open", 2024, https://arxiv.org/abs/2407.14358, section 2.3;
     ``StableAudioPipeline`` of diffusers.
@@ -109,7 +109,8 @@ class StableAudioBackbone(Backbone):
 
     def _like(self, network: nn.Module, *arguments: Any) -> Self:
         parts = {"projection_model": self.projection}
-        return type(self)(network, *arguments, parts=parts, text_length=self.text_length)
+        cls: Any = type(self)
+        return cls(network, *arguments, parts=parts, text_length=self.text_length)
 
     def widen(self, network: Any, features: int) -> StableAudioDiTModel:
         """See :meth:`Backbone.widen`."""

@@ -59,19 +59,28 @@ class UNetBackbone(Backbone):
 
     def widen(self, network: Any, features: int) -> UNet2DConditionModel:
         """See :meth:`Backbone.widen`."""
-        # Not the private entries: one of them lists the keys, class_embed_type among them, to be reset to defaults.
-        config = {key: value for key, value in network.config.items() if not key.startswith("_")}
-        reads_some = config["class_embed_type"] == "projection"
-        width = features + (config["projection_class_embeddings_input_dim"] if reads_some else 0)
-        config |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": width}
-        wider = UNet2DConditionModel.from_config(config)
-        state = network.state_dict()
-        if reads_some:
-            first = widened(cast(nn.Linear, network.class_embedding.linear_1), features)
-            wider.load_state_dict(state | {"class_embedding.linear_1.weight": first.weight.data})
-        else:
-            own = {f"class_embedding.{key}": value for key, value in wider.class_embedding.state_dict().items()}
-            wider.load_state_dict(state | own)
-            nn.init.zeros_(wider.class_embedding.linear_2.weight)
-            nn.init.zeros_(wider.class_embedding.linear_2.bias)
-        return wider.to(network.device)
+        return widen_unet(network, features)
+
+
+def widen_unet(unet: UNet2DConditionModel, features: int) -> UNet2DConditionModel:
+    """A copy of a U-Net that reads so many more features of scalars by its class embedding.
+
+    At the start it equals the U-Net whatever the features: a new class embedding ends in zeros, and one that is there
+    already gets wider by columns of zeros.
+    """
+    # Not the private entries: one of them lists the keys, class_embed_type among them, to be reset to defaults.
+    config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
+    reads_some = config["class_embed_type"] == "projection"
+    width = features + (config["projection_class_embeddings_input_dim"] if reads_some else 0)
+    config |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": width}
+    wider = UNet2DConditionModel.from_config(config)
+    state = unet.state_dict()
+    if reads_some:
+        first = widened(cast(nn.Linear, unet.class_embedding.linear_1), features)
+        wider.load_state_dict(state | {"class_embedding.linear_1.weight": first.weight.data})
+    else:
+        own = {f"class_embedding.{key}": value for key, value in wider.class_embedding.state_dict().items()}
+        wider.load_state_dict(state | own)
+        nn.init.zeros_(wider.class_embedding.linear_2.weight)
+        nn.init.zeros_(wider.class_embedding.linear_2.bias)
+    return wider.to(unet.device)

@@ -62,8 +62,8 @@ class LoRA:
         network = student.network
         if not isinstance(network, PeftAdapterMixin):
             raise ConfigurationError(
-                f"LoRA needs a network with the adapters of diffusers (PeftAdapterMixin), which {type(network).__name__} has "
-                "not: train it whole"
+                f"LoRA needs a network with diffusers' PeftAdapterMixin, which {type(network).__name__} has not: "
+                "train all of it"
             )
         targets = self.target_modules or student.lora_layers
         names = [f".{name}" for name, _ in network.named_modules()]

@@ -105,16 +105,16 @@ class Distillation(LatentTraining):
 
     def step(self, batch: Batch, rng: StepRNG) -> Step:
         """The batch's clean latents, and what else an objective draws and reads."""
-        training = self.trainer.training
+        training, z_0 = self.trainer.training, self.latents(batch, rng)
 
         def condition() -> Conditioning:
             low, high = self.guidance_range
             w = rng.to_device(low + (high - low) * rng.uniform(len(batch)))
-            return Conditioning(self.embed(batch, rng), w)
+            return Conditioning(self.embed(batch, rng), w, scalars=self.durations(z_0))
 
         return Step(
             batch,
-            self.latents(batch, rng),
+            z_0,
             self.schedule,
             rng,
             self.trainer.global_step,

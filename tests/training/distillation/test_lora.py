@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
+from consistency_tta.components.backbones.unet import widen_unet
 from consistency_tta.components.guidance import GuidanceEmbedding
-from consistency_tta.components.unet import student_unet
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import ConsistencyDistillation, Distillation, LoRA, StudentConfig
@@ -136,7 +136,7 @@ def test_the_adapter_may_be_kept_by_itself(teacher_folder: Path, tmp_path: Path)
     # What it takes to put it into the teacher again.
     denoiser = distillation(teacher_folder).student
     teacher = TextToAudioPipeline.from_pretrained(teacher_folder).unet
-    denoiser.unet = student_unet(teacher, GuidanceEmbedding())
+    denoiser.unet = widen_unet(teacher, GuidanceEmbedding().num_features)
     denoiser.unet.load_lora_adapter(
         str(tmp_path / "adapter"), prefix=None, weight_name="pytorch_lora_weights.safetensors"
     )

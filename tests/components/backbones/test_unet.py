@@ -8,8 +8,8 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from consistency_tta.components.backbones.unet import UNetBackbone, widen_unet
 from consistency_tta.components.guidance import GuidanceEmbedding
-from consistency_tta.components.unet import UNetDenoiser, student_unet
 from consistency_tta.contracts import Conditioning, TextEmbedding
 from consistency_tta.diffusion.schedules import NoiseSchedule, schedule_from_config, stable_diffusion_scheduler
 from tests.toys import UNET
@@ -41,7 +41,7 @@ def test_the_output_means_what_prediction_type_says(prediction_type: str) -> Non
         "v_prediction": alpha * z - sigma * output,
         "sample": output,
     }[prediction_type]
-    got = UNetDenoiser(unet, schedule(), prediction_type)(z_t, t, conditioning)
+    got = UNetBackbone(unet, schedule(), prediction_type)(z_t, t, conditioning)
     torch.testing.assert_close(got[:1], expected, atol=1e-4, rtol=1e-4)
     assert got.shape == z_t.shape
 
@@ -51,14 +51,14 @@ def test_the_network_is_given_t_minus_1_and_the_mask() -> None:
     seen: list[tuple[Any, Any]] = []
     unet.register_forward_pre_hook(lambda _m, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
     z_t, t, conditioning = inputs()
-    UNetDenoiser(unet, schedule(), "v_prediction")(z_t, t, conditioning)
+    UNetBackbone(unet, schedule(), "v_prediction")(z_t, t, conditioning)
     (args, kwargs) = seen[0]
     assert torch.equal(args[1], torch.tensor([999.0, 249.5]))
     assert torch.equal(kwargs["encoder_attention_mask"], conditioning.text.mask)
 
 
 def test_masked_tokens_are_not_read() -> None:
-    denoiser = UNetDenoiser(UNet2DConditionModel(**UNET).eval(), schedule(), "v_prediction")
+    denoiser = UNetBackbone(UNet2DConditionModel(**UNET).eval(), schedule(), "v_prediction")
     z_t, t, conditioning = inputs()
     expected = denoiser(z_t, t, conditioning)
     conditioning.text.embedding[1, 1:] += 100
@@ -69,29 +69,29 @@ def test_masked_tokens_are_not_read() -> None:
 
 def test_a_student_starts_at_the_teacher_and_shares_nothing() -> None:
     teacher, features = UNet2DConditionModel(**UNET), GuidanceEmbedding()
-    student = student_unet(teacher, features)
+    student = widen_unet(teacher, features.num_features)
     z_t, t, conditioning = inputs(3.0)
-    expected = UNetDenoiser(teacher, schedule(), "v_prediction")(z_t, t, Conditioning(conditioning.text))
-    got = UNetDenoiser(student, schedule(), "v_prediction", features)(z_t, t, conditioning)
+    expected = UNetBackbone(teacher, schedule(), "v_prediction")(z_t, t, Conditioning(conditioning.text))
+    got = UNetBackbone(student, schedule(), "v_prediction", features)(z_t, t, conditioning)
     torch.testing.assert_close(got, expected)
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.add_(1)
-    again = UNetDenoiser(teacher, schedule(), "v_prediction")(z_t, t, Conditioning(conditioning.text))
+    again = UNetBackbone(teacher, schedule(), "v_prediction")(z_t, t, Conditioning(conditioning.text))
     assert torch.equal(again, expected)
     # The new branch ends in zeros, but not in dead ones: its last layer has gradients at once.
-    fresh = student_unet(teacher, features)
-    UNetDenoiser(fresh, schedule(), "v_prediction", features)(z_t, t, conditioning).square().sum().backward()
+    fresh = widen_unet(teacher, features.num_features)
+    UNetBackbone(fresh, schedule(), "v_prediction", features)(z_t, t, conditioning).square().sum().backward()
     assert fresh.class_embedding.linear_2.weight.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_networks_answer_in_float32(dtype: torch.dtype) -> None:
     features = GuidanceEmbedding()
-    student = student_unet(UNet2DConditionModel(**UNET), features)
+    student = widen_unet(UNet2DConditionModel(**UNET), features.num_features)
     z_t, t, conditioning = inputs(3.0)
-    expected = UNetDenoiser(student, schedule(), "v_prediction", features)(z_t, t, conditioning)
-    half = UNetDenoiser(student.to(dtype), schedule(), "v_prediction", features)(z_t, t, conditioning)
+    expected = UNetBackbone(student, schedule(), "v_prediction", features)(z_t, t, conditioning)
+    half = UNetBackbone(student.to(dtype), schedule(), "v_prediction", features)(z_t, t, conditioning)
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, expected, atol=0.1, rtol=0)
 
@@ -99,12 +99,12 @@ def test_half_precision_networks_answer_in_float32(dtype: torch.dtype) -> None:
 def test_a_network_and_its_guidance_must_agree() -> None:
     teacher, features = UNet2DConditionModel(**UNET), GuidanceEmbedding()
     with pytest.raises(ValueError, match="not with a guidance embedding"):
-        UNetDenoiser(teacher, schedule(), "v_prediction", features)
-    student = student_unet(teacher, features)
+        UNetBackbone(teacher, schedule(), "v_prediction", features)
+    student = widen_unet(teacher, features.num_features)
     with pytest.raises(ValueError, match="only with a guidance embedding"):
-        UNetDenoiser(student, schedule(), "v_prediction")
+        UNetBackbone(student, schedule(), "v_prediction")
     with pytest.raises(ValueError, match="prediction_type"):
-        UNetDenoiser(teacher, schedule(), "v")
+        UNetBackbone(teacher, schedule(), "v")
     z_t, t, conditioning = inputs()
     with pytest.raises(ValueError, match="expected one per example, got None"):
-        UNetDenoiser(student, schedule(), "v_prediction", features)(z_t, t, conditioning)
+        UNetBackbone(student, schedule(), "v_prediction", features)(z_t, t, conditioning)
