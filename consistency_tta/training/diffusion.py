@@ -76,7 +76,7 @@ class LatentDiffusion(LatentTraining):
         self.schedule = schedule_from_config(scheduler.config)
         self.binned = TimeBinnedLosses(["loss"], self.schedule.num_train_timesteps)
         if network is None:
-            denoiser = parts.denoiser
+            denoiser = TextToAudioPipeline(**(parts.components | {"scheduler": scheduler})).denoiser
         else:
             width = text.encoder.config.hidden_size
             denoiser = new_backbone(network, self.schedule, prediction_type_from_config(scheduler.config), width)

@@ -101,7 +101,7 @@ def test_new_networks_make_a_teacher_of_an_autoencoder(tmp_path: Path) -> None:
         tmp_path / "vocoder"
     )
     settings: dict[str, Any] = {"text_encoder": ByteTextEncoder(**TEXT), "train_text_encoder": True}
-    module = diffusion(tmp_path / "vocoder", unet=UNet2DConditionModel(**UNET), **settings)
+    module = diffusion(tmp_path / "vocoder", network=UNet2DConditionModel(**UNET), **settings)
     trainer(tmp_path, max_steps=2).fit(module, data())
     module.pipeline().save_pretrained(tmp_path / "teacher")
     teacher = TextToAudioPipeline.from_pretrained(tmp_path / "teacher")
