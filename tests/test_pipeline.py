@@ -12,10 +12,10 @@ import torch
 from diffusers import AutoencoderOobleck
 from torch import Tensor
 
+from consistency_tta.components.backbones.unet import widen_unet
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.components.networks import hifigan
-from consistency_tta.components.backbones.unet import widen_unet
 from consistency_tta.contracts import Conditioning, Denoiser
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid
 from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler
