@@ -6,7 +6,7 @@ them; these functions can be checked, and need a third of the lines.
 
 from __future__ import annotations
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableAudioDiTModel, UNet2DConditionModel
 from torch import nn
 from transformers import (
     ByT5Tokenizer,
@@ -215,3 +215,37 @@ def clap(
         padding="repeatpad",
     )
     return Clap(model, tokenizer, extractor)
+
+
+def stable_audio_transformer(
+    latent_frames: int = 1024,
+    latent_channels: int = 64,
+    text_width: int = 768,
+    num_layers: int = 24,
+    heads: int = 24,
+    key_value_heads: int = 12,
+    head_width: int = 64,
+) -> StableAudioDiTModel:
+    """Stable Audio's diffusion transformer over latents (B, C, T) of waveforms; the defaults are Stable Audio Open's.
+
+    Args:
+        latent_frames: T.
+        latent_channels: C.
+        text_width: of the text states that the transformer attends to.
+        num_layers: transformer blocks.
+        heads: attention heads.
+        key_value_heads: heads of keys and values; ``heads`` must be a multiple.
+        head_width: width of a head.
+    """
+    return StableAudioDiTModel(
+        sample_size=latent_frames,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        num_layers=num_layers,
+        attention_head_dim=head_width,
+        num_attention_heads=heads,
+        num_key_value_attention_heads=key_value_heads,
+        cross_attention_dim=key_value_heads * head_width,
+        cross_attention_input_dim=text_width,
+        global_states_input_dim=2 * text_width,
+    )

@@ -43,6 +43,11 @@ def load_at_once(load: Callable[[str], Any], name: str) -> Any:
     return load(name)
 
 
+def max_tokens(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The tokenizer's own limit, or 512 where it has none: T5's, of relative positions, is often written as 1e30."""
+    return tokenizer.model_max_length if tokenizer.model_max_length < VERY_LARGE_INTEGER else 512
+
+
 class TextEncoder(nn.Module):
     """A tokenizer and a Hugging Face text encoder.
 
@@ -65,9 +70,7 @@ class TextEncoder(nn.Module):
             )
         self.tokenizer = tokenizer
         self.encoder = encoder
-        if max_length is None:
-            # Tokenizers of relative positions, such as T5's, often have no limit, which is then written as 1e30.
-            max_length = tokenizer.model_max_length if tokenizer.model_max_length < VERY_LARGE_INTEGER else 512
+        max_length = max_tokens(tokenizer) if max_length is None else max_length
         self.max_length = tokenizer.model_max_length = min(max_length, tokenizer.model_max_length)
 
     def forward(self, captions: Sequence[str]) -> TextEmbedding:

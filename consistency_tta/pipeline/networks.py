@@ -6,7 +6,7 @@ from consistency_tta.components.backbones import Backbone, build_backbone
 from consistency_tta.components.build_codec import build_codec
 from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.reward_lineage import RewardLineage
-from consistency_tta.components.text import TextEncoder
+from consistency_tta.components.text import TextEncoder, max_tokens
 from consistency_tta.contracts import Codec
 from consistency_tta.diffusion.schedules import prediction_type_from_config, schedule_from_config
 from consistency_tta.pipeline.model_folder import ModelFolder
@@ -61,6 +61,7 @@ class ModelNetworks(ModelFolder):
             guidance_embedding=self.guidance_embedding,
             second_time_embedding=self.second_time_embedding,
             parts=parts,
+            text_length=None if self.tokenizer is None else max_tokens(self.tokenizer),
         )
 
     @property

@@ -78,8 +78,8 @@ class LatentDiffusion(LatentTraining):
         if network is None:
             denoiser = TextToAudioPipeline(**(parts.components | {"scheduler": scheduler})).denoiser
         else:
-            width = text.encoder.config.hidden_size
-            denoiser = new_backbone(network, self.schedule, prediction_type_from_config(scheduler.config), width)
+            prediction_type, width = prediction_type_from_config(scheduler.config), text.encoder.config.hidden_size
+            denoiser = new_backbone(network, self.schedule, prediction_type, width, text.max_length)
         networks: dict[str, nn.Module] = {"denoiser": denoiser} | ({"text": text} if train_text_encoder else {})
         self.networks = nn.ModuleDict(networks).requires_grad_(True).train()
         self.average = ExponentialMovingAverage(self.networks, ema_decay, warm_up=True)

@@ -6,6 +6,7 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -32,7 +33,7 @@ class ExponentialMovingAverage(nn.Module):
         self.updates = 0
         # What deepcopy is told it has copied already, it takes as it is.
         shared = {id(parameter): parameter for parameter in source.parameters() if not parameter.requires_grad}
-        self.module = deepcopy(source, shared).eval().requires_grad_(False)
+        self.module = deepcopy(copyable(source), shared).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, source: nn.Module) -> None:
@@ -58,3 +59,16 @@ class ExponentialMovingAverage(nn.Module):
     def train(self, mode: bool = True) -> ExponentialMovingAverage:
         """Do nothing: an average is never in training mode."""
         return self
+
+
+def copyable(module: nn.Module) -> nn.Module:
+    """The module, of which ``deepcopy`` can make a copy even where it has torch's older weight norm (AutoencoderOobleck).
+
+    That keeps each product of norm and direction as a tensor with a gradient, and computes it again in every forward
+    pass; it is replaced by its value.
+    """
+    for part in module.modules():
+        for hook in part._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm):
+                setattr(part, hook.name, getattr(part, hook.name).detach())
+    return module

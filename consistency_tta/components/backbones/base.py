@@ -31,6 +31,7 @@ class Backbone(Denoiser):
         guidance_embedding: features of w, for a network that reads it.
         second_time_embedding: features of s / T, for a flow map.
         parts: further networks of the folder, by name, such as ``projection_model``.
+        text_length: the most tokens of a caption, for networks that attend to padding; None if it is not known.
 
     Attributes:
         network_class: the network's class.
@@ -53,6 +54,7 @@ class Backbone(Denoiser):
         guidance_embedding: ScalarEmbedding | None = None,
         second_time_embedding: ScalarEmbedding | None = None,
         parts: Mapping[str, nn.Module] | None = None,
+        text_length: int | None = None,
     ) -> None:
         super().__init__()
         # Under its component's name, which is that of its weights in checkpoints.
@@ -65,6 +67,7 @@ class Backbone(Denoiser):
         for name, part in (parts or {}).items():
             self.add_module(name, part)
         self.part_names = tuple(parts or ())
+        self.text_length = text_length
 
     @property
     def network(self) -> Any:  # Any: each adapter knows its network's class
@@ -163,7 +166,7 @@ class Backbone(Denoiser):
         """A backbone of this class with another network, and the same parts."""
         parts = {name: self.get_submodule(name) for name in self.part_names}
         cls: Any = type(self)
-        return cls(network, *arguments, parts=parts)
+        return cls(network, *arguments, parts=parts, text_length=self.text_length)
 
 
 def build_backbone(network: nn.Module, schedule: NoiseSchedule, prediction_type: str, **options: Any) -> Backbone:
@@ -180,10 +183,13 @@ def build_backbone(network: nn.Module, schedule: NoiseSchedule, prediction_type:
     return _adapter(network)(network, schedule, prediction_type, **options)
 
 
-def new_backbone(network: nn.Module, schedule: NoiseSchedule, prediction_type: str, text_width: int) -> Backbone:
+def new_backbone(
+    network: nn.Module, schedule: NoiseSchedule, prediction_type: str, text_width: int, text_length: int
+) -> Backbone:
     """The backbone of a new, untrained network, with the parts that it needs for text embeddings of that width."""
     adapter = _adapter(network)
-    return adapter(network, schedule, prediction_type, parts=adapter.new_parts(network, text_width))
+    parts = adapter.new_parts(network, text_width)
+    return adapter(network, schedule, prediction_type, parts=parts, text_length=text_length)
 
 
 def widened(layer: nn.Linear, features: int) -> nn.Linear:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
 from diffusers import StableAudioDiTModel
@@ -31,8 +31,8 @@ class StableAudioBackbone(Backbone):
         network: the transformer.
         *args: as for :class:`Backbone`.
         parts: ``projection_model``, a ``StableAudioProjectionModel``.
-        text_length: tokens to which captions are padded with zeros; the transformer attends to the padding, 128 tokens
-            in Stable Audio Open.
+        text_length: tokens to which captions are padded with zeros; the transformer attends to the padding. 128, as in
+            Stable Audio Open, if not given.
         **kwargs: as for :class:`Backbone`.
 
     Raises:
@@ -43,11 +43,11 @@ class StableAudioBackbone(Backbone):
     component = "transformer"
     scalar_layers = ("global_proj",)
 
-    def __init__(self, network: nn.Module, *args: Any, text_length: int = 128, **kwargs: Any) -> None:
+    def __init__(self, network: nn.Module, *args: Any, **kwargs: Any) -> None:
         super().__init__(network, *args, **kwargs)
         if "projection_model" not in self.part_names:
             raise ModelFolderError("StableAudioDiTModel needs a projection_model, but the folder has none: add one")
-        self.text_length = text_length
+        self.text_length: int = self.text_length or 128
 
     @property
     def projection(self) -> StableAudioProjectionModel:
@@ -106,11 +106,6 @@ class StableAudioBackbone(Backbone):
         """A projection of text and durations; durations reach from 0 to 512 s, as in Stable Audio Open."""
         width = network.config.cross_attention_input_dim
         return {"projection_model": StableAudioProjectionModel(text_width, width, 0, 512)}
-
-    def _like(self, network: nn.Module, *arguments: Any) -> Self:
-        parts = {"projection_model": self.projection}
-        cls: Any = type(self)
-        return cls(network, *arguments, parts=parts, text_length=self.text_length)
 
     def widen(self, network: Any, features: int) -> StableAudioDiTModel:
         """See :meth:`Backbone.widen`."""

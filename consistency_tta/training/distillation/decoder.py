@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from consistency_tta.contracts import Codec
 from consistency_tta.training.crop import spans
-from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.ema import ExponentialMovingAverage, copyable
 
 #: The names of an autoencoder's parts that decode.
 DECODING = ("post_quant_conv", "decoder")
@@ -28,7 +28,7 @@ class TrainedDecoder(nn.Module):
 
     def __init__(self, codec: Codec, start: nn.Module, ema_decay: float) -> None:
         super().__init__()
-        self.parts = deepcopy(decoder_of(start)).requires_grad_(True)
+        self.parts = deepcopy(copyable(decoder_of(start))).requires_grad_(True)
         self.average = ExponentialMovingAverage(self.parts, ema_decay, warm_up=True)
         # Not by attribute: that would register the frozen networks.
         self.__dict__["codecs"] = with_parts(codec, self.parts), with_parts(codec, self.average.module)
