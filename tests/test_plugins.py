@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from consistency_tta.cli import main
 from tests.toys import NUM_SAMPLES
@@ -54,33 +53,6 @@ class Ramps(LightningDataModule):
     def train_dataloader(self):
         return DataLoader(range(8), batch_size=4, collate_fn=collate)
 """.replace("NUM_SAMPLES", str(NUM_SAMPLES))
-
-#: Improved consistency training (Song and Dhariwal, 2024): no teacher; both points lie on one line of noise.
-OBJECTIVE = """
-import torch
-from consistency_tta.contracts import Objective, Prediction
-from consistency_tta.diffusion.weighting import Uniform
-
-class ConsistencyTraining(Objective):
-    needs_teacher = False
-    target_ema_decay = 0.0
-
-    def __init__(self, num_steps: int = 8) -> None:
-        super().__init__()
-        self.num_steps = num_steps
-        self.weighting = Uniform()
-
-    def forward(self, step, networks):
-        z_0, rng = step.clean_latent, step.rng
-        index = rng.to_device(1 + rng.integers(self.num_steps, len(step)))
-        t, s = (i * step.schedule.num_train_timesteps / self.num_steps for i in (index, index - 1))
-        epsilon = rng.normal_like(z_0)
-        with torch.no_grad():
-            lower = networks.target(step.add_noise(z_0, epsilon, s), s.clamp(min=1), step.conditioning)
-            target = torch.where((s > 0).reshape(-1, *[1] * (z_0.ndim - 1)), lower, z_0)
-        student = networks.student(step.add_noise(z_0, epsilon, t), t, step.conditioning)
-        return Prediction(student, target, z_0, t, s)
-"""
 
 CONFIG = """
 model:
@@ -172,22 +144,3 @@ def test_an_installed_package_registers_bare_names(
     cli = main(["fit", "--config", path])
     assert type(cli.model.losses["mine"]).__name__ == "PluggedLoss"
     assert cli.trainer.callback_metrics["train/loss/mine"] > 0
-
-
-def test_an_objective_of_another_package_is_one_file(teacher_folder: Path, tmp_path: Path, outside: Path) -> None:
-    """Consistency training without a teacher: the teacher's folder has codec, text encoder and the start alone."""
-    package(outside, "newmethod", training=OBJECTIVE)
-    data = f"class_path: SyntheticDataModule\n  init_args: {{num_clips: 4, num_samples: {NUM_SAMPLES}, batch_size: 4}}"
-    path = Path(config(tmp_path, teacher=teacher_folder, loss="LatentPseudoHuberLoss", diffusion="", data=data))
-    recipe = yaml.safe_load(path.read_text())
-    recipe["model"]["init_args"] |= {
-        "objective": {"class_path": "newmethod.training.ConsistencyTraining", "init_args": {"num_steps": 4}},
-        "losses": {"latent": {"class_path": "LatentPseudoHuberLoss"}},
-    }
-    path.write_text(yaml.safe_dump(recipe))
-    cli = main(["fit", "--config", str(path), "--model.objective.num_steps", "6"])
-    assert cli.trainer.global_step == 3
-    assert cli.model.objective.num_steps == 6
-    assert not hasattr(cli.model.frozen, "teacher")
-    assert cli.trainer.callback_metrics["train/loss"] > 0
-    assert cli.model.pipeline()("a tone").queries == 1

@@ -30,11 +30,11 @@ MODEL = """Parser key "model":
   Does not validate against any of the Union subtypes
   Subtypes: [<class 'consistency_tta.training.base.TrainingModule'>, <class 'NoneType'>]
   Errors:
-    - Problem with given class_path 'consistency_tta.training.ConsistencyDistillation':
+    - Problem with given class_path 'consistency_tta.training.Distillation':
         {problem}
     - Expected a <class 'NoneType'>
   Given value type: <class 'dict'>
-  Given value: {{'class_path': 'consistency_tta.training.ConsistencyDistillation', 'init_args': {{'teacher': 'x', {given}}}}}"""  # noqa: E501
+  Given value: {{'class_path': 'consistency_tta.training.Distillation', 'init_args': {{'teacher': 'x', {given}}}}}"""
 
 GRID = """Parser key "grid":
           Does not validate against any of the Union subtypes
