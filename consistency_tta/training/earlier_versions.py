@@ -19,6 +19,8 @@ CLASSES = {
 DISTILLATIONS = ("ConsistencyDistillation", "GuidanceDistillation")
 #: Arguments that were renamed, of any training.
 RENAMED = {"average_decay": "ema_decay", "unet": "network"}
+#: Arguments of the callback SoundMetrics, which are its ``sampling`` now.
+SAMPLING = ("guidance_scale", "steps", "num_samples", "batch_size", "seed")
 #: Arguments of a distillation: the group that has them now, and their name there.
 OBJECTIVE = {
     "solver": "solver",
@@ -111,6 +113,10 @@ def _moved(value: Any) -> Any:
         new = {key: _moved(item) for key, item in value.items()}
         if isinstance(path := new.get("class_path"), str):
             new["class_path"] = CLASSES.get(path, path)
+            arguments = new.get("init_args")
+            if path.rpartition(".")[2] == "SoundMetrics" and isinstance(arguments, dict):
+                sampling = {key: arguments.pop(key) for key in SAMPLING if key in arguments}
+                new["init_args"] = arguments | ({"sampling": sampling} if sampling else {})
         return value if new == value else new
     if isinstance(value, list):
         items = [_moved(item) for item in value]

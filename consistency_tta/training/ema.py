@@ -62,7 +62,7 @@ class ExponentialMovingAverage(nn.Module):
 
 
 def copyable(module: nn.Module) -> nn.Module:
-    """The module, of which ``deepcopy`` can make a copy even where it has torch's older weight norm (AutoencoderOobleck).
+    """The module, made fit for ``deepcopy`` where it has torch's older weight norm, as AutoencoderOobleck has.
 
     That keeps each product of norm and direction as a tensor with a gradient, and computes it again in every forward
     pass; it is replaced by its value.

@@ -12,6 +12,7 @@ import yaml
 from consistency_tta.cli import main
 from consistency_tta.export import export
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training import SoundMetrics
 from consistency_tta.training.earlier_versions import upgrade_checkpoint, upgrade_config
 from tests.toys import NUM_SAMPLES
 
@@ -49,6 +50,12 @@ trainer:
   callbacks:
     - class_path: consistency_tta.training.ExportFolder
       init_args: {folder: "${trainer.default_root_dir}/model"}
+    - class_path: consistency_tta.training.SoundMetrics
+      init_args:
+        num_samples: 2
+        metrics: {diversity: {class_path: consistency_tta.metrics.diversity.PromptDiversity}}
+        captions: [a tone]
+        embedder: {class_path: tests.toy_encoder.ToyEncoder}
 """
 
 
@@ -74,6 +81,8 @@ def test_an_old_configuration_trains_as_what_it_means(teacher_folder: Path, tmp_
     assert (decoding.train_decoder, decoding.gradient_checkpointing) == (True, True)
     assert module.guidance_range == (1.0, 4.0)
     assert module.optimization.learning_rate == 0.002
+    [metrics] = [call for call in module.trainer.callbacks if isinstance(call, SoundMetrics)]
+    assert metrics.sampling.num_samples == 2
     assert TextToAudioPipeline.from_pretrained(tmp_path / "run" / "model")("a tone").queries == 1
 
 

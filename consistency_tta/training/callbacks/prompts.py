@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from consistency_tta.contracts import to_mono
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.captions import read_clips
@@ -21,7 +22,7 @@ class Sounds:
     """Sounds generated for some prompts.
 
     Attributes:
-        waveform: (B, samples) in [-1, 1], on the CPU.
+        waveform: (B, samples) in [-1, 1], the mean of the channels, on the CPU.
         sample_rate: in Hz.
         captions: B captions.
         prompts: (B,) int64, the captions' numbers in the list.
@@ -34,6 +35,25 @@ class Sounds:
 
 
 @dataclass(frozen=True)
+class PromptSampling:
+    """How sounds are generated for prompts.
+
+    Attributes:
+        guidance_scale: w.
+        steps: of the network; 1 for a student and 50 for a teacher if None.
+        num_samples: sounds per caption; diversity needs two.
+        batch_size: sounds generated at a time in each process.
+        seed: of the noise.
+    """
+
+    guidance_scale: float = 3.0
+    steps: int | None = None
+    num_samples: int = 1
+    batch_size: int = 8
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class FixedPrompts:
     """Captions, and how sounds are generated for them.
 
@@ -43,35 +63,28 @@ class FixedPrompts:
 
     Attributes:
         captions: in order.
-        guidance_scale: w.
-        steps: of the U-Net; 1 for a student and 50 for a teacher if None.
-        num_samples: sounds per caption.
-        batch_size: sounds generated at a time.
-        seed: of the noise.
+        sampling: how they are generated.
     """
 
     captions: Sequence[str]
-    guidance_scale: float = 3.0
-    steps: int | None = None
-    num_samples: int = 1
-    batch_size: int = 8
-    seed: int = 0
+    sampling: PromptSampling = PromptSampling()
 
     def share(self, rank: int, world_size: int) -> list[tuple[int, int]]:
         """(caption, sample) of all sounds that one of ``world_size`` processes generates."""
-        all_sounds = [(i, k) for i in range(len(self.captions)) for k in range(self.num_samples)]
+        all_sounds = [(i, k) for i in range(len(self.captions)) for k in range(self.sampling.num_samples)]
         return all_sounds[rank::world_size]
 
     def sounds(self, pipeline: TextToAudioPipeline, rank: int = 0, world_size: int = 1) -> Iterator[Sounds]:
         """This process's share, batch by batch; the global random generators are left alone."""
         pipeline.set_progress_bar_config(disable=True)
         share = self.share(rank, world_size)
-        for start in range(0, len(share), self.batch_size):
-            batch = share[start : start + self.batch_size]
+        for start in range(0, len(share), self.sampling.batch_size):
+            batch = share[start : start + self.sampling.batch_size]
             captions = [self.captions[caption] for caption, _ in batch]
-            noise = [StepRNG(self.seed, *place, torch.device("cpu")).cpu for place in batch]
-            output = pipeline(captions, self.guidance_scale, self.steps, generator=noise)
-            yield Sounds(output.waveform, output.sample_rate, captions, torch.tensor([caption for caption, _ in batch]))
+            noise = [StepRNG(self.sampling.seed, *place, torch.device("cpu")).cpu for place in batch]
+            output = pipeline(captions, self.sampling.guidance_scale, self.sampling.steps, generator=noise)
+            prompts = torch.tensor([caption for caption, _ in batch])
+            yield Sounds(to_mono(output.waveform), output.sample_rate, captions, prompts)
 
 
 def read_captions(captions: Sequence[str] | str) -> list[str]:

@@ -11,13 +11,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torchmetrics import Metric
 
-from consistency_tta.contracts import AudioEmbedding, AudioEncoder, Batch
+from consistency_tta.contracts import AudioEmbedding, AudioEncoder, Batch, MelDecoder, to_mono
 from consistency_tta.metrics.inputs import EMBEDDINGS, RECORDINGS, metric_inputs, metric_numbers, select_inputs
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.overfitting import OverfittingGuard
-from consistency_tta.training.callbacks.prompts import FixedPrompts, Sounds, read_captions
+from consistency_tta.training.callbacks.prompts import FixedPrompts, PromptSampling, Sounds, read_captions
 from consistency_tta.training.callbacks.recordings import PromptRecordings
 from consistency_tta.training.callbacks.reference import check_reference, reference_embeddings
 
@@ -42,11 +42,7 @@ class SoundMetrics(Callback):
         embedder: the encoder whose vectors and logits metrics take.
         reference: recordings for metrics that take ``real``: a folder, or a safetensors file of ``vectors``.
         guard: watches whether fine-tuning with an audio-text encoder overfits it.
-        guidance_scale: w.
-        steps: of the U-Net; 1 for a student and 50 for a teacher if not given.
-        num_samples: sounds per caption; diversity needs two.
-        batch_size: sounds generated at a time in each process.
-        seed: of the noise.
+        sampling: guidance scale, steps, sounds per caption.
         every_n_validations: interval in validations, since generating takes time. Keep 1 with a ``ModelCheckpoint``
             that keeps several by a metric: in between it would compare the previous value again.
 
@@ -61,18 +57,15 @@ class SoundMetrics(Callback):
         embedder: AudioEncoder | None = None,
         reference: str | None = None,
         guard: OverfittingGuard | None = None,
-        guidance_scale: float = 3.0,
-        steps: int | None = None,
-        num_samples: int = 1,
-        batch_size: int = 8,
-        seed: int = 0,
+        sampling: PromptSampling = PromptSampling(),  # noqa: B008  # frozen
         every_n_validations: int = 1,
     ) -> None:
         self.inputs = {name: metric_inputs(name, metric) for name, metric in metrics.items()}
         for name, needed in self.inputs.items():
             _check_inputs(name, needed, captions, embedder, reference)
-        least = {"num_samples": num_samples, "batch_size": batch_size, "every_n_validations": every_n_validations}
-        least |= {"steps": 1 if steps is None else steps, "metrics or a guard": len(metrics) + (guard is not None)}
+        least = {"num_samples": sampling.num_samples, "batch_size": sampling.batch_size}
+        least |= {"every_n_validations": every_n_validations, "steps": 1 if sampling.steps is None else sampling.steps}
+        least |= {"metrics or a guard": len(metrics) + (guard is not None)}
         least |= {"captions": captions} if isinstance(captions, int) else {}
         for name, value in least.items():
             if value < 1:
@@ -82,13 +75,7 @@ class SoundMetrics(Callback):
         self.encoder = embedder and embedder.eval().requires_grad_(False)
         self.reference = reference
         self.guard = guard
-        self.settings: dict[str, Any] = {
-            "guidance_scale": guidance_scale,
-            "steps": steps,
-            "num_samples": num_samples,
-            "batch_size": batch_size,
-            "seed": seed,
-        }
+        self.sampling = sampling
         self.every_n_validations = every_n_validations
         self.validations = 0
         self._reference: list[AudioEmbedding] | None = None
@@ -101,7 +88,9 @@ class SoundMetrics(Callback):
             raise ConfigurationError(
                 f"SoundMetrics is for models that generate sound, and {type(pl_module).__name__} generates none"
             )
-        pipeline.require("vae", "vocoder", "text_encoder", "tokenizer", "unet", "scheduler")
+        pipeline.require("vae", "text_encoder", "tokenizer", "unet|transformer", "scheduler")
+        if isinstance(pipeline.codec, MelDecoder):
+            pipeline.require("vocoder")
         # Every process checks everything, so that all refuse alike and none waits for another that has stopped.
         if self.reference is not None and self.encoder is not None and stage in ("fit", "validate"):
             check_reference(self.reference, self.encoder)
@@ -123,7 +112,7 @@ class SoundMetrics(Callback):
             return
         # Metrics and other people's networks may draw random numbers; they draw the same ones every time.
         with torch.no_grad(), isolate_rng():
-            torch.manual_seed(self.settings["seed"])
+            torch.manual_seed(self.sampling.seed)
             self.update_metrics(trainer, pl_module)
             values = {name: metric_numbers(name, metric.compute()) for name, metric in self.metrics.items()}
         for name, numbers in values.items():
@@ -139,11 +128,11 @@ class SoundMetrics(Callback):
         for part in (*self.metrics.values(), self.encoder):
             if part is not None:
                 part.to(device)
-        prompts = FixedPrompts(self.read_prompts(trainer), **self.settings)
-        if len(prompts.captions) * prompts.num_samples < trainer.world_size:
+        prompts = FixedPrompts(self.read_prompts(trainer), self.sampling)
+        if len(prompts.captions) * prompts.sampling.num_samples < trainer.world_size:
             raise ConfigurationError(
                 f"expected at least a sound for each of {trainer.world_size} processes, got {len(prompts.captions)} "
-                f"captions x {prompts.num_samples}: give more captions"
+                f"captions x {prompts.sampling.num_samples}: give more captions"
             )
         for sounds in prompts.sounds(pl_module.pipeline(), *place):
             self.add_sounds(sounds, device)
@@ -168,7 +157,7 @@ class SoundMetrics(Callback):
                     "datamodule that reads audio instead of latents, or drop the metric"
                 )
             if paired and batch.waveform is not None:
-                self._recordings = PromptRecordings(batch.waveform, self.encoder)
+                self._recordings = PromptRecordings(to_mono(batch.waveform), self.encoder)
         return self.captions
 
     def add_sounds(self, sounds: Sounds, device: torch.device) -> None:

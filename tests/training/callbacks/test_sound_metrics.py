@@ -30,7 +30,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.shards import write_shard
 from consistency_tta.training import LogSounds, SoundMetrics
-from consistency_tta.training.callbacks.prompts import FixedPrompts, read_captions
+from consistency_tta.training.callbacks.prompts import FixedPrompts, PromptSampling, read_captions
 from consistency_tta.training.callbacks.reference import check_reference
 from tests.toy_encoder import ToyEncoder
 from tests.training.runs import MAKERS, Losses, data, trainer
@@ -107,7 +107,7 @@ class Values(Losses):
 def test_training_is_left_bit_for_bit_and_sounds_are_those_of_the_average(teacher_folder: Path, tmp_path: Path) -> None:
     metrics = {"clap": CLAPScore(ToyEncoder()), "drawn": Drawn()}
     with_metrics, values = Losses(), Values()
-    callback = SoundMetrics(metrics, CAPTIONS, num_samples=2, batch_size=4, seed=3)
+    callback = SoundMetrics(metrics, CAPTIONS, sampling=PromptSampling(num_samples=2, batch_size=4, seed=3))
     module, _ = fit(teacher_folder, tmp_path, with_metrics, callback, values)
     without = Losses()
     plain, _ = fit(teacher_folder, tmp_path, without, limit_val_batches=0)
@@ -150,9 +150,10 @@ def test_sets_of_vectors_are_compared_with_recordings(teacher_folder: Path, tmp_
     save_file({"vectors": real}, tmp_path / "real.safetensors")
     for reference in ("real", "real.safetensors"):
         metrics = {"frechet": FrechetDistance(2), "diversity": PromptDiversity()}
-        settings = {"embedder": embedder, "reference": str(tmp_path / reference), "num_samples": 2}
+        settings = {"embedder": embedder, "reference": str(tmp_path / reference)}
+        settings["sampling"] = PromptSampling(num_samples=2)
         module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics, CAPTIONS, **settings), values)
-    made = [s.waveform for s in FixedPrompts(CAPTIONS, num_samples=2).sounds(module.pipeline())]
+    made = [s.waveform for s in FixedPrompts(CAPTIONS, PromptSampling(num_samples=2)).sounds(module.pipeline())]
     vectors = embedder.embed_windows(torch.cat(made), 16000).vectors
     generated = vectors.flatten(0, 1)
     expected = frechet_distance(generated.mean(0), generated.T.cov(), real.mean(0), real.T.cov())
@@ -196,7 +197,8 @@ def test_two_processes_log_the_values_of_one(teacher_folder: Path, tmp_path: Pat
     logged = []
     for devices in (1, 2):
         metrics = {"clap": CLAPScore(ToyEncoder()), "frechet": FrechetDistance(2)}
-        settings = {"embedder": ToyEmbedder(), "reference": str(tmp_path / "real"), "num_samples": 3}
+        settings = {"embedder": ToyEmbedder(), "reference": str(tmp_path / "real")}
+        settings["sampling"] = PromptSampling(num_samples=3)
         torch.manual_seed(0)
         run = trainer(
             tmp_path,
@@ -214,11 +216,11 @@ def test_two_processes_log_the_values_of_one(teacher_folder: Path, tmp_path: Pat
 
 
 def test_shares_cover_all_sounds_and_noise_is_each_sounds_own(teacher_folder: Path) -> None:
-    prompts = FixedPrompts(CAPTIONS, num_samples=3, batch_size=2, seed=1)
+    prompts = FixedPrompts(CAPTIONS, PromptSampling(num_samples=3, batch_size=2, seed=1))
     shares = [prompts.share(rank, 2) for rank in range(2)]
     assert sorted(shares[0] + shares[1]) == [(i, k) for i in range(3) for k in range(3)]
     pipeline = TextToAudioPipeline.from_pretrained(teacher_folder)
-    few = FixedPrompts(CAPTIONS[:2], steps=1, batch_size=1, seed=1)
+    few = FixedPrompts(CAPTIONS[:2], PromptSampling(steps=1, batch_size=1, seed=1))
     alone = torch.cat([sounds.waveform for sounds in few.sounds(pipeline)])
     both = torch.cat([sounds.waveform for rank in (0, 1) for sounds in few.sounds(pipeline, rank, 2)])
     assert torch.equal(alone, both)
@@ -258,12 +260,12 @@ def test_pairs_are_the_validation_sets_recordings_and_the_sounds_of_their_captio
     values, own, embedder, embedded = Values(), metrics(), ToyEmbedder(), []
     embed = embedder.embed_windows
     embedder.embed_windows = lambda waveform, rate: (embedded.append(len(waveform)), embed(waveform, rate))[1]
-    settings: dict[str, Any] = {"num_samples": 2, "batch_size": 4, "seed": 3}
-    module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics(), 3, embedder, **settings), values)
+    sampling = PromptSampling(num_samples=2, batch_size=4, seed=3)
+    module, _ = fit(teacher_folder, tmp_path, SoundMetrics(metrics(), 3, embedder, sampling=sampling), values)
     assert sum(embedded) == 2 * 6 + 3  # all sounds at both validations, each recording once
     held = data(num_clips=16)
     recordings = held.collate([held.val_dataset[index] for index in range(3)])
-    for sounds in FixedPrompts(recordings.captions, **settings).sounds(module.pipeline()):
+    for sounds in FixedPrompts(recordings.captions, sampling).sounds(module.pipeline()):
         real = recordings.waveform[sounds.prompts]
         made = sounds.waveform[:, : real.shape[1]]
         own["lsd"].update(made, real)
@@ -298,10 +300,10 @@ def test_a_metric_that_cannot_be_computed_is_named(teacher_folder: Path, tmp_pat
     with pytest.raises(ConfigurationError, match="pair"):
         fit(teacher_folder, tmp_path, SoundMetrics({"pair": Given([1.0, 2.0])}, 1))  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="num_samples"):
-        SoundMetrics(clap, num_samples=0)
+        SoundMetrics(clap, sampling=PromptSampling(num_samples=0))
     with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
         SoundMetrics(clap, "nowhere.txt")
-    with pytest.raises(ValueError, match="lacks vocoder"):
+    with pytest.raises(ValueError, match="text_encoder"):
         fit(teacher_folder, tmp_path, SoundMetrics(clap), name="autoencoder")
     with pytest.warns(UserWarning, match="this run has none"):
         fit(teacher_folder, tmp_path, SoundMetrics(clap), limit_val_batches=0)
