@@ -71,6 +71,20 @@ def test_steps_from_the_top_of_every_schedule_are_finite(any_teacher, noise, con
     torch.testing.assert_close(z_s[2], any_teacher(z_t, t, conditioning)[2].to(dtype), rtol=1e-5, atol=1e-6)
 
 
+def test_dpm_solver_queries_halfway_from_every_top(any_teacher, noise, conditioning):
+    """In alpha / sigma where alpha_T = 0, in log-SNR elsewhere; both are strictly between the times."""
+    t, s = torch.full((3,), 1000.0, dtype=torch.float64), torch.tensor([999.0, 500.0, 20.0], dtype=torch.float64)
+    DPMSolver2S()(any_teacher, noise, t, s, conditioning)
+    [_, (_, middle, _)] = any_teacher.queries
+    schedule = any_teacher.schedule
+    assert ((s < middle) & (middle < t)).all()
+    if schedule.zero_terminal_snr:
+        expected = (schedule.snr(s).sqrt() + schedule.snr(t).sqrt()) / 2
+    else:
+        expected = (schedule.snr(s) * schedule.snr(t)) ** 0.25
+    torch.testing.assert_close(schedule.snr(middle).sqrt(), expected)
+
+
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 @pytest.mark.parametrize("num_steps", [1, 4, 25])
 def test_ddim_is_the_euler_method_of_flow_matching_in_diffusers(noise, conditioning, shift, num_steps):
