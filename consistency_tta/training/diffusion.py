@@ -16,7 +16,7 @@ from consistency_tta.diffusion.schedules import (
     schedule_from_config,
     stable_diffusion_scheduler,
 )
-from consistency_tta.diffusion.weighting import SNRPlusOne
+from consistency_tta.diffusion.weighting import FlowMatching, SNRPlusOne
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.ema import ExponentialMovingAverage
@@ -41,7 +41,8 @@ class LatentDiffusion(LatentTraining):
         scheduler: noise schedule and prediction type; if not given, the folder's for the folder's network and
             Stable Diffusion 2.1's for a new one.
         caption_dropout: share of examples trained without their caption, in [0, 1).
-        weighting: of the squared error of z_0; ``SNRPlusOne`` is the plain error of v, ``MinSNR`` is TANGO's.
+        weighting: of the squared error of z_0. If not given the plain error of v (``SNRPlusOne``), or of the flow
+            (``FlowMatching``) on schedules that do not preserve variance; ``MinSNR`` is TANGO's.
         ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
@@ -72,8 +73,8 @@ class LatentDiffusion(LatentTraining):
         scheduler = scheduler or (parts.scheduler if network is None else None) or stable_diffusion_scheduler()
         super().__init__(parts, optimization, seed, **({} if train_text_encoder else {"text": text}))
         self.caption_dropout = caption_dropout
-        self.weighting = weighting or SNRPlusOne()
         self.schedule = schedule_from_config(scheduler.config)
+        self.weighting = weighting or (SNRPlusOne() if self.schedule.variance_preserving else FlowMatching())
         self.binned = TimeBinnedLosses(["loss"], self.schedule.num_train_timesteps)
         if network is None:
             denoiser = TextToAudioPipeline(**(parts.components | {"scheduler": scheduler})).denoiser

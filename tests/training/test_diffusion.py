@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 
 from consistency_tta.components.text import ByteTextEncoder
 from consistency_tta.contracts import Batch, Conditioning
@@ -41,6 +41,23 @@ def test_the_default_is_the_plain_error_of_v(prediction_type: str, teacher_folde
     else:
         expected = (output - (alpha * epsilon - sigma * z_0)).square().mean()
     torch.testing.assert_close(loss, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_default_on_a_rectified_flow_is_the_plain_error_of_the_velocity(
+    teacher_folder: Path, tmp_path: Path
+) -> None:
+    scheduler, sounds = FlowMatchEulerDiscreteScheduler(), batch(4)
+    module = in_training(diffusion(teacher_folder, scheduler=scheduler, caption_dropout=0.0), tmp_path)
+    loss = module.loss(sounds, rng())
+
+    again = rng()  # the same draws, in the same order
+    z_0 = module.latents(sounds, again)
+    text = module.embed(sounds, again)
+    t = 1.0 + again.integers(1000, 4)
+    epsilon = again.normal_like(z_0)
+    share = (t / 1000).reshape(-1, 1, 1, 1)
+    velocity = module.networks["denoiser"].predict((1 - share) * z_0 + share * epsilon, t, Conditioning(text))
+    torch.testing.assert_close(loss, (velocity - (epsilon - z_0)).square().mean(), rtol=1e-3, atol=1e-5)
 
 
 def test_weightings_are_used(teacher_folder: Path, tmp_path: Path) -> None:
