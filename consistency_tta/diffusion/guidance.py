@@ -15,6 +15,9 @@ from consistency_tta.contracts import Conditioning, Denoiser, TextEmbedding
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
+#: The scalar by which a denoiser knows, in both halves, how many tokens the caption has: some pad the empty prompt so.
+CAPTION_TOKENS = "caption_tokens"
+
 
 class CFGDenoiser(Denoiser):
     """Classifier-free guidance: z_0 = unconditional + w (conditional - unconditional), one query of twice the batch.
@@ -81,12 +84,13 @@ class CFGDenoiser(Denoiser):
                 f"the conditioning has the texts {missing}, but no empty prompt of them is known: "
                 "give them to CFGDenoiser as unconditional_texts"
             )
+        scalars = {CAPTION_TOKENS: conditioning.text.mask.sum(1)} | conditioning.scalars
         return Conditioning(
             self._with_empty(conditioning.text, "unconditional"),
             guidance_scale,
             {name: self._with_empty(text, f"unconditional_{name}") for name, text in conditioning.texts.items()},
             {name: torch.cat([vector, vector]) for name, vector in conditioning.vectors.items()},
-            {name: torch.cat([scalar, scalar]) for name, scalar in conditioning.scalars.items()},
+            {name: torch.cat([scalar, scalar]) for name, scalar in scalars.items()},
         )
 
     def _with_empty(self, text: TextEmbedding, name: str) -> TextEmbedding:

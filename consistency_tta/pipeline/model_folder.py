@@ -13,6 +13,7 @@ from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding as GuidanceEmbedding  # of folders of version 0.1
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.scalar_embedding import ScalarEmbedding
+from consistency_tta.components.tangoflux_projection import TangoFluxProjection as TangoFluxProjection
 from consistency_tta.components.vocoder import FourierVocoder
 from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler, Sampler
 from consistency_tta.runtime.class_path import import_class
@@ -39,7 +40,7 @@ class ModelFolder(DiffusionPipeline):
         rewards: by which encoders any part was trained, as
             :meth:`~consistency_tta.components.reward_lineage.RewardLineage.to_dict` has it; None if nothing is known.
         transformer: the network, where it is a transformer.
-        projection_model: of text embeddings and durations, as Stable Audio has it.
+        projection_model: of text embeddings and durations, as Stable Audio and TangoFlux have it.
         second_time_embedding: for a flow map, which reads a second time.
         sampler: how the network is sampled. By default as ``distilled`` says: in one query, or by 50 steps along the
             probability-flow ODE, with classifier-free guidance unless the network has learnt guidance.
