@@ -177,10 +177,16 @@ def refuse_generate_sweep(args: list[str]) -> None:
         raise SystemExit(f"error: expected the command sweep instead of the option --sweep of generate: {command}")
 
 
+def escape_interpolation(text: str) -> str:
+    """Text in which the parser's ``${...}`` stays as it is, for captions; k backslashes before it stay k."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
 def run(name: str, args: list[str]) -> Any:
     """Run one of this project's own subcommands."""
     if name == "generate":
         refuse_generate_sweep(args)
+        args = [word if word.startswith("--") else escape_interpolation(word) for word in args]
     function = COMMANDS[name]
     parser = Parser(prog=f"consistency-tta {name}", description=(function.__doc__ or "").split("\n")[0])
     arguments = ARGUMENTS.get(name, {})

@@ -14,6 +14,7 @@ from consistency_tta.generation.plugin_name import plugin_name
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound, expect_at_least, generate_batch, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.text import filled_lines, read_text
 
 #: Endings of caption files.
@@ -36,6 +37,7 @@ def generate(
     devices: int = 1,
     overwrite: bool = False,
     grid: TimeGrid | None = None,
+    seconds: float | None = None,
 ) -> list[Path]:
     """Write 16-bit wav files for captions, by a teacher or a one-query student.
 
@@ -65,26 +67,29 @@ def generate(
             torchrun or srun leave it at 1: every process takes its part.
         overwrite: empty an output folder whose sounds were made with other settings, instead of refusing it.
         grid: times of the steps, uniform if not given. ``LinspaceGrid`` is the official ConsistencyTTA's.
+        seconds: length of each sound, at most that of the model's latents, which it is if not given. A model that reads
+            durations, such as Stable Audio, is conditioned by it.
 
     Returns:
         The files written; of a caption file all its files, by whichever process.
     """
-    request = SamplingConfig(guidance_scale, steps, seed, external_guidance_scale, grid)
+    request = SamplingConfig(guidance_scale, steps, seed, external_guidance_scale, grid, seconds)
     if captions is None and len(texts) == 1 and texts[0].endswith(CAPTION_FILES):
         texts, captions = [], Path(texts[0])
     if captions is not None:
         if texts:
-            raise ValueError(f"expected texts or a caption file, got {captions} and {', '.join(map(repr, texts))}")
+            both = f"{captions} and {', '.join(map(repr, texts))}"
+            raise ConfigurationError(f"expected texts or a caption file, got {both}")
         sounds = sounds_of(captions, num_samples, all_captions)
         folder = Folder(output, request, sounds)
         fill([folder], model, batch_size=batch_size, device=device, devices=devices, overwrite=overwrite)
         return folder.files
     if all_captions or devices > 1:
-        raise ValueError("expected a caption file, --captions FILE, for all_captions and devices, got texts")
-    return _say(texts, model, output, request, num_samples, batch_size, device)
+        raise ConfigurationError("expected a caption file, --captions FILE, for all_captions and devices, got texts")
+    return _generate_texts(texts, model, output, request, num_samples, batch_size, device)
 
 
-def _say(
+def _generate_texts(
     texts: list[str],
     model: str,
     output: Path,
@@ -93,7 +98,7 @@ def _say(
     batch_size: int,
     device: str | None,
 ) -> list[Path]:
-    """Files for texts, named for what they are."""
+    """Generate texts, into files named after caption and settings."""
     prompts = [line for text in texts for line in _lines(text)]
     expect_at_least(1, num_samples=num_samples, batch_size=batch_size, captions=len(prompts))
     sounds = [
@@ -104,12 +109,13 @@ def _say(
     pipeline = TextToAudioPipeline.from_pretrained(model).to(best_device(device))
     external = "" if request.external_guidance_scale == 1 else f"_x{request.external_guidance_scale:g}"
     times = "" if request.grid is None else "_" + re.sub(r"[^\w.]+", "-", plugin_name(request.grid)).strip("-")
+    length = "" if request.seconds is None else f"_{request.seconds:g}s"
     files, tally, starts = [], Tally(), range(0, len(sounds), batch_size)
     for start in tqdm(starts, desc="generating", unit="batch", disable=len(starts) == 1):
         batch = sounds[start : start + batch_size]
         made = generate_batch(pipeline, request, batch)
         tally.add(made)
-        settings = f"w{request.guidance_scale:g}{external}_q{made.queries}{times}_seed{request.seed}"
+        settings = f"w{request.guidance_scale:g}{external}_q{made.queries}{times}{length}_seed{request.seed}"
         for sound, waveform in zip(batch, made.waveform, strict=True):
             files.append(output / f"{sound.name}_{settings}_{sound.position[1]}.wav")
             write_sound(files[-1], waveform, made.sample_rate)
@@ -124,9 +130,10 @@ def _lines(text: str) -> list[str]:
             raise FileNotFoundError(f"expected a text file with one caption a line, but there is no {text}")
         return filled_lines(read_text(Path(text)))
     if text.endswith(CAPTION_FILES):
-        raise ValueError(f"expected a caption file alone, got {text} among other texts")
+        raise ConfigurationError(f"expected a caption file alone, got {text} among other texts")
     return [text]
 
 
 def _slug(prompt: str) -> str:
-    return re.sub(r"\W+", "-", prompt.lower()).strip("-")[:48] or "empty"
+    """Part of a file name; ``symbols`` for a caption without letters and digits, such as emoji."""
+    return re.sub(r"\W+", "-", prompt.lower()).strip("-")[:48] or ("symbols" if prompt.strip() else "empty")

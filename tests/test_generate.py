@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from consistency_tta.cli import COMMANDS, main
 from consistency_tta.generate import generate
 from consistency_tta.generation.teacher_samples import TeacherSamples
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -104,10 +106,46 @@ def test_texts_and_caption_files_do_not_mix(teacher_folder: Path, tmp_path: Path
     file = tmp_path / "captions.csv"
     file.write_text("id,caption\nx,rain\n")
     assert generate([str(file)], str(teacher_folder), tmp_path, steps=1, device="cpu") == [tmp_path / "x.wav"]
-    with pytest.raises(ValueError, match=r"expected a caption file alone, got .*captions\.csv among other texts"):
+    with pytest.raises(ConfigurationError, match=r"captions\.csv"):
         generate(["rain", str(file)], str(teacher_folder), tmp_path)
-    with pytest.raises(ValueError, match=r"expected texts or a caption file, got .*captions\.csv and 'rain'"):
+    with pytest.raises(ConfigurationError, match="rain"):
         generate(["rain"], str(teacher_folder), tmp_path, captions=file)
     for settings in ({"devices": 2}, {"all_captions": True}):
-        with pytest.raises(ValueError, match="expected a caption file, --captions FILE, for all_captions and dev"):
+        with pytest.raises(ConfigurationError):
             generate(["rain"], str(teacher_folder), tmp_path, **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"guidance_scale": math.nan}, {"external_guidance_scale": math.inf}, {"seconds": 0.0}, {"steps": 0}, {"seed": -1}],
+)
+def test_settings_out_of_range_are_refused_before_the_model_is_loaded(
+    settings: dict[str, float], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(settings))):
+        generate(["rain"], "no_such_model", tmp_path, **settings)
+
+
+def test_sounds_may_be_shorter_than_the_latents(teacher_folder: Path, tmp_path: Path) -> None:
+    (file,) = generate(["rain"], str(teacher_folder), tmp_path, 1.0, steps=1, device="cpu", seconds=0.25)
+    assert file.name == "000_rain_w1_q1_0.25s_seed0_0.wav"
+    assert soundfile.info(file).frames == 4000
+
+
+@pytest.mark.parametrize(
+    "prompt", ["A ${HOME} for dogs", r"a \${b} \\${c", "-10 dB noise", "null", "[a, b]", "{a: b}", "10"]
+)
+def test_the_command_takes_any_text_as_it_is(prompt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[list[str]] = []
+
+    def record(texts: list[str], model: str) -> None:
+        taken.append(texts)
+
+    monkeypatch.setitem(COMMANDS, "generate", record)
+    main(["generate", prompt, "rain", "--model", "m"])
+    assert taken == [[prompt, "rain"]]
+
+
+def test_emoji_and_blank_captions_have_file_names(teacher_folder: Path, tmp_path: Path) -> None:
+    files = generate(["🐶", " ", "a\nb\u2028c"], str(teacher_folder), tmp_path, 1.0, steps=1, device="cpu")
+    assert [file.name.split("_")[1] for file in files] == ["symbols", "empty", "a-b-c"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid
 from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError, ShapeError
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ModelFolderError, ShapeError
 from tests.toys import NUM_SAMPLES, OOBLECK, STEREO_SAMPLES, toy_parts
 
 
@@ -205,6 +206,53 @@ def test_latents_and_generators_must_match_the_prompts(teacher: TextToAudioPipel
         teacher(["a", "b"], latents=torch.randn(3, 4, 8, 4))
     with pytest.raises(ShapeError, match="3"):
         teacher(["a", "b"], generator=[torch.Generator()] * 3)
+    with pytest.raises(ShapeError, match=r"\(4, 8, 4\)"):
+        teacher("a", latents=torch.randn(4, 8, 4))
+    with pytest.raises(DataError):
+        teacher("a", latents=torch.full((1, 4, 8, 4), math.nan))
+    with pytest.raises(ConfigurationError, match="1234"):
+        teacher("a", generator=1234)
+
+
+@pytest.mark.parametrize("prompt", [None, [], 5, [5], ["a", None], b"rain", {"a": 1}, "\ud800"])
+def test_what_is_no_text_is_refused(prompt: object, teacher: TextToAudioPipeline) -> None:
+    with pytest.raises(ConfigurationError):
+        teacher(prompt, num_inference_steps=1)
+
+
+@pytest.mark.parametrize("prompt", ["", " \t", "10", "a\r\nb\u2028c", "雨 🐶", "x" * 100_000])
+def test_any_text_is_a_prompt(prompt: str) -> None:
+    pipeline, noise = student(), torch.randn(1, 4, 8, 4)
+    alone = pipeline(prompt, latents=noise).waveform
+    assert alone.isfinite().all()
+    assert torch.equal(alone, pipeline([prompt], latents=noise).waveform)
+    assert torch.equal(alone, pipeline((prompt,), latents=noise).waveform)
+
+
+@pytest.mark.parametrize("scale", [math.nan, math.inf, -math.inf, True, "3", None])
+def test_a_scale_that_is_no_number_is_refused(scale: object, teacher: TextToAudioPipeline) -> None:
+    for name in ("guidance_scale", "external_guidance_scale"):
+        with pytest.raises(ConfigurationError, match=name):
+            teacher("a", num_inference_steps=1, **{name: scale})
+
+
+def test_a_network_that_computes_nan_is_an_error(teacher: TextToAudioPipeline) -> None:
+    torch.nn.init.constant_(next(teacher.unet.parameters()), math.nan)
+    with pytest.raises(DataError, match="float32"):
+        teacher("a", num_inference_steps=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_griffin_lims_tables_are_exact_however_the_folder_is_cast(dtype: torch.dtype, tmp_path: Path) -> None:
+    exact = GriffinLimVocoder(model_in_dim=16, num_iterations=1)
+    pipeline = TextToAudioPipeline(**(toy_parts() | {"vocoder": exact}))
+    pipeline.save_pretrained(tmp_path / "float32")
+    mel = torch.randn(1, 32, 16)
+    expected = exact(mel)
+    pipeline.to(dtype).save_pretrained(tmp_path / "half")
+    for folder in ("float32", "half"):
+        loaded = TextToAudioPipeline.from_pretrained(tmp_path / folder, torch_dtype=dtype)
+        assert torch.equal(loaded.codec.mel_to_waveform(mel), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -335,7 +383,8 @@ def test_a_model_of_a_stereo_codec_gives_stereo_sound() -> None:
         **(toy_parts() | {"vae": vae, "mel": None, "vocoder": None}), sampler=RecordingSampler()
     )
     noise = torch.randn(2, 4, 16)
-    made = pipeline(["a dog", "rain"], latents=noise)
+    pipeline.sampler.sample = lambda *_, **__: (noise, 1)
+    made = pipeline(["a dog", "rain"])
     assert made.sample_rate == 44100
     assert made.waveform.shape == (2, 2, STEREO_SAMPLES)
     torch.testing.assert_close(made.waveform, vae.decode(noise).sample.clamp(-1, 1))

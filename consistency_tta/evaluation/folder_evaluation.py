@@ -9,16 +9,17 @@ from pathlib import Path
 from consistency_tta import __version__
 from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.contracts import AudioEncoder
+from consistency_tta.evaluation.clips import GENERATED
 from consistency_tta.evaluation.embedding_cache import EmbeddingCache
 from consistency_tta.evaluation.evaluator import Evaluator, check_metrics
 from consistency_tta.evaluation.extraction import EmbeddingExtractor
 from consistency_tta.evaluation.networks import fingerprint, make_networks
-from consistency_tta.evaluation.pairing import find_pairs, numbered
+from consistency_tta.evaluation.pairing import Pairs, find_pairs, numbered
 from consistency_tta.evaluation.protocol import Protocol
 from consistency_tta.evaluation.protocol_file import load_protocol
 from consistency_tta.evaluation.provenance import provenance, provenance_warnings
 from consistency_tta.evaluation.result import EmbeddingNetwork, EvaluationResult
-from consistency_tta.evaluation.sound_warnings import sound_warnings
+from consistency_tta.evaluation.sound_warnings import named, silence_warnings, sound_warnings
 from consistency_tta.runtime.device import best_device
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.captions import caption_file
@@ -82,7 +83,7 @@ def evaluate_folder(
     extracted = extractor.extract(pairs.pairs, evaluator.sound_metrics(rules.audio.sample_rate))
     left_out = pairs.left_out + extracted.left_out
     if len(extracted.pairs) < 2:
-        reasons = "; ".join(map(str, left_out[:3]))
+        reasons = "; ".join([*_without_clip(pairs), *map(str, left_out[:3])])
         raise DataError(f"expected at least 2 clips with both sounds, got {len(extracted.pairs)}. {reasons}")
     table = evaluator.compute(extracted.collections, extracted.values)
     if not table.values:
@@ -109,7 +110,8 @@ def evaluate_folder(
         per_clip={name: values.tolist() for name, values in table.per_clip.items()},
     )
     of_sounds = sound_warnings(extracted.pairs, rules.audio)
-    result.warnings = [*_warnings(result, len(pairs.other_captions)), *of_sounds, *table.warnings]
+    of_files = [*_without_clip(pairs), *silence_warnings(extracted.silent_or_short, len(extracted.pairs))]
+    result.warnings = [*_warnings(result, len(pairs.other_captions)), *of_files, *of_sounds, *table.warnings]
     return result, EmbeddingCounts(extracted.embedded, extracted.recalled)
 
 
@@ -122,6 +124,18 @@ def checked_protocol(protocol: str | Path) -> Protocol:
     rules = load_protocol(protocol)
     check_metrics(rules.metrics, rules.audio)
     return rules
+
+
+def _without_clip(pairs: Pairs) -> list[str]:
+    """A warning of generated files that belong to no clip, where clips lack a file; else nothing."""
+    files = [finding.id for finding in pairs.unused if finding.side == GENERATED]
+    lacking = [finding.id for finding in pairs.left_out if finding.side == GENERATED and finding.reason == "missing"]
+    if not files or not lacking:
+        return []
+    return [
+        f"{len(files)} generated files belong to no clip ({named(files)}), and {len(lacking)} clips have no file: name "
+        f"each file as its clip, such as {lacking[0]}{Path(files[0]).suffix}"
+    ]
 
 
 def _describe(name: str, network: AudioEncoder, rules: Protocol, rewards: RewardLineage) -> EmbeddingNetwork:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
-from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Pair, read_sound
+from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair, read_sound
 from consistency_tta.evaluation.protocol import AudioSettings
 
 #: Two sounds whose difference has less than this share of their power are one, saved twice.
@@ -38,7 +38,7 @@ def sound_warnings(pairs: Sequence[Pair], audio: AudioSettings, num_threads: int
     copies = [pair.id for pair, sounds in zip(pairs, compared, strict=True) if sounds.same]
     if copies:
         found.append(
-            f"{len(copies)} of {len(pairs)} generated sounds are their own reference ({_named(copies)}): values that "
+            f"{len(copies)} of {len(pairs)} generated sounds are their own reference ({named(copies)}): values that "
             "count them say nothing of a model"
         )
     users: dict[str, defaultdict[str, list[str]]] = {side: defaultdict(list) for side in (GENERATED, REFERENCE)}
@@ -49,7 +49,7 @@ def sound_warnings(pairs: Sequence[Pair], audio: AudioSettings, num_threads: int
         shared = [ids for ids in sounds.values() if len(ids) > 1]
         if shared:
             groups = [" = ".join(ids[:NAMED]) + (" = ..." if len(ids) > NAMED else "") for ids in shared]
-            found.append(f"{sum(map(len, shared))} {side} sounds are another clip's sound too ({_named(groups)})")
+            found.append(f"{sum(map(len, shared))} {side} sounds are another clip's sound too ({named(groups)})")
     taken = {
         own: other
         for digest, ids in users[GENERATED].items()
@@ -59,13 +59,13 @@ def sound_warnings(pairs: Sequence[Pair], audio: AudioSettings, num_threads: int
     }
     if taken:
         names = [f"{own} is {other}'s" for own, other in taken.items()]
-        found.append(f"{len(taken)} generated sounds are the references of other clips ({_named(names)})")
+        found.append(f"{len(taken)} generated sounds are the references of other clips ({named(names)})")
     for side in (GENERATED, REFERENCE):
         cut = [
             pair.id for pair, each in zip(pairs, compared, strict=True) if each.seconds[side] > audio.seconds + LONGER
         ]
         if cut:
-            found.append(f"{len(cut)} {side} sounds are cut to the protocol's {audio.seconds:g} s ({_named(cut)})")
+            found.append(f"{len(cut)} {side} sounds are cut to the protocol's {audio.seconds:g} s ({named(cut)})")
     return found
 
 
@@ -87,6 +87,22 @@ def _compare(pair: Pair, audio: AudioSettings) -> _Compared:
     return _Compared(same, digests, {side: seconds for side, (_, _, seconds) in read.items()})
 
 
-def _named(names: Sequence[str]) -> str:
+def silence_warnings(findings: Sequence[Finding], number: int) -> list[str]:
+    """Warnings of silent sounds, which metrics of embeddings count as any other.
+
+    Args:
+        findings: of the sounds that were used.
+        number: of clips that were used.
+    """
+    warnings = []
+    for side in (GENERATED, REFERENCE):
+        silent = [finding.id for finding in findings if finding.side == side and finding.reason == "silent"]
+        if silent:
+            warnings.append(f"{len(silent)} of {number} {side} sounds are silent, and count ({named(silent)})")
+    return warnings
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from consistency_tta.contracts import TimeGrid
 from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline
+from consistency_tta.pipeline.arguments import check_finite
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.captions import read_clips
 
@@ -27,6 +29,10 @@ class SamplingConfig:
         seed: of the noise.
         external_guidance_scale: w of guidance on top of what the network has learnt of it; 1 for none.
         grid: times of the steps; uniform if None.
+        seconds: length of each sound; that of the model's latents if None.
+
+    Raises:
+        ConfigurationError: a number is out of range.
     """
 
     guidance_scale: float = 3.0
@@ -34,14 +40,18 @@ class SamplingConfig:
     seed: int = 0
     external_guidance_scale: float = 1.0
     grid: TimeGrid | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         expect_at_least(1, steps=1 if self.steps is None else self.steps)
         expect_at_least(0, seed=self.seed)
+        check_finite(guidance_scale=self.guidance_scale, external_guidance_scale=self.external_guidance_scale)
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise ConfigurationError(f"expected seconds above 0, got {self.seconds:g}")
 
 
-#: The settings that are numbers, which a sweep may go over.
-NUMBERS = [field for field in fields(SamplingConfig) if field.name != "grid"]
+#: The settings that are numbers, which a sweep may go over; sounds of several lengths cannot be compared.
+NUMBERS = [field for field in fields(SamplingConfig) if field.name not in ("grid", "seconds")]
 
 
 class Sound(NamedTuple):
@@ -107,6 +117,7 @@ def generate_batch(
         grid=request.grid,
         generator=[noise(request.seed, *sound.position) for sound in sounds],
         external_guidance_scale=request.external_guidance_scale,
+        seconds=request.seconds,
     )
 
 

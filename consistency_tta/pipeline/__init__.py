@@ -2,6 +2,7 @@
 
 model_folder.py    the parts of a model, loaded and saved
 text_to_audio.py   noise and captions to sound
+arguments.py       checks of what a caller gives
 output.py          what that returns
 """
 

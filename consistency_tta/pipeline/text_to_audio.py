@@ -15,9 +15,10 @@ from torch import Tensor
 
 from consistency_tta.contracts import Conditioning, Solver, TextEmbedding, TimeGrid, squeeze_mono
 from consistency_tta.diffusion.guidance import CFGDenoiser
+from consistency_tta.pipeline.arguments import as_generators, as_prompts, check_finite, check_latents, check_sampled
 from consistency_tta.pipeline.networks import ModelNetworks
 from consistency_tta.pipeline.output import TextToAudioOutput
-from consistency_tta.runtime.errors import ConfigurationError, ShapeError
+from consistency_tta.runtime.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class TextToAudioPipeline(ModelNetworks):
         """Generate one sound per prompt.
 
         Args:
-            prompt: B captions.
+            prompt: B captions; a blank one stands for "no caption".
             guidance_scale: w; 1 is the plain conditional model, more follows the text more closely.
             num_inference_steps: the sampler's own if not given: 1 for a student (more re-noise and refine), 50 for a
                 teacher.
@@ -72,6 +73,13 @@ class TextToAudioPipeline(ModelNetworks):
                 prompt.
             seconds: length of the sound, at most that of the latents. The network is conditioned by it, if it reads
                 durations, and the waveform is cut there. The whole latents if not given.
+
+        Raises:
+            ConfigurationError: a prompt is no text, there is none, a scale is not finite, or steps or seconds are out
+                of range.
+            ShapeError: latents or generators do not go with the prompts.
+            DataError: the network computed NaN or infinity.
+            ModelFolderError: a part of the model is missing.
         """
         by_mel = self.vae is None or isinstance(self.vae, AutoencoderKL)
         needed = ("mel", "vae", "vocoder") if by_mel else ("vae",)
@@ -93,7 +101,7 @@ class TextToAudioPipeline(ModelNetworks):
         sampled = time.perf_counter()
         audio = codec.decode(latent).clamp(-1, 1).cpu()
         if seconds is not None:
-            audio = audio[..., : round(seconds * codec.sample_rate)]
+            audio = audio[..., : max(1, round(seconds * codec.sample_rate))]
         elapsed = {"latents": sampled - started, "decoders": time.perf_counter() - sampled}
         return TextToAudioOutput(squeeze_mono(audio), codec.sample_rate, latent, queries, elapsed)
 
@@ -112,9 +120,9 @@ class TextToAudioPipeline(ModelNetworks):
     ) -> tuple[Tensor, int]:
         """The latents (B, C, *) of :meth:`__call__`, which has the same arguments, and the queries they took."""
         self.require("sampler")
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if isinstance(generator, list) and len(generator) != len(prompts):
-            raise ShapeError(f"expected one generator for each of {len(prompts)} prompts, got {len(generator)}")
+        prompts = as_prompts(prompt)
+        generator = as_generators(generator, len(prompts))
+        check_finite(guidance_scale=guidance_scale, external_guidance_scale=external_guidance_scale)
         external = self._external_guidance(guidance_scale, external_guidance_scale)
         text, denoiser = self.text, self.denoiser
         guided = denoiser if external == 1 else CFGDenoiser(denoiser, denoiser.unconditional(text([""])), external)
@@ -130,6 +138,7 @@ class TextToAudioPipeline(ModelNetworks):
             generator=generator,
             progress=not self.quiet,
         )
+        check_sampled(latent, denoiser.dtype)
         return latent, queries * (1 if external == 1 else 2)
 
     def _external_guidance(self, guidance_scale: float, external_guidance_scale: float) -> float:
@@ -153,8 +162,8 @@ class TextToAudioPipeline(ModelNetworks):
         if latents is None:
             shape = (batch_size, *latent_shape)
             latents = randn_tensor(shape, generator=generator, device=self._execution_device)
-        elif latents.shape[0] != batch_size:
-            raise ShapeError(f"expected latents for {batch_size} prompts, got {tuple(latents.shape)}")
+        else:
+            check_latents(latents, batch_size, latent_shape)
         return latents.to(self._execution_device, torch.float32)
 
     def _conditioning(

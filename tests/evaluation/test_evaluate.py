@@ -145,6 +145,33 @@ def test_too_little_is_an_error(folders: dict[str, Path]) -> None:
 
 
 @pytest.mark.usefixtures("toy")
+def test_files_named_by_number_are_named_in_the_error(folders: dict[str, Path]) -> None:
+    for number, file in enumerate(sorted(folders["generated"].iterdir())):
+        file.rename(file.with_name(f"output_{number}.wav"))
+    with pytest.raises(DataError, match=r"output_0\.wav"):
+        run(folders)
+
+
+@pytest.mark.usefixtures("toy")
+def test_silent_sounds_and_files_without_a_clip_are_warned_of(folders: dict[str, Path]) -> None:
+    (folders["generated"] / "clip1.wav").rename(folders["generated"] / "output_1.wav")
+    soundfile.write(folders["generated"] / "clip2.wav", np.zeros(RATE), RATE)
+    warnings = "\n".join(run(folders).warnings)
+    assert "output_1.wav" in warnings
+    assert "1 of 5 generated sounds are silent" in warnings
+
+
+@pytest.mark.usefixtures("toy")
+def test_values_do_not_depend_on_the_batch_size_or_the_cache(folders: dict[str, Path], tmp_path: Path) -> None:
+    values = [
+        [found.value for found in run(folders | {"cache": tmp_path / str(size)}, batch_size=size).metric_values]
+        for size in (1, 4, 8)
+    ]
+    assert values[1] == pytest.approx(values[0], rel=1e-5)
+    assert values[2] == pytest.approx(values[0], rel=1e-5)
+
+
+@pytest.mark.usefixtures("toy")
 def test_part_of_a_protocol_is_warned_of(folders: dict[str, Path], tmp_path: Path) -> None:
     captions = tmp_path / "captions.csv"
     captions.write_text("youtube_id,caption\nclip1,Something else\nclip2,Noise i number 2\n")
