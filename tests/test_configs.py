@@ -155,7 +155,7 @@ def test_the_audiocaps_recipes_run_as_tiny_twins(
     [report] = folder.rglob("overfitting.json")
     assert json.loads(report.read_text())["networks_differ"]
     student = TextToAudioPipeline.from_pretrained(folder / "model")
-    assert student.config["distilled"]
+    assert student.sampler.one_query
     assert student.scheduler.config.prediction_type == "sample"
     assert student("noise").waveform.shape == (1, 32 * 160)
     assert list(folder.rglob("events.out.tfevents*"))
@@ -172,7 +172,7 @@ def test_what_is_laid_over_the_audiocaps_recipes_runs_as_tiny_twins(
     fit("audiocaps/consistency.yaml", *full, *corrected, *SHORT)
     fit("audiocaps/audio.yaml", "--config", str(CONFIGS / "tango_full/audio.yaml"), *corrected, *SHORT)
     student = TextToAudioPipeline.from_pretrained(tmp_path / "runs/tango_full/audio/model")
-    assert student.config["distilled"]
+    assert student.sampler.one_query
     assert student.scheduler.config.prediction_type == "v_prediction"
 
 
@@ -190,7 +190,7 @@ def test_mixtures_with_losses_of_sound_run_as_tiny_twins(
     row = next(row for row in csv.DictReader(log.open()) if row["train/loss"])  # others have the learning rate
     weights = {"mel": (0.7, 0.3), "stft": (0.8, 0.1)}[name]
     parts = [float(row[f"train/loss/{loss}"]) for loss in ("latent", name)]
-    assert TextToAudioPipeline.from_pretrained(tmp_path / f"runs/audiocaps/{name}/model").config["distilled"]
+    assert TextToAudioPipeline.from_pretrained(tmp_path / f"runs/audiocaps/{name}/model").sampler.one_query
     assert min(parts) > 0
     # The latent loss is weighted by noise besides, and Min-SNR is between 0 and 5.
     assert weights[1] * parts[1] <= float(row["train/loss"]) <= 5 * weights[0] * parts[0] + weights[1] * parts[1]

@@ -22,6 +22,7 @@ from consistency_tta.convert.checkpoint import Checkpoint
 from consistency_tta.convert.sources import Sources, classify_checkpoints
 from consistency_tta.convert.tango import assemble_pipeline, latent_size
 from consistency_tta.convert.unet import guided_unet, unet
+from consistency_tta.diffusion.sampler import ConsistencySampler
 from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.pipeline import TextToAudioPipeline
 
@@ -88,7 +89,7 @@ def consistencytta(
         return assemble_pipeline(parts, student, stable_diffusion_scheduler(), main, text_encoder, **guided)
     # The student's raw output is z_0.
     scheduler = DDIMScheduler.from_config(stable_diffusion_scheduler().config, prediction_type="sample")
-    return assemble_pipeline(parts, student, scheduler, main, text_encoder, distilled=True, **guided)
+    return assemble_pipeline(parts, student, scheduler, main, text_encoder, sampler=ConsistencySampler(), **guided)
 
 
 def is_stage_1(main: Checkpoint) -> bool:

@@ -35,7 +35,7 @@ class ModelFolder(DiffusionPipeline):
         scheduler: noise schedule and ``prediction_type``; only its configuration is used.
         guidance_embedding: for a network that reads the guidance scale: a student, or a diffusion model that was
             distilled to be guided in one query.
-        distilled: whether the network is a consistency model, in folders that were written before ``sampler`` was.
+        distilled: what folders of version 0.1 have instead of ``sampler``: whether it is one query.
         guidance_range: the guidance scales that a network which reads them was trained for, lowest and highest.
         rewards: by which encoders any part was trained, as
             :meth:`~consistency_tta.components.reward_lineage.RewardLineage.to_dict` has it; None if nothing is known.
@@ -98,14 +98,11 @@ class ModelFolder(DiffusionPipeline):
             second_time_embedding=second_time_embedding,
             sampler=sampler,
         )
-        self.register_to_config(
-            distilled=bool(sampler is not None and sampler.one_query), guidance_range=guidance_range, rewards=rewards
-        )
+        self.register_to_config(guidance_range=guidance_range, rewards=rewards)
 
     def use_sampler(self, sampler: Sampler) -> None:
         """Replace the sampler."""
         self.register_modules(sampler=sampler)
-        self.register_to_config(distilled=sampler.one_query)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:

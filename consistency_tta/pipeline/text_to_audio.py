@@ -37,11 +37,6 @@ class TextToAudioPipeline(ModelNetworks):
         self.require("sampler")
         return self.sampler.default_steps
 
-    @property
-    def distilled(self) -> bool:
-        """Whether the network makes a sound in one query; the same as ``sampler.one_query``, which replaces it."""
-        return self.sampler is not None and self.sampler.one_query
-
     @torch.no_grad()
     def __call__(
         self,

@@ -61,7 +61,7 @@ def test_the_average_that_the_evaluation_uses_is_taken(names: tuple[str, ...], t
             assert torch.equal(tensor, weights[names[taken] + name]), name
     assert torch.equal(pipeline.guidance_embedding.frequencies, weights[f"{names[taken]}guidance_proj.weight"])
     assert pipeline.guidance_embedding.config["log"] is False
-    assert pipeline.config["distilled"] is True
+    assert pipeline.sampler.one_query
     assert pipeline.config["guidance_range"] == [0.0, 6.0]
     assert pipeline.scheduler.config.prediction_type == "sample"
 
@@ -118,7 +118,7 @@ def test_teachers_are_converted_too(names: tuple[str, ...], arguments: list[str]
     assert pipeline.unet.conv_out.bias.tolist() == [len(names) - 1] * 4
     assert pipeline.unet.config.class_embed_type is None
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
-    assert pipeline.config["distilled"] is False
+    assert pipeline.sampler.one_query is False
 
 
 def test_stage_1_becomes_a_diffusion_model_of_one_query_a_step(
@@ -129,7 +129,7 @@ def test_stage_1_becomes_a_diffusion_model_of_one_query_a_step(
     pipeline = convert(tmp_path, weights, "--without_text", "false", "--text_encoder", str(text_folder))
     assert pipeline.unet.conv_out.bias.tolist() == [1] * 4
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
-    assert pipeline.config["distilled"] is False
+    assert pipeline.sampler.one_query is False
     assert pipeline.config["guidance_range"] == [0.0, 6.0]
     noise = torch.randn(1, 4, 16, 4)
     low, queries = pipeline.sample("a dog", 1.0, 2, latents=noise)

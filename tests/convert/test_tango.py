@@ -78,7 +78,7 @@ def test_a_converted_tango_is_a_teacher_that_makes_sound(
     assert pipeline.unet.config.sample_size == [256, 4]
     assert pipeline.vae.config.scaling_factor == SCALE
     assert pipeline.guidance_embedding is None
-    assert not pipeline.config["distilled"]
+    assert not pipeline.sampler.one_query
     scheduler = pipeline.scheduler.config
     assert (scheduler.beta_schedule, scheduler.prediction_type) == ("scaled_linear", "v_prediction")
     assert (scheduler.beta_start, scheduler.beta_end, scheduler.num_train_timesteps) == (0.00085, 0.012, 1000)

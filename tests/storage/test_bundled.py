@@ -44,10 +44,10 @@ def test_names_are_found_and_a_folder_here_comes_first(models: Path, tmp_path: P
     assert bundled.bundled_models(bundled.TRANSFORMERS) == ["tiny-clap"]
     assert bundled.resolve("tiny-clap", bundled.TRANSFORMERS) == str(models / "tiny-clap")
     assert bundled.resolve("someone/tango") == "someone/tango"
-    assert TextToAudioPipeline.from_pretrained("tiny-student").config["distilled"]
+    assert TextToAudioPipeline.from_pretrained("tiny-student").sampler.one_query
     shutil.copytree(models / "tiny-teacher", "tiny-student")
     assert bundled.resolve("tiny-student") == "tiny-student"
-    assert not TextToAudioPipeline.from_pretrained("tiny-student").config["distilled"]
+    assert not TextToAudioPipeline.from_pretrained("tiny-student").sampler.one_query
 
 
 def test_the_command_line_takes_names(models: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_folder_may_rest_on_another(models: Path, tmp_path: Path) -> None:
     whole = TextToAudioPipeline.from_pretrained("tiny-student")("a dog", latents=noise).waveform
     rest(models / "tiny-student", "../tiny-teacher")
     resting = TextToAudioPipeline.from_pretrained("tiny-student")
-    assert resting.config["distilled"]
+    assert resting.sampler.one_query
     assert torch.equal(resting("a dog", latents=noise).waveform, whole)
 
     resting.save_pretrained(tmp_path / "moved")

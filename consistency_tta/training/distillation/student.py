@@ -65,7 +65,7 @@ def _prediction_type(config: StudentConfig, start: TextToAudioPipeline) -> str:
     """A diffusion model is a start for its own prediction type and for ``sample``, a student for its own alone."""
     own = start.denoiser.prediction_type
     chosen = config.prediction_type or own
-    if start.distilled and chosen != own:
+    if start.sampler.one_query and chosen != own:
         raise ConfigurationError(
             f"the student in {config.folder} returns {own}, but prediction_type is {chosen}: set it to {own}"
         )

@@ -19,7 +19,7 @@ def load_teacher(folder: str, guidance_scale: float | tuple[float, float]) -> Te
     """
     parts = TextToAudioPipeline.from_pretrained(folder)
     parts.require("unet|transformer", "scheduler")
-    if parts.distilled:
+    if parts.sampler.one_query:
         raise ModelFolderError(
             f"expected a diffusion teacher, but {folder} has a one-query student: give it as `student.folder`"
         )

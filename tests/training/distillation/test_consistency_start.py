@@ -82,7 +82,7 @@ def test_a_stage_1_folder_is_a_start(prediction_type: str, teacher_folder: Path,
     assert torch.equal(module.student(z_t, t, conditioning), raw) == (prediction_type == "sample")
     other = Conditioning(conditioning.text, conditioning.guidance_scale - 2)
     assert not torch.allclose(module.student(z_t, t, other), module.student(z_t, t, conditioning), atol=1e-3)
-    assert module.pipeline().config["distilled"]
+    assert module.pipeline().sampler.one_query
     with pytest.raises(ConfigurationError, match="epsilon"):
         distillation(teacher_folder, student=str(folder), prediction_type="epsilon")
 

@@ -49,4 +49,4 @@ def test_it_is_three_numbers_of_a_configuration(teacher_folder: Path, tmp_path: 
     assert set(module.objective.times) == {2, 4, 8}
     [checkpoint] = tmp_path.rglob("*.ckpt")
     main(["export", str(checkpoint), "--output", str(tmp_path / "exported")])
-    assert TextToAudioPipeline.from_pretrained(tmp_path / "exported").config["distilled"]
+    assert TextToAudioPipeline.from_pretrained(tmp_path / "exported").sampler.one_query

@@ -118,7 +118,7 @@ def test_its_folder_generates_with_half_the_queries(solver: DDIM | Heun, teacher
     module.pipeline().save_pretrained(tmp_path)
     folder = TextToAudioPipeline.from_pretrained(tmp_path)
     folder.set_progress_bar_config(disable=True)
-    assert folder.config["distilled"] is False
+    assert folder.sampler.one_query is False
     assert folder.config["guidance_range"] == [0.0, 6.0]
     assert folder.scheduler.config.prediction_type == "v_prediction"
 
