@@ -87,7 +87,8 @@ class Distillation(LatentTraining):
         self.objective.build(self.networks(averaged=False), self.schedule)
         self.losses = WeightedLosses(losses, loss_weights)
         self.decoders = LossDecoders(self.frozen.codec, start.vae, self.latent_shape[1], decoding, ema_decay)
-        self.binned = TimeBinnedLosses([f"loss/{name}" for name in losses], self.schedule.num_train_timesteps)
+        names = [f"loss/{name}" for name in self.losses.names(training=False)]
+        self.binned = TimeBinnedLosses(names, self.schedule.num_train_timesteps)
         # Not registered: the networks among them are in `frozen`.
         self.parts: dict[str, Any] = {
             name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")

@@ -10,12 +10,13 @@ import torch
 from lightning.pytorch import Callback
 
 from consistency_tta.diffusion.solve import DDIM
+from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import LoRA
 from consistency_tta.training.distillation import module as distillation_module
 from consistency_tta.training.distillation.lora import merged
 from tests.training.recorded_encoder import AudioEmbedding as Outputs
-from tests.training.runs import batch, data, distillation, in_training, rng, trainer
+from tests.training.runs import adversary, batch, data, distillation, in_training, rng, trainer
 
 
 class Weights(Callback):
@@ -104,3 +105,16 @@ def test_the_posteriors_log_variance_is_clamped_as_diffusers_does(teacher_folder
         unit = codec.moments_to_latent(torch.cat([torch.ones(1, 4, 8, 4), torch.zeros(1, 4, 8, 4)], dim=1))
         latent = codec.moments_to_latent(moments, torch.ones(1, 4, 8, 4))
         torch.testing.assert_close(latent, unit * torch.tensor(clamped / 2).exp(), atol=0, rtol=1e-5)
+
+
+def test_a_student_learns_against_a_discriminator_of_its_sound(teacher_folder: Path, tmp_path: Path) -> None:
+    """Beyond CLAP: the discriminator learns with the student, is saved, and takes no part in validation."""
+    losses = {"latent": LatentL2Loss(), "adversary": adversary()}
+    module = distillation(teacher_folder, losses=losses, crop_frames=16)
+    before = [parameter.detach().clone() for parameter in losses["adversary"].parameters()]
+    run = trainer(tmp_path, max_steps=2, limit_val_batches=1, gradient_clip_val=1.0)
+    run.fit(module, data())
+    assert all(not torch.equal(old, new) for old, new in zip(before, losses["adversary"].parameters(), strict=True))
+    assert {"train/loss/adversary", "train/loss/adversary/discriminator"} <= run.callback_metrics.keys()
+    assert not any("adversary" in name for name in run.callback_metrics if name.startswith("val/"))
+    assert any("discriminator" in name for name in module.state_dict())
