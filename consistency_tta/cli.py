@@ -76,7 +76,10 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "export": {"checkpoint": {"type": Path, "help": "a .ckpt file that `consistency-tta fit` wrote"}},
     "convert": {
-        "source": {"choices": ["tango", "audioldm", "consistencytta"], "help": "whose checkpoint it is"},
+        "source": {
+            "choices": ["tango", "audioldm", "consistencytta", "stable-audio", "tangoflux"],
+            "help": "whose checkpoint it is",
+        },
         "checkpoints": {"nargs": "+", "type": Path, "help": "its files, or folders of them; see docs/convert.md"},
     },
     "listening-test": SYSTEMS,

@@ -17,12 +17,12 @@ from torch import Tensor
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from consistency_tta.components.mel import MelSpectrogram
-from consistency_tta.convert.checkpoint import Checkpoint, read
+from consistency_tta.convert.checkpoint import Checkpoint
 from consistency_tta.convert.codec import autoencoder, vocoder, without_weight_norm
+from consistency_tta.convert.component import read_component
 from consistency_tta.convert.exact import build_matching
 from consistency_tta.convert.sources import Sources, classify_checkpoints, codec_tensors
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.storage.text import parse_json, read_text
 
 #: AudioLDM's front end (``default_audioldm_config``), in the words of TANGO's ``stft_config.json``.
 STFT = {
@@ -102,7 +102,7 @@ def mel_spectrogram(settings: Mapping[str, Any], hifigan: SpeechT5HifiGan) -> Me
 
 def from_diffusers(folder: Path) -> TextToAudioPipeline:
     """The same of a folder in the layout of diffusers' ``AudioLDMPipeline``."""
-    settings, weights = _component(folder / "vae", "diffusion_pytorch_model")
+    settings, weights = read_component(folder / "vae", "diffusion_pytorch_model")
     tensors = dict(weights.tensors)
     for name in list(tensors):
         module, _, kind = name.rpartition(".")
@@ -110,7 +110,7 @@ def from_diffusers(folder: Path) -> TextToAudioPipeline:
         if last in OLD_NAMES and ".attentions." in name:
             tensors[f"{parent}.{OLD_NAMES[last]}.{kind}"] = tensors.pop(name)
     vae = build_matching(lambda: AutoencoderKL.from_config(settings), tensors, "diffusers' autoencoder", weights.path)
-    settings, weights = _component(folder / "vocoder", "model", "pytorch_model")
+    settings, weights = read_component(folder / "vocoder", "model", "pytorch_model")
     config = SpeechT5HifiGanConfig(**settings)
     voice = without_weight_norm(weights.tensors)
     hifigan = build_matching(lambda: SpeechT5HifiGan(config), voice, "transformers' HiFi-GAN", weights.path)
@@ -118,20 +118,6 @@ def from_diffusers(folder: Path) -> TextToAudioPipeline:
         STFT | {"sampling_rate": config.sampling_rate, "n_mel_channels": config.model_in_dim}, hifigan
     )
     return TextToAudioPipeline(mel=mel, vae=vae, vocoder=hifigan)
-
-
-def _component(folder: Path, *names: str) -> tuple[dict[str, Any], Checkpoint]:
-    """Configuration and weights of one component's folder."""
-    config = folder / "config.json"
-    if not config.is_file():
-        raise FileNotFoundError(f"expected a component of diffusers' AudioLDM in {folder}, but it has no config.json")
-    candidates = [folder / f"{name}{suffix}" for suffix in (".safetensors", ".bin") for name in names]
-    found = [path for path in candidates if path.is_file()]
-    if not found:
-        raise FileNotFoundError(
-            f"no weights in {folder}: expected one of {', '.join(path.name for path in candidates)}"
-        )
-    return parse_json(read_text(config), str(config)), read(found[0])
 
 
 def _scale_factor(sources: Sources) -> float:

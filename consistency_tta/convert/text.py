@@ -18,7 +18,7 @@ def text_parts(tensors: Mapping[str, Tensor], name: str, width: int, origin: obj
     Args:
         tensors: the encoder's weights, where a checkpoint has them; else none, and the named model's are taken.
         name: hub id or folder of the tokenizer, such as ``google/flan-t5-large``.
-        width: of the embeddings that the U-Net reads.
+        width: of the embeddings that the network reads.
         origin: where the weights come from, in messages.
 
     Raises:
@@ -40,8 +40,8 @@ def text_parts(tensors: Mapping[str, Tensor], name: str, width: int, origin: obj
         ) from None
     if encoder.config.hidden_size != width:
         raise ValueError(
-            f"the U-Net reads text embeddings of width {width}, but those of {name} have {encoder.config.hidden_size}: "
-            "set --text_encoder to the model it was trained with"
+            f"the network reads text embeddings of width {width}, but those of {name} have "
+            f"{encoder.config.hidden_size}: set --text_encoder to the model it was trained with"
         )
     if len(tokenizer) > encoder.config.vocab_size:
         raise ValueError(
