@@ -96,7 +96,7 @@ def test_a_converted_folder_queries_the_transformer_as_diffusers_pipeline_does(
     assert f"written to {output}" in capsys.readouterr().out
     pipeline = TextToAudioPipeline.from_pretrained(output)
     assert pipeline.default_steps == 100
-    assert not pipeline.distilled
+    assert not pipeline.sampler.one_query
     for name, part in parts().items():
         if isinstance(part, torch.nn.Module):
             for key, tensor in part.state_dict().items():

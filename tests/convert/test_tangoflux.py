@@ -84,7 +84,7 @@ def test_a_converted_tangoflux_samples_as_its_own_code_does(
     pipeline = TextToAudioPipeline.from_pretrained(output)
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.default_steps == 50
-    assert not pipeline.distilled
+    assert not pipeline.sampler.one_query
     assert pipeline.latent_shape == (4, 16)
     # The reference has the network and the projections of the module tree, not the converted ones.
     torch.manual_seed(0)
