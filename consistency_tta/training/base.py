@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,6 +22,7 @@ from consistency_tta.training.callbacks.predictions import WriteSounds
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.optimizer import build_optimizer, clip_each, trainable_parameters
+from consistency_tta.training.position import restore_position, store_position
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
 
 
@@ -181,15 +183,13 @@ class TrainingModule(LightningModule, ABC):
         return [SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row), WriteSounds()]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep an unfinished epoch unfinished.
+        """Store the position in training, from which a resumed run goes on exactly."""
+        store_position(checkpoint, self.trainer)
 
-        Lightning counts the epoch in which ``max_steps`` was reached as done; a checkpoint of the end of training would
-        be resumed with the next epoch's data and noise.
-        """
-        loop = checkpoint["loops"]["fit_loop"]
-        if not loop["epoch_loop.batch_progress"]["is_last_batch"]:
-            epoch = loop["epoch_progress"]["current"]
-            epoch["processed"] = epoch["completed"] = max(0, epoch["ready"] - 1)
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Set the counters of a run that is resumed."""
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            restore_position(checkpoint, self.trainer)
 
     def _set_hparams(self, hp: Any) -> None:
         """Keep only plain hyperparameters.

@@ -222,6 +222,7 @@ class Distillation(LatentTraining):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Fill in what was left out, so that whatever else is missing is an error."""
+        super().on_load_checkpoint(checkpoint)
         checkpoint["state_dict"] = self.untrained() | checkpoint["state_dict"]
 
     def untrained(self) -> dict[str, Tensor]:

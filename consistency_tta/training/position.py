@@ -1,0 +1,99 @@
+"""Where a training stands, and Lightning's counters for a run that starts there.
+
+Lightning stores dozens of counters, whose meaning depends on the hook in which a checkpoint was saved; for some hooks
+the resumed run repeats or leaves out batches. A checkpoint of this project also stores the position itself, which is
+the same whenever the checkpoint was saved between two optimizer steps. Resuming sets all counters from it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+#: The key of the position in a checkpoint.
+KEY = "position"
+
+
+@dataclass(frozen=True)
+class Position:
+    """The next batch to train on.
+
+    Attributes:
+        step: optimizer steps taken.
+        epoch: of the next batch, counted from 0.
+        batch: its index in the epoch; always the first of the batches whose gradients are accumulated for a step.
+        total_batches: batches trained on before it, in all epochs.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    total_batches: int
+
+
+def current_position(trainer: Trainer) -> Position | None:
+    """The position of a training; None where the length of an epoch is not known."""
+    batches = trainer.num_training_batches
+    if math.isinf(batches):
+        return None
+    fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
+    steps = loop.automatic_optimization.optim_progress.optimizer.step.current.completed
+    # Between epochs, `started` and the steps are still those of the epoch before.
+    epochs = fit.epoch_progress.total
+    epoch = max(0, (epochs.started if steps else epochs.ready) - 1)
+    batch = steps * trainer.accumulate_grad_batches
+    before = loop.batch_progress.total.ready - loop.batch_progress.current.ready
+    if batch >= batches:
+        return Position(trainer.global_step, epoch + 1, 0, before + int(batches))
+    return Position(trainer.global_step, epoch, batch, before + batch)
+
+
+def store_position(checkpoint: dict[str, Any], trainer: Trainer) -> None:
+    """Add the position to a checkpoint."""
+    position = current_position(trainer)
+    if position is not None:
+        checkpoint[KEY] = asdict(position)
+
+
+def restore_position(checkpoint: dict[str, Any], trainer: Trainer) -> None:
+    """Set Lightning's counters in a checkpoint, before Lightning reads them, to those of its position.
+
+    A checkpoint without a position (of version 0.1) stays as it is.
+    """
+    if KEY not in checkpoint:
+        return
+    position = Position(**checkpoint[KEY])
+    state = checkpoint["loops"]["fit_loop"]
+    accumulated = trainer.accumulate_grad_batches
+    # Lightning runs `on_train_epoch_start` for an epoch that is ready but not started.
+    started = position.epoch + (position.batch > 0)
+    for scope in ("total", "current"):
+        state["epoch_progress"][scope] = {
+            "ready": position.epoch + 1,
+            "started": started,
+            "processed": position.epoch,
+            "completed": position.epoch,
+        }
+    # As Lightning stores them in `on_train_batch_end`: it counts the last batch as completed when it resumes.
+    for scope, seen in (("total", position.total_batches), ("current", position.batch)):
+        state["epoch_loop.batch_progress"][scope] = {
+            "ready": seen,
+            "started": seen,
+            "processed": seen,
+            "completed": seen - 1,
+        }
+    state["epoch_loop.batch_progress"]["is_last_batch"] = False
+    # This one is increased at the same time, if a step ended there.
+    stepped = position.batch % accumulated == 0
+    state["epoch_loop.state_dict"]["_batches_that_stepped"] = position.step - stepped
+    optimizer = state["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
+    taken = position.batch // accumulated
+    optimizer["step"] = {
+        "total": {"ready": position.step, "completed": position.step},
+        "current": {"ready": taken, "completed": taken},
+    }
+    zero = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+    state["epoch_loop.val_loop.batch_progress"] = {"total": dict(zero), "current": dict(zero), "is_last_batch": False}

@@ -1,0 +1,158 @@
+"""A run that is resumed, however often and wherever, ends as the uninterrupted one."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from consistency_tta.contracts import Batch, Optimization
+from consistency_tta.datamodules.synthetic import SyntheticDataModule
+from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.callbacks.preview import Preview
+from consistency_tta.training.position import KEY
+from consistency_tta.training.step_rng import StepRNG
+
+BATCHES = 5  # of an epoch, which with two accumulated has three steps
+
+
+class Toy(TrainingModule):
+    """One linear layer; the loss draws noise from both of the generators."""
+
+    def __init__(self) -> None:
+        super().__init__(Optimization(learning_rate=0.1, warmup_steps=3), seed=1)
+        torch.manual_seed(0)
+        self.network = nn.Linear(8, 8)
+        self.seen: list[Any] = []
+
+    sample_rate = 16000
+
+    def trainable(self) -> nn.Module:
+        return self.network
+
+    def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
+        if self.trainer.training:
+            self.seen.append((self.trainer.global_step, rng.epoch, rng.batch_idx, batch.ids))
+        noisy = batch.waveform[:, :8] + rng.normal_like(batch.waveform[:, :8])
+        loss = (self.network(noisy) - torch.rand(8)).square().mean()
+        self.log_losses({"loss": loss}, len(batch))
+        return loss
+
+    def pipeline(self) -> TextToAudioPipeline:
+        raise NotImplementedError
+
+    def previews(self, batch: Batch) -> list[Preview]:
+        return []
+
+
+class Save(Callback):
+    """Saves a checkpoint in a hook, at every step."""
+
+    def __init__(self, folder: Path, hook: str) -> None:
+        self.folder = folder
+        setattr(self, hook, self.save)
+
+    def save(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        if not trainer.sanity_checking:
+            trainer.save_checkpoint(self.folder / f"step={trainer.global_step}.ckpt")
+
+
+def fit(folder: Path, resume: Path | None = None, saving: Any = None, **options: Any) -> Toy:
+    settings: dict[str, Any] = {
+        "accelerator": "cpu",
+        "default_root_dir": folder,
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": isinstance(saving, ModelCheckpoint),
+        "callbacks": [saving] if saving else [],
+        "accumulate_grad_batches": 2,
+        "log_every_n_steps": 1,
+    }
+    module = Toy()
+    data = SyntheticDataModule(num_clips=2 * BATCHES, num_val_clips=2, num_samples=8, batch_size=2, seed=3)
+    Trainer(**(settings | options)).fit(module, data, ckpt_path=resume, weights_only=True)
+    return module
+
+
+def state(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint must have in common with the straight run's of the same step."""
+    content = torch.load(checkpoint, weights_only=True)
+    return {
+        "weights": content["state_dict"],
+        "optimizer": content["optimizer_states"][0]["state"],
+        "schedule": content["lr_schedulers"],
+        "position": content[KEY],
+    }
+
+
+EVERY_STEP = {"every_n_train_steps": 1}
+EPOCH_END = {"every_n_epochs": 1, "save_on_train_epoch_end": True}
+AFTER_VALIDATION = {"every_n_epochs": 1, "save_on_train_epoch_end": False}
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.parametrize("length", ["max_steps", "max_epochs"])
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        (EVERY_STEP, {}),
+        (EVERY_STEP, {"val_check_interval": 3}),
+        (EVERY_STEP, {"limit_val_batches": 0, "accumulate_grad_batches": 1}),
+        (EVERY_STEP, {"check_val_every_n_epoch": None, "val_check_interval": 4, "num_sanity_val_steps": 0}),
+        (EPOCH_END, {}),
+        (EPOCH_END, {"limit_val_batches": 0}),
+        (AFTER_VALIDATION, {}),
+    ],
+    ids=str,
+)
+def test_every_chain_of_up_to_three_resumes(length: str, rule: dict, options: dict, tmp_path: Path) -> None:
+    steps = 3 * (BATCHES if options.get("accumulate_grad_batches") == 1 else 3)
+
+    def run(name: str, last: int, resume: Path | None = None) -> tuple[Toy, dict[int, Path]]:
+        folder = tmp_path / name
+        saving = ModelCheckpoint(folder, filename="{step}", save_top_k=-1, **rule)
+        limit = {"max_steps": last} if length == "max_steps" else {"max_epochs": -(-last * 3 // steps)}
+        module = fit(folder, resume, saving, **limit, **options)
+        return module, {int(file.stem.split("=")[1]): file for file in folder.glob("*.ckpt")}
+
+    straight, expected = run("straight", steps)
+    want = {step: state(file) for step, file in expected.items()}
+    chains = [chain for count in (1, 2, 3) for chain in combinations(sorted(expected)[:-1], count)]
+    made: dict[tuple[int, ...], Path] = {}
+    # Of the hundreds of chains of nine and more checkpoints, a dozen spread evenly.
+    for chain in chains[:: max(1, len(chains) // 12)]:
+        for end in range(1, len(chain) + 1):
+            part = chain[:end]
+            if part in made:
+                continue
+            before = made.get(part[:-1])
+            _, files = run("-".join(map(str, ("chain", *part))), part[-1], before)
+            assert repr(state(files[part[-1]])) == repr(want[part[-1]]), part
+            made[part] = files[part[-1]]
+        module, _ = run("-".join(map(str, ("end", *chain))), steps, made[chain])
+        assert module.seen == [seen for seen in straight.seen if seen[0] >= chain[-1]], chain
+        assert torch.equal(module.network.weight, straight.network.weight), chain
+
+
+@pytest.mark.parametrize(
+    "hook",
+    ["on_train_start", "on_train_epoch_start", "on_train_batch_start", "on_before_zero_grad", "on_validation_start"],
+)
+def test_a_checkpoint_of_any_hook_goes_on_at_the_next_step(hook: str, tmp_path: Path) -> None:
+    """As a signal handler saves one, inside a step whose gradients are not complete."""
+    straight = fit(tmp_path, None, Save(tmp_path, hook), max_steps=8, num_sanity_val_steps=0)
+    files = sorted(tmp_path.glob("step=*.ckpt"))
+    assert files
+    for file in files:
+        step = int(file.stem.split("=")[1])
+        resumed = fit(tmp_path, file, max_steps=8)
+        assert resumed.seen == [seen for seen in straight.seen if seen[0] >= step], step
+        assert torch.equal(resumed.network.weight, straight.network.weight), step
