@@ -16,8 +16,10 @@ from diffusers import AutoencoderOobleck
 
 from consistency_tta.cli import main
 from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.tangoflux_projection import TangoFluxProjection
 from consistency_tta.evaluation.protocol import RESAMPLER
 from consistency_tta.pipeline import TextToAudioPipeline
+from tests.components.backbones import test_flux as flux
 from tests.toys import DIT, OOBLECK, TEXT
 
 FRAMES = 256
@@ -140,3 +142,18 @@ def test_all_stages_and_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folders = ["--generated", "out", "--reference", "recordings", "--output", "report", "--device", "cpu"]
     main(["evaluate", *folders, "--protocol", "protocol.yaml"])
     assert json.loads(Path("report/result.json").read_text())["metric_values"]
+
+
+def test_tangofluxs_transformer_is_distilled_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = flux.parts() | {"projection_model": TangoFluxProjection(flux.WIDTH, 30, FRAMES)}
+    TextToAudioPipeline(**parts).save_pretrained("teacher/model")
+    fit("guidance", distillation("GuidanceDistillation", ["LatentL2Loss"]))
+    options = {"student": {"folder": "guidance/model"}}
+    student = fit("student", distillation("ConsistencyDistillation", ["LatentPseudoHuberLoss"], **options))
+    assert torch.isfinite(student.trainer.callback_metrics["train/loss"])
+    made = TextToAudioPipeline.from_pretrained("student/model")("rain", guidance_scale=3.0)
+    assert (made.queries, made.waveform.shape) == (1, (1, 2, SAMPLES))
+    before = parts["transformer"].state_dict()
+    trained = TextToAudioPipeline.from_pretrained("student/model").transformer.state_dict()
+    assert not torch.equal(trained["proj_out.weight"], before["proj_out.weight"])
