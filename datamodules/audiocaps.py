@@ -17,7 +17,7 @@ from consistency_tta.datamodules.base import ResumableDataModule
 from consistency_tta.datamodules.check import check_headers, listing, summary
 from consistency_tta.datamodules.clips import AudioFolder, Clip, read_captions
 from consistency_tta.datamodules.mixing import mix_captions, mix_waveforms
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,7 +180,7 @@ class AudioCapsDataModule(ResumableDataModule):
         channels: the model's; 1 is mono, 2 is stereo. A recording with others is averaged, and the average repeated.
 
     Raises:
-        ValueError: for values out of range, and in ``setup`` for bad clips if ``bad_clips`` is "fail".
+        DataError: for values out of range, and in ``setup`` for bad clips if ``bad_clips`` is "fail".
     """
 
     def __init__(
@@ -265,10 +265,10 @@ class AudioCapsDataModule(ResumableDataModule):
             return clips
         message = f"{split}: {summary(findings, len(clips))}"
         if self.bad_clips == "fail":
-            raise ValueError(f"{message}; remove their captions, or set bad_clips: skip\n{listing(findings, 20)}")
+            raise DataError(f"{message}; remove their captions, or set bad_clips: skip\n{listing(findings, 20)}")
         bad = {(finding.id, finding.path) for finding in findings}
         usable = [clip for clip in clips if (clip.id, str(clip.path)) not in bad]
         if not usable:
-            raise ValueError(f"{message}, so none is left; is {self.audio_folder} the right folder?")
+            raise DataError(f"{message}, so none is left; is {self.audio_folder} the right folder?")
         log.warning("%s and are left out:\n%s", message, listing(findings, 5))
         return usable

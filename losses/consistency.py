@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import huber_loss
 
 from consistency_tta.contracts import DistillationOutput, Loss
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 class LatentL2Loss(Loss):
@@ -33,7 +34,7 @@ class LatentHuberLoss(Loss):
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
         if delta <= 0:
-            raise ValueError(f"expected delta > 0, got {delta}")
+            raise ConfigurationError(f"expected delta > 0, got {delta}")
         self.delta = delta
 
     def forward(self, out: DistillationOutput) -> Tensor:
@@ -57,7 +58,7 @@ class LatentPseudoHuberLoss(Loss):
     def __init__(self, c: float | None = None) -> None:
         super().__init__()
         if c is not None and c <= 0:
-            raise ValueError(f"expected c > 0, got {c}")
+            raise ConfigurationError(f"expected c > 0, got {c}")
         self.c = c
 
     def forward(self, out: DistillationOutput) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from consistency_tta.contracts import AudioOutput, Loss
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 class MelL2Loss(Loss):
@@ -37,7 +38,7 @@ class MelL1Loss(Loss):
     def __init__(self, frames: int = 1) -> None:
         super().__init__()
         if frames < 1:
-            raise ValueError(f"expected frames of at least 1, got {frames}")
+            raise ConfigurationError(f"expected frames of at least 1, got {frames}")
         self.frames = frames
 
     def forward(self, out: AudioOutput) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from consistency_tta.contracts import AudioOutput, Loss
+from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
 class MelModulationLoss(Loss):
@@ -29,7 +30,7 @@ class MelModulationLoss(Loss):
     def __init__(self, patches: Sequence[tuple[int, int]] = ((16, 16), (64, 1))) -> None:
         super().__init__()
         if not patches or min(map(min, patches)) < 1 or min(frames for frames, _ in patches) < 4:
-            raise ValueError(f"expected patches of at least four frames and one bin, got {list(patches)}")
+            raise ConfigurationError(f"expected patches of at least four frames and one bin, got {list(patches)}")
         self.patches = [(frames, bins) for frames, bins in patches]
 
     def forward(self, out: AudioOutput) -> Tensor:
@@ -38,7 +39,7 @@ class MelModulationLoss(Loss):
         distances = []
         for frames, bins in self.patches:
             if made.shape[1] < frames or made.shape[2] < bins:
-                raise ValueError(
+                raise ShapeError(
                     f"expected mels of at least {frames} frames and {bins} bins, got {tuple(made.shape[1:])}: "
                     "give a longer crop, or smaller patches"
                 )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from consistency_tta.contracts import AudioOutput, Loss
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 class MultiResolutionSTFTLoss(Loss):
@@ -42,13 +43,13 @@ class MultiResolutionSTFTLoss(Loss):
     ) -> None:
         super().__init__()
         if not len(n_ffts) == len(hop_lengths) == len(win_lengths) > 0:
-            raise ValueError(
+            raise ConfigurationError(
                 "expected as many n_ffts as hop_lengths and win_lengths, "
                 f"got {len(n_ffts)}, {len(hop_lengths)} and {len(win_lengths)}"
             )
         self.resolutions = list(zip(n_ffts, hop_lengths, win_lengths, strict=True))
         if min(floor, quiet) <= 0:
-            raise ValueError(f"expected floor > 0 and quiet > 0, got {floor} and {quiet}")
+            raise ConfigurationError(f"expected floor > 0 and quiet > 0, got {floor} and {quiet}")
         self.floor = floor
         self.quiet = quiet
         for win_length in set(win_lengths):

@@ -145,7 +145,7 @@ def test_a_student_is_queried_once_or_as_often_as_specified() -> None:
     noise = torch.randn(1, 4, 8, 4)
     weak, strong = (pipeline("a dog", scale, latents=noise).latent for scale in (1.0, 5.0))
     assert not torch.allclose(weak, strong, atol=1e-4)
-    with pytest.raises(ValueError, match="num_steps"):
+    with pytest.raises(ConfigurationError, match="num_steps"):
         pipeline("a dog", num_inference_steps=0)
 
 

@@ -34,6 +34,7 @@ from consistency_tta.datamodules import AudioCapsDataModule
 from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.export import halve
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 
 #: Bytes of all models together.
 LIMIT = 25_000_000
@@ -76,11 +77,11 @@ def bundle(
 
     Raises:
         FileExistsError: if one of the folders is there already.
-        ValueError: if facts are missing, or the folders are too large together.
+        ConfigurationError: if facts are missing, or the folders are too large together.
     """
     for name in NAMES:
         if missing := [key for key in KEYS if key not in facts.get(name, {})]:
-            raise ValueError(f"expected {', '.join(KEYS)} of {name} in the facts; {', '.join(missing)} missing")
+            raise ConfigurationError(f"expected {', '.join(KEYS)} of {name} in the facts; {', '.join(missing)} missing")
         if (output / name).exists():
             raise FileExistsError(f"{output / name} is there already: remove it first")
     teacher, student = (TextToAudioPipeline.from_pretrained(models[name]) for name in (TEACHER, STUDENT))
@@ -102,7 +103,7 @@ def bundle(
                 forget_paths(file)
         size = sum(file.stat().st_size for file in files)
         if size > LIMIT:
-            raise ValueError(f"expected models of at most {LIMIT / 1e6:g} MB together, got {size / 1e6:.1f} MB")
+            raise ConfigurationError(f"expected models of at most {LIMIT / 1e6:g} MB together, got {size / 1e6:.1f} MB")
         for folder in folders.values():
             shutil.move(folder, output)
     return size

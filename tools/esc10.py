@@ -39,6 +39,7 @@ from consistency_tta.evaluation.protocol import MetricSettings
 from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.metrics.diversity import mean_pairwise_distance
 from consistency_tta.metrics.encoders.mn04 import Mn04
+from consistency_tta.runtime.errors import DataError
 from tools.esc10_captions import is_esc50, recordings
 
 #: The ten classes, and AudioSet's names for the sounds in them.
@@ -168,7 +169,7 @@ def clips_of_folder(folder: Path) -> list[Clip]:
     clips = [Clip(file, file.name.split("__")[0] if "__" in file.name else file.parent.name) for file in files]
     unknown = sorted({clip.label for clip in clips} - set(CLASSES))
     if unknown or not clips:
-        raise ValueError(
+        raise DataError(
             f"expected sound files <class>/*.wav or <class>__NN.wav in {folder}, of the classes {', '.join(CLASSES)}; "
             + (f"got the classes {', '.join(unknown)}" if unknown else "got no sound files")
         )
@@ -179,7 +180,7 @@ def clips_of_folds(esc50: Path, folds: str) -> list[Clip]:
     """The clips of the ten classes in the given folds (as "1234") of ESC-50."""
     clips = [Clip(clip.file, clip.label) for clip in recordings(esc50) if clip.fold in folds]
     if not clips:
-        raise ValueError(f"expected clips of ESC-10 in folds {', '.join(folds)} of {esc50}, got none")
+        raise DataError(f"expected clips of ESC-10 in folds {', '.join(folds)} of {esc50}, got none")
     return clips
 
 
@@ -193,7 +194,7 @@ def class_columns(labels: Path) -> list[list[int]]:
     with labels.open(newline="", encoding="utf-8") as lines:
         index = {row["display_name"]: int(row["index"]) for row in csv.DictReader(lines)}
     if missing := [name for names in AUDIOSET_NAMES.values() for name in names if name not in index]:
-        raise ValueError(f"expected AudioSet's 527 display names in {labels}, missing {', '.join(missing)}")
+        raise DataError(f"expected AudioSet's 527 display names in {labels}, missing {', '.join(missing)}")
     return [[index[name] for name in names] for names in AUDIOSET_NAMES.values()]
 
 

@@ -43,6 +43,7 @@ from consistency_tta.metrics.kernel import KernelAudioDistance, KernelDistance
 from consistency_tta.metrics.lsd import LogSpectralDistance
 from consistency_tta.metrics.mn04 import EMBEDDING_DIM, NUM_CLASSES, AudioTagger
 from consistency_tta.reporting.figure import new_figure, png, require_matplotlib
+from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
 from tools.esc10_captions import Recording, captions_by_label, recordings
 
@@ -100,7 +101,7 @@ def read(esc50: Path, folds: str, per_class: int) -> Clips:
             chosen[clip.label].append(clip)
     clips = [clip for label in sorted(chosen) for clip in chosen[label]]
     if any(len(of_class) < per_class for of_class in chosen.values()) or not clips:
-        raise ValueError(f"expected {per_class} clips of each class in folds {', '.join(folds)} of {esc50}")
+        raise DataError(f"expected {per_class} clips of each class in folds {', '.join(folds)} of {esc50}")
     waveforms, captions = [], captions_by_label()
     for clip in clips:
         samples, rate = soundfile.read(clip.file, dtype="float32")

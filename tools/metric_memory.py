@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from consistency_tta.metrics.encoders import ENCODERS
 from consistency_tta.reporting.figure import new_figure, png
+from consistency_tta.runtime.errors import DataError
 
 #: A row of the table: name, clips, clips a second, seconds, MB of states, MB of the peak.
 ROW = re.compile(r"^\| (\S+) \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$", re.MULTILINE)
@@ -34,14 +35,14 @@ def read(tables: Sequence[Path]) -> dict[str, list[Measured]]:
     """What was measured of each metric and network, for rising numbers of clips.
 
     Raises:
-        ValueError: there is nothing.
+        DataError: there is nothing.
     """
     found: dict[str, list[Measured]] = {}
     for table in tables:
         for name, clips, _, _, state, peak in ROW.findall(table.read_text(encoding="utf-8")):
             found.setdefault(name, []).append(Measured(int(clips), float(state), float(peak)))
     if not found:
-        raise ValueError(f"expected tables of tools/metric_speed.py in {', '.join(map(str, tables))}, found none")
+        raise DataError(f"expected tables of tools/metric_speed.py in {', '.join(map(str, tables))}, found none")
     return {name: sorted(several) for name, several in found.items()}
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from consistency_tta.contracts import Conditioning, Denoiser, Schedule, Solver, TimeGrid
 from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.noise import add_noise
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 @torch.no_grad()
@@ -38,12 +39,12 @@ def sample_diffusion(
         z_0 (B, C, *), of the noise's dtype.
 
     Raises:
-        ValueError: if ``grid_times`` is not so.
+        ConfigurationError: if ``grid_times`` is not so.
     """
     times = grid_times.tolist()
     start = float(denoiser.schedule.num_train_timesteps)
     if len(times) < 2 or times[-1] != 0:
-        raise ValueError(f"grid_times must fall from {start:g} to 0, but is {times}: make it with a TimeGrid")
+        raise ConfigurationError(f"grid_times must fall from {start:g} to 0, but is {times}: make it with a TimeGrid")
     _check_falling(times, start, "grid_times")
     z_t = _prior(denoiser.schedule, noise)
     steps = list(pairwise(times))
@@ -78,13 +79,13 @@ def sample_consistency(
         z_0 (B, C, *), of the noise's dtype.
 
     Raises:
-        ValueError: if ``times`` is not so.
+        ConfigurationError: if ``times`` is not so.
     """
     schedule = denoiser.schedule
     times = [float(time) for time in times]
     _check_falling(times, float(schedule.num_train_timesteps), "times")
     if times[-1] <= 0:
-        raise ValueError(f"a denoiser is defined for times above 0, but times is {times}: leave out the last")
+        raise ConfigurationError(f"a denoiser is defined for times above 0, but times is {times}: leave out the last")
     z_t = _prior(schedule, noise)
     z_0 = denoiser(z_t, _fill(times[0], noise), conditioning).to(noise.dtype)
     for time in logging.tqdm(times[1:], desc="consistency", disable=not progress):
@@ -104,14 +105,16 @@ def consistency_times(schedule: Schedule, num_steps: int, grid: TimeGrid | None 
             those of the official ConsistencyTTA, whose last query is at t = 1.
 
     Raises:
-        ValueError: if ``num_steps`` is not from 1 to num_train_timesteps.
+        ConfigurationError: if ``num_steps`` is not from 1 to num_train_timesteps.
     """
     return (grid or UniformGrid())(schedule, num_steps)[:-1]
 
 
 def _check_falling(times: list[float], start: float, name: str) -> None:
     if not times or times[0] != start or any(s >= t for t, s in pairwise(times)):
-        raise ValueError(f"{name} must start at num_train_timesteps = {start:g} and fall strictly, but is {times}")
+        raise ConfigurationError(
+            f"{name} must start at num_train_timesteps = {start:g} and fall strictly, but is {times}"
+        )
 
 
 def _fill(time: float, like: Tensor) -> Tensor:

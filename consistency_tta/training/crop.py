@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from consistency_tta.contracts import Randomness
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 def check_crop_frames(crop_frames: int, downsampling: int, whole: int | None = None) -> None:
@@ -20,7 +21,7 @@ def check_crop_frames(crop_frames: int, downsampling: int, whole: int | None = N
     """
     if crop_frames % downsampling or crop_frames < 0 or (whole is not None and crop_frames > whole):
         most = "" if whole is None else f", and at most {whole}, the frames of a clip"
-        raise ValueError(
+        raise ConfigurationError(
             f"expected crop_frames to be a multiple of {downsampling}, by which the autoencoder shrinks time{most}, "
             f"got {crop_frames}"
         )

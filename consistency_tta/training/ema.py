@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from consistency_tta.runtime.errors import ConfigurationError
+
 
 class ExponentialMovingAverage(nn.Module):
     """average <- decay * average + (1 - decay) * source, for all parameters in a few fused calls.
@@ -27,7 +29,7 @@ class ExponentialMovingAverage(nn.Module):
     def __init__(self, source: nn.Module, decay: float, warm_up: bool = False) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise ValueError(f"expected a decay in [0, 1), got {decay}")
+            raise ConfigurationError(f"expected a decay in [0, 1), got {decay}")
         self.decay = decay
         self.warm_up = warm_up
         self.updates = 0

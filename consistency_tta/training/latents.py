@@ -12,7 +12,7 @@ from consistency_tta.components.text import TextEncoder
 from consistency_tta.contracts import Batch, Optimization, TextEmbedding
 from consistency_tta.diffusion.guidance import same_length
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.errors import ShapeError
+from consistency_tta.runtime.errors import DataError, ShapeError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
@@ -101,7 +101,7 @@ class LatentTraining(TrainingModule):
 def waveform_of(batch: Batch) -> Tensor:
     """The batch's waveform, or an error that says why there is none."""
     if batch.waveform is None:
-        raise ValueError(
+        raise DataError(
             "expected a batch with waveforms or latent moments, got neither: look at the datamodule's collate"
         )
     return batch.waveform

@@ -6,6 +6,7 @@ from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid, UniformGrid
 from consistency_tta.diffusion.guidance import CFGDenoiser
 from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
+from consistency_tta.runtime.errors import ConfigurationError
 
 TOP = 1000.0
 
@@ -110,11 +111,11 @@ def test_consistency_times_start_at_the_top_and_leave_zero_out(schedule):
 
 @pytest.mark.parametrize("times", [[999.0, 0.0], [1000.0, 500.0], [1000.0, 500.0, 500.0, 0.0], [0.0]])
 def test_diffusion_refuses_times_that_are_no_grid(teacher, noise, conditioning, times):
-    with pytest.raises(ValueError, match="grid_times must"):
+    with pytest.raises(ConfigurationError, match="grid_times"):
         sample_diffusion(teacher, DDIM(), torch.tensor(times), noise, conditioning)
 
 
 @pytest.mark.parametrize("times", [[], [999.0], [1000.0, 0.0], [1000.0, 1000.0]])
 def test_consistency_refuses_impossible_times(student, noise, conditioning, times):
-    with pytest.raises(ValueError, match="times"):
+    with pytest.raises(ConfigurationError, match="times"):
         sample_consistency(student, noise, conditioning, times)

@@ -91,5 +91,5 @@ def test_all_sources_are_read_and_the_last_answers_count(tmp_path: Path) -> None
     assert any("broken.json: not JSON" in fault for fault in faults)
     assert any("deep.json: not JSON" in fault for fault in faults)
     assert any("Bob answered more than once" in fault for fault in faults)
-    with pytest.raises(FileNotFoundError, match=r"no .*nowhere"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         collect(tmp_path, KEY, [tmp_path / "nowhere"])

@@ -114,7 +114,7 @@ def test_files_are_found_by_every_kind_of_name(tmp_path: Path) -> None:
         ({"reference": "zebrafish"}, ConfigurationError, "'zebrafish'"),
         ({"mode": "comparison", "reference": "nobody"}, ConfigurationError, "'nobody'"),
         ({"mode": "comparison", "anchor": True}, ConfigurationError, "--reference"),
-        ({"num_clips": 4}, DataError, "4 clips"),
+        ({"num_clips": 4}, DataError, "4"),
         ({"num_clips": 0}, ConfigurationError, "num_clips"),
     ],
 )
@@ -132,7 +132,7 @@ def test_captions_that_fit_no_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"other\.csv"):
         make(systems, captions, tmp_path / "test", num_clips=1)
     captions.write_text("name,text\n7100,a sound\n")
-    with pytest.raises(ValueError, match=r"other\.csv"):
+    with pytest.raises(DataError, match=r"other\.csv"):
         make(systems, captions, tmp_path / "test", num_clips=1)
 
 
@@ -150,7 +150,7 @@ def test_a_sound_that_evaluate_would_leave_out_is_named(spoil: Callable[[Path], 
     spoil(tmp_path / "yardstick" / "7101.wav")
     command = ["listening-test", "--systems", *systems, "--captions", str(tmp_path / "captions.csv")]
     command += ["--num_clips", "3", "--output", str(tmp_path / "test")]
-    with pytest.raises(SystemExit, match=r"yardstick, .*yardstick/7101\.wav"):
+    with pytest.raises(SystemExit, match=r"yardstick/7101\.wav"):
         main(command)
     assert not (tmp_path / "test").exists()
 

@@ -135,7 +135,7 @@ def test_the_length_is_checked_before_anything_is_read(address: str, length: str
 
 @pytest.mark.parametrize("port", [99999, 65536, -1])
 def test_a_port_out_of_range_is_refused(port: int, served: tuple[Path, Key]) -> None:
-    with pytest.raises(SystemExit, match=rf"port .*{port}"):
+    with pytest.raises(SystemExit, match=str(port)):
         main(["listening-test", "serve", str(served[0]), f"--port={port}"])
 
 

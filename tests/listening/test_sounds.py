@@ -104,5 +104,5 @@ def test_a_file_that_cannot_be_used_is_named_with_its_system(
         file.parent.mkdir()
         soundfile.write(file, np.zeros(100), 16000)
     soundfile.write(files["spoilt"], np.zeros(0), 16000)
-    with pytest.raises(DataError, match=r"spoilt, .*spoilt/7100\.wav"):
+    with pytest.raises(DataError, match=r"spoilt/7100\.wav"):
         look(files)

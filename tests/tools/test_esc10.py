@@ -5,6 +5,7 @@ import torch
 
 from consistency_tta.metrics.diversity import mean_pairwise_distance
 from consistency_tta.metrics.mn04 import AudioTagger
+from consistency_tta.runtime.errors import DataError
 from tools import esc10
 
 AUDIOSET = [name for names in esc10.AUDIOSET_NAMES.values() for name in names]
@@ -122,15 +123,15 @@ def test_prints_a_table_of_fold_5_or_of_a_folder(files, tmp_path, capsys):
 
 
 def test_errors_say_what_was_expected(files, tmp_path, capsys):
-    with pytest.raises(ValueError, match=str(tmp_path)):
+    with pytest.raises(DataError, match=str(tmp_path)):
         esc10.clips_of_folder(tmp_path)
     write(tmp_path / "piano" / "0.wav", seed=0)
-    with pytest.raises(ValueError, match="piano"):
+    with pytest.raises(DataError, match="piano"):
         esc10.clips_of_folder(tmp_path)
-    with pytest.raises(ValueError, match="6"):
+    with pytest.raises(DataError, match="6"):
         esc10.clips_of_folds(files, folds="6")
     (tmp_path / "labels.csv").write_text("index,display_name\n0,Speech\n")
-    with pytest.raises(ValueError, match="Dog, Bark"):
+    with pytest.raises(DataError, match="Dog, Bark"):
         esc10.evaluate_real(files / "mn04.pt", tmp_path / "labels.csv", files)
     with pytest.raises(SystemExit):
         esc10.main([f"--weights={files}", f"--labels={files}", f"--real={tmp_path}"])

@@ -1,5 +1,6 @@
 import pytest
 
+from consistency_tta.runtime.errors import DataError
 from tools import metric_memory, metric_speed
 
 
@@ -14,5 +15,5 @@ def test_tables_of_several_runs_are_read(tmp_path):
 
 def test_nothing_to_draw_is_named(tmp_path):
     (tmp_path / "log.txt").write_text("nothing\n")
-    with pytest.raises(ValueError, match=r"expected tables of tools/metric_speed\.py in .*log\.txt, found none"):
+    with pytest.raises(DataError, match=r"log\.txt"):
         metric_memory.read([tmp_path / "log.txt"])

@@ -15,6 +15,7 @@ from consistency_tta.datamodules.synthetic import KINDS
 from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from tests.toys import TEXT, UNET, toy_parts
 from tests.training.runs import Losses, batch, data, diffusion, in_training, rng, trainer
 
@@ -130,11 +131,11 @@ def test_new_networks_make_a_teacher_of_an_autoencoder(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_named(teacher_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="caption_dropout"):
+    with pytest.raises(ConfigurationError, match="caption_dropout"):
         diffusion(teacher_folder, caption_dropout=1.0)
     parts = toy_parts()
     TextToAudioPipeline(mel=parts["mel"], vae=parts["vae"]).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="text_encoder"):
+    with pytest.raises(ModelFolderError, match="text_encoder"):
         diffusion(tmp_path)
-    with pytest.raises(ValueError, match="unet"):
+    with pytest.raises(ModelFolderError, match="unet"):
         diffusion(tmp_path, text_encoder=ByteTextEncoder(**TEXT))

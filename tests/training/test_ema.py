@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.ema import ExponentialMovingAverage
 
 
@@ -86,7 +87,7 @@ def test_copies_and_pickles_go_on_averaging(copy: object) -> None:
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
 def test_wrong_decays_are_named(decay: float) -> None:
-    with pytest.raises(ValueError, match="decay"):
+    with pytest.raises(ConfigurationError, match="decay"):
         ExponentialMovingAverage(nn.Linear(1, 1), decay)
 
 

@@ -11,12 +11,12 @@ from consistency_tta.training.time_binned_losses import TimeBinnedLosses
 def test_means_are_those_of_the_examples_in_each_range() -> None:
     metric, random = TimeBinnedLosses(["latent", "mel"], 1000), np.random.default_rng(0)
     t, latent, mel = random.integers(1, 900, 60).astype(np.float32), random.random(60), random.random(60)
-    t[:4] = [250, 250.5, 1000, 1000]
+    t[:5] = [250, 250.5, 1000, 1000, 999.5]  # of these, only 1000 is the top time
     for rows in (slice(0, 25), slice(25, 60)):
         values = {"latent": torch.tensor(latent[rows]), "mel": torch.tensor(mel[rows])}
         metric.update(values, torch.tensor(t[rows]))
     computed = metric.compute()
-    ranges = {"0000-0250": (0, 250), "0250-0500": (250, 500), "0500-0750": (500, 750), "0750-1000": (750, 999)}
+    ranges = {"0000-0250": (0, 250), "0250-0500": (250, 500), "0500-0750": (500, 750), "0750-1000": (750, 999.5)}
     assert len(computed) == 10
     for name, values in (("latent", latent), ("mel", mel)):
         for label, (low, high) in ranges.items():

@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
+from consistency_tta.runtime.errors import ConfigurationError
+
 
 class SkipNonFiniteSteps(Callback):
     """Skips optimizer steps whose gradients have NaN or infinite entries, counts them, stops after too many in a row.
@@ -21,7 +23,7 @@ class SkipNonFiniteSteps(Callback):
 
     def __init__(self, max_in_a_row: int = 20) -> None:
         if max_in_a_row < 1:
-            raise ValueError(f"expected max_in_a_row of at least 1, got {max_in_a_row}")
+            raise ConfigurationError(f"expected max_in_a_row of at least 1, got {max_in_a_row}")
         self.max_in_a_row = max_in_a_row
         self.skipped = 0
         self.in_a_row = 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from consistency_tta.components.codec import MelCodec
 from consistency_tta.contracts import AudioOutput, Batch, Learner, Loss, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
@@ -72,7 +73,7 @@ class VocoderTraining(TrainingModule):
     ) -> None:
         super().__init__(optimization, seed)
         if not 0 <= decoded <= 1:
-            raise ValueError(f"expected decoded, a share, in [0, 1], got {decoded}")
+            raise ConfigurationError(f"expected decoded, a share, in [0, 1], got {decoded}")
         self.parts = TextToAudioPipeline.from_pretrained(model)
         self.frozen = Frozen(codec=self.parts.mel_codec)
         check_crop_frames(crop_frames, self.frozen.codec.downsampling)
@@ -113,7 +114,7 @@ class VocoderTraining(TrainingModule):
         waveform = waveform[:, : mel.shape[1] * self.hop_length]
         sound = vocoder(mel.to(self.dtype))[:, : waveform.shape[1]].float()
         if sound.shape != waveform.shape:
-            raise ValueError(
+            raise ConfigurationError(
                 f"expected {mel.shape[1]} mel frames to become {waveform.shape[1]} samples, {self.hop_length} a frame, "
                 f"but the vocoder makes {sound.shape[1]}: set its hop length, or upsampling rates, to the front end's"
             )

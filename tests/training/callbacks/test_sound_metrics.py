@@ -27,7 +27,7 @@ from consistency_tta.metrics.frechet import FrechetDistance, frechet_distance
 from consistency_tta.metrics.inception import InceptionScore
 from consistency_tta.metrics.lsd import LogSpectralDistance
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.errors import ConfigurationError, DataError
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ModelFolderError
 from consistency_tta.storage.shards import write_shard
 from consistency_tta.training import LogSounds, SoundMetrics
 from consistency_tta.training.callbacks.prompts import FixedPrompts, PromptSampling, read_captions
@@ -176,7 +176,7 @@ def test_a_reference_that_cannot_be_embedded_is_refused_before_training(teacher_
     (tmp_path / "real" / "empty.wav").unlink()
     embedder = ToyEmbedder()
     embedder.min_samples = 5000  # the recordings have 4000
-    with pytest.raises(ValueError, match=r"deep/0\.wav \(too short"):
+    with pytest.raises(ValueError, match=r"deep/0\.wav"):
         check_reference(str(tmp_path / "real"), embedder)
 
 
@@ -303,9 +303,9 @@ def test_a_metric_that_cannot_be_computed_is_named(teacher_folder: Path, tmp_pat
         SoundMetrics(clap, sampling=PromptSampling(num_samples=0))
     with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
         SoundMetrics(clap, "nowhere.txt")
-    with pytest.raises(ValueError, match="text_encoder"):
+    with pytest.raises(ModelFolderError, match="text_encoder"):
         fit(teacher_folder, tmp_path, SoundMetrics(clap), name="autoencoder")
-    with pytest.warns(UserWarning, match="this run has none"):
+    with pytest.warns(UserWarning, match="SoundMetrics"):
         fit(teacher_folder, tmp_path, SoundMetrics(clap), limit_val_batches=0)
     save_file({"vectors": torch.zeros(3, 5)}, tmp_path / "other.safetensors")
     for reference in ("other.safetensors", "empty"):

@@ -10,6 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from consistency_tta.contracts import Optimization
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
+from consistency_tta.runtime.errors import ShapeError
 from consistency_tta.training.step_rng import StepRNG
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import Losses, autoencoder, batch, data, trainer
@@ -76,5 +77,5 @@ def test_a_clip_that_is_not_finite_does_not_spoil_the_scale(tmp_path: Path) -> N
 
 def test_a_length_that_does_not_divide_is_named(tmp_path: Path) -> None:
     sounds = SyntheticDataModule(num_clips=4, num_val_clips=4, num_samples=30 * 160, batch_size=4)
-    with pytest.raises(ValueError, match="num_samples"):
+    with pytest.raises(ShapeError, match="num_samples"):
         trainer(tmp_path, max_steps=1).fit(autoencoder(tmp_path), sounds)

@@ -11,6 +11,7 @@ from torch import nn
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.losses import MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.codec.refinement import DecodedOutput
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import batch, data, refinement, trainer
@@ -58,7 +59,7 @@ def test_a_vocoder_is_put_in_the_folder(teacher_folder: Path, tmp_path: Path) ->
 
 
 def test_wrong_settings_are_named(teacher_folder: Path) -> None:
-    with pytest.raises(ValueError, match="got 10"):
+    with pytest.raises(ConfigurationError, match="crop_frames"):
         refinement(teacher_folder, crop_frames=10)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from consistency_tta.cli import main
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import DiscretizationSchedule
 from tests.toys import NUM_SAMPLES
 
@@ -30,9 +31,9 @@ def test_it_doubles_or_halves_until_the_end(start: int, end: int, expected: list
 
 
 def test_impossible_numbers_are_named() -> None:
-    with pytest.raises(ValueError, match="got 1"):
+    with pytest.raises(ConfigurationError, match="num_discretization_steps"):
         DiscretizationSchedule(8, 1, 10)
-    with pytest.raises(ValueError, match="every=0"):
+    with pytest.raises(ConfigurationError, match="every"):
         DiscretizationSchedule(2, 8, 0)
 
 

@@ -155,7 +155,7 @@ def test_wrong_teachers_are_named(teacher_folder: Path, tmp_path: Path) -> None:
     parts = toy_parts()
     parts.pop("unet")
     TextToAudioPipeline(**parts).save_pretrained(tmp_path / "half")
-    with pytest.raises(ValueError, match="unet"):
+    with pytest.raises(ModelFolderError, match="unet"):
         guidance(tmp_path / "half")
     with pytest.raises(ConfigurationError, match="caption_dropout"):
         guidance(teacher_folder, caption_dropout=1.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from consistency_tta.runtime.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class DiscretizationSchedule:
@@ -30,12 +32,14 @@ class DiscretizationSchedule:
     def __post_init__(self) -> None:
         least = min(self.start, self.end)
         if least < 2:
-            raise ValueError(
-                f"expected num_steps of at least 2, got {least}: with a single step the target of pure noise is an "
-                "unrelated recording, and the student would learn the mean of all"
+            raise ConfigurationError(
+                f"expected num_discretization_steps of at least 2, got {least}: "
+                "with a single step the student would learn the mean of all recordings"
             )
         if self.every < 1:
-            raise ValueError(f"expected num_steps to change every 1 optimizer step or more, got every={self.every}")
+            raise ConfigurationError(
+                f"expected num_steps to change every 1 optimizer step or more, got every={self.every}"
+            )
 
     def __call__(self, step: int) -> int:
         """N at an optimizer step, counted from 0."""
