@@ -9,14 +9,17 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from consistency_tta.contracts import Networks, Objective, Prediction, Step
 from consistency_tta.diffusion.solve import DDIM
+from consistency_tta.diffusion.weighting import Uniform
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import LoRA
 from consistency_tta.training.distillation import module as distillation_module
 from consistency_tta.training.distillation.lora import merged
+from consistency_tta.training.distillation.teacher import guided
 from tests.training.recorded_encoder import AudioEmbedding as Outputs
-from tests.training.runs import adversary, batch, data, distillation, in_training, rng, trainer
+from tests.training.runs import adversary, batch, data, distil, distillation, in_training, rng, trainer
 
 
 class Weights(Callback):
@@ -71,6 +74,43 @@ def test_the_distance_is_to_the_guided_teacher(teacher_folder: Path, tmp_path: P
     distances = {w: ((student - end).norm(dim=1) / end.norm(dim=1)).mean() for w, end in ends.items()}
     torch.testing.assert_close(found, distances[300.0])
     assert float(found) != pytest.approx(float(distances[1.0]), rel=1e-3)
+
+
+def test_guidance_scales_are_drawn_uniformly_from_the_range(teacher_folder: Path, tmp_path: Path) -> None:
+    module = in_training(distillation(teacher_folder, guidance_scale=(2.0, 5.0)), tmp_path)
+    w = torch.cat([module.step(batch(16), rng(k)).conditioning.guidance_scale for k in range(20)])
+    assert w.shape == (320,)
+    assert ((w >= 2) & (w <= 5)).all()
+    quartiles = torch.tensor([2.75, 3.5, 4.25])  # of a uniform distribution; five standard errors of 320 draws
+    torch.testing.assert_close(w.quantile(torch.tensor([0.25, 0.5, 0.75])), quartiles, atol=0.42, rtol=0)
+
+
+class LatentsAsTargets(Objective):
+    """One query at the top time; the target is the clean latent. It has neither a teacher nor a target network."""
+
+    needs_teacher = False
+    weighting = Uniform()
+
+    def forward(self, step: Step, networks: Networks) -> Prediction:
+        """Needs the student alone."""
+        assert networks.teacher is None
+        z_0, top = step.clean_latent, torch.full((len(step),), 1000.0)
+        z_t = step.add_noise(z_0, step.rng.normal_like(z_0), top)
+        return Prediction(networks.student(z_t, top, step.conditioning), z_0, z_0, top, top)
+
+
+def test_an_objective_without_a_teacher_builds_none(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    monkeypatch.setattr(distillation_module, "guided", lambda parts: built.append(parts) or guided(parts))
+    module = distil(LatentsAsTargets, teacher_folder)
+    trainer(tmp_path, max_steps=1).fit(module, data())
+    assert built == []
+    assert module.target is None
+    assert not hasattr(module.frozen, "teacher")
+    distillation(teacher_folder)
+    assert len(built) == 1
 
 
 def test_an_adapter_is_scaled_by_alpha_over_rank(teacher_folder: Path) -> None:
