@@ -58,7 +58,7 @@ def generate(
         batch_size: sounds generated at a time.
         seed: of the starting noise; sound k of text n, or of a clip, starts from the same noise whatever the model, the
             other settings, the batch size and the number of processes.
-        device: such as cuda or cpu; the best there is if not given.
+        device: such as cuda or cpu; the best available if not given.
         external_guidance_scale: w of classifier-free guidance on top of what the network has learnt of guidance, at
             twice the queries; 1 for none.
         captions: caption file, instead of texts.

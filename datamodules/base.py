@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules.sampler import ResumableLoader, ResumableSampler
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 class ResumableDataModule(LightningDataModule):
@@ -31,7 +32,7 @@ class ResumableDataModule(LightningDataModule):
         train_dataset, val_dataset, test_dataset: assigned by ``setup``; None where there is no such data.
 
     Raises:
-        ValueError: for a batch size below 1 or a negative number of workers.
+        ConfigurationError: for a batch size below 1 or a negative number of workers.
     """
 
     train_dataset: Dataset | None = None
@@ -43,9 +44,9 @@ class ResumableDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if batch_size < 1 or (val_batch_size is not None and val_batch_size < 1):
-            raise ValueError(f"batch sizes must be at least 1, got {batch_size} and {val_batch_size}")
+            raise ConfigurationError(f"batch sizes must be at least 1, got {batch_size} and {val_batch_size}")
         if num_workers < 0:
-            raise ValueError(f"num_workers must be 0 or more, got {num_workers}")
+            raise ConfigurationError(f"num_workers must be 0 or more, got {num_workers}")
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size or batch_size
         self.num_workers = num_workers
@@ -62,7 +63,9 @@ class ResumableDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Shuffled, in whole batches, entered where the checkpoint left the epoch."""
         if self.train_dataset is None:
-            raise ValueError(f"{type(self).__name__} has no training data: configure it, or only validate or test")
+            raise ConfigurationError(
+                f"{type(self).__name__} has no training data: configure it, or only validate or test"
+            )
         world_size = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
         sampler = ResumableSampler(
@@ -85,7 +88,9 @@ class ResumableDataModule(LightningDataModule):
         """In order, complete."""
         if self.test_dataset is None:
             # Lightning would run over no loader, do nothing and call it a success.
-            raise ValueError(f"{type(self).__name__} has no data to test or predict on: configure it, or only fit")
+            raise ConfigurationError(
+                f"{type(self).__name__} has no data to test or predict on: configure it, or only fit"
+            )
         return self._in_order(self.test_dataset)
 
     def predict_dataloader(self) -> DataLoader:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from consistency_tta.runtime.errors import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -28,7 +30,7 @@ class ResumableSampler(DistributedSampler):
         first_batch: asked whenever an iteration begins: how many batches of the epoch have been seen already.
 
     Raises:
-        ValueError: when the dataset is smaller than one step of all processes.
+        DataError: when the dataset is smaller than one step of all processes.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class ResumableSampler(DistributedSampler):
     ) -> None:
         examples = len(dataset)  # type: ignore[arg-type]
         if examples < batch_size * world_size:
-            raise ValueError(
+            raise DataError(
                 f"the training set has {examples} usable examples, but one step takes {batch_size * world_size} "
                 f"(batch_size {batch_size} x {world_size} processes): lower batch_size or add data"
             )

@@ -1,4 +1,4 @@
-"""What can be wrong with a clip, and the error that says it."""
+"""What can be wrong with a clip, and the error that reports it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BadClip(DataError):  # noqa: N818 - a finding, counted or listed, before i
 
     Args:
         fault: of which kind.
-        detail: what was found, for people.
+        detail: what was found, as a sentence.
     """
 
     def __init__(self, fault: Fault, detail: str) -> None:

@@ -1,4 +1,4 @@
-"""FLAC: frames that say where they belong. The header's number of samples is 0 if its writer could not go back, and the
+"""FLAC: each frame stores its position. The header's number of samples is 0 if its writer could not go back, and the
 whole recording's in each piece of one that was cut without decoding.
 
 Source: M. van Beurden and A. Weaver, "Free Lossless Audio Codec (FLAC)", RFC 9639, 2024,
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from consistency_tta.audio.layout import Bytes, Layout, Part, after_id3, end_of_sound
 
-#: Where a frame may begin, if the header does not say how long one can be at most.
+#: Where a frame may begin, if the header does not state the greatest length of a frame.
 LONGEST_FRAME = 1 << 20
 #: Samples of a block, by the code in a frame's header.
 BLOCKS = {1: 192, **{k: 576 << (k - 2) for k in range(2, 6)}, **{k: 256 << (k - 8) for k in range(8, 16)}}
@@ -48,7 +48,7 @@ def _starts(data: Bytes) -> list[int]:
 
 
 def _piece(data: Bytes, start: int, end: int) -> Part | str | None:
-    """None if the header is right, what is missing, or the part with a header that says nothing."""
+    """None if the header is right, what is missing, or the part, where the header states no length."""
     place = start + 4
     total_at = place + 4 + 13  # 36 bits, of which the first four share a byte
     total = int.from_bytes(data[total_at : total_at + 5]) & 0xFFFFFFFFF
@@ -62,13 +62,13 @@ def _piece(data: Bytes, start: int, end: int) -> Part | str | None:
     # A frame that a cut left incomplete may be as long as the longest, and so may the whole one before it.
     at = _last_frame(data, max(place, end - 2 * longest - 16), end, smallest)
     if first is None or at is None:
-        return None  # the decoder says what is wrong
+        return None  # the decoder reports what is wrong
     frame = _frame(data, at, smallest)
     assert frame is not None
     if total == frame.first + frame.samples - first.first:
         return None
     if _crc16(data[at : end - 2]) != int.from_bytes(data[end - 2 : end]):
-        return f"its last frame is not complete, and its header says {total:,} samples"
+        return f"its last frame is not complete, and its header states {total:,} samples"
     return Part(start, end, ((total_at, bytes([data[total_at] & 0xF0]) + bytes(4)),))
 
 

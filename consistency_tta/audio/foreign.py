@@ -1,4 +1,4 @@
-"""Files that are no sound of a kind that is read, whatever their names say."""
+"""Recognises files of formats that are not read, such as M4A, by their content."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def foreign_kind(head: bytes, name: str) -> str:
     for beginning, kind, remedy in _KINDS:
         if re.match(beginning, head, re.DOTALL):
             what_to_do = remedy.format(name=name, stem=name.rpartition(".")[0] or name)
-            return f"it is {kind} file, whatever its name says: {what_to_do}"
+            return f"it is {kind} file, whatever its name: {what_to_do}"
     return ""

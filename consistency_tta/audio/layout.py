@@ -1,4 +1,4 @@
-"""How the bytes of a sound file must be read where its header's length cannot be believed."""
+"""How the bytes of a sound file must be read where its header's length is wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Part:
     Attributes:
         start, stop: the range.
         patches: bytes to put at places of the file, such as a length that a header lacks.
-        endless: say that the file is longer than it is: a decoder that guesses a length by the size then reads all.
+        endless: report a greater size than the file's: a decoder that guesses a length by the size then reads all.
     """
 
     start: int
@@ -37,13 +37,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a file's bytes say of its length.
+    """What a file's bytes show of its length.
 
     Attributes:
         parts: to be decoded one after another, each to its end; none for a file that the decoder reads right.
-        frames: samples of a file whose header says more than there are; None if the header is right.
-        truncated: how the file is cut short, for people; empty if it is not.
-        broken: why the file cannot be used, for people; empty if it can.
+        frames: samples of a file whose header states more than it has; None if the header is right.
+        truncated: how the file is cut short, as a sentence; empty if it is not.
+        broken: why the file cannot be used, as a sentence; empty if it can.
     """
 
     parts: tuple[Part, ...] = ()

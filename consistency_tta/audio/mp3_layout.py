@@ -42,14 +42,14 @@ class Link:
     Attributes:
         start: of the first byte.
         mark: where "Xing", "Info" or "VBRI" is; 0 without.
-        told: samples by the mark; None if it does not say.
+        stated: samples by the mark; None if it has no number.
         samples: that there are, without those of the mark's frame.
         formats: (rate in Hz, mono) of the frames.
     """
 
     start: int
     mark: int = 0
-    told: int | None = None
+    stated: int | None = None
     samples: int = 0
     formats: set[tuple[int, bool]] = field(default_factory=set)
 
@@ -59,7 +59,7 @@ def mp3_layout(data: Bytes, guess: int) -> Layout:
 
     Args:
         data: of the file.
-        guess: samples in it, as the decoder says.
+        guess: samples in it, by the decoder.
     """
     links = _links(data)
     if not links:
@@ -69,23 +69,23 @@ def mp3_layout(data: Bytes, guess: int) -> Layout:
         return Layout(broken=f"sounds of {found} follow each other in it: split it")
     rate = next(iter(formats))[0]
     last = links[-1]
-    if last.told is not None and last.samples < last.told - MP3_SLACK:
+    if last.stated is not None and last.samples < last.stated - MP3_SLACK:
         return Layout(
             frames=min(guess, last.samples) if len(links) == 1 else None,
-            truncated=f"{last.samples / rate:.2f} s, its header says {last.told / rate:.2f} s",
+            truncated=f"{last.samples / rate:.2f} s, its header states {last.stated / rate:.2f} s",
         )
     if len(links) == 1:
-        told = guess if last.told is None else last.told
-        if abs(told - last.samples) <= MP3_SLACK:
+        expected = guess if last.stated is None else last.stated
+        if abs(expected - last.samples) <= MP3_SLACK:
             return Layout()
-        if told > last.samples:
+        if expected > last.samples:
             return Layout(frames=last.samples)
     ends = [*(link.start for link in links[1:]), len(data)]
     return Layout(parts=tuple(_part(link, end) for link, end in zip(links, ends, strict=True)))
 
 
 def _part(link: Link, end: int) -> Part:
-    if link.told is not None and abs(link.told - link.samples) <= MP3_SLACK:
+    if link.stated is not None and abs(link.stated - link.samples) <= MP3_SLACK:
         return Part(link.start, end)
     return Part(link.start, end, ((link.mark, bytes(4)),) if link.mark else (), endless=True)
 
@@ -134,7 +134,7 @@ def _mark(data: Bytes, place: int, header: Header) -> tuple[int, int | None]:
 
 
 def _header(data: Bytes, place: int) -> Header | None:
-    """The frame's header at a place; None if there is none. Its length is 0 if it does not say."""
+    """The frame's header at a place; None if it has none. Its length is 0 if the header does not state it."""
     head = data[place : place + 4]
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None

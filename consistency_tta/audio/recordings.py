@@ -1,4 +1,4 @@
-"""Folders of recordings that sounds are measured against."""
+"""Folders of recordings, the reference of metrics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from consistency_tta.audio.sound_file import BadClip, Fault, Sound, read_whole
+from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.captions import EXTENSIONS
 
 #: Recordings that a message names.
@@ -41,12 +42,12 @@ def check_recordings(folder: Path, least: int = 1, min_seconds: float = 0.0, num
 
     Args:
         folder, least: as :func:`recordings` takes them.
-        min_seconds: the shortest that can be heard.
+        min_seconds: the shortest that is kept.
         num_threads: files decoded at a time.
 
     Raises:
         FileNotFoundError: there are too few.
-        ValueError: some cannot be used, with their names and what is wrong with them.
+        DataError: some cannot be used, with their names and what is wrong with them.
     """
     files = recordings(folder, least)
     # Threads, not processes: libsndfile does the work and does not hold Python's lock.
@@ -55,7 +56,7 @@ def check_recordings(folder: Path, least: int = 1, min_seconds: float = 0.0, num
         faults = [f"{file.relative_to(folder)} ({fault})" for file, fault in looked if fault]
     if faults:
         more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
-        raise ValueError(
+        raise DataError(
             f"expected recordings that can be used in {folder}, got {len(faults)} of {len(files)} that cannot, "
             f"{', '.join(faults[:NAMED])}{more}: replace or remove them"
         )
@@ -65,12 +66,12 @@ def read_recording(file: Path) -> Sound:
     """All of a file.
 
     Raises:
-        ValueError: it cannot be used, with its name.
+        DataError: it cannot be used, with its name.
     """
     try:
         return read_whole(file)
     except BadClip as bad:
-        raise ValueError(f"{file}: {bad}: replace or remove it") from None
+        raise DataError(f"{file}: {bad}: replace or remove it") from None
 
 
 class SoundFiles:
@@ -87,7 +88,7 @@ class SoundFiles:
         """Each file's sound.
 
         Raises:
-            ValueError: a file cannot be used, with its name.
+            DataError: a file cannot be used, with its name.
         """
         return map(read_recording, self.files)
 

@@ -1,6 +1,6 @@
 """A sound file's bytes: what they are, how long the sound in them is, and its samples where the header is wrong.
 
-libsndfile believes headers: it reads no sample more than one says, and fails on a FLAC file whose header says nothing.
+libsndfile trusts headers: it never reads more samples than they state, and fails on a FLAC file without a number.
 Here the bytes are looked at first (``*_layout.py``), and where header and bytes differ the bytes are decoded to their
 end. Of a file with a right header nothing but the header, and the frames' own headers, is read.
 """
@@ -25,7 +25,7 @@ from consistency_tta.audio.wav_layout import wav_layout
 
 #: Samples read at a time where the number of all is not known.
 BLOCK = 1 << 16
-#: A header that says more samples does not know: a thousand years.
+#: A header that states more samples has no real number: it would be a thousand years.
 KNOWN = 1 << 50
 ERRORS = (soundfile.SoundFileError, OSError, RuntimeError, MemoryError, ValueError)
 
@@ -38,7 +38,7 @@ class SoundInfo(NamedTuple):
         frames: samples of each channel that can be decoded.
         channels: of the file.
         parts: what must be decoded to the end, one after another; empty if the decoder reads the file right.
-        truncated: how the file is cut short, for people; empty if it is not.
+        truncated: how the file is cut short, as a sentence; empty if it is not.
     """
 
     sample_rate: int

@@ -62,20 +62,20 @@ def read_whole(path: Path) -> Sound:
     """All of a file, if all is there.
 
     Raises:
-        BadClip: if it is missing, unreadable, empty, shorter than its header says, has samples that are not finite, or
-            channels whose mean is silent though they are not.
+        BadClip: if it is missing, unreadable, empty, shorter than its header states, has samples that are not finite,
+            or channels whose mean is silent though they are not.
     """
     if truncated := inspect(path).truncated:
         raise BadClip(Fault.TRUNCATED, truncated)
     rate, frames, channels = audio_info(path)
     waveform, _ = decode_channels(path)
     if (decoded := waveform.shape[1]) < frames - MP3_SLACK:
-        raise BadClip(Fault.TRUNCATED, f"{decoded / rate:.2f} s, its header says {frames / rate:.2f} s")
+        raise BadClip(Fault.TRUNCATED, f"{decoded / rate:.2f} s, its header states {frames / rate:.2f} s")
     return Sound(_mono(waveform), rate, channels, kept_power(waveform))
 
 
 def audio_info(path: Path, min_seconds: float = 0.0) -> tuple[int, int, int]:
-    """Sample rate in Hz, samples and channels: of the header, or counted where its bytes say otherwise.
+    """Sample rate in Hz, samples and channels: of the header, or counted where its bytes contradict it.
 
     Raises:
         BadClip: if it is missing, unreadable or shorter than ``min_seconds``.
@@ -146,13 +146,13 @@ def decode_channels(path: Path, start: int = 0, frames: int = -1) -> tuple[Tenso
 
 
 def warn_of_cancelling(path: Path, sound: Sound) -> None:
-    """Log a file whose channels almost cancel each other, so that their mean is hardly what is heard of it."""
+    """Log a file whose channels almost cancel each other, so that their mean lacks most of the sound."""
     if sound.kept_power < CANCELLED_SHARE:
         log.warning("%s: %s", path, cancelling(sound.kept_power))
 
 
 def cancelling(share: float) -> str:
-    """What a mean that keeps so small a share of the channels' power means, for people."""
+    """What it means that the channels' mean keeps so small a share of their power."""
     lost = -10 * math.log10(max(share, 1e-12))
     return f"its channels almost cancel each other, their mean is {lost:.0f} dB weaker than they are: keep one of them"
 

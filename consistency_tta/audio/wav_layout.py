@@ -37,7 +37,7 @@ def wav_layout(data: Bytes) -> Layout:
             return Layout()
         return _to_the_end(data, place, held // align * align, wide_at) if _goes_on(data, start) else Layout()
     if size > held:
-        return Layout(truncated=f"{size - held:,} bytes less than its header says")
+        return Layout(truncated=f"{size - held:,} bytes less than its header states")
     behind = start + size + size % 2
     if data[behind : behind + 4] in (b"RIFF", b"RF64") and data[behind + 8 : behind + 12] == b"WAVE":
         return Layout(broken="another WAV file follows in it: split it, or join the sounds with sox or ffmpeg")

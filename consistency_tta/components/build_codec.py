@@ -1,4 +1,4 @@
-"""Which codec an autoencoder makes."""
+"""The codec of an autoencoder, chosen by its class."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class ClapFrontEnd(nn.Module):
         """
         if waveform.ndim != 2 or not waveform.shape[1]:
             raise ShapeError(f"expected a waveform (B, samples), got {tuple(waveform.shape)}")
-        # Beside a loud tone, float32's rounding errors would fill the silent bands up. Apple's GPUs have no float64.
+        # Next to a loud tone, float32's rounding errors would fill the silent bands up. Apple's GPUs have no float64.
         exact = torch.float32 if waveform.device.type == "mps" else torch.float64
         with torch.autocast(waveform.device.type, enabled=False):
             window = torch.hann_window(self.n_fft, dtype=exact, device=waveform.device)

@@ -84,7 +84,7 @@ def clap_folder(name: str) -> Path:
     """Where :class:`TransformersClap` finds the model of this name."""
     folder = fetched(name, "config.json")
     if folder.suffix in (".pt", ".pth", ".ckpt") and not folder.exists():
-        raise FileNotFoundError(f"expected a CLAP, but there is no file {name}: fetch one of laion_clap with {FETCH}")
+        raise FileNotFoundError(f"expected a CLAP, but {name} does not exist: fetch one of laion_clap with {FETCH}")
     if not (folder / "config.json").exists():
         fault = "has no config.json" if folder.exists() else "is neither a folder here nor a fetched model of the hub"
         raise FileNotFoundError(

@@ -1,4 +1,4 @@
-"""Networks whose buffers are tables that half precision would spoil."""
+"""Buffers, such as windows and filters, that stay in float32 when a network is cast to half precision."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         hop_length: int = self.config["hop_length"]
         # Half precision has no FFT on the CPU.
         with torch.autocast(spectrogram.device.type, enabled=False):
-            # One frame more than asked for: a centred inverse STFT of n + 1 frames has n hops.
+            # One frame more than needed: a centred inverse STFT of n + 1 frames has n hops.
             mel = F.pad(spectrogram.float().transpose(1, 2), (0, 1), mode="replicate").transpose(1, 2).exp()
             magnitude = self.magnitude(mel).transpose(1, 2)
             phase = self.phase(magnitude.detach(), hop_length * spectrogram.shape[1])

@@ -27,7 +27,7 @@ def read_laion(path: str | Path) -> dict[str, Tensor]:
         path: a file that ``laion_clap`` saved, with or without the state of its training.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         CheckpointError: if it is not a CLAP of HTSAT and RoBERTa without feature fusion.
     """
     path = Path(path)

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from consistency_tta.components.clap_model import Clap
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 def autoencoder(
@@ -34,7 +35,7 @@ def autoencoder(
         latent_channels: C.
         layers_per_block: residual blocks a level.
         norm_num_groups: groups of the normalisations; each width must be a multiple.
-        attention: whether there is self-attention at the lowest level.
+        attention: whether the lowest level has self-attention.
     """
     vae = AutoencoderKL(
         in_channels=1,
@@ -75,10 +76,10 @@ def unet(
         norm_num_groups: groups of the normalisations; each width must be a multiple.
 
     Raises:
-        ValueError: if ``attention`` or ``heads`` has not one entry per level.
+        ConfigurationError: if ``attention`` or ``heads`` has not one entry per level.
     """
     if not len(channels) == len(attention) == len(heads):
-        raise ValueError(
+        raise ConfigurationError(
             f"expected one entry of attention and heads for each of the {len(channels)} channels, "
             f"got {len(attention)} and {len(heads)}"
         )
@@ -150,7 +151,7 @@ def clap(
 
     Args:
         sample_rate: in Hz.
-        max_seconds: of sound that is heard; longer clips are cut.
+        max_seconds: of sound that is embedded; longer clips are cut.
         n_mels: mel bins; the network sees a square of 2 n_mels, and so up to 4 n_mels frames.
         n_fft: window length in samples.
         hop_length: samples between frames.
@@ -167,16 +168,16 @@ def clap(
         dropout: in both networks, and of whole layers in the audio network.
 
     Raises:
-        ValueError: if the sound has more frames than the picture, or ``depths`` and ``heads`` differ in length.
+        ConfigurationError: if the sound has more frames than the picture, or ``depths`` and ``heads`` differ in length.
     """
     frames = 1 + max_seconds * sample_rate // hop_length
     if frames > 4 * n_mels:
-        raise ValueError(
+        raise ConfigurationError(
             f"expected at most 4 n_mels = {4 * n_mels} frames, got {frames} of {max_seconds} s at {sample_rate} Hz: "
             "set a longer hop_length or fewer max_seconds"
         )
     if len(depths) != len(heads):
-        raise ValueError(f"expected one entry of heads for each of the {len(depths)} depths, got {len(heads)}")
+        raise ConfigurationError(f"expected one entry of heads for each of the {len(depths)} depths, got {len(heads)}")
     # No sentinel tokens: 256 bytes and 3 special tokens.
     tokenizer = ByT5Tokenizer(extra_ids=0, model_max_length=max_length)
     text = {

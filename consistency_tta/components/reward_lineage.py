@@ -61,7 +61,7 @@ class RewardLineage:
 
     Attributes:
         encoders: their fingerprints.
-        complete: whether there are no others; False for models whose training is not known.
+        complete: whether the list has all of them; False for models whose training is not known.
     """
 
     encoders: tuple[EncoderFingerprint, ...] = ()

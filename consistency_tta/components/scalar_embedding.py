@@ -1,4 +1,4 @@
-"""Scalars, such as the guidance scale, as features a network can read."""
+"""Scalars, such as the guidance scale, as features that a network reads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ScalarEmbedding(ModelMixin, ConfigMixin):
 
     frequencies: Tensor
     #: For ``log`` only. Not an error, which would have to wait for the device at every query. Guidance being linear in
-    #: w, 0.001 asks for what 0 does, and students trained on 0 <= w <= 6 have met it, unlike the least float above 0.
+    #: w, 0.001 has the effect of 0, and students trained on 0 <= w <= 6 have met it, unlike the least float above 0.
     smallest = 1e-3
 
     @register_to_config

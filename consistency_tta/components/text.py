@@ -21,25 +21,26 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from consistency_tta.contracts import TextEmbedding
 from consistency_tta.runtime.cut_inputs import warn_of_cut_captions
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 
 
 def load_at_once(load: Callable[[str], Any], name: str) -> Any:
-    """Load a folder or model of the hub; a hub that is out of reach is told at once, if nothing of it was fetched.
+    """Load a folder or model of the hub; fail at once where the hub cannot be reached and nothing is cached.
 
-    By themselves libraries try such a hub again and again, for most of a minute.
+    The libraries themselves retry for most of a minute.
 
     Args:
         load: such as ``AutoTokenizer.from_pretrained``.
         name: folder or hub id.
 
     Raises:
-        OSError: if it is not there.
+        OSError: if it cannot be found.
     """
     try:
         if not Path(name).exists() and not isinstance(try_to_load_from_cache(name, "config.json"), str):
             model_info(name, timeout=10)
     except Exception as error:  # requests' or httpx's, by the version of huggingface_hub
-        raise OSError(f"{name} is not here, and the hub gives no answer: {error}") from None
+        raise OSError(f"{name} is neither a folder nor cached, and the hub does not answer: {error}") from None
     return load(name)
 
 
@@ -64,7 +65,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         letters = tokenizer("a", add_special_tokens=False).input_ids
         if not letters or tokenizer.unk_token_id in letters:
-            raise ValueError(
+            raise ModelFolderError(
                 f"{type(tokenizer).__name__} knows no token for 'a': its vocabulary was not loaded; "
                 "check the tokenizer's folder, or load it with AutoTokenizer"
             )
@@ -131,7 +132,7 @@ class ByteTextEncoder(TextEncoder):
 
     def __init__(self, width: int = 128, num_layers: int = 3, num_heads: int = 4, max_length: int = 256) -> None:
         if width % num_heads:
-            raise ValueError(f"expected a width that num_heads={num_heads} divides, got {width}")
+            raise ConfigurationError(f"expected a width that num_heads={num_heads} divides, got {width}")
         # No sentinel tokens: 256 bytes and 3 special tokens.
         tokenizer = ByT5Tokenizer(extra_ids=0)
         config = T5Config(

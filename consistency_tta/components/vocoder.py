@@ -77,7 +77,7 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Mel (B, frames, bins) -> waveform (B, frames * hop_length)."""
-        # One frame more than asked for: a centred inverse STFT of n + 1 frames has n hops.
+        # One frame more than needed: a centred inverse STFT of n + 1 frames has n hops.
         mel = F.pad(spectrogram.transpose(1, 2), (0, 1), mode="replicate")
         features = torch.cat([mel, self.noise(mel)], dim=1)
         features = self.embed_norm(self.embed(features).transpose(1, 2)).transpose(1, 2)

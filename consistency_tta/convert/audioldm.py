@@ -23,6 +23,7 @@ from consistency_tta.convert.component import read_component
 from consistency_tta.convert.exact import build_matching
 from consistency_tta.convert.sources import Sources, classify_checkpoints, codec_tensors
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 
 #: AudioLDM's front end (``default_audioldm_config``), in the words of TANGO's ``stft_config.json``.
 STFT = {
@@ -42,7 +43,7 @@ def audioldm(checkpoints: Sequence[Path], scale_factor: float | None = None) -> 
 
     Args:
         checkpoints: one file such as ``audioldm-s-full.ckpt``, or one folder such as a copy of ``cvssp/audioldm``.
-        scale_factor: if the file does not say.
+        scale_factor: if the file has none.
     """
     if len(checkpoints) == 1 and (checkpoints[0] / "vae").is_dir():
         return from_diffusers(checkpoints[0])
@@ -57,11 +58,11 @@ def codec_parts(
 
     Args:
         sources: the files.
-        scale_factor: of the latents, where no file says.
+        scale_factor: of the latents, where no file has it.
         replaced: tensors of the autoencoder that stand in for those of the file.
     """
     if sources.codec is None:
-        raise ValueError(
+        raise CheckpointError(
             "no file holds the autoencoder and vocoder: add AudioLDM's checkpoint audioldm-s-full, or a "
             "pytorch_model_vae.bin or vae_state_dict.pt, to the checkpoints"
         )
@@ -86,7 +87,7 @@ def mel_spectrogram(settings: Mapping[str, Any], hifigan: SpeechT5HifiGan) -> Me
     wanted = (settings["filter_length"], hop_length, hifigan.config.model_in_dim)
     given = (settings["win_length"], settings["hop_length"], settings["n_mel_channels"])
     if wanted != given:
-        raise ValueError(
+        raise CheckpointError(
             "expected a window as long as the transform, and the vocoder's hop and number of mel bins, that is "
             f"win_length, hop_length and n_mel_channels {wanted}, got {given}"
         )
@@ -125,8 +126,8 @@ def _scale_factor(sources: Sources) -> float:
     assert sources.codec is not None
     value = sources.codec.number("scale_factor") or sources.settings("vae_config.json").get("scale_factor")
     if value is None:
-        raise ValueError(
-            f"neither {sources.codec.path} nor a vae_config.json beside it has the scale_factor of the latents: "
+        raise ConfigurationError(
+            f"neither {sources.codec.path} nor a vae_config.json in its folder has the scale_factor of the latents: "
             "give it with --scale_factor (0.9227914214134216 for that of audioldm-s-full, TANGO and ConsistencyTTA)"
         )
     return float(value)
@@ -136,7 +137,7 @@ def _check_filters(mel: MelSpectrogram, stft: Checkpoint) -> None:
     """Compare our mel filters to those that were stored with a model."""
     stored = stft.tensors["mel_basis"].float().T
     if stored.shape != mel.filters.shape or not torch.allclose(stored, mel.filters, atol=1e-5):
-        raise ValueError(
+        raise CheckpointError(
             f"the mel filters in {stft.path} {tuple(stored.shape)} are not those that its settings describe "
             f"{tuple(mel.filters.shape)}: check stft_config.json"
         )

@@ -15,13 +15,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.storage.published_weights import numpy_globals
 
 #: How a file begins that git left in the place of a large one.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 #: Endings of files of weights.
 SUFFIXES = {".bin", ".ckpt", ".pt", ".pth", ".safetensors"}
-#: What accelerate and Lightning write beside weights.
+#: What accelerate and Lightning write next to weights.
 NOT_WEIGHTS = ("optimizer", "scheduler", "scaler", "random_states", "training_args")
 
 
@@ -32,7 +33,7 @@ class Checkpoint:
     Attributes:
         path: the file.
         tensors: by name, without the prefixes that ``DistributedDataParallel`` and ``torch.compile`` add.
-        numbers: what was stored beside them, such as ``scale_factor``.
+        numbers: what was stored with them, such as ``scale_factor``.
     """
 
     path: Path
@@ -78,15 +79,15 @@ def read(path: Path) -> Checkpoint:
     """Read a pickled file of tensors, without executing what it may contain, or a safetensors file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is a Git LFS pointer, an archive of other files, truncated, no checkpoint, or pickles more
-            than tensors, numbers and texts.
+        FileNotFoundError: if the file does not exist.
+        CheckpointError: if it is a Git LFS pointer, an archive of other files, truncated, no checkpoint, or pickles
+            more than tensors, numbers and texts.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}: expected a file of weights, or a folder of them")
     with path.open("rb") as file:
         if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise ValueError(
+            raise CheckpointError(
                 f"{path} is a Git LFS pointer of {path.stat().st_size} bytes, not the weights themselves: "
                 "run `git lfs pull` in its repository, or download the file"
             )
@@ -96,7 +97,7 @@ def read(path: Path) -> Checkpoint:
         numbers |= {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"expected named tensors in {path}, got {_describe(content)}")
+        raise CheckpointError(f"expected named tensors in {path}, got {_describe(content)}")
     tensors = {_plain(name): value for name, value in content.items() if isinstance(value, Tensor)}
     return Checkpoint(path, tensors, numbers)
 
@@ -107,26 +108,26 @@ def _load(path: Path) -> Any:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path} is truncated, or no safetensors file: {error}") from None
+            raise CheckpointError(f"{path} is truncated, or no safetensors file: {error}") from None
     zipped = zipfile.is_zipfile(path)
     if zipped:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
         if not any(name.endswith("data.pkl") for name in members):
-            raise ValueError(f"{path} is an archive of other files ({', '.join(members[:3])}): unpack it first")
+            raise CheckpointError(f"{path} is an archive of other files ({', '.join(members[:3])}): unpack it first")
     try:
-        # Trainers keep a best score as a number of numpy beside the weights.
+        # Trainers keep a best score as a number of numpy with the weights.
         with torch.serialization.safe_globals(numpy_globals()):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
         foreign = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if foreign:
-            raise ValueError(
+            raise CheckpointError(
                 f"{path} pickles more than tensors, {foreign[1]} among others, which could run code of its author, and "
                 "is not loaded: in Python, save its state_dict alone, if you trust its origin"
             ) from None
         first = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} is truncated, or no checkpoint: {first}") from None
+        raise CheckpointError(f"{path} is truncated, or no checkpoint: {first}") from None
 
 
 def _plain(name: str) -> str:

@@ -73,7 +73,7 @@ def autoencoder(tensors: Mapping[str, Tensor], scale_factor: float, origin: obje
 
 
 def vocoder(tensors: Mapping[str, Tensor], sample_rate: int, origin: object) -> SpeechT5HifiGan:
-    """HiFi-GAN with AudioLDM's upsampling, which weights do not tell.
+    """HiFi-GAN with AudioLDM's upsampling, which the weights do not show.
 
     Args:
         tensors: ``conv_pre.*``, ``ups.*``, ``resblocks.*`` and ``conv_post.*``, and no others; with weight norm, in

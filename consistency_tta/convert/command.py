@@ -36,7 +36,7 @@ def convert(
         text_encoder: hub id, or folder, of the tokenizer and, where the checkpoint has none, of the text encoder.
             Stable Audio's folder has both.
         without_text: whether to leave text encoder and tokenizer out; the folder then cannot generate.
-        scale_factor: of the latents of mels, where no file says.
+        scale_factor: of the latents of mels, where no file has it.
         network: which U-Net of a ConsistencyTTA checkpoint; the student if it has one.
     """
     require_empty(output)

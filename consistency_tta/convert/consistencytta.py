@@ -25,6 +25,7 @@ from consistency_tta.convert.unet import guided_unet, unet
 from consistency_tta.diffusion.sampler import ConsistencySampler
 from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ STUDENTS = (
     "consistency_unet.",
 )
 AVERAGES = STUDENTS[:4]
-#: Where teachers are: beside a student, and in LightweightLDM, which is a TANGO.
+#: Prefixes of teachers: in the file of a student, and in LightweightLDM, which is a TANGO.
 TEACHERS = ("teacher_unet.", "diffusion_unet.", "unet.")
 #: How a U-Net alone in its file begins.
 ALONE = ("down_blocks.",)
@@ -55,19 +56,19 @@ def consistencytta(
     scale_factor: float | None = None,
     network: Literal["student", "teacher"] | None = None,
 ) -> TextToAudioPipeline:
-    """A student, of stage 1 or later, or the teacher beside it.
+    """A student, of stage 1 or later, or the teacher in the same file.
 
     Args:
         checkpoints: ``epoch_*/pytorch_model_2.bin`` of ConsistencyTTA or ConsistencyTTA_CLAPFT, that of LightweightLDM
             or of stage 1, or ``unet_state_dict.pt``; and AudioLDM's checkpoint or ``vae_state_dict.pt``.
         text_encoder: hub id or folder of the tokenizer; None leaves text encoder and tokenizer out.
-        scale_factor: of the latents, where no file says.
+        scale_factor: of the latents, where no file has it.
         network: which to convert; the student, if there is one, by default.
     """
     sources = classify_checkpoints(checkpoints, (*STUDENTS, *TEACHERS, *ALONE))
     main = sources.networks
     if main is None:
-        raise ValueError(
+        raise CheckpointError(
             f"no file among {', '.join(map(str, checkpoints))} holds a U-Net: expected ConsistencyTTA's "
             "pytorch_model_2.bin or unet_state_dict.pt"
         )
@@ -83,7 +84,7 @@ def consistencytta(
     if is_stage_1(main):
         logger.info(f"{main.path} is of stage 1: a diffusion model that needs one query a step, and many steps")
         if guidance is None:
-            # Guided by one fixed scale, which no name tells. It answers the same whatever scale it is asked for.
+            # Guided by one fixed scale, which no name shows. Its output is the same for every scale that it is given.
             unread = GuidanceEmbedding()
             guided, student = {"guidance_embedding": unread}, widen_unet(student, unread.num_features)
         return assemble_pipeline(parts, student, stable_diffusion_scheduler(), main, text_encoder, **guided)
@@ -98,10 +99,10 @@ def is_stage_1(main: Checkpoint) -> bool:
 
 
 def network_prefix(main: Checkpoint, network: Literal["student", "teacher"] | None) -> str:
-    """Before which names the wanted U-Net's begin; an empty text for a student alone in its file.
+    """The prefix of the chosen U-Net's names; an empty text for a student alone in its file.
 
     Raises:
-        ValueError: if it is not there.
+        CheckpointError: if it is not there.
     """
     students = [prefix for prefix in STUDENTS if main.has(prefix)]
     alone = main.has("guidance_proj.")
@@ -113,7 +114,7 @@ def network_prefix(main: Checkpoint, network: Literal["student", "teacher"] | No
     if network != "student" and teachers:
         return teachers[0]
     beginnings = sorted({name.split(".")[0] for name in main.tensors})
-    raise ValueError(
+    raise CheckpointError(
         f"{main.path} holds no {network or 'known U-Net'}: expected names beginning "
         f"{', '.join(TEACHERS if network == 'teacher' else STUDENTS)}"
         f"{'' if network == 'teacher' else ', or guidance_proj.'}; its names begin {', '.join(beginnings[:8])}"

@@ -1,4 +1,4 @@
-"""Weights into networks, all of them or none."""
+"""Loads weights into a network, and fails if a weight is missing or left over."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from consistency_tta.runtime.errors import CheckpointError
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -28,7 +30,7 @@ def build_matching(
         original: the published name of what the network calls so.
 
     Raises:
-        ValueError: if names are missing or left over, or shapes differ. A 1x1 convolution where the network has a
+        CheckpointError: if names are missing or left over, or shapes differ. A 1x1 convolution where the network has a
             linear layer is the same thing and is accepted.
     """
     with torch.device("meta"):
@@ -49,7 +51,7 @@ def build_matching(
         weights[name] = tensor.float().contiguous()
     complaints.append(_list(wrong, "of another shape"))
     if any(complaints):
-        raise ValueError(
+        raise CheckpointError(
             f"{origin} does not hold {what}, or not all of it: {'; '.join(filter(None, complaints))}. "
             "Is it the right file, and whole?"
         )
@@ -58,14 +60,14 @@ def build_matching(
 
 
 def shape(tensors: Mapping[str, Tensor], name: str, what: str, origin: object) -> tuple[int, ...]:
-    """The shape of a weight that tells how wide a network is.
+    """The shape of a weight that shows how wide a network is.
 
     Raises:
-        ValueError: if there is none of that name.
+        CheckpointError: if there is none of that name.
     """
     if name not in tensors:
         found = _list(sorted(tensors), "others") or "nothing"
-        raise ValueError(f"{origin} does not hold {what}, or not all of it: it lacks {name} and has {found}")
+        raise CheckpointError(f"{origin} does not hold {what}, or not all of it: it lacks {name} and has {found}")
     return tuple(tensors[name].shape)
 
 

@@ -1,4 +1,4 @@
-"""Which of the given files holds what."""
+"""Finds what each of the given files holds: U-Net, codec, text encoder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from consistency_tta.convert.checkpoint import Checkpoint, read_all
+from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.storage.text import parse_json, read_text
 
 #: Before the names of an autoencoder: in AudioLDM's checkpoints, in ConsistencyTTA's, and alone in its file.
@@ -31,25 +32,25 @@ class Sources:
     stft: Checkpoint | None = None
 
     def settings(self, name: str) -> dict[str, Any]:
-        """A JSON file beside the autoencoder; empty if there is none."""
+        """A JSON file in the autoencoder's folder; empty if it has none."""
         path = self.codec.path.with_name(name) if self.codec else Path(name)
         if self.codec is None or not path.is_file():
             return {}
         try:
             return dict(parse_json(read_text(path), str(path)))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is no JSON dictionary: {error}") from None
+            raise CheckpointError(f"{path} is no JSON dictionary: {error}") from None
 
 
 def classify_checkpoints(paths: Sequence[Path], network_prefixes: Sequence[str]) -> Sources:
-    """Read files and folders, and tell by the names of their tensors what each holds.
+    """Read files and folders, and find by the names of their tensors what each holds.
 
     Args:
         paths: files, and folders of files.
         network_prefixes: a file of networks has names that begin with one of these.
 
     Raises:
-        ValueError: if a file holds nothing that is known, or two hold the same.
+        CheckpointError: if a file holds nothing that is known, or two hold the same.
     """
     sources = Sources()
     for checkpoint in read_all(paths):
@@ -60,13 +61,13 @@ def classify_checkpoints(paths: Sequence[Path], network_prefixes: Sequence[str])
         elif checkpoint.has("mel_basis"):
             role = "stft"
         else:
-            raise ValueError(
+            raise CheckpointError(
                 f"{checkpoint.path} holds neither a U-Net (names beginning {', '.join(network_prefixes)}) nor "
                 f"AudioLDM's autoencoder, but {len(checkpoint.tensors)} others, such as "
                 f"{', '.join(list(checkpoint.tensors)[:4])}"
             )
         if getattr(sources, role) is not None:
-            raise ValueError(
+            raise CheckpointError(
                 f"both {getattr(sources, role).path} and {checkpoint.path} hold {role}: give one of them only"
             )
         setattr(sources, role, checkpoint)
@@ -87,11 +88,11 @@ def codec_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The tensors of autoencoder and vocoder, without prefix.
 
     Raises:
-        ValueError: if there are none.
+        CheckpointError: if there are none.
     """
     prefix = autoencoder_prefix(checkpoint)
     if prefix is None:
-        raise ValueError(
+        raise CheckpointError(
             f"{checkpoint.path} does not hold AudioLDM's autoencoder, but {len(checkpoint.tensors)} others, such as "
             f"{', '.join(list(checkpoint.tensors)[:4])}"
         )

@@ -20,6 +20,7 @@ from consistency_tta.convert.text import text_parts
 from consistency_tta.convert.unet import MEL_FRAMES, unet
 from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import CheckpointError
 
 
 def tango(
@@ -29,20 +30,20 @@ def tango(
 
     Args:
         checkpoints: a copy of ``declare-lab/tango-full`` or its kin, or its files: ``pytorch_model_main.bin``,
-            ``pytorch_model_vae.bin`` beside ``vae_config.json`` (or AudioLDM's checkpoint), ``pytorch_model_stft.bin``.
+            ``pytorch_model_vae.bin`` with ``vae_config.json`` (or AudioLDM's checkpoint), ``pytorch_model_stft.bin``.
         text_encoder: hub id or folder of the tokenizer; None leaves text encoder and tokenizer out.
-        scale_factor: of the latents, where no file says.
+        scale_factor: of the latents, where no file has it.
     """
     sources = classify_checkpoints(checkpoints, ("unet.",))
     if sources.networks is None:
-        raise ValueError(
+        raise CheckpointError(
             f"no file among {', '.join(map(str, checkpoints))} holds TANGO's U-Net: expected pytorch_model_main.bin, "
             "whose names begin with unet. and text_encoder."
         )
     main = sources.networks
     others = [name for name in main.tensors if not name.startswith(("unet.", "text_encoder."))]
     if others:
-        raise ValueError(
+        raise CheckpointError(
             f"{main.path} holds {len(others)} tensors that are neither of the U-Net nor of the text encoder "
             f"({', '.join(others[:4])}): expected TANGO's own U-Net, not Stable Diffusion's between two layers"
         )
@@ -68,7 +69,7 @@ def assemble_pipeline(
     """A pipeline of all its parts, which must fit each other."""
     channels = parts["vae"].config.latent_channels
     if network.config.in_channels != channels:
-        raise ValueError(
+        raise CheckpointError(
             f"the U-Net of {main.path} is for latents of {network.config.in_channels} channels, but the autoencoder's "
             f"have {channels}: give the autoencoder it was trained with"
         )

@@ -10,6 +10,7 @@ from transformers import AutoModelForTextEncoding, AutoTokenizer, T5Config, T5En
 
 from consistency_tta.components.text import TextEncoder, load_at_once
 from consistency_tta.convert.exact import build_matching, count, shape
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 def text_parts(tensors: Mapping[str, Tensor], name: str, width: int, origin: object) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def text_parts(tensors: Mapping[str, Tensor], name: str, width: int, origin: obj
         origin: where the weights come from, in messages.
 
     Raises:
-        ValueError: if the named model is not there, or does not fit.
+        ConfigurationError: if the named model is not there, or does not fit.
     """
     try:
         tokenizer = load_at_once(AutoTokenizer.from_pretrained, name)
@@ -33,18 +34,18 @@ def text_parts(tensors: Mapping[str, Tensor], name: str, width: int, origin: obj
         )
     except OSError:
         lacking = "tokenizer" if tensors else "text encoder and tokenizer"
-        raise ValueError(
+        raise ConfigurationError(
             f"{origin} goes with the {lacking} of {name}, which is neither a folder here nor a model of the hub that "
             "is cached or can be reached: give the folder of a copy with --text_encoder FOLDER, or leave the text "
             "encoder out with --without_text true (the model folder then cannot generate)"
         ) from None
     if encoder.config.hidden_size != width:
-        raise ValueError(
+        raise ConfigurationError(
             f"the network reads text embeddings of width {width}, but those of {name} have "
             f"{encoder.config.hidden_size}: set --text_encoder to the model it was trained with"
         )
     if len(tokenizer) > encoder.config.vocab_size:
-        raise ValueError(
+        raise ConfigurationError(
             f"the text encoder of {origin} knows {encoder.config.vocab_size} tokens, but the tokenizer of {name} has "
             f"{len(tokenizer)}: set --text_encoder to the model it was trained with"
         )

@@ -12,8 +12,9 @@ from torch import Tensor
 from consistency_tta.components import networks
 from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.convert.exact import build_matching, count, shape
+from consistency_tta.runtime.errors import CheckpointError
 
-#: Mel frames of 10.24 s, and so the sounds all of these models make; the published configurations do not say.
+#: Mel frames of 10.24 s, and so the sounds all of these models make; the published configurations lack it.
 MEL_FRAMES = 1024
 
 
@@ -79,7 +80,7 @@ def guided_unet(
     first = "class_embedding.linear_1.weight"
     _, features = shape(renamed, first, "the student's guidance branch", origin)
     if features != 2 * len(frequencies):
-        raise ValueError(
+        raise CheckpointError(
             f"{origin}: expected guidance_embedding.linear_1.weight to have two columns for each of the "
             f"{len(frequencies)} frequencies in guidance_proj.weight, got {features}"
         )

@@ -12,7 +12,7 @@ mean of all n clips. With replacement, a clip that is drawn twice would be its o
 few clips would vary twice as much as they should. Source: Jun Shao, C. F. J. Wu, "A General Theory for Jackknife
 Variance Estimation", 1989, https://doi.org/10.1214/aos/1176347263, the jackknife that deletes d = n / 2 clips.
 
-Distances of sets are biased upwards, the more so the fewer clips there are. So the ``bias`` of the draws, their mean
+Distances of sets are biased upwards, the more so the fewer the clips. So the ``bias`` of the draws, their mean
 minus the value, is subtracted from their percentiles.
 """
 

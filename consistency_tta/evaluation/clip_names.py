@@ -16,7 +16,7 @@ class NoClip(LookupError):  # noqa: N818 - a finding, listed with the clip
 
     Args:
         reason: the kind of fault, in a few words.
-        detail: of the fault, for people.
+        detail: of the fault, as a sentence.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -35,7 +35,7 @@ class ClipNames:
         clip_list: the caption file that names them.
 
     Raises:
-        ConfigurationError: the list has another number of clips than the protocol says.
+        ConfigurationError: the list has another number of clips than the protocol states.
     """
 
     def __init__(self, protocol: Protocol, clip_list: Path) -> None:

@@ -24,7 +24,7 @@ class Finding:
         id: the clip's name, or the file's where it belongs to no clip.
         side: ``generated``, ``reference`` or ``captions``.
         reason: the kind of fault, in a few words.
-        detail: of the fault, for people.
+        detail: of the fault, as a sentence.
     """
 
     id: str

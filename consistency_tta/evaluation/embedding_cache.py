@@ -1,6 +1,6 @@
 """Embeddings kept on disk, so that a second evaluation does not compute them again.
 
-There is a file for each sound and network. Its name depends on the content of the sound's file, the network's weights
+Each sound has a file for each network. Its name depends on the content of the sound's file, the network's weights
 and what was done to the sound, so no file is ever out of date, and any number of evaluations may share a folder.
 """
 

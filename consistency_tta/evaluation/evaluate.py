@@ -37,7 +37,7 @@ def evaluate(
             such, 0, 1, ..., by ``generate``: the first is evaluated, and the others are used for diversity alone.
         reference: folder of the recordings with the same names.
         protocol: name of one that comes with the package, or a YAML file.
-        captions: caption file that says which of the protocol's clips were generated, with which captions; the
+        captions: caption file that lists which of the protocol's clips were generated, with which captions; the
             protocol's own list if not given.
         output: folder to write to.
         weights: file or folder of a network's weights, as mn04=path; several in a list, or with commas between them.

@@ -144,7 +144,7 @@ def _describe(name: str, network: AudioEncoder, rules: Protocol, rewards: Reward
 
 
 def _warnings(result: EvaluationResult, other_captions: int) -> list[str]:
-    """What a reader of the values must know."""
+    """Warnings of what limits the comparison of the values."""
     clips, whole, name = len(result.pairs), result.protocol.clips.number, result.protocol.name
     found = []
     if clips != whole:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from consistency_tta.metrics.kernel import KernelAudioDistance
 from consistency_tta.metrics.pairs import distances
+from consistency_tta.runtime.errors import DataError
 
 
 def kernel_audio_distances(
@@ -36,11 +37,11 @@ def kernel_audio_distances(
     def distance(clips: Tensor) -> float:
         rows = (clips[:, None] * width + torch.arange(width)).flatten()
         if len(rows) < 2:
-            raise ValueError(f"the kernel audio distance needs at least two vectors a side, got {len(rows)}")
+            raise DataError(f"the kernel audio distance needs at least two vectors a side, got {len(rows)}")
         within_real, within_made, between = (table[rows][:, rows] for table in tables)
         wide = within_real.new_tensor(metric.bandwidth) if metric.bandwidth else _median_of_pairs(within_real)
         if wide == 0:
-            raise ValueError("the real clips' median distance is 0, but must be the kernel's bandwidth")
+            raise DataError("the real clips' median distance is 0, but must be the kernel's bandwidth")
         kernels = [(table / wide).square_().mul_(-0.5).exp_() for table in (within_real, within_made, between)]
         pairs = len(rows) * (len(rows) - 1)
         similar = sum((kernel.sum() - kernel.trace()) / pairs for kernel in kernels[:2])

@@ -97,7 +97,7 @@ def _of_set(
     values = []
     for part, value in whole.items():
         title, name = (spec.title, settings.name) if not part else (f"{spec.title}, {part}", f"{settings.name}/{part}")
-        # A value that is neither better when higher nor when lower tells the uncertainty of the others.
+        # A value that is neither better when higher nor when lower is the uncertainty of the others.
         neither = part in spec.neither
         better, interval = (None, None) if neither else (spec.higher_is_better, intervals.get(part))
         values.append(MetricValue(name, title, better, value, interval))

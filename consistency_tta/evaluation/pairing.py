@@ -55,7 +55,7 @@ def find_pairs(
     Args:
         protocol: whose clips.
         generated, reference: folders with wav, flac, ogg and mp3 files, named as the clips.
-        captions: caption file (AudioCaps CSV, or TANGO's JSON lines) that says which of the protocol's clips were
+        captions: caption file (AudioCaps CSV, or TANGO's JSON lines) that lists which of the protocol's clips were
             generated, with which captions; the first caption of a clip counts. Required where the protocol has no list.
         more: folders with more generated sounds of the same clips, all of which a clip must have.
 

@@ -34,7 +34,7 @@ def find_metric(name: str) -> MetricSpec:
     """A built-in metric by its name in :data:`METRICS`, or a third party's by its class, ``package.module.Class``.
 
     Raises:
-        ConfigurationError: there is no such metric, or its ``update`` takes what an evaluation does not have.
+        ConfigurationError: the metric is unknown, or its ``update`` takes what an evaluation does not have.
     """
     for entry_point in entry_points(group="consistency_tta.plugins"):
         entry_point.load()

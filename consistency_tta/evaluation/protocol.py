@@ -63,7 +63,7 @@ class NetworkSettings:
 
     Attributes:
         sha256: of the published weights; None to accept any: a result states which were found.
-        weights: name of the published file, for people.
+        weights: name of the published file.
     """
 
     sha256: str | None = None

@@ -1,4 +1,4 @@
-"""Reads a protocol's YAML file, and refuses one that cannot be followed as it is written."""
+"""Reads a protocol's YAML file, and raises an error for one that is incomplete or contradictory."""
 
 from __future__ import annotations
 

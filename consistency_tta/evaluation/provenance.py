@@ -1,4 +1,4 @@
-"""How the sounds of a folder were generated, as far as the options or the folder itself say."""
+"""How the sounds of a folder were generated, as far as the options or the folder's manifest state it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Provenance:
 
     @property
     def settings(self) -> str | None:
-        """How the model was sampled, for people."""
+        """How the model was sampled, as a sentence."""
         names = ("guidance_scale", "external_guidance_scale", "steps", "grid", "seed", "weights")
         known = [f"{name} {self.generation[name]}" for name in names if self.generation.get(name) is not None]
         return ", ".join(known) or None
@@ -40,7 +40,7 @@ def provenance(generated: Path, model: str | Path | None = None, reward: str | N
 
     Args:
         generated: the folder; where there are several sounds of each clip, one of its folders 0, 1, ...
-        model: folder, bundled name or hub id of the model; what the folder says if None.
+        model: folder, bundled name or hub id of the model; that of the folder's manifest if None.
         reward: another reward of the model, a CLAP's file, folder or SHA-256.
 
     Raises:
@@ -61,4 +61,4 @@ def provenance_warnings(source: Provenance, seed: int) -> list[str]:
     """Warns of sounds that were generated with another seed than the protocol's."""
     if (found := source.generation.get("seed", seed)) == seed:
         return []
-    return [f"{MANIFEST} says that the sounds were generated with seed {found}, the protocol's is {seed}"]
+    return [f"the sounds were generated with seed {found} ({MANIFEST}), the protocol's is {seed}"]

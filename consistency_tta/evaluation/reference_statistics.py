@@ -36,7 +36,7 @@ class ReferenceStatistics:
         """Statistics of embeddings (clips, D).
 
         Raises:
-            DataError: there are fewer than two, which have no covariance.
+            DataError: fewer than two were given: they have no covariance.
         """
         if len(embeddings) < 2:
             raise DataError(f"expected embeddings of at least 2 clips for a covariance, got {len(embeddings)}")
@@ -61,10 +61,10 @@ class ReferenceStatistics:
         save_file(tensors, clap / REAL_CLIPS)
 
     def distance(self, embeddings: Tensor) -> float:
-        """Fréchet distance of embeddings (clips, D) from these; biased upwards, the more so the fewer clips there are.
+        """Fréchet distance of embeddings (clips, D) from these; biased upwards, the more so the fewer the clips.
 
         Raises:
-            DataError: there are fewer than two embeddings.
+            DataError: fewer than two embeddings were given.
         """
         other = ReferenceStatistics.of(embeddings)
         return float(frechet_distance(self.mean, self.covariance, other.mean, other.covariance))

@@ -1,4 +1,4 @@
-"""What a reader must know of the sounds themselves: copies, which make values too good, and sounds that are cut."""
+"""Warnings of copies, which make values too good, of silent sounds, and of sounds that are cut."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from consistency_tta.evaluation.protocol import AudioSettings
 
 #: Two sounds whose difference has less than this share of their power are one, saved twice.
 SAME = 1e-4
-#: Seconds that are cut without a word.
+#: Seconds that are cut without a warning.
 LONGER = 0.5
 #: Clips that a warning names.
 NAMED = 3
@@ -39,7 +39,7 @@ def sound_warnings(pairs: Sequence[Pair], audio: AudioSettings, num_threads: int
     if copies:
         found.append(
             f"{len(copies)} of {len(pairs)} generated sounds are their own reference ({named(copies)}): values that "
-            "count them say nothing of a model"
+            "count them do not measure a model"
         )
     users: dict[str, defaultdict[str, list[str]]] = {side: defaultdict(list) for side in (GENERATED, REFERENCE)}
     for pair, each in zip(pairs, compared, strict=True):

@@ -55,14 +55,14 @@ def fill(
         folders: with sounds of one model.
         model: model folder, bundled name or hub id.
         batch_size: sounds generated at a time.
-        device: such as cuda or cpu; the best there is if None.
+        device: such as cuda or cpu; the best available if None.
         devices: processes to start, each on a device of its own, or on the CPU; under a launcher (torchrun, srun) 1,
             as it has started them.
-        overwrite: empty a folder whose sounds were made otherwise, instead of refusing it.
+        overwrite: empty a folder whose sounds were made otherwise, instead of raising an error.
 
     Raises:
         DataError: a folder has sounds of other settings.
-        ConfigurationError: there are not so many devices, or both a launcher and ``devices`` start processes.
+        ConfigurationError: the machine has fewer devices, or both a launcher and ``devices`` start processes.
     """
     expect_at_least(1, batch_size=batch_size, devices=devices)
     place = ProcessRank.of_launcher()

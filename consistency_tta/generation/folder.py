@@ -87,7 +87,7 @@ def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite
         if read_manifest(folder.path) is not None:  # another process has just begun
             return prepare(folder, model, default_steps)
         raise DataError(
-            f"{strangers[0]} is there, but no {MANIFEST} that says how it was made: give another output, or "
+            f"{strangers[0]} exists, but no {MANIFEST} that describes how it was made: give another output, or "
             "--overwrite true"
         )
     for path in strangers:
@@ -163,5 +163,5 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _short(value: object) -> str:
-    """A setting for people; a checksum by its beginning."""
+    """A setting in a message; the first characters of a checksum."""
     return f"{value[:8]}…" if isinstance(value, str) and len(value) == 64 else str(value)

@@ -1,4 +1,4 @@
-"""A plugin with its settings, as text that tells two of them apart."""
+"""A plugin with its settings, as text that differs between any two."""
 
 from __future__ import annotations
 

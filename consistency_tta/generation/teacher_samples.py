@@ -1,4 +1,4 @@
-"""A teacher's own samples as training data, for distilling where only the teacher is at hand."""
+"""A teacher's own samples as training data, for distilling where only the teacher is available."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TeacherSamples(LatentSource):
         solver: the model's own if null, DDIM in most folders.
         grid: the model's own if null, uniform in most folders.
         batch_size: samples generated at a time.
-        device: such as cuda or cpu; the best there is if null.
+        device: such as cuda or cpu; the best available if null.
         external_guidance_scale: w of classifier-free guidance on top of what the network has learnt of guidance, at
             twice the queries; 1 for none.
     """

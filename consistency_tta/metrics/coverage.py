@@ -36,7 +36,7 @@ class Coverage(EmbeddingSets):
 
     Of many clips of one distribution, density is 1 and coverage 1 - 2^-k on average; precision and recall depend on the
     distribution. The surface of a ball does not belong to it, as in ``prdc`` by Naeem et al. (in the equation of
-    Kynkäänniemi et al. it does, which differs for exact ties alone). Values depend on how many clips there are: compare
+    Kynkäänniemi et al. it does, which differs for exact ties alone). Values depend on the number of clips: compare
     only those of equal numbers.
 
     Keeps all embeddings: 4 num_features bytes a clip.

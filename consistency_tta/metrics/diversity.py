@@ -1,4 +1,4 @@
-"""Diversity: how far apart lie the sounds made for one and the same prompt.
+"""Diversity: the distance between sounds that were generated for the same prompt.
 
 A model that has collapsed makes one sound per prompt, and its pairwise distances are near 0 while its quality may look
 fine. Mean pairwise distance between outputs of one condition follows Jun-Yan Zhu et al., "Toward Multimodal
@@ -26,7 +26,7 @@ def mean_pairwise_distance(embeddings: Tensor) -> Tensor:
     """Mean Euclidean distance of the N (N - 1) / 2 pairs of embeddings (N, D), a scalar in float64.
 
     Raises:
-        DataError: there are fewer than two embeddings.
+        DataError: fewer than two embeddings were given.
     """
     if embeddings.ndim != 2 or len(embeddings) < 2:
         raise DataError(f"expected at least two embeddings (N, D), got shape {tuple(embeddings.shape)}")

@@ -58,7 +58,7 @@ class FrechetDistance(Metric):
     processes), in float64: 16 (num_features + 1)^2 bytes, whatever the number of clips. The covariances are unbiased
     (n - 1).
 
-    The distance is biased upwards, the more so the fewer clips there are: compare only distances found with equal
+    The distance is biased upwards, the more so the fewer the clips: compare only distances found with equal
     numbers of clips, or see :class:`consistency_tta.metrics.frechet_infinity.FrechetInfinity`.
 
     Args:
@@ -96,7 +96,7 @@ class FrechetDistance(Metric):
         """The distance d^2 of all clips added, a scalar in float64.
 
         Raises:
-            DataError: there are fewer than two real or two generated clips.
+            DataError: fewer than two real or two generated clips were given.
         """
         return frechet_distance(*_gaussian("real", self.real), *_gaussian("generated", self.generated))
 

@@ -34,7 +34,7 @@ class FrechetInfinity(EmbeddingSets):
     """Bias-corrected Fréchet distance; 0 is best, and chance may carry it slightly below.
 
     Subsets are drawn without replacement, as by Chong and Forsyth. (fadtk, the program of Gui et al., draws with
-    replacement; such subsets lead to the distance of the clips at hand, with its bias.) Only the generated clips are
+    replacement; such subsets lead to the distance of the given clips, with its bias.) Only the generated clips are
     thinned out: the bias of the real ones stays, the same for every model that is compared with them.
 
     Keeps all embeddings: 4 num_features bytes a clip.
@@ -67,7 +67,7 @@ class FrechetInfinity(EmbeddingSets):
         Where R^2 is far from 1, the points do not lie on a line and the distance is not to be trusted.
 
         Raises:
-            DataError: there are fewer than two real clips, or not enough generated ones for num_sizes sizes.
+            DataError: fewer than two real clips were given, or not enough generated ones for num_sizes sizes.
         """
         real, generated = self._sets()
         sizes = torch.linspace(self.min_clips, len(generated), self.num_sizes, dtype=torch.float64).long().tolist()

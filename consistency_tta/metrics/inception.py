@@ -1,4 +1,4 @@
-"""The inception score: is each clip clearly of some class, and are there clips of many classes?
+"""The inception score: high if each clip is clearly of one class, and the set has many classes.
 
     IS = exp(mean over clips of KL(p(k | clip) || p(k)))
 
@@ -66,7 +66,7 @@ class InceptionScore(Metric):
         """``mean`` over the parts and ``std`` (of the sample; 0 for one part), scalars in float64.
 
         Raises:
-            DataError: there are fewer clips than parts.
+            DataError: fewer clips than parts were given.
         """
         logits = dim_zero_cat(self.logits).double().view(-1, self.num_classes) if len(self.logits) else torch.empty(0)
         if len(logits) < self.splits:

@@ -50,7 +50,7 @@ class _KernelDistance(EmbeddingSets):
         """The distance of all clips added, a scalar in float64.
 
         Raises:
-            DataError: there are fewer than two real or two generated clips.
+            DataError: fewer than two real or two generated clips were given.
         """
         real, generated = self._sets()
         return squared_discrepancy(real, generated, self._kernel(real))
@@ -95,7 +95,7 @@ class KernelAudioDistance(_KernelDistance):
         """KAD of all clips added, a scalar in float64.
 
         Raises:
-            DataError: there are fewer than two real or two generated clips, or no bandwidth.
+            DataError: fewer than two real or two generated clips were given, or no bandwidth.
         """
         return self.scale * super().compute()
 

@@ -1,4 +1,4 @@
-"""What metrics remember of the clips they are given; any number of processes can put their shares together.
+"""The states of metrics: what they accumulate of clips, summed or gathered over processes.
 
 A mean over clips (:class:`ClipMean`) and the mean and covariance of embeddings (:func:`moments`) take the same memory
 for fifty clips and for fifty thousand. What compares clips with each other has to keep them (:class:`EmbeddingSets`).
@@ -90,7 +90,7 @@ class ClipMean(Metric):
         """The mean over all clips added, a scalar in float64.
 
         Raises:
-            DataError: there is no clip.
+            DataError: no clip was given.
         """
         if not self.count:
             raise DataError(f"{type(self).__name__} needs at least one sound, got none")

@@ -18,7 +18,7 @@ def import_class(path: str, kind: type, home: ModuleType | None = None) -> Any: 
         home: where a name without a module is looked up.
 
     Raises:
-        ConfigurationError: if there is no such class, or it is of another kind.
+        ConfigurationError: if the class does not exist, or it is of another kind.
     """
     module, _, name = path.rpartition(".")
     try:
@@ -41,7 +41,7 @@ def build(plugin: str | dict[str, Any], kind: type, home: ModuleType) -> Any:
         kind, home: see :func:`import_class`.
 
     Raises:
-        ConfigurationError: if there is no such class, or it is of another kind.
+        ConfigurationError: if the class does not exist, or it is of another kind.
     """
     spec: dict[str, Any] = {"class_path": plugin} if isinstance(plugin, str) else plugin
     return import_class(spec.get("class_path", ""), kind, home)(**spec.get("init_args", {}))

@@ -1,4 +1,4 @@
-"""Warnings of input that is longer than a network takes: it is cut, and the user is told once."""
+"""Warnings of input that is longer than a network takes: it is cut, and a warning is logged once."""
 
 from __future__ import annotations
 

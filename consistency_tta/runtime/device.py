@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""The device on which networks run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.frozen import Frozen
 
 
@@ -16,9 +17,9 @@ def best_device(name: str | None = None) -> torch.device:
         try:
             return torch.empty(0, device=name).device
         except (RuntimeError, AssertionError) as error:  # the latter is of a torch that was built without
-            raise ValueError(
+            raise ConfigurationError(
                 f"expected a device that torch finds here, got {name} "
-                f"({str(error).partition(chr(10))[0]}): leave it out for the best there is, or say cpu"
+                f"({str(error).partition(chr(10))[0]}): leave it out for the best available, or give cpu"
             ) from None
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")

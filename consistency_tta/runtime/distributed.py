@@ -1,4 +1,4 @@
-"""Several processes that share out work without talking to each other: which of them is this?"""
+"""The rank of a process among several that divide work without communication."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+from consistency_tta.runtime.errors import ConfigurationError
 
 T = TypeVar("T")
 #: What launchers call the process's number, how many there are, and its number on its machine: torchrun, SLURM.
@@ -31,7 +33,7 @@ class ProcessRank:
         """The place that torchrun or SLURM's ``srun`` gave this process; the only one without a launcher.
 
         Raises:
-            ValueError: what the launcher says is no place.
+            ConfigurationError: the launcher's variables are not a rank.
         """
         for rank, world_size, local_rank in LAUNCHERS:
             if rank in os.environ and world_size in os.environ:
@@ -39,7 +41,7 @@ class ProcessRank:
                 given[local_rank] = os.environ.get(local_rank, given[rank])
                 if not all(value.isdecimal() for value in given.values()) or int(given[rank]) >= int(given[world_size]):
                     said = ", ".join(f"{name}={value}" for name, value in given.items())
-                    raise ValueError(f"expected the launcher's {rank} from 0 to {world_size} - 1, got {said}")
+                    raise ConfigurationError(f"expected the launcher's {rank} from 0 to {world_size} - 1, got {said}")
                 return cls(*(int(value) for value in given.values()))
         return cls()
 

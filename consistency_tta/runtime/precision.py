@@ -16,6 +16,6 @@ def fastest_precision() -> str:
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    # Older releases of torch do not tell more than this.
+    # Older releases of torch report no more than this.
     native = any(map(capabilities.get, BFLOAT16)) or torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if native else "32-true"

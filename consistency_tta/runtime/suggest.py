@@ -27,8 +27,8 @@ def suggest(message: str, known: Iterable[type], plugins: Iterable[type] = (), o
 
     Args:
         message: an error message of jsonargparse.
-        known: classes whose arguments may be meant, beside those the message names.
-        plugins: base classes whose subclasses may be meant, beside the types the message names.
+        known: classes whose arguments may be meant, besides those the message names.
+        plugins: base classes whose subclasses may be meant, besides the types the message names.
         options: of the command.
 
     Returns:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from consistency_tta.runtime.errors import ConfigurationError
+
 
 def require_empty(output: Path) -> None:
     """Raise if there is already something where a folder is to be written."""
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
-        raise ValueError(f"{output} exists already: give another --output, or remove it first")
+        raise ConfigurationError(f"{output} exists already: give another --output, or remove it first")
 
 
 def check_folder(output: Path, option: str) -> None:

@@ -1,4 +1,4 @@
-"""The models that come with the package, and are asked for by name."""
+"""The models that come with the package, and are loaded by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def bundled_models(kind: str = PIPELINE) -> list[str]:
     """Names of the bundled models.
 
     Args:
-        kind: the file that tells such a model, :data:`PIPELINE` or :data:`TRANSFORMERS`.
+        kind: the file that marks such a model, :data:`PIPELINE` or :data:`TRANSFORMERS`.
     """
     return sorted(file.parent.name for file in MODELS.glob(f"*/{kind}"))
 

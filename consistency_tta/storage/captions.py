@@ -1,4 +1,4 @@
-"""Caption files: which clips there are, and what is said of them.
+"""Caption files: clips and their captions.
 
     CSV    audiocap_id,youtube_id,start_time,caption   AudioCaps (C. D. Kim et al., "AudioCaps: Generating Captions for
                                                        Audios in The Wild", NAACL 2019,
@@ -10,7 +10,7 @@
            id or file, caption or captions             the simplest
 
 JSON is a list, an object with a list ``data``, or an object a line; CSV may have tabs, semicolons or bars for commas.
-Files are told by their content, not by their names. docs/data.md lists the columns.
+The format is recognised by the content, not by the file's name. docs/data.md lists the columns.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FILE_COLUMNS = (
 )  # fmt: skip
 #: Columns with the id of a video of which the clip is a part.
 VIDEO_COLUMNS = ("youtube_id", "ytid")
-#: Columns that say where in the file, or the video, the clip begins and ends, in seconds.
+#: Columns for the place in the file, or the video, the clip begins and ends, in seconds.
 START_COLUMNS = ("start_time", "start", "start_s", "start_seconds", "start_sec", "onset", "seek_time", "offset")
 END_COLUMNS = ("end_time", "end", "end_s", "end_seconds", "end_sec", "stop", "offset")
 CAPTION_COLUMN = re.compile(r"caption(s|_\d+)?")
@@ -56,7 +56,7 @@ class Row(NamedTuple):
         candidates: names that the clip's recording may have, without extension, the likeliest first.
         file: what to call a sound made for the clip, without extension: the shortest path that is no other clip's.
         caption: without space around it, not empty.
-        recording: of which the clip is a part: a video's id, or a file; empty where the row does not say.
+        recording: of which the clip is a part: a video's id, or a file; empty where the row has none.
         whole: for a part of a file, given by its times, names of the file that it is a part of.
         start, end: these times in seconds; None if not given.
     """
@@ -90,7 +90,7 @@ def read_rows(captions: str | Path) -> list[Row]:
         captions: see :func:`caption_file`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         DataError: it cannot be understood, with the line, or has no captions.
     """
     captions = caption_file(captions)
@@ -157,7 +157,7 @@ def _parts_of_videos(records: list[Record]) -> list[Row]:
 
 def _recordings(records: list[Record]) -> list[Row]:
     located = [(record, *_locations(record)) for record in records]
-    # An ending that two locations share tells nothing: with dog/1 missing, it must not get the sound of cat/1.
+    # An ending that two locations share is ambiguous: with dog/1 missing, it must not get the sound of cat/1.
     ends = {location: endings(location) for _, location, _ in located}
     uses = Counter(ending for several in ends.values() for ending in several)
     result = []
@@ -206,7 +206,7 @@ def _text(record: Record, column: str) -> str:
 
 
 def _time(record: Record, columns: Iterable[str]) -> str:
-    """A time as it is written; empty if there is none. "offset" is an end behind an onset, otherwise a start."""
+    """A time as it is written; empty if it has none. "offset" is an end behind an onset, otherwise a start."""
     begins = columns is START_COLUMNS
     for column in columns:
         if column == "offset" and begins == ("onset" in record.fields):

@@ -1,4 +1,4 @@
-"""What tells one checkpoint from another."""
+"""SHA-256 of checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder that a model's name means: one that is here, a bundled one, or one of the hub's."""
+"""Resolves a model's name: a local folder, a bundled model, or a model of the hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from huggingface_hub import snapshot_download
 from consistency_tta.storage.bundled import PIPELINE, offer, resolve
 from consistency_tta.storage.text import parse_json, read_text
 
-#: What says which model of the hub is meant, and how it is fetched.
+#: Options for the revision of a hub model, and for how it is fetched.
 HUB_OPTIONS = ("cache_dir", "revision", "token", "local_files_only", "force_download")
 
 

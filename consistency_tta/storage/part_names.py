@@ -1,4 +1,4 @@
-"""What files of a part of a recording are called, such as AudioCaps' ten seconds of a video.
+"""The names of files that hold a part of a recording, such as AudioCaps' ten seconds of a video.
 
 Downloaders differ: ``<id>.wav``, ``Y<id>.wav``, ``<id>_30.wav``, ``Y<id>_30_40.wav``, ``<id>_30.000_40.000.wav``, in
 milliseconds ``<id>_30000_40000.wav``, zero-padded ``<id>_000030.wav``.
@@ -40,13 +40,13 @@ class Part(NamedTuple):
         end = self.end or ("" if begin is None else plain(str(begin + SECONDS)))
         ends = _forms(end)
         both = [f"{start}{mark}{stop}" for start, stop in zip(starts, ends, strict=False) for mark in "_-"]
-        # A row with an end says which part it means; without one a start is enough.
+        # A row with an end names its part; without one a start is enough.
         times = [*both, *starts] if self.end else [*starts, *both]
         return [f"{letter}{self.recording}_{time}" for time in dict.fromkeys(times) for letter in ("", "Y")]
 
 
 class SharedNames:
-    """Names that two parts of a list could have: none of them says which part a file is.
+    """Names that two parts of a list could have: none of them identifies a part.
 
     Args:
         parts: of the list.

@@ -36,7 +36,7 @@ def locate(weights: str | Path | None, published: Published) -> Path:
         published: the file.
 
     Raises:
-        FileNotFoundError: it is not there; the message says what to put where.
+        FileNotFoundError: it does not exist; the message names the URL and the place.
     """
     cache = Path(torch.hub.get_dir())
     folders = [Path(weights)] if weights is not None else [cache / "checkpoints", cache]

@@ -29,7 +29,7 @@ def latents_file(folder: Path, number: int) -> Path:
 
 
 def write_shard(folder: Path, number: int, moments: Tensor, captions: Sequence[str], ids: Sequence[str]) -> None:
-    """Write one shard; its latents last and by renaming, so that a shard that is there is whole.
+    """Write one shard; its latents last and by renaming, so that a shard that exists is whole.
 
     Args:
         folder: made if need be.
@@ -61,7 +61,7 @@ def read_shard_captions(latents: Path) -> list[tuple[str, str]]:
     """
     file = captions_file(latents)
     if not file.is_file():
-        raise FileNotFoundError(f"{latents} has no captions beside it, expected {file}: encode again")
+        raise FileNotFoundError(f"{latents} has no captions, expected {file}: encode again")
     rows = []
     for number, line in enumerate(read_text(file).split("\n"), start=1):
         if line.strip():

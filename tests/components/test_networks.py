@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from consistency_tta.components.networks import autoencoder, clap, hifigan, unet
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 def test_an_autoencoder_halves_after_each_level_but_the_last() -> None:
@@ -44,7 +45,7 @@ def test_the_defaults_are_the_full_size_models() -> None:
 
 
 def test_a_unet_needs_one_entry_per_level() -> None:
-    with pytest.raises(ValueError, match="each of the 2 channels, got 1 and 2"):
+    with pytest.raises(ConfigurationError):
         unet(channels=[8, 16], attention=[True], heads=[1, 2])
 
 
@@ -52,7 +53,7 @@ def test_the_small_clap_has_a_million_parameters_and_hears_five_seconds() -> Non
     made = clap()
     assert round(sum(parameter.numel() for parameter in made.parameters()) / 1e6, 1) == 1.1
     assert made.front_end(torch.zeros(1, 81920)).shape == (1, 1, 251, 64)
-    with pytest.raises(ValueError, match=r"at most 4 n_mels = 256 frames, got 501 of 5 s"):
+    with pytest.raises(ConfigurationError, match="501"):
         clap(hop_length=160)
-    with pytest.raises(ValueError, match="each of the 3 depths, got 1"):
+    with pytest.raises(ConfigurationError):
         clap(heads=[1])

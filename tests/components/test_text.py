@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 
 from consistency_tta.components.text import ByteTextEncoder, PretrainedTextEncoder, TextEncoder
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from tests.toys import TEXT
 
 
@@ -72,10 +73,10 @@ def test_any_hugging_face_encoder_loads_by_folder(tmp_path: Path) -> None:
 
 
 def test_an_encoder_that_is_not_there_is_named_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"but some/encoder is neither .*: fetch it with `hf download some/e"):
+    with pytest.raises(FileNotFoundError, match="some/encoder"):
         PretrainedTextEncoder("some/encoder")
     BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(FileNotFoundError, match=f"but {tmp_path} is neither a whole folder"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         PretrainedTextEncoder(str(tmp_path))
 
 
@@ -89,7 +90,7 @@ def test_a_hub_out_of_reach_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("socket.getaddrinfo", unknown)
     monkeypatch.setattr("time.sleep", waited.append)
-    with pytest.raises(FileNotFoundError, match="the hub gives no answer"):
+    with pytest.raises(FileNotFoundError, match="some/encoder"):
         PretrainedTextEncoder("some/encoder")
     assert asked
     assert not waited
@@ -115,10 +116,10 @@ def test_a_tokenizer_without_limit_cuts_at_512(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_without_vocabulary_is_refused() -> None:
-    with pytest.raises(ValueError, match="T5Tokenizer knows no token for 'a'"):
+    with pytest.raises(ModelFolderError, match="T5Tokenizer"):
         TextEncoder(T5Tokenizer(), encoder().encoder)
 
 
 def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(ValueError, match="num_heads=3 divides, got 16"):
+    with pytest.raises(ConfigurationError, match="num_heads=3"):
         ByteTextEncoder(width=16, num_heads=3)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from consistency_tta.convert.checkpoint import read, read_all
+from consistency_tta.runtime.errors import CheckpointError
 
 TENSORS = {"unet.conv_in.weight": torch.arange(6.0).reshape(2, 3), "unet.conv_in.bias": torch.ones(2)}
 
@@ -61,7 +62,7 @@ class Malicious:
 
 def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
     torch.save(TENSORS | {"x": Malicious(tmp_path / "run")}, tmp_path / "it.bin")
-    with pytest.raises(ValueError, match=r"it\.bin pickles more than tensors, \S*open among others"):
+    with pytest.raises(CheckpointError, match=r"it\.bin"):
         read(tmp_path / "it.bin")
     assert not (tmp_path / "run").exists()
 
@@ -76,30 +77,30 @@ def test_a_truncated_file_is_named(name: str, share: float, tmp_path: Path) -> N
         torch.save(tensors, path, _use_new_zipfile_serialization=name == "zipped.bin")
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=rf"{path.name} is truncated, or no "):
+    with pytest.raises(CheckpointError, match=path.name):
         read(path)
 
 
 def test_what_is_no_checkpoint_is_told_apart(tmp_path: Path) -> None:
     pointer = tmp_path / "pointer.bin"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3463926917\n")
-    with pytest.raises(ValueError, match=r"pointer\.bin is a Git LFS pointer of \d+ bytes.*git lfs pull"):
+    with pytest.raises(CheckpointError, match=r"pointer\.bin"):
         read(pointer)
     with zipfile.ZipFile(tmp_path / "ConsistencyTTA.zip", "w") as archive:
         archive.writestr("ConsistencyTTA/epoch_60/pytorch_model_2.bin", b"x")
-    with pytest.raises(ValueError, match=r"is an archive of other files \(ConsistencyTTA/epoch_60.*unpack it first"):
+    with pytest.raises(CheckpointError, match=r"ConsistencyTTA\.zip"):
         read(tmp_path / "ConsistencyTTA.zip")
     (tmp_path / "page.bin").write_text("<html>Not found</html>")
-    with pytest.raises(ValueError, match=r"page\.bin is truncated, or no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"page\.bin"):
         read(tmp_path / "page.bin")
     torch.save({"epoch": 3, "args": {"x": 1}}, tmp_path / "numbers.bin")
-    with pytest.raises(ValueError, match=r"expected named tensors in .*got a dictionary of epoch, args"):
+    with pytest.raises(CheckpointError, match=r"numbers\.bin"):
         read(tmp_path / "numbers.bin")
     torch.save([torch.ones(1)], tmp_path / "list.bin")
-    with pytest.raises(ValueError, match="got a list"):
+    with pytest.raises(CheckpointError, match=r"list\.bin"):
         read(tmp_path / "list.bin")
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         read(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no file of weights \(\.bin, .*in the folder .*empty"):
+    with pytest.raises(FileNotFoundError, match="empty"):
         read_all([tmp_path / "empty"])

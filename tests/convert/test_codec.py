@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from consistency_tta.convert.codec import autoencoder, vocoder
+from consistency_tta.runtime.errors import CheckpointError
 from tests.convert.published import Autoencoder, HifiGan, count, digest, filled, shapes_of
 
 
@@ -68,15 +69,15 @@ def test_the_vocoder_computes_the_same_with_weight_norm_folded(norm: Callable[[n
 def test_another_autoencoder_is_refused_with_names() -> None:
     weights = filled(shapes_of(Autoencoder((32, 64), latent=4, blocks=1)))
     truncated = {name: tensor for name, tensor in weights.items() if not name.startswith("decoder.up.1")}
-    with pytest.raises(ValueError, match=r"x\.bin does not hold AudioLDM's autoencoder.*18 missing \(decoder\.up\.1"):
+    with pytest.raises(CheckpointError, match=r"decoder\.up\.1"):
         autoencoder(truncated, 1.0, "x.bin")
-    with pytest.raises(ValueError, match=r"1 unexpected \(encoder\.down\.0\.attn\.0\.norm\.bias\)"):
+    with pytest.raises(CheckpointError, match=r"encoder\.down\.0\.attn\.0\.norm\.bias"):
         autoencoder(weights | {"encoder.down.0.attn.0.norm.bias": torch.ones(1)}, 1.0, "x.bin")
-    with pytest.raises(ValueError, match=r"it lacks encoder\.down\.0\.block\.0\.conv1\.weight and has nothing"):
+    with pytest.raises(CheckpointError, match=r"encoder\.down\.0\.block\.0\.conv1\.weight"):
         autoencoder({}, 1.0, "x.bin")
-    with pytest.raises(ValueError, match=r"it lacks conv_pre\.weight"):
+    with pytest.raises(CheckpointError, match=r"conv_pre\.weight"):
         vocoder({}, 16000, "x.bin")
     voice = filled(shapes_of(HifiGan(16, 32)))
     voice["ups.0.weight"] = torch.zeros(32, 16, 12)
-    with pytest.raises(ValueError, match=r"ups\.0\.weight is \(32, 16, 12\) instead of \(32, 16, 16\)"):
+    with pytest.raises(CheckpointError, match=r"ups\.0\.weight"):
         vocoder(voice, 16000, "x.bin")

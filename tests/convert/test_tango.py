@@ -92,7 +92,7 @@ def test_a_converted_tango_is_a_teacher_that_makes_sound(
 
 def test_without_text_the_folder_is_still_written(tmp_path: Path) -> None:
     source, output = tango_folder(tmp_path / "tango", tango_main()), tmp_path / "teacher"
-    with pytest.raises(SystemExit, match=r"tokenizer of google/flan-t5-large, .* --without_text true"):
+    with pytest.raises(SystemExit, match="google/flan-t5-large"):
         main(["convert", "tango", str(source), "--output", str(output)])
     assert not output.exists()
     # The files by name and in another order, of which the mel's buffers are left out.
@@ -104,20 +104,20 @@ def test_without_text_the_folder_is_still_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "named"),
     [
-        ({"unet.conv_out.weight": None}, r"pytorch_model_main\.bin does not hold .*1 missing \(conv_out\.weight\)"),
-        ({"group_in.0.weight": torch.ones(1)}, r"1 tensors that are neither .*\(group_in\.0\.weight\)"),
-        ({"unet.conv_in.weight": torch.ones(32, 8, 3, 3)}, r"conv_out\.bias is \(4,\) instead of \(8,\)"),
-        ({"text_encoder.encoder.final_layer_norm.weight": None}, r"T5 text encoder.*1 missing"),
+        ({"unet.conv_out.weight": None}, r"pytorch_model_main\.bin.*conv_out\.weight"),
+        ({"group_in.0.weight": torch.ones(1)}, r"group_in\.0\.weight"),
+        ({"unet.conv_in.weight": torch.ones(32, 8, 3, 3)}, r"conv_out\.bias"),
+        ({"text_encoder.encoder.final_layer_norm.weight": None}, r"final_layer_norm"),
     ],
 )
 def test_a_wrong_checkpoint_writes_nothing(
-    damage: dict[str, Tensor | None], message: str, text_folder: Path, tmp_path: Path
+    damage: dict[str, Tensor | None], named: str, text_folder: Path, tmp_path: Path
 ) -> None:
     weights = {name: tensor for name, tensor in (tango_main() | damage).items() if tensor is not None}
     source, output = tango_folder(tmp_path / "tango", weights), tmp_path / "out" / "teacher"
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(SystemExit, match=named):
         main(["convert", "tango", str(source), "--output", str(output), "--text_encoder", str(text_folder)])
     assert not output.parent.exists()
 
@@ -127,20 +127,20 @@ def test_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     arguments = ["--output", str(tmp_path / "out"), "--without_text", "true"]
     settings = json.loads((source / "stft_config.json").read_text())
     (source / "stft_config.json").write_text(json.dumps(settings | {"mel_fmax": 7000}))
-    with pytest.raises(SystemExit, match=r"mel filters in .*stft\.bin .* are not those that its settings describe"):
+    with pytest.raises(SystemExit, match=r"stft\.bin"):
         main(["convert", "tango", str(source), *arguments])
     (source / "stft_config.json").write_text(json.dumps(settings | {"n_mel_channels": 64}))
-    with pytest.raises(SystemExit, match=r"win_length, hop_length and n_mel_channels \(1024, 160, 16\), got .*64"):
+    with pytest.raises(SystemExit, match="64"):
         main(["convert", "tango", str(source), *arguments])
     (source / "stft_config.json").write_text(json.dumps(settings))
     (source / "vae_config.json").unlink()
-    with pytest.raises(SystemExit, match=r"scale_factor of the latents: give it with --scale_factor \(0\.92279"):
+    with pytest.raises(SystemExit, match="--scale_factor"):
         main(["convert", "tango", str(source), *arguments])
     torch.save(published.small_autoencoder().state_dict(), source / "other.bin")
-    with pytest.raises(SystemExit, match=r"both .*other\.bin and .*pytorch_model_vae\.bin hold codec"):
+    with pytest.raises(SystemExit, match=r"other\.bin .*pytorch_model_vae\.bin"):
         main(["convert", "tango", str(source), *arguments])
-    with pytest.raises(SystemExit, match=r"no file among .* holds TANGO's U-Net: expected pytorch_model_main\.bin"):
+    with pytest.raises(SystemExit, match=r"pytorch_model_main\.bin"):
         main(["convert", "tango", str(source / "other.bin"), *arguments])
-    with pytest.raises(SystemExit, match="no file holds the autoencoder and vocoder: add AudioLDM's checkpoint"):
+    with pytest.raises(SystemExit, match="autoencoder"):
         main(["convert", "tango", str(source / "pytorch_model_main.bin"), *arguments])
     assert not (tmp_path / "out").exists()

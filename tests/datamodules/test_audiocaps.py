@@ -13,6 +13,7 @@ from consistency_tta.cli import one_line_errors
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules.audiocaps import AudioCapsDataModule, AudioDataset
 from consistency_tta.datamodules.clips import Clip
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 HEADER = "audiocap_id,youtube_id,start_time,caption\n"
 
@@ -147,16 +148,16 @@ def test_a_clip_with_a_bad_part_stays_in_use(clips: list[Clip]) -> None:
 
 def test_bad_clips_can_fail(clips: list[Clip], write_tone) -> None:
     write_tone("c3.wav", level=0)
-    with pytest.raises(BadClip, match=r"silent: .*clip c3, .*c3\.wav.*set bad_clips: skip"):
+    with pytest.raises(BadClip, match=r"c3\.wav"):
         dataset(clips, bad_clips="fail")[0, 3]
-    with pytest.raises(SystemExit, match=r"error: silent: .*clip c3, .*c3\.wav"), one_line_errors():
+    with pytest.raises(SystemExit, match=r"c3\.wav"), one_line_errors():
         dataset(clips, bad_clips="fail")[0, 3]
 
 
 def test_nothing_usable_ends(clips: list[Clip], write_tone) -> None:
     for index in range(8):
         write_tone(f"c{index}.wav", level=0)
-    with pytest.raises(RuntimeError, match=r"100 clips in a row .*8 of 8.*data-check"):
+    with pytest.raises(RuntimeError, match="8 of 8"):
         dataset(clips)[0, 0]
 
 
@@ -181,7 +182,7 @@ def test_batches(tmp_path: Path, clips: list[Clip], num_workers: int) -> None:
     assert {batch.waveform.shape for batch in batches} == {(2, 16000)}
     assert sorted(name for batch in batches for name in batch.ids) == [f"c{i}" for i in range(8)]
     assert [batch.ids for batch in data.val_dataloader()] == [["c0", "c1"], ["c2"]]
-    with pytest.raises(ValueError, match="no data to test or predict on"):
+    with pytest.raises(ConfigurationError):
         data.test_dataloader()
     data.setup("test")
     assert [batch.ids for batch in data.test_dataloader()] == [["c3", "c4"]]
@@ -221,19 +222,19 @@ def test_workers_need_not_be_forked(tmp_path: Path, clips: list[Clip], write_ton
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "named"),
     [
-        ({"train_captions": "none.csv"}, r"caption file none\.csv does not exist"),
-        ({"val_captions": ["none.csv"]}, r"caption file none\.csv does not exist"),
-        ({"audio_folder": "nowhere"}, r"audio folder nowhere does not exist"),
+        ({"train_captions": "none.csv"}, r"none\.csv"),
+        ({"val_captions": ["none.csv"]}, r"none\.csv"),
+        ({"audio_folder": "nowhere"}, "nowhere"),
     ],
 )
 def test_paths_that_do_not_exist_are_named(
-    tmp_path: Path, clips: list[Clip], options: dict[str, Any], message: str
+    tmp_path: Path, clips: list[Clip], options: dict[str, Any], named: str
 ) -> None:
     data = module(tmp_path, clips, **{name: value for name, value in options.items() if name != "audio_folder"})
     data.audio_folder = options.get("audio_folder", data.audio_folder)
-    with pytest.raises(FileNotFoundError, match=message):
+    with pytest.raises(FileNotFoundError, match=named):
         data.setup("fit")
 
 
@@ -250,12 +251,12 @@ def test_bad_headers_are_left_out(tmp_path: Path, clips: list[Clip], caplog: pyt
 
 def test_bad_headers_can_fail(tmp_path: Path, clips: list[Clip]) -> None:
     clips[1].path.unlink()
-    with pytest.raises(ValueError, match=r"train: 1 of 8 clips .*1 missing.*(?s:.)*missing: c1 "):
+    with pytest.raises(DataError, match="c1"):
         module(tmp_path, clips, bad_clips="fail").setup("fit")
 
 
 def test_no_usable_clip_is_an_error(tmp_path: Path, clips: list[Clip]) -> None:
-    with pytest.raises(ValueError, match=r"8 of 8 clips .*none is left"):
+    with pytest.raises(DataError, match="8 of 8"):
         module(tmp_path, clips, min_seconds=5.0).setup("fit")
 
 
@@ -273,7 +274,7 @@ def test_limit_and_several_caption_files(tmp_path: Path, clips: list[Clip]) -> N
     [{"sample_rate": 0}, {"limit": 0}, {"pair_mixing": 1.5}, {"peak": 0}, {"bad_clips": "ignore"}],
 )
 def test_refuses_impossible_options(options: dict) -> None:
-    with pytest.raises(ValueError, match="got"):
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
         AudioCapsDataModule("audio", **options)
 
 

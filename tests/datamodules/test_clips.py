@@ -137,15 +137,15 @@ def test_byte_order_mark(make) -> None:
 
 
 def test_missing_caption_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"caption file .* does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
         read_captions(tmp_path / "none.csv", tmp_path)
 
 
 def test_audio_folder_must_exist_and_have_audio(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match="none"):
         AudioFolder(tmp_path / "none")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(FileNotFoundError, match=r"no \.wav"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         AudioFolder(tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_a_folder_that_may_not_be_read_is_named(closed: str, tmp_path: Path, mon
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(PermissionError, match=f"got Permission denied for .*{closed}: change its rights"):
+    with pytest.raises(PermissionError, match=closed):
         AudioFolder(tmp_path / "audio")
 
 

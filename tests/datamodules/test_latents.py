@@ -15,6 +15,7 @@ from consistency_tta.contracts import LatentSource
 from consistency_tta.datamodules import GeneratedLatentsDataModule, LatentsDataModule, SyntheticDataModule
 from consistency_tta.datamodules.latents import LatentsDataset
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import DataError
 from tests.toys import NUM_SAMPLES
 
 
@@ -135,21 +136,19 @@ def test_one_node_makes_the_latents(
 
 
 def test_paths_that_do_not_exist_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"folder of latents .*nowhere does not exist .*consistency-tta encode"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         LatentsDataModule(str(tmp_path / "nowhere")).setup("fit")
-    with pytest.raises(FileNotFoundError, match=r"file of captions .*none\.txt does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"none\.txt"):
         GeneratedLatentsDataModule(CountsCalls(), str(tmp_path / "none.txt"), str(tmp_path))
 
 
 def test_what_does_not_fit_is_named(encoded: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="consistency-tta encode"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         LatentsDataset(tmp_path)
     captions = encoded / "captions-0001.jsonl"
     captions.write_text(json.dumps({"id": "a", "caption": "b"}) + "\n")
-    with pytest.raises(ValueError, match="8 latents for 1 captions"):
+    with pytest.raises(DataError, match="8"):
         LatentsDataset(encoded)
     captions.unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"latents-0001.* no captions beside it, expected .*captions-0001\.jsonl"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"captions-0001\.jsonl"):
         LatentsDataset(encoded)

@@ -17,7 +17,7 @@ from consistency_tta.evaluation.clips import is_silent, read_sound
 from consistency_tta.evaluation.pairing import find_pairs, numbered
 from consistency_tta.evaluation.protocol import AudioSettings
 from consistency_tta.evaluation.protocol_file import load_protocol
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.captions import read_clips
 from tests.evaluation.cases import RATE, noise, write_protocol, write_sounds
 
@@ -176,7 +176,7 @@ def test_an_empty_caption_is_refused_with_its_line(folders: tuple[Path, Path, Pa
     protocol, generated, reference = folders
     captions = tmp_path / "captions.csv"
     captions.write_text(HEADER + "0,clip0,0,\n")
-    with pytest.raises(ValueError, match="line 2"):
+    with pytest.raises(DataError, match="line 2"):
         find_pairs(load_protocol(protocol), generated, reference, captions)
 
 
@@ -205,7 +205,7 @@ def test_no_folder(kind: str, folders: tuple[Path, Path, Path], tmp_path: Path) 
         reference.mkdir()
     elif kind == "a broken link":
         reference.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"does not exist or is not a folder|no \.wav, .* file below"):
+    with pytest.raises(FileNotFoundError):
         find_pairs(load_protocol(protocol), generated, reference)
 
 
@@ -304,7 +304,7 @@ def test_a_wav_file_cut_short_is_named(form: str, kind: str, tmp_path: Path) -> 
     content = (tmp_path / "whole.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(content[: len(content) // 2])
     (tmp_path / "longer.wav").write_bytes(content + b"LIST\x04\x00\x00\x00INFO")
-    with pytest.raises(BadClip, match=r"truncated: [\d,]+ bytes less than its header says"):
+    with pytest.raises(BadClip, match=str(Fault.TRUNCATED)):
         read_sound(tmp_path / "cut.wav", AUDIO)
     for name in ("whole", "longer"):
         assert read_sound(tmp_path / f"{name}.wav", AUDIO)[0].abs().max() > 0

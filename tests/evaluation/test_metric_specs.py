@@ -15,6 +15,7 @@ from consistency_tta.evaluation.metric_specs import METRICS, Kind, try_options
 from consistency_tta.metrics.divergence import SoftmaxDivergence
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.lsd import LogSpectralDistance
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 CLIPS, WIDTH = 12, 5
 
@@ -70,7 +71,7 @@ def test_the_frechet_distance_of_one_set_is_not_below_zero() -> None:
 
 
 def test_too_few_clips_are_warned_of() -> None:
-    with pytest.warns(UserWarning, match="24 vectors span fewer than the network's 40 dimensions"):
+    with pytest.warns(UserWarning, match="24 .*40"):
         frechet(collection(random_embedding(width=40), random_embedding(width=40)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -107,7 +108,7 @@ def test_values_of_clips_have_the_metrics_mean() -> None:
 def test_options_reach_the_metric(name: str, options: dict[str, int]) -> None:
     found = METRICS[name].function(collection(random_embedding(), random_embedding()), **options)
     assert set(found) == {"distance", "r_squared"}
-    with pytest.raises(ValueError, match="lower min_clips"):
+    with pytest.raises(DataError, match="min_clips"):
         METRICS[name].function(collection(random_embedding(), random_embedding()))
 
 
@@ -122,7 +123,7 @@ def test_kernel_distances_of_draws_are_looked_up(
     for clips in (torch.arange(CLIPS), torch.randint(CLIPS, (CLIPS,)), torch.tensor([3, 3, 5])):
         anew = METRICS["kad"].function(both.draw(clips), **options)
         assert values(clips)[""] == pytest.approx(anew[""], rel=1e-9)
-    with pytest.raises(ValueError, match="scale > 0"):
+    with pytest.raises(ConfigurationError, match="scale"):
         METRICS["kad"].draw_values(both, scale=0)(torch.arange(CLIPS))
 
 
@@ -179,6 +180,6 @@ def test_diversity_is_of_all_generated_sounds_of_a_caption_beside_that_of_the_re
     pairs.prompts[1] = 0  # the value would be of one caption's recordings, the other of all sounds
     assert list(METRICS["diversity"].function(collect(pairs))) == [""]
     pairs.more = ()
-    with pytest.warns(UserWarning, match=f"of {CLIPS - 1} captions only 1 have several sounds, and count"):
+    with pytest.warns(UserWarning, match=str(CLIPS - 1)):
         found = METRICS["diversity"].function(collect(pairs))
     assert found["reference"] == pytest.approx(float(apart[0]))

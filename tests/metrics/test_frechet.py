@@ -76,13 +76,13 @@ def test_is_symmetric(clips):
 
 def test_is_zero_between_equal_sets_also_far_from_full_rank():
     few = 10 * torch.randn(8, 384, generator=torch.manual_seed(1)) + 20
-    with pytest.warns(UserWarning, match="biased upwards"):
+    with pytest.warns(UserWarning, match="384"):
         assert distance(few, few).abs() < 1e-8
 
 
 def test_warns_of_too_few_clips_and_only_then(clips):
     real, generated = clips
-    with pytest.warns(UserWarning, match="9 generated clips span fewer than the embedding's 12 dimensions"):
+    with pytest.warns(UserWarning, match="9 .*12"):
         distance(real, generated[:9])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -53,7 +53,7 @@ def test_all_clips_are_the_largest_subset():
 
 def test_one_dimension_and_too_few_clips_for_the_dimensions():
     assert fed(FrechetInfinity(1, min_clips=5), *torch.randn(2, 50, 1))["distance"].isfinite()
-    with pytest.warns(UserWarning, match="subsets of 5 clips span fewer than the embedding's 6 dimensions"):
+    with pytest.warns(UserWarning, match="5 .*6"):
         fed(FrechetInfinity(6, min_clips=5), *torch.randn(2, 50, 6))
 
 

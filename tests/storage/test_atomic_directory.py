@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.atomic_directory import atomic_directory, check_folder, require_empty
 
 
@@ -40,7 +41,7 @@ def test_a_model_folder_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch:
     pipeline.save_pretrained(folder)
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
     assert TextToAudioPipeline.from_pretrained(folder).mel.config["n_mels"] == 16
-    with pytest.raises(ValueError, match="exists already: give another --output"):
+    with pytest.raises(ConfigurationError, match=str(folder)):
         require_empty(folder)
 
 
@@ -93,5 +94,5 @@ def test_a_file_in_a_folders_place_is_found(tmp_path: Path, monkeypatch: pytest.
     for free in (tmp_path, Path("new"), Path("new/below"), tmp_path / "new", Path()):
         check_folder(free, "--output")
     for taken, there in (("file", "file"), ("file/below/deep", "file"), ("link", "link")):
-        with pytest.raises(NotADirectoryError, match=f"a folder for --cache, got {taken}, but {there} is no folder"):
+        with pytest.raises(NotADirectoryError, match=f"--cache.* {taken}.* {there} "):
             check_folder(Path(taken), "--cache")

@@ -29,7 +29,7 @@ def test_a_folder_is_itself_and_says_what_it_has(teacher_folder: Path) -> None:
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=rf"{tmp_path} is no model folder: it has no model_index.json"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         model_folder(tmp_path)
 
 
@@ -45,5 +45,5 @@ def test_a_model_of_the_hub_is_loaded_out_of_its_cache(
 
 
 def test_a_model_that_is_nowhere_is_named(hub: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="someone/other is neither a model folder here nor a model of the hub"):
+    with pytest.raises(FileNotFoundError, match="someone/other"):
         model_folder("someone/other", cache_dir=hub)

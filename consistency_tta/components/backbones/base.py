@@ -22,7 +22,7 @@ class Backbone(Denoiser):
     """A network as a :class:`~consistency_tta.contracts.Denoiser`.
 
     A subclass is one file: it names the network's class and the model folder's component, queries the network
-    (:meth:`predict`), and says how the network is widened to read more scalars (:meth:`widen`).
+    (:meth:`predict`), and widens the network to read more scalars (:meth:`widen`).
 
     Args:
         network: the network.
@@ -134,7 +134,7 @@ class Backbone(Denoiser):
 
     @classmethod
     def new_parts(cls, network: Any, text_width: int) -> dict[str, nn.Module]:
-        """What a new, untrained network needs beside itself, for text embeddings of that width."""
+        """What a new, untrained network needs besides itself, for text embeddings of that width."""
         return {}
 
     def student_copy(

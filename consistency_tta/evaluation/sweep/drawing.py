@@ -22,7 +22,7 @@ _ORDER = ("model", "queries", "steps", "seed", "guidance_scale")
 def draw(output: Path, latest: Path, evaluator: EvaluatorOptions) -> list[Path]:
     """Write ``sweep.csv``, ``sweep.svg`` and ``sweep.html`` of the points of a sweep that compare with the latest.
 
-    Without matplotlib there is no ``sweep.svg``, and the page says how to install it.
+    Without matplotlib ``sweep.svg`` is left out, and the page has the command that installs it.
 
     Args:
         output: folder of the sweep.

@@ -1,4 +1,4 @@
-"""Scores of a sweep without a protocol: CLAP score and Fréchet distance of whole sounds, prepared in no way."""
+"""Scores of a sweep without a protocol: CLAP score and Fréchet distance of whole sounds, as they are."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class WithoutProtocol:
         if self.tagger is not None and self.real is None:
             raise ConfigurationError("expected evaluator.real, a folder of recordings, with evaluator.tagger, got none")
         if self.tagger is not None and not self.tagger.is_file():
-            raise FileNotFoundError(f"expected the tagger's weights, but there is no {self.tagger}")
+            raise FileNotFoundError(f"expected the tagger's weights, but {self.tagger} does not exist")
         if self.real is not None:
             shortest = 0 if self.tagger is None else Mn04.min_samples / Mn04.sample_rate
             check_recordings(self.real, least=2, min_seconds=shortest)
@@ -143,4 +143,4 @@ class WithoutProtocol:
             return {"place": str(self.real), "recordings": len(files), "sha256": checksum(*files)}
         file = Path(resolve(self.clap, TRANSFORMERS)) / REAL_CLIPS
         count = ReferenceStatistics.load(self.clap).count
-        return {"place": f"the statistics beside {self.clap}", "recordings": count, "sha256": checksum(file)}
+        return {"place": f"the statistics in {self.clap}", "recordings": count, "sha256": checksum(file)}

@@ -35,7 +35,7 @@ ENCODERS: dict[str, type[AudioEncoder]] = {
 
 
 def make_encoder(name: str, **options: Any) -> AudioEncoder:
-    """An encoder by name. Nothing is downloaded: it is made at once, or an error says what is missing.
+    """An encoder by name. Nothing is downloaded: it is built from local files, or an error names what is missing.
 
     Args:
         name: a key of :data:`ENCODERS`, to which the modules in the entry-point group ``consistency_tta.plugins`` may
@@ -43,8 +43,8 @@ def make_encoder(name: str, **options: Any) -> AudioEncoder:
         **options: arguments of the class, such as ``weights``.
 
     Raises:
-        ConfigurationError: there is no such encoder, or no such option.
-        FileNotFoundError: its checkpoint is not there; the message says what to put where.
+        ConfigurationError: the encoder or an option is unknown.
+        FileNotFoundError: its checkpoint does not exist; the message names the URL and the place.
         MissingExtraError: the extra is not installed.
     """
     for entry_point in entry_points(group="consistency_tta.plugins"):
