@@ -15,7 +15,7 @@ from consistency_tta.evaluation.metric_specs import METRICS, Kind, try_options
 from consistency_tta.metrics.divergence import SoftmaxDivergence
 from consistency_tta.metrics.frechet import FrechetDistance
 from consistency_tta.metrics.lsd import LogSpectralDistance
-from consistency_tta.runtime.errors import ConfigurationError, DataError
+from consistency_tta.runtime.errors import ConfigurationError
 
 CLIPS, WIDTH = 12, 5
 
@@ -108,7 +108,7 @@ def test_values_of_clips_have_the_metrics_mean() -> None:
 def test_options_reach_the_metric(name: str, options: dict[str, int]) -> None:
     found = METRICS[name].function(collection(random_embedding(), random_embedding()), **options)
     assert set(found) == {"distance", "r_squared"}
-    with pytest.raises(DataError, match="min_clips"):
+    with pytest.raises(UndefinedMetric, match="min_clips"):
         METRICS[name].function(collection(random_embedding(), random_embedding()))
 
 
