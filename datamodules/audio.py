@@ -40,7 +40,7 @@ def read_audio(
     min_seconds: float = 0.0,
     channels: int = 1,
 ) -> Tensor:
-    """A clip as training wants it.
+    """A clip made ready for training.
 
     Of a clip that is longer than ``num_samples`` only the wanted part is read. If that part is silent and the clip is
     not, the part around the clip's loudest sample is taken instead.

@@ -94,7 +94,7 @@ def data_check(
     num_threads: int = 8,
     output: str | None = None,
 ) -> None:
-    """Decode every clip of caption files and tell which cannot be used for training.
+    """Decode every clip of caption files and report which cannot be used for training.
 
     Args:
         captions: caption file or files: AudioCaps CSV, or TANGO's JSON lines.

@@ -26,7 +26,7 @@ class Clip:
         id: its name, unique in a caption file, and fit for a file's name.
         path: of the audio file; one that does not exist if the folder has none for it.
         captions: at least one.
-        ambiguous: the files that it could be, where the caption file does not tell which; empty for all other clips.
+        ambiguous: the files that it could be, where the caption file does not decide which; empty for all other clips.
         missing: what was looked for, and what is near it, where there is no file; empty for all other clips.
         others: more files that bear a name of the clip; the one at ``path`` has the likeliest name.
     """
@@ -72,7 +72,7 @@ def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) 
 
 
 def _locate(clip: Clip, row: Row, folder: AudioFolder) -> None:
-    """Find a clip's file by what a row says of it, and the next rows' only if it has none yet."""
+    """Find a clip's file by the columns of its first row; those of the next rows count only if that finds none."""
     try:
         found = folder.find(*row.candidates) or _whole(row, folder)
         if found is not None:

@@ -145,7 +145,7 @@ class GeneratedLatentsDataModule(LatentsDataModule):
     ) -> None:
         super().__init__(train_folder, val_folder, batch_size, val_batch_size, num_workers, seed)
         # Nodes usually share a file system: one process in all makes the latents, or every node's would write the same
-        # files. Set here, as Lightning's own constructor hides what the class says.
+        # files. Set here, since Lightning's own constructor hides the class attribute.
         self.prepare_data_per_node = False
         self.source = source
         if not Path(captions).is_file():

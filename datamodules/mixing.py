@@ -1,4 +1,4 @@
-"""TANGO's augmentation: two clips heard together, and a caption that says so.
+"""TANGO's augmentation: the sum of two clips, and a caption that names both.
 
     D. Ghosal et al., "Text-to-Audio Generation using Instruction-Tuned LLM and Latent Diffusion Model", 2023,
     https://arxiv.org/abs/2304.13731, "Augmentation"
@@ -9,7 +9,7 @@ With G the A-weighted sound pressure level of a clip in dB and r = 1/2 the wante
 
     p = 1 / (1 + 10^((G_1 - G_2) / 20) (1 - r) / r),    x = (p x_1 + (1 - p) x_2) / sqrt(p^2 + (1 - p)^2),
 
-which makes both equally loud to the ear, here normalised again to the clips' peak.
+which gives both the same perceived loudness, here normalised again to the clips' peak.
 """
 
 from __future__ import annotations

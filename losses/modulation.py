@@ -17,9 +17,9 @@ class MelModulationLoss(Loss):
     Where the grain of rain or an engine cannot be predicted, a distance between mels is least without any grain. Here
     the Fourier phases of each patch are left out, so that it is least with about the right amount of it.
 
-    Source: what textures are told apart by: McDermott and Simoncelli, "Sound Texture Perception via Statistics of the
-    Auditory Periphery", 2011, https://doi.org/10.1016/j.neuron.2011.06.032 (modulation power); on patches as the
-    multi-resolution losses of waveforms do, for which see :class:`consistency_tta.losses.MultiResolutionSTFTLoss`.
+    Source: McDermott and Simoncelli, "Sound Texture Perception via Statistics of the Auditory Periphery", 2011,
+    https://doi.org/10.1016/j.neuron.2011.06.032: modulation power distinguishes textures. For patches of several sizes
+    see also :class:`consistency_tta.losses.MultiResolutionSTFTLoss`.
 
     Args:
         patches: sizes (frames, bins) of Hann-windowed patches, which overlap by half; one bin is no window.

@@ -1,4 +1,4 @@
-"""No two classes of the package may be told apart by upper and lower case alone."""
+"""No two classes of the package may have names that differ by upper and lower case alone."""
 
 from __future__ import annotations
 

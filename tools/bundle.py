@@ -3,7 +3,7 @@ r"""Trained model folders to what the package brings along: float16, shared part
     python tools/bundle.py TEACHER STUDENT CLAP consistency_tta/models --facts facts.yaml \
         --attribution esc50/ATTRIBUTION-ESC10.txt --captions esc10/train.csv --audio esc50/audio
 
-``facts.yaml`` says of each model what no weight can tell:
+``facts.yaml`` has the facts of each model that its weights do not hold:
 
     tiny-teacher:
       title: Tiny text-to-audio teacher

@@ -70,7 +70,7 @@ def arguments(args: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
 
 
 def distil(options: argparse.Namespace, others: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Run the recipe; its command line and what it says in the report."""
+    """Run the recipe; its command line, and its text in the report."""
     run = options.output / "run"
     shutil.rmtree(run, ignore_errors=True)  # latents of another teacher would be kept and used
     command = ["fit", "--config", os.path.relpath(RECIPES / "demo.yaml"), "--model.teacher", options.teacher]

@@ -1,4 +1,4 @@
-r"""Do metrics get worse as real sounds do? Degrades recordings step by step and draws what each metric says.
+r"""Do metrics get worse as real sounds do? Degrades recordings step by step and draws each metric's values.
 
     python -m tools.metric_behaviour path/to/esc50 --weights mn04_as_mAP_432.pt \
         --output docs/pictures/metric_behaviour.png

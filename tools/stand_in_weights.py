@@ -1,4 +1,4 @@
-"""Files like the published weights of networks that metrics hear with, but of random numbers: to time them.
+"""Files like the published weights of the metrics' embedding networks, but of random numbers: to time them.
 
     python -m tools.stand_in_weights FOLDER [--networks vggish clap]
     HF_HUB_CACHE=FOLDER/hub .venv-laion/bin/python -m tools.metric_speed --networks panns=FOLDER laion-clap=FOLDER
@@ -55,7 +55,7 @@ def save_clap(folder: Path) -> None:
 
 
 def save_laion_clap(folder: Path) -> None:
-    """The paper's judge, HTSAT-base and RoBERTa, and a tokenizer where the hub's client keeps it."""
+    """The paper's CLAP for evaluation, HTSAT-base and RoBERTa, and a tokenizer where the hub's client keeps it."""
     settings: dict[str, Any] = {"max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
     network: Any = untrained_module("HTSAT-base", RobertaConfig(vocab_size=len(VOCABULARY), **settings))
     torch.save({"state_dict": network.model.state_dict()}, folder / laion.PUBLISHED.file)

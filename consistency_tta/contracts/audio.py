@@ -109,7 +109,7 @@ class AudioEncoder(nn.Module, ABC):
         sample_rate: at which the network works, in Hz; :meth:`embed` resamples to it.
         num_features: D, the width of the vectors.
         min_samples: length of the shortest sound that can be embedded, in samples at ``sample_rate``.
-        checksum: SHA-256 of the weights' file in hexadecimal, which tells two checkpoints apart; None where it is not
+        checksum: SHA-256 of the weights' file in hexadecimal, which distinguishes two checkpoints; None where it is not
             known.
     """
 

@@ -50,7 +50,7 @@ class Schedule(Protocol):
         """The inverse of :meth:`ratio`."""
 
     def timestep(self, t: Tensor) -> Tensor:
-        """The number by which the diffusers scheduler tells a network the noise level of t; t - 1 for tables."""
+        """The number that the diffusers scheduler gives a network for the noise level of t; t - 1 for tables."""
 
 
 class Denoiser(nn.Module, ABC):

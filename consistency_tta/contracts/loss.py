@@ -173,7 +173,7 @@ class Loss(nn.Module, ABC):
 
     What is expensive comes from ``out``, or is owned lazily inside a
     :class:`~consistency_tta.runtime.frozen.Frozen` and never enters the state_dict. Parameters that a loss registers
-    are learnt with the student and saved in checkpoints; a loss that wants other settings for them than the student's
+    are learnt with the student and saved in checkpoints; a loss that needs other settings for them than the student's
     overrides :meth:`optimization`.
     """
 

@@ -1,8 +1,8 @@
-"""Objectives: what one training step asks of teacher and student.
+"""Objectives: what one training step computes with teacher and student.
 
     (Step, Networks) --Objective--> Prediction --losses--> scalar
 
-An objective is one file: it draws times and noise, queries the networks, and returns the student's latents beside the
+An objective is one file: it draws times and noise, queries the networks, and returns the student's latents and the
 latents they should equal. ``Distillation`` does everything else: it encodes, decodes for losses of sound, weights and
 sums the losses, optimizes, averages, logs and saves.
 """
@@ -53,7 +53,7 @@ class Optimization:
 
 @dataclass(frozen=True)
 class Learner:
-    """A network that is optimized beside the student, such as a fake-score network or a discriminator.
+    """A network that is optimized along with the student, such as a fake-score network or a discriminator.
 
     Attributes:
         module: whose parameters are optimized.
@@ -174,7 +174,7 @@ class Prediction:
 class Objective(nn.Module, ABC):
     """Maps a step and the networks to a prediction; see the module's docstring.
 
-    Networks that learn beside the student are made in :meth:`build`, registered as attributes, and named in
+    Networks that learn along with the student are made in :meth:`build`, registered as attributes, and named in
     :meth:`learners`; checkpoints then hold them. In :meth:`forward` detach what a network must not learn from.
 
     Attributes:
@@ -199,7 +199,7 @@ class Objective(nn.Module, ABC):
         """One step's prediction."""
 
     def learners(self) -> dict[str, Learner]:
-        """Networks of the objective that are optimized beside the student, by name."""
+        """Networks of the objective that are optimized along with the student, by name."""
         return {}
 
     def active(self, step: int) -> set[str]:

@@ -63,7 +63,7 @@ class Sampler(SchedulerMixin, ConfigMixin, ABC):
             noise: standard normal (B, C, *).
             conditioning: for B examples.
             num_steps: ``default_steps`` if None.
-            solver, grid: what a caller wants instead of the sampler's own; samplers without any pass them over.
+            solver, grid: what to use instead of the sampler's own; samplers without any pass them over.
             generator: draws further noise; one for the batch, or one for each example.
             progress: whether to show a progress bar.
 

@@ -33,7 +33,7 @@ class ExponentialMovingAverage(nn.Module):
         self.decay = decay
         self.warm_up = warm_up
         self.updates = 0
-        # What deepcopy is told it has copied already, it takes as it is.
+        # deepcopy shares what its memo lists as copied already.
         shared = {id(parameter): parameter for parameter in source.parameters() if not parameter.requires_grad}
         self.module = deepcopy(copyable(source), shared).eval().requires_grad_(False)
 

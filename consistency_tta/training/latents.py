@@ -70,7 +70,7 @@ class LatentTraining(TrainingModule):
             self.binned.update(values, t)
 
     def on_validation_epoch_end(self) -> None:
-        """Log each loss per range of noise levels, ``val/<name>_t/<range>``; its mean over all tells little."""
+        """Log each loss per range of noise levels, ``val/<name>_t/<range>`` besides its mean over all of them."""
         # Already summed over processes.
         stage = "test" if self.trainer.testing else "val"
         self.log_dict({f"{stage}/{name}": value for name, value in self.binned.compute().items()})
@@ -99,7 +99,7 @@ class LatentTraining(TrainingModule):
 
 
 def waveform_of(batch: Batch) -> Tensor:
-    """The batch's waveform, or an error that says why there is none."""
+    """The batch's waveform, or an error if there is none."""
     if batch.waveform is None:
         raise DataError(
             "expected a batch with waveforms or latent moments, got neither: look at the datamodule's collate"

@@ -79,7 +79,7 @@ def clip_each(optimizer: Optimizer, value: float, algorithm: str) -> None:
 
 
 def _learning_rate_factor(settings: Optimization, steps: int | None) -> Callable[[int], float]:
-    """The factor of the learning rate at an optimizer step: diffusers', which wants an optimizer to give it to."""
+    """The factor of the learning rate at an optimizer step: diffusers' own, which needs some optimizer."""
     scheduler = get_scheduler(
         SchedulerType(settings.schedule),
         SGD([torch.zeros(1)]),

@@ -34,8 +34,8 @@ def test_guided_diffusion_samples_the_guided_gaussian(teacher, noise, conditioni
     """Guidance of two Gaussians of equal variance is the Gaussian of the guided mean."""
     empty = TextEmbedding(torch.full((1, 1, 2), -0.4, dtype=torch.float64), torch.ones(1, 1).bool())
     scale = torch.tensor([1.0, 2.0, 4.0])
-    asked = Conditioning(conditioning.text, scale)
-    z_0 = sample_diffusion(CFGDenoiser(teacher, empty), Heun(), KarrasGrid()(teacher.schedule, 100), noise, asked)
+    guided = Conditioning(conditioning.text, scale)
+    z_0 = sample_diffusion(CFGDenoiser(teacher, empty), Heun(), KarrasGrid()(teacher.schedule, 100), noise, guided)
     guided_mean = -0.4 + scale.reshape(3, 1, 1) * (conditioning.text.embedding + 0.4)
     guided = Conditioning(TextEmbedding(guided_mean, conditioning.text.mask))
     torch.testing.assert_close(z_0, exact_sample(teacher, noise, guided), rtol=5e-3, atol=5e-3)

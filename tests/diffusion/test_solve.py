@@ -227,7 +227,7 @@ def test_dpm_solver_trajectory_agrees_with_diffusers(config, teacher, noise, con
         prediction_type=prediction_type,
     )
     reference.set_timesteps(20)
-    # The reference rounds its timesteps; our teacher is asked at the noise level itself.
+    # The reference rounds its timesteps; our teacher is queried at the noise level itself.
     times = teacher.schedule.time(reference.sigmas.double())
     reference.set_begin_index(0)
     ours = z = teacher.schedule.prior(noise)

@@ -1,4 +1,4 @@
-"""Clips for the judge: names it understands, the same noise for every model, and round trips of real ones."""
+"""Clips for the tagger: names it understands, the same noise for every model, and round trips of real ones."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ def inputs(module: Any, rows: int = 2, guidance_scale: float = 3.0) -> tuple[Ten
     return torch.randn(rows, 4, 8, 4), times, Conditioning(text, torch.full((rows,), guidance_scale))
 
 
-def asked(network: torch.nn.Module) -> list[int]:
+def query_sizes(network: torch.nn.Module) -> list[int]:
     """Batch sizes of a network's queries from now on."""
     sizes: list[int] = []
     network.register_forward_pre_hook(lambda _module, args: sizes.append(len(args[0])))

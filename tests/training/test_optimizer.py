@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from consistency_tta.contracts import Learner, Optimization
+from consistency_tta.contracts import Learner, Networks, Optimization, Prediction, Step
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import Distillation
 from consistency_tta.training.optimizer import build_optimizer, clip_each
@@ -111,6 +112,24 @@ def test_an_idle_network_keeps_weights_and_optimizer_state(
         assert entries == {"step", "exp_avg", "exp_avg_sq"}
         steps = {float(value) for key, value in states.states[-1][name].items() if key.endswith(": step")}
         assert steps == {3.0}
+
+
+class LeakingGradients(DistributionMatching):
+    """Its losses have gradients of both networks at every step, whichever of them is idle."""
+
+    def forward(self, step: Step, networks: Networks) -> Prediction:
+        """Adds to the losses the sum of all parameters."""
+        prediction = super().forward(step, networks)
+        parameters = [*cast(nn.Module, networks.student).parameters(), *self.fake.parameters()]
+        leak = torch.stack([parameter.sum() for parameter in parameters]).sum().expand(len(step))
+        return replace(prediction, losses={**prediction.losses, "leak": leak})
+
+
+def test_gradients_of_an_idle_network_are_dropped(teacher_folder: Path, tmp_path: Path) -> None:
+    states = States()
+    run = trainer(tmp_path, max_steps=4, callbacks=[states])
+    run.fit(distil(LeakingGradients, teacher_folder, optimization=STUDENT, ema_decay=0.5), data())
+    assert states.moved() == [{"student", "average"}, {"fake"}] * 2
 
 
 def test_both_learn_at_every_step_where_the_objective_says_so(teacher_folder: Path, tmp_path: Path) -> None:

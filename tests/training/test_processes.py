@@ -70,7 +70,7 @@ def train(teacher: Path, folder: Path, setting: str, devices: int = 1, rank: int
 
 
 def process(rank: int, teacher: Path, folder: Path) -> None:
-    """One of two; Lightning starts no others where it is told its place."""
+    """One of two; Lightning starts no others where the environment gives its rank."""
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
     for setting in SETTINGS:
         train(teacher, folder / setting, setting, devices=2, rank=rank)

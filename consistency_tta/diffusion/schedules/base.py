@@ -51,7 +51,7 @@ class NoiseSchedule(nn.Module, ABC):
 
     @abstractmethod
     def timestep(self, t: Tensor) -> Tensor:
-        """The number by which the diffusers scheduler tells a network the noise level of t."""
+        """The number that the diffusers scheduler gives a network for the noise level of t."""
 
     def ratio(self, t: Tensor) -> Tensor:
         """sigma_t / alpha_t; 0 at t = 0, infinite where alpha_t = 0."""

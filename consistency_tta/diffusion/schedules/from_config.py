@@ -1,6 +1,6 @@
 """The schedule that a diffusers scheduler's configuration describes.
 
-Three kinds are read, told apart by their keys, since ``scheduler.config`` does not name its class:
+Three kinds are read, distinguished by their keys, since ``scheduler.config`` does not name its class:
 
 - ``shift`` without betas, or ``use_flow_sigmas``: rectified flow (``FlowMatch...Scheduler``);
 - ``sigma_data``, ``sigma_min`` and ``sigma_max``: the cosine schedule of ``CosineDPMSolverMultistepScheduler``;
@@ -87,7 +87,7 @@ def _rectified_flow(config: Mapping[str, Any]) -> RectifiedFlowSchedule:
 
 def _cosine(config: Mapping[str, Any]) -> CosineSchedule:
     name = _name(config)
-    # EDM schedulers have the same keys, but tell the network a noise level as log(sigma) / 4.
+    # EDM schedulers have the same keys, but give the network the noise level as log(sigma) / 4.
     if "euler_at_final" not in config or "algorithm_type" in config:
         raise ConfigurationError(
             f"{name} scales a network's input and output by the preconditioning of EDM, which is not known here: "

@@ -1,15 +1,15 @@
 """Detects whether fine-tuning with an audio-text encoder overfits that encoder instead of making better sounds.
 
-The reward r is the CLAP score by the loss's own encoder. The judge j is the CLAP score by an independent encoder, which
-the training does not use. r_v(i) and j_v(i) are the scores of prompt i at validation v, averaged over its sounds. Let b
-be the validation with the best mean of the judge. Both scores are compared with those of b prompt by prompt, since
+The reward r is the CLAP score by the loss's own encoder. The independent score j is the CLAP score by another encoder
+(the option ``judge``), which the training does not use. r_v(i) and j_v(i) are the scores of prompt i at validation v,
+averaged over its sounds. Let b be the validation with the best mean of j. Both scores are compared with those of b prompt by prompt, since
 prompts differ far more than validations do:
 
-    change of the judge  = mean_i d_i,    d_i = j_v(i) - j_b(i),    standard error  s(d) / sqrt(prompts)
+    change of j  = mean_i d_i,    d_i = j_v(i) - j_b(i),    standard error  s(d) / sqrt(prompts)
 
 and likewise for the reward. They diverge at v if
 
-    change of the reward > z (its standard error)    and    change of the judge < -(margin + z (its standard error)).
+    change of the reward > z (its standard error)    and    change of j < -(margin + z (its standard error)).
 
 Since b is the best of several validations, chance alone lets the score fall after it; the margin and the number of
 validations in a row (``patience``) allow for that. Source: Gao, Schulman and Hilton, "Scaling Laws for Reward Model
@@ -41,7 +41,7 @@ from consistency_tta.training.weighted_losses import WeightedLosses
 
 
 class OverfittingGuard:
-    """Logs reward and judge at each validation, and warns once when they diverge; see the top of this file.
+    """Logs reward and independent score at each validation, and warns once when they diverge; see the file's docstring.
 
     An option of :class:`~consistency_tta.training.SoundMetrics`. Logs ``val/guard/reward`` and ``val/guard/judge``;
     writes both networks' checksums and signatures, the rule and the curves to ``overfitting.json`` in the run's folder.
@@ -49,10 +49,10 @@ class OverfittingGuard:
     Args:
         judge: an encoder that is independent of the loss's. The more it differs, in data and in kind, the better.
         loss: name of the loss whose ``encoder`` is the reward; required where several have one.
-        margin: by how much the judge's mean cosine must fall, in [0, 2].
+        margin: by how much the independent encoder's mean cosine must fall, in [0, 2].
         z: standard errors that a change must exceed.
         patience: validations in a row.
-        allow_same: whether judge and reward may be the same network; then the guard only logs the curve.
+        allow_same: whether reward and independent encoder may be the same network; then the guard only logs the curve.
 
     Raises:
         ConfigurationError: a number is out of range, the losses have no such encoder, or both networks are the same.
@@ -84,9 +84,9 @@ class OverfittingGuard:
         self.scores = PromptScores()
 
     def attach(self, module: TrainingModule) -> None:
-        """Find the reward among the module's losses, and check that the judge is another network.
+        """Find the reward among the module's losses, and check that the independent encoder is another network.
 
-        Warns of a judge that was the reward of an earlier stage, since the model may overfit it, too.
+        Warns if it was the reward of an earlier stage, since the model may overfit it, too.
         """
         losses = getattr(module, "losses", None)
         plugins = {name: losses[name] for name in losses.weights} if isinstance(losses, WeightedLosses) else {}
@@ -115,7 +115,7 @@ class OverfittingGuard:
 
     @property
     def networks_differ(self) -> bool:
-        """Whether reward and judge are different networks, whichever files and packages they come from."""
+        """Whether reward and independent encoder differ, whichever files and packages they come from."""
         return not self.known["reward"].same_network(self.known["judge"])
 
     def find_reward(self, plugins: Mapping[str, nn.Module]) -> AudioEncoder:
@@ -141,7 +141,7 @@ class OverfittingGuard:
         self.scores.update(sounds.prompts.to(waveform.device), torch.stack(scores, dim=1))
 
     def compute_and_log(self, trainer: Trainer, module: TrainingModule) -> None:
-        """Compare with the judge's best validation, log, warn, and write the report."""
+        """Compare with the best validation by the independent score, log, warn, and write the report."""
         scores = self.scores.compute().cpu()
         self.scores.reset()
         for column, name in enumerate(("reward", "judge")):

@@ -10,7 +10,10 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 class PromptScores(Metric):
-    """Scores of reward and judge, averaged for each prompt, whose sounds may come in any batch and process."""
+    """Scores by the reward and by the independent encoder, averaged for each prompt.
+
+    A prompt's sounds may come in any batch and process.
+    """
 
     full_state_update = False
 

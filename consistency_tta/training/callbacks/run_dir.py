@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """The run's folder. All processes must ask: it is the first one's answer that all are sent."""
+    """The run's folder. All processes must call this: the first one broadcasts its folder."""
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 

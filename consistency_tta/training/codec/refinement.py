@@ -26,7 +26,7 @@ from consistency_tta.training.weighted_losses import WeightedLosses
 
 @dataclass
 class DecodedOutput(AudioOutput):
-    """A decoder's mel beside the recording's; attributes as in :class:`AudioOutput`.
+    """A decoder's mel and the recording's; attributes as in :class:`AudioOutput`.
 
     The target's waveform is the vocoder's, too: what it cannot do, no decoder should make up for.
     """

@@ -25,7 +25,7 @@ from consistency_tta.training.weighted_losses import WeightedLosses
 
 @dataclass
 class VocoderOutput(AudioOutput):
-    """A vocoder's sound beside the recording; attributes as in :class:`AudioOutput`."""
+    """A vocoder's sound and the recording; attributes as in :class:`AudioOutput`."""
 
     student_waveform: Tensor
     target_waveform: Tensor

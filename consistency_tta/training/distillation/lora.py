@@ -19,7 +19,7 @@ from consistency_tta.runtime.errors import ConfigurationError, MissingExtraError
 
 @dataclass(frozen=True)
 class LoRA:
-    """Trains the product of two narrow matrices beside each chosen weight W, W + alpha / rank B A, and W itself not.
+    """Replaces each chosen weight W by W + alpha / rank B A; the narrow matrices A and B are trained, W is not.
 
     What reads the guidance scale is new in a student and is trained in full. The exported model has the products added
     to its weights, and is an ordinary one.

@@ -1,4 +1,4 @@
-"""A student that pleases its reward network at the judge's cost is found out, an honest one is not."""
+"""The guard warns when the reward rises while the independent score falls, and not otherwise."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def fit(teacher: Path, folder: Path, guard: OverfittingGuard, steps: int = 8, **
     return run
 
 
-def test_a_reward_that_rises_while_the_judge_falls_is_reported_once(teacher_folder: Path, tmp_path: Path) -> None:
+def test_a_reward_that_rises_while_the_independent_score_falls_is_reported_once(
+    teacher_folder: Path, tmp_path: Path
+) -> None:
     # A toy learns slowly, and four prompts are few.
     guard = OverfittingGuard(Loud(-1.0), margin=1e-4, z=1.0)
     with pytest.warns(UserWarning, match="since step") as warned:
@@ -115,7 +117,7 @@ def test_the_rule_depends_on_prompts_errors_and_margin() -> None:
     assert parted([spread, [value - 0.05 for value in spread]], margin=0.06) == [False, False]
     # The same mean fall, made by one prompt alone, is within two standard errors.
     assert parted([spread, [spread[0] - 0.2, *spread[1:]]]) == [False, False]
-    # Compared with the judge's best, not with its beginning.
+    # Compared with the best independent score, not with its beginning.
     assert parted([[0.0, 0.1], [0.5, 0.6], [0.3, 0.4]]) == [False, False, True]
     mean, error = paired_change(torch.tensor([1.0, 3.0, 2.0]), torch.tensor([0.0, 1.0, 2.0]))
     assert (mean, error) == (pytest.approx(1.0), pytest.approx(1 / 3**0.5))

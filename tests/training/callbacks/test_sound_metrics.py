@@ -1,4 +1,4 @@
-"""Metrics at validations: on the same sounds every time, on any number of processes, beside an unchanged training."""
+"""Metrics at validations: on the same sounds every time, on any number of processes; training is unchanged."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_each_number_of_a_metric_with_several_is_logged(teacher_folder: Path, tm
 
 
 def test_two_processes_log_the_values_of_one(teacher_folder: Path, tmp_path: Path) -> None:
-    """Logged by CSVLogger, whose folder only the first process knows, beside a callback that writes there, too."""
+    """Logged by CSVLogger, whose folder only the first process knows, while another callback writes there."""
     write_reference(tmp_path / "real")
     logged = []
     for devices in (1, 2):

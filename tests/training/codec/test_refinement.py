@@ -24,7 +24,7 @@ def weights(module: nn.Module) -> list[torch.Tensor]:
 def test_only_decoder_and_adversary_are_trained(teacher_folder: Path, tmp_path: Path) -> None:
     module = refinement(teacher_folder, ema_decay=0.0)
     before = TextToAudioPipeline.from_pretrained(teacher_folder)
-    judge = weights(module.losses["adversary"])
+    discriminator = weights(module.losses["adversary"])
     trainer(tmp_path, max_steps=3).fit(module, data())
     module.pipeline().save_pretrained(tmp_path / "model")
     after = TextToAudioPipeline.from_pretrained(tmp_path / "model")
@@ -35,7 +35,9 @@ def test_only_decoder_and_adversary_are_trained(teacher_folder: Path, tmp_path: 
     assert not torch.equal(after.codec.latent_to_mel(moments[:, :4]), before.codec.latent_to_mel(moments[:, :4]))
     for ours, expected in zip(weights(after.vae), weights(module.vae), strict=True):
         assert torch.equal(ours, expected)
-    assert all(not torch.equal(old, new) for old, new in zip(judge, weights(module.losses["adversary"]), strict=True))
+    assert all(
+        not torch.equal(old, new) for old, new in zip(discriminator, weights(module.losses["adversary"]), strict=True)
+    )
 
 
 def test_it_logs_both_sides_and_validates_whole_clips(teacher_folder: Path, tmp_path: Path) -> None:

@@ -37,11 +37,11 @@ def test_crops_of_mel_and_waveform_are_the_same_span(teacher_folder: Path, tmp_p
     starts = set()
     for batch_idx in range(6):
         module.loss(sounds, rng(batch_idx))
-        heard = loss.seen[-1].reference_waveform
-        assert heard.shape == (4, 16 * 160)
+        outputs = loss.seen[-1].reference_waveform
+        assert outputs.shape == (4, 16 * 160)
         for row, mel in enumerate(given[-1]):
             [start] = [start for start in range(17) if torch.equal(mel, whole[row, start : start + 16])]
-            assert torch.equal(heard[row], sounds.waveform[row, start * 160 : (start + 16) * 160])
+            assert torch.equal(outputs[row], sounds.waveform[row, start * 160 : (start + 16) * 160])
             starts.add(start)
     assert len(starts) > 4
 

@@ -20,7 +20,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import ConsistencyDistillation, DiscretizationSchedule, Distillation
 from consistency_tta.training.step_rng import StepRNG
-from tests.training.runs import Losses, asked, batch, data, distillation, in_training, inputs, rng, trainer
+from tests.training.runs import Losses, batch, data, distillation, in_training, inputs, query_sizes, rng, trainer
 
 #: Everything that draws, or that changes with the step.
 OPTIONS: dict[str, Any] = {
@@ -46,21 +46,21 @@ class Outputs(Loss):
 
 def test_at_s_0_the_target_is_z_0_and_nothing_is_queried(teacher_folder: Path) -> None:
     module = distillation(teacher_folder)
-    asked: list[int] = []
+    query_sizes: list[int] = []
     for network in (module.frozen.teacher, module.target.module):
-        network.register_forward_hook(lambda _m, inputs, _out: asked.append(len(inputs[0])))
+        network.register_forward_hook(lambda _m, inputs, _out: query_sizes.append(len(inputs[0])))
     z_0, _, conditioning = inputs(module, 3)
     z_t = torch.randn_like(z_0)
     none = torch.empty(0, dtype=torch.long)
     networks, objective = module.networks(averaged=False), module.objective
     target = objective.target_latent(networks, z_0, z_t, torch.full((3,), 60.0), torch.zeros(3), conditioning, none)
     assert torch.equal(target, z_0)
-    assert asked == []
+    assert query_sizes == []
     s = torch.tensor([0.0, 500.0, 0.0])
     target = objective.target_latent(networks, z_0, z_t, s + 60, s, conditioning, torch.tensor([1]))
     assert torch.equal(target[[0, 2]], z_0[[0, 2]])
     assert not torch.equal(target[1], z_0[1])
-    assert set(asked) == {1}  # only the one row
+    assert set(query_sizes) == {1}  # only the one row
 
 
 def test_the_student_starts_at_the_teachers_conditional_denoiser(teacher_folder: Path) -> None:
@@ -280,8 +280,8 @@ def test_the_target_of_a_trajectory_is_where_the_teacher_ends(
         solver=solver,
         guidance_scale=3.0,
     )
-    queries = asked(module.frozen.teacher)
-    target = asked(module.target.module)
+    queries = query_sizes(module.frozen.teacher)
+    target = query_sizes(module.target.module)
     in_training(module, tmp_path).loss(batch(4), rng())
     assert queries == [4] * 3 * solver.queries_per_step
     assert target == []
@@ -296,11 +296,11 @@ def test_the_target_of_a_trajectory_is_where_the_teacher_ends(
     teacher.set_progress_bar_config(disable=True)
     expected, _ = teacher.sample(batch(4).captions, 3.0, 3, solver, latents=epsilon)
     torch.testing.assert_close(out.target_latent, expected)
-    # The student is asked at the noise that this trajectory starts from.
-    asked_at = module.student(
+    # The student is queried at the noise that this trajectory starts from.
+    at_the_noise = module.student(
         module.schedule.prior(epsilon), out.t, Conditioning(module.embed(batch(4)), out.guidance_scale)
     )
-    torch.testing.assert_close(out.student_latent, asked_at)
+    torch.testing.assert_close(out.student_latent, at_the_noise)
 
 
 def test_only_some_examples_follow_a_whole_trajectory(teacher_folder: Path, tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_only_some_examples_follow_a_whole_trajectory(teacher_folder: Path, tmp_
         teacher_steps=3,
         num_discretization_steps=50,
     )
-    queries, target = asked(module.frozen.teacher), asked(module.target.module)
+    queries, target = query_sizes(module.frozen.teacher), query_sizes(module.target.module)
     in_training(module, tmp_path).loss(batch(16), rng())
     [out] = outputs.seen
     whole = int((out.t - out.s == 1000).sum())
@@ -329,7 +329,7 @@ def test_the_gap_to_the_teacher(teacher_folder: Path, tmp_path: Path) -> None:
     figures = [trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)[0] for _ in range(2)]
     assert figures[0] == figures[1]
     assert 0 < figures[0]["val/teacher_distance"] < 10
-    queries = asked(module.frozen.teacher)
+    queries = query_sizes(module.frozen.teacher)
     for error, gap in ((0.0, 0.0), (-1.0, 1.0), (0.5, 0.5)):
 
         def student(

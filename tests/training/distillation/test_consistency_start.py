@@ -11,7 +11,7 @@ from consistency_tta.contracts import Conditioning
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from tests.toys import toy_parts
-from tests.training.runs import asked, batch, data, distillation, guidance, in_training, inputs, rng, trainer
+from tests.training.runs import batch, data, distillation, guidance, in_training, inputs, query_sizes, rng, trainer
 
 
 def stage_1(teacher_folder: Path, folder: Path, guidance_range: tuple[float, float], w_matters: float = 0.0) -> Path:
@@ -93,7 +93,7 @@ def test_a_stage_1_teacher_gives_what_guidance_gives_at_half_the_queries(teacher
     made = {}
     for folder in (teacher_folder, one_query):
         module = distillation(folder, guidance_scale=1.0, teacher_trajectory_fraction=0.3, teacher_steps=3)
-        rows = asked(module.frozen.teacher.unet if folder == one_query else module.frozen.teacher.denoiser.unet)
+        rows = query_sizes(module.frozen.teacher.unet if folder == one_query else module.frozen.teacher.denoiser.unet)
         loss = in_training(module, tmp_path).loss(batch(16), rng())
         gap = module.objective.metrics(module.step(batch(4), rng()), module.networks(averaged=True))
         made[folder] = float(loss), float(gap["teacher_distance"]), sum(rows)
@@ -101,15 +101,13 @@ def test_a_stage_1_teacher_gives_what_guidance_gives_at_half_the_queries(teacher
     assert 2 * made[one_query][2] == made[teacher_folder][2]
 
 
-def test_a_stage_1_teacher_is_told_the_guidance_scale_and_stays_what_it_is(
-    teacher_folder: Path, tmp_path: Path
-) -> None:
+def test_a_stage_1_teacher_reads_the_guidance_scale_and_stays_what_it_is(teacher_folder: Path, tmp_path: Path) -> None:
     folder = stage_1(teacher_folder, tmp_path, (1.0, 5.0), w_matters=1.0)
     module = distillation(folder, guidance_scale=(1.0, 5.0))
-    told: list[torch.Tensor] = []
-    module.frozen.teacher.guidance_embedding.register_forward_pre_hook(lambda _module, args: told.append(args[0]))
+    scales: list[torch.Tensor] = []
+    module.frozen.teacher.guidance_embedding.register_forward_pre_hook(lambda _module, args: scales.append(args[0]))
     trainer(tmp_path, max_steps=3).fit(module, data())
-    w = torch.cat(told)
+    w = torch.cat(scales)
     assert w.min() >= 1
     assert w.max() <= 5
     assert len(w.unique()) > 4

@@ -44,8 +44,8 @@ def test_only_the_decoder_is_trained_and_only_its_copy(teacher_folder: Path, tmp
 
 
 def test_targets_are_decoded_by_the_frozen_decoder(teacher_folder: Path, tmp_path: Path) -> None:
-    heard = AudioEmbedding()
-    module = in_training(with_decoder(teacher_folder, losses={"sound": heard}), tmp_path)
+    outputs = AudioEmbedding()
+    module = in_training(with_decoder(teacher_folder, losses={"sound": outputs}), tmp_path)
     with torch.no_grad():
         for parameter in module.decoders.decoder.parts.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -53,7 +53,7 @@ def test_targets_are_decoded_by_the_frozen_decoder(teacher_folder: Path, tmp_pat
         module.trainer.training = training
         with torch.set_grad_enabled(training):
             module.loss(batch(2), rng())
-    for out, averaged in zip(heard.seen, (True, False), strict=True):
+    for out, averaged in zip(outputs.seen, (True, False), strict=True):
         expected = module.decoders.decoder.codec(averaged).latent_to_mel(out.student_latent)
         torch.testing.assert_close(out.student_mel, expected)
         torch.testing.assert_close(out.target_mel, module.frozen.codec.latent_to_mel(out.target_latent))

@@ -18,7 +18,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from consistency_tta.storage.shards import write_shard
 from tests.toys import toy_parts
-from tests.training.runs import asked, batch, data, guidance, in_training, inputs, rng, trainer
+from tests.training.runs import batch, data, guidance, in_training, inputs, query_sizes, rng, trainer
 
 RECIPE = Path(__file__).parents[3] / "lightning_configs" / "tiny" / "guidance.yaml"
 
@@ -104,10 +104,10 @@ def test_it_learns_guidance(teacher_folder: Path, tmp_path: Path) -> None:
 
 def test_a_fixed_guidance_scale_is_kept(teacher_folder: Path, tmp_path: Path) -> None:
     module = guidance(teacher_folder, guidance_scale=3.0)
-    told: list[torch.Tensor] = []
-    module.student.guidance_embedding.register_forward_pre_hook(lambda _module, args: told.append(args[0]))
+    scales: list[torch.Tensor] = []
+    module.student.guidance_embedding.register_forward_pre_hook(lambda _module, args: scales.append(args[0]))
     trainer(tmp_path, max_steps=2).fit(module, data())
-    assert torch.equal(torch.cat(told), torch.full((8,), 3.0))
+    assert torch.equal(torch.cat(scales), torch.full((8,), 3.0))
     assert module.pipeline().config["guidance_range"] == [3.0, 3.0]
 
 
@@ -122,13 +122,13 @@ def test_its_folder_generates_with_half_the_queries(solver: DDIM | Heun, teacher
     assert folder.config["guidance_range"] == [0.0, 6.0]
     assert folder.scheduler.config.prediction_type == "v_prediction"
 
-    told: list[torch.Tensor] = []
-    folder.guidance_embedding.register_forward_pre_hook(lambda _module, args: told.append(args[0]))
-    rows, noise = asked(folder.unet), torch.randn(2, 4, 8, 4)
+    scales: list[torch.Tensor] = []
+    folder.guidance_embedding.register_forward_pre_hook(lambda _module, args: scales.append(args[0]))
+    rows, noise = query_sizes(folder.unet), torch.randn(2, 4, 8, 4)
     made = folder(["a dog", "rain"], 4.0, 5, solver=solver, latents=noise)
     assert made.queries == 5 * solver.queries_per_step
     assert rows == [2] * made.queries
-    assert torch.equal(torch.cat(told), torch.full((2 * made.queries,), 4.0))
+    assert torch.equal(torch.cat(scales), torch.full((2 * made.queries,), 4.0))
     weaker = folder(["a dog", "rain"], 1.0, 5, solver=solver, latents=noise)
     assert weaker.queries == made.queries
     assert not torch.allclose(made.latent, weaker.latent, atol=1e-3)

@@ -37,10 +37,10 @@ def test_a_tuned_decoder_is_kept_by_later_stages_that_do_not_train_it(
     expected = TextToAudioPipeline.from_pretrained(folder).codec.latent_to_mel(latent)
     teacher = TextToAudioPipeline.from_pretrained(teacher_folder)
     assert not torch.allclose(teacher.codec.latent_to_mel(latent), expected, atol=1e-2)
-    heard = AudioEmbedding()
-    module = distillation(teacher_folder, student=str(folder), losses={"sound": heard}, gradient_checkpointing=True)
+    outputs = AudioEmbedding()
+    module = distillation(teacher_folder, student=str(folder), losses={"sound": outputs}, gradient_checkpointing=True)
     trainer(tmp_path, max_steps=2).fit(module, data())
-    out = heard.seen[-1]
+    out = outputs.seen[-1]
     assert torch.equal(out.target_mel, teacher.codec.latent_to_mel(out.target_latent))
     assert torch.equal(out.student_mel, module.decoders.student_codec(averaged=False).latent_to_mel(out.student_latent))
     module.pipeline().save_pretrained(tmp_path / "later")
@@ -95,16 +95,16 @@ def test_checkpointed_decoders_reach_processes_that_are_spawned(make: Callable[.
 
 
 @pytest.mark.parametrize("make", [guidance, distillation, with_decoder])
-def test_losses_of_sound_hear_a_crop_and_losses_of_latents_see_all(
+def test_losses_of_sound_read_a_crop_and_losses_of_latents_see_all(
     make: Callable[..., Any], teacher_folder: Path, tmp_path: Path
 ) -> None:
-    heard = AudioEmbedding()
-    module = in_training(make(teacher_folder, losses={"sound": heard}, crop_frames=8), tmp_path)
+    outputs = AudioEmbedding()
+    module = in_training(make(teacher_folder, losses={"sound": outputs}, crop_frames=8), tmp_path)
     clips = batch(4)
     starts = set()
     for draw in range(8):
         module.loss(clips, rng(draw))
-        out = heard.seen[-1]
+        out = outputs.seen[-1]
         assert out.student_latent.shape == (4, 4, 8, 4)  # whole
         assert out.student_mel.shape == out.target_mel.shape == (4, 8, 16)
         assert out.student_waveform.shape == out.target_waveform.shape == out.reference_waveform.shape == (4, 8 * 160)
@@ -119,17 +119,17 @@ def test_losses_of_sound_hear_a_crop_and_losses_of_latents_see_all(
     assert starts == set(range(7))  # all places there are
     module.trainer.training = False
     module.loss(clips, rng())
-    assert heard.seen[-1].student_mel.shape == (4, 32, 16)
-    assert torch.equal(heard.seen[-1].reference_waveform, clips.waveform)
+    assert outputs.seen[-1].student_mel.shape == (4, 32, 16)
+    assert torch.equal(outputs.seen[-1].reference_waveform, clips.waveform)
 
 
 @pytest.mark.parametrize("make", [guidance, distillation])
 def test_crops_do_not_change_the_other_draws(make: Callable[..., Any], teacher_folder: Path, tmp_path: Path) -> None:
     seen = []
     for frames in (0, 8):
-        heard = AudioEmbedding()
-        in_training(make(teacher_folder, losses={"sound": heard}, crop_frames=frames), tmp_path).loss(batch(2), rng())
-        seen.append(heard.seen[0])
+        outputs = AudioEmbedding()
+        in_training(make(teacher_folder, losses={"sound": outputs}, crop_frames=frames), tmp_path).loss(batch(2), rng())
+        seen.append(outputs.seen[0])
     assert torch.equal(seen[0].target_latent, seen[1].target_latent)
 
 
