@@ -2,8 +2,8 @@
 
 The reward r is the CLAP score by the loss's own encoder. The independent score j is the CLAP score by another encoder
 (the option ``judge``), which the training does not use. r_v(i) and j_v(i) are the scores of prompt i at validation v,
-averaged over its sounds. Let b be the validation with the best mean of j. Both scores are compared with those of b prompt by prompt, since
-prompts differ far more than validations do:
+averaged over its sounds. Let b be the validation with the best mean of j. Both scores are compared with those of b
+prompt by prompt, since prompts differ far more than validations do:
 
     change of j  = mean_i d_i,    d_i = j_v(i) - j_b(i),    standard error  s(d) / sqrt(prompts)
 
