@@ -170,8 +170,8 @@ class AudioCapsDataModule(ResumableDataModule):
             ones a random part is taken in training and the beginning otherwise.
         batch_size: examples a step in each process.
         val_batch_size: the same for validation, test and prediction; ``batch_size`` if null.
-        num_workers: processes that load data beside each training process.
-        pair_mixing: probability that a training example is two clips heard together; TANGO's share is 1/3.
+        num_workers: processes that load data for each training process.
+        pair_mixing: probability that a training example is the sum of two clips; TANGO's share is 1/3.
         peak: the largest magnitude of every waveform.
         bad_clips: "skip" or "fail".
         min_seconds: the shortest clip that can be used.

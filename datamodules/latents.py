@@ -78,7 +78,7 @@ class LatentsDataModule(ResumableDataModule):
         val_folder: the same, of held-out clips; null for none.
         batch_size: examples a step in each process.
         val_batch_size: the same for validation; ``batch_size`` if null.
-        num_workers: processes that load data beside each training process.
+        num_workers: processes that load data for each training process.
         seed: of the order; that of ``seed_everything`` if null.
     """
 
@@ -123,7 +123,7 @@ class GeneratedLatentsDataModule(LatentsDataModule):
         val_folder: latents of held-out recordings, written by ``consistency-tta encode``; null for none.
         batch_size: examples a step in each process.
         val_batch_size: the same for validation; ``batch_size`` if null.
-        num_workers: processes that load data beside each training process.
+        num_workers: processes that load data for each training process.
         seed: of the order and of the source's noise.
 
     Raises:

@@ -76,7 +76,7 @@ def mix_captions(first: str, second: str) -> str:
     """Two captions as one: "A dog barks." and "A rooster crows." make "A dog barks and a rooster crows"."""
     first, second = (caption.strip().rstrip(".").rstrip() for caption in (first, second))
     word = second.split(maxsplit=1)[0] if second else ""
-    # "TV", "DJs" and "I" keep their capital; a proper name cannot be told from a first word.
+    # "TV", "DJs" and "I" keep their capital; a proper name looks like a first word.
     if word.split("'")[0] != "I" and not any(letter.isupper() for letter in word[1:]):
         second = second[:1].lower() + second[1:]
     return f"{first} and {second}"

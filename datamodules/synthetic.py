@@ -77,7 +77,7 @@ class SyntheticDataModule(ResumableDataModule):
         num_samples: length of a clip; 163840 is the 10.24 s at 16 kHz of the AudioCaps models.
         batch_size: examples a step in each process.
         val_batch_size: the same for validation, test and prediction; ``batch_size`` if null.
-        num_workers: processes that load data beside each training process.
+        num_workers: processes that load data for each training process.
         seed: of the clips and their order; that of ``seed_everything`` if null.
         channels: of a clip; 1 gives waveforms (B, num_samples), more give (B, channels, num_samples).
 

@@ -24,7 +24,7 @@ from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeE
 
 
 class CountingDecoder:
-    """A decoder by indexing, which counts what it is asked."""
+    """A decoder by indexing, which counts its calls."""
 
     sample_rate = 16000
 

@@ -22,7 +22,7 @@ ORDER: list[set[str]] = [
     {"diffusion"},
     {"components"},
     {"pipeline"},
-    # The package itself offers the pipeline under its own name, and imports it when that is asked for, not before.
+    # The package itself offers the pipeline under its own name, and imports it at the first use.
     {""},
     {"metrics"},
     {"generation"},
@@ -36,7 +36,7 @@ ORDER: list[set[str]] = [
 #: Built-in plugins have a third party's standing.
 PLUGIN_ROOMS = {"losses", "datamodules"}
 PLUGINS_MAY_IMPORT = {"audio", "contracts", "runtime", "storage"}
-#: Heavy, hard to install beside each other, or both: users would need them for training alone.
+#: Heavy, hard to install together, or both: users would need them for training alone.
 BANNED = {"torchvision", "torchaudio", "librosa", "scipy"}
 #: Packages of an extra, each with the rooms that may import it, inside a function.
 OPTIONAL = {

@@ -16,7 +16,7 @@ from tests.toys import NUM_SAMPLES
 
 ROOT = Path(__file__).parents[1]
 
-#: A user's module beside their configuration: says which files our modules came from.
+#: A user's module in the folder of their configuration: prints which files our modules came from.
 WITNESS = """
 import json, sys
 from pathlib import Path

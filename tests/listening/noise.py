@@ -16,7 +16,7 @@ SYSTEMS = ("zebrafish", "yardstick", "xylophone")
 
 
 def noise_folders(folder: Path, clips: int = 3, rate: int = 16000, seconds: float = 0.45) -> list[str]:
-    """A folder of noise for each of :data:`SYSTEMS`, as ``name=folder``, and ``captions.csv`` beside them."""
+    """A folder of noise for each of :data:`SYSTEMS`, as ``name=folder``, and ``captions.csv``."""
     random = np.random.default_rng(0)
     rows = ["id,caption"]
     rows += [f"{7100 + clip},Sound number {clip}" for clip in range(clips)]
