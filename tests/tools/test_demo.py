@@ -84,7 +84,7 @@ def test_a_student_may_be_the_start() -> None:
     file = demo.main([*SMALL, *given])
     report = file.read_text(encoding="utf-8")
     assert "3 steps from tiny-student" in report
-    assert "OMP_NUM_THREADS" not in report  # the recipe itself has no more steps
+    assert "OMP_NUM_THREADS" not in report  # no more steps than the recipe's were requested
 
 
 @pytest.mark.usefixtures("models")
