@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ import yaml
 from jsonargparse import ActionConfigFile, set_parsing_settings
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import OmegaConf
 
 from consistency_tta import __version__
@@ -31,12 +32,13 @@ from consistency_tta.datamodules.check import data_check
 from consistency_tta.encode import encode
 from consistency_tta.evaluation.evaluate import evaluate
 from consistency_tta.evaluation.sweep.command import sweep
-from consistency_tta.export import class_of_checkpoint, export
+from consistency_tta.export import export
 from consistency_tta.generate import generate
 from consistency_tta.listening import analyse, make, serve
 from consistency_tta.runtime.precision import fastest_precision
 from consistency_tta.runtime.suggest import nearest, suggest
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.checkpoint_file import check_resumable, newest_checkpoint, read_checkpoint
 from consistency_tta.training.earlier_versions import moved_option, upgrade_config
 
 logger = logging.getLogger(__name__)
@@ -117,6 +119,7 @@ def main(args: list[str] | None = None) -> Any:
         if (name := " ".join(args[:words])) in COMMANDS:
             return run(name, args[words:])
     check_command(args)
+    check_order(args)
     return TrainingCLI(
         TrainingModule,
         LightningDataModule,
@@ -141,23 +144,47 @@ class TrainingCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Fit, validate, test or predict; where this package itself refuses what it was given, say so in one line."""
-        with one_line_errors(raised_here):
-            super()._run_subcommand(subcommand)
+        try:
+            with one_line_errors(raised_here):
+                super()._run_subcommand(subcommand)
+        except SIGTERMException:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        except SystemExit as stopped:
+            # Lightning leaves with 1 after Ctrl+C.
+            if isinstance(stopped.__context__, KeyboardInterrupt):
+                raise SystemExit(128 + signal.SIGINT) from None
+            raise
 
     def _parse_ckpt_path(self) -> None:
-        """Refuse another class's checkpoint.
+        """Find the checkpoint of ``last``; refuse damaged ones and another class's before anything is built.
 
         Lightning's own method would put the checkpoint's hyperparameters in the place of what the YAML and the command
         line say: a new learning rate, or the new place of a moved teacher, would be ignored without a word.
         """
-        settings = self.config.get(self.config.get("subcommand"), {})
+        subcommand = self.config.get("subcommand")
+        settings = self.config.get(subcommand, {})
         path = settings.get("ckpt_path")
-        if path and Path(path).is_file():
-            written, configured = class_of_checkpoint(Path(path)), settings["model"]["class_path"]
-            if written is not None and written.rpartition(".")[2] != configured.rpartition(".")[2]:
-                self.parser.error(
-                    f"the checkpoint {path} is of {written}, but the configuration's model is {configured}"
-                )
+        if not path or path in ("best", "hpc"):
+            return
+        with one_line_errors():
+            if path == "last":
+                path = newest_checkpoint(Path(settings["trainer"].get("default_root_dir") or "."))
+                settings["ckpt_path"] = str(path)
+            content = check_resumable(path) if subcommand == "fit" else read_checkpoint(path, mmap=True)
+        written = content.get("hyper_parameters", {}).get("_class_path")
+        configured = settings["model"]["class_path"]
+        if written is not None and written.rpartition(".")[2] != configured.rpartition(".")[2]:
+            self.parser.error(f"the checkpoint {path} is of {written}, but the configuration's model is {configured}")
+
+
+def check_order(args: list[str]) -> None:
+    """Exit where an option stands before a configuration file, which would silently replace it."""
+    options = [word.split("=")[0] for word in args if word.startswith("-")]
+    files = [place for place, option in enumerate(options) if option in ("--config", "-c")]
+    early = [option for option in options[: files[-1]] if option not in ("--config", "-c")] if files else []
+    early = [option for option in early if option.startswith("--") and option not in ("--help", "--print_config")]
+    if early:
+        raise SystemExit(f"error: the file of --config would replace {early[0]}: put --config before all other options")
 
 
 def check_command(args: list[str]) -> None:
@@ -190,6 +217,7 @@ def run(name: str, args: list[str]) -> Any:
     if name == "generate":
         refuse_generate_sweep(args)
         args = [word if word.startswith("--") else escape_interpolation(word) for word in args]
+    check_order(args)
     function = COMMANDS[name]
     parser = Parser(prog=f"consistency-tta {name}", description=(function.__doc__ or "").split("\n")[0])
     arguments = ARGUMENTS.get(name, {})

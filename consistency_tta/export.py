@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import nn
 
+from consistency_tta.pipeline.finite_weights import check_finite
 from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.checkpoint_file import read_checkpoint
 from consistency_tta.training.earlier_versions import upgrade_checkpoint
 
 
-def export(checkpoint: Path, output: Path, half: bool = False) -> Path:
+def export(checkpoint: Path, output: Path, half: bool = False, trust: list[str] | None = None) -> Path:
     """Write the model of a checkpoint as a folder that ``generate`` and further trainings read.
 
     Args:
@@ -23,13 +27,16 @@ def export(checkpoint: Path, output: Path, half: bool = False) -> Path:
             there.
         output: folder to write.
         half: whether to store weights in float16, at half the size.
+        trust: modules, beside this package and installed plugins, whose classes the checkpoint may name.
+
+    Raises:
+        CheckpointError: if the checkpoint is damaged or names classes of other modules.
+        ModelFolderError: if a weight is not finite.
     """
-    if not checkpoint.is_file():
-        raise FileNotFoundError(
-            f"no checkpoint at {checkpoint}: look for .ckpt files below the trainer's default_root_dir"
-        )
+    check_classes(read_checkpoint(checkpoint, mmap=True), checkpoint, trust or [])
     module = load_training(checkpoint)
     pipeline = module.pipeline()
+    check_finite(pipeline.components, output)
     if half:
         halve(pipeline.components.values())
     pipeline.save_pretrained(output)
@@ -37,9 +44,39 @@ def export(checkpoint: Path, output: Path, half: bool = False) -> Path:
     return output
 
 
+def check_classes(content: dict[str, Any], checkpoint: Path, trust: list[str]) -> None:
+    """Raise if a checkpoint's settings name a class of a module that nobody trusts.
+
+    Exporting imports these modules and calls these classes.
+
+    Raises:
+        CheckpointError: names the class.
+    """
+    plugins = {entry_point.module.split(".")[0] for entry_point in entry_points(group="consistency_tta.plugins")}
+    trusted = {"consistency_tta", *plugins, *trust}
+
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            for key in ("_class_path", "class_path"):
+                path = value.get(key)
+                parents = str(path).split(".")[:-1]
+                roots = {".".join(parents[:end]) for end in range(1, len(parents) + 1)}
+                if path is not None and parents and not roots & trusted:
+                    raise CheckpointError(
+                        f"{checkpoint} names the class {path}, which is neither of this package nor of an installed "
+                        f"plugin: add `--trust [{'.'.join(parents)}]` if you know its code"
+                    )
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            for item in value:
+                check(item)
+
+    check(upgrade_checkpoint(content).get("hyper_parameters") or {})
+
+
 def load_training(checkpoint: Path) -> TrainingModule:
     """The training that a checkpoint holds, one of version 0.1 read as today's."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    content = read_checkpoint(checkpoint, mmap=True)
     upgraded = upgrade_checkpoint(content)
     if upgraded is content:
         return training_class(checkpoint).load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
@@ -59,7 +96,7 @@ def halve(parts: Iterable[object]) -> None:
 
 def class_of_checkpoint(checkpoint: Path) -> str | None:
     """Full path of the class that wrote a checkpoint under the command line; None if it was written from Python."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    content = read_checkpoint(checkpoint, mmap=True)
     return content.get("hyper_parameters", {}).get("_class_path")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -20,6 +21,8 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
 from consistency_tta.training.callbacks.predictions import WriteSounds
 from consistency_tta.training.callbacks.preview import Preview
+from consistency_tta.training.callbacks.stop_signal import SaveOnSigterm
+from consistency_tta.training.checkpoint_file import AtomicCheckpointIO
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.optimizer import build_optimizer, clip_each, trainable_parameters
 from consistency_tta.training.position import restore_position, store_position
@@ -100,7 +103,9 @@ class TrainingModule(LightningModule, ABC):
         )
 
     def setup(self, stage: str) -> None:
-        """Compare sample rates before any sound is read."""
+        """Write checkpoints whole; compare sample rates before any sound is read."""
+        if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            self.trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         rate = getattr(getattr(self.trainer, "datamodule", None), "sample_rate", self.sample_rate)
         if rate != self.sample_rate:
             raise ValueError(f"the model works at {self.sample_rate} Hz, the datamodule at {rate}: set its sample_rate")
@@ -179,8 +184,8 @@ class TrainingModule(LightningModule, ABC):
         return cast(OptimizerLRScheduler, built)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Steps that are not finite are skipped in every training, and ``predict`` leaves wav files."""
-        return [SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row), WriteSounds()]
+        """Skip steps that are not finite, save a checkpoint when the run is stopped, write what ``predict`` samples."""
+        return [SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row), SaveOnSigterm(), WriteSounds()]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the position in training, from which a resumed run goes on exactly."""

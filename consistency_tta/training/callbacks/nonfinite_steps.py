@@ -45,6 +45,23 @@ class SkipNonFiniteSteps(Callback):
                 "train in float32, or look for clips that are not finite with `consistency-tta data-check`."
             )
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Fail where nothing was trained."""
+        self.check(trainer)
+
+    def check(self, trainer: Trainer) -> None:
+        """Raise if all steps were skipped.
+
+        Raises:
+            ConfigurationError: if no step was taken.
+        """
+        if 0 < trainer.global_step <= self.skipped:
+            raise ConfigurationError(
+                f"all {self.skipped} steps had gradients that are not finite, so nothing was trained: lower the "
+                "learning rate, train in float32, or look for clips that are not finite with `consistency-tta "
+                "data-check`"
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """The counts."""
         return {"skipped": self.skipped, "in_a_row": self.in_a_row}

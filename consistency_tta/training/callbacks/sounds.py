@@ -12,7 +12,9 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 
 from consistency_tta.contracts import Batch
+from consistency_tta.pipeline.finite_weights import check_finite
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.run_dir import run_folder, tensorboard
 
@@ -68,7 +70,7 @@ class LogSounds(Callback):
 
 
 class ExportFolder(Callback):
-    """Writes the model folder when training ends.
+    """Writes the model folder when training ends; not after ``fast_dev_run``, which would replace a trained model.
 
     Args:
         folder: where to.
@@ -79,7 +81,21 @@ class ExportFolder(Callback):
 
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the folder."""
-        if isinstance(pl_module, TrainingModule):
-            pl_module.pipeline().save_pretrained(self.folder)
-            rank_zero_info(f"model folder written to {self.folder}")
+        """Write the folder.
+
+        Raises:
+            ConfigurationError: if every step was skipped.
+            ModelFolderError: if a weight is not finite.
+        """
+        if not isinstance(pl_module, TrainingModule):
+            return
+        if trainer.fast_dev_run:
+            rank_zero_info(f"fast_dev_run: no model is written to {self.folder}")
+            return
+        for callback in trainer.callbacks:
+            if isinstance(callback, SkipNonFiniteSteps):
+                callback.check(trainer)
+        pipeline = pl_module.pipeline()
+        check_finite(pipeline.components, self.folder)
+        pipeline.save_pretrained(self.folder)
+        rank_zero_info(f"model folder written to {self.folder}")
