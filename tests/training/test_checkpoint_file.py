@@ -62,7 +62,7 @@ def test_a_damaged_checkpoint_is_named(kind: str, whole: Path, tmp_path: Path) -
 
 
 def test_an_address_is_not_opened() -> None:
-    with pytest.raises(CheckpointError, match="http://127.0.0.1:9/a.ckpt"):
+    with pytest.raises(CheckpointError, match=r"http://127\.0\.0\.1:9/a\.ckpt"):
         AtomicCheckpointIO().load_checkpoint("http://127.0.0.1:9/a.ckpt")
 
 
