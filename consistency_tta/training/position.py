@@ -42,7 +42,7 @@ def current_position(trainer: Trainer) -> Position | None:
     fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
     steps = loop.automatic_optimization.optim_progress.optimizer.step.current.completed
     # Between epochs, `started` and the steps are still those of the epoch before.
-    epochs = fit.epoch_progress.total
+    epochs: Any = fit.epoch_progress.total
     epoch = max(0, (epochs.started if steps else epochs.ready) - 1)
     batch = steps * trainer.accumulate_grad_batches
     before = loop.batch_progress.total.ready - loop.batch_progress.current.ready

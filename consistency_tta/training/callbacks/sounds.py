@@ -89,10 +89,10 @@ class ExportFolder(Callback):
         """
         if not isinstance(pl_module, TrainingModule):
             return
-        if trainer.fast_dev_run:
+        if getattr(trainer, "fast_dev_run", False):
             rank_zero_info(f"fast_dev_run: no model is written to {self.folder}")
             return
-        for callback in trainer.callbacks:
+        for callback in getattr(trainer, "callbacks", []):
             if isinstance(callback, SkipNonFiniteSteps):
                 callback.check(trainer)
         pipeline = pl_module.pipeline()

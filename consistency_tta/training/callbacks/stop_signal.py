@@ -20,7 +20,7 @@ class SaveOnSigterm(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save the checkpoint."""
-        if isinstance(exception, SIGTERMException) and not trainer.fast_dev_run:
+        if isinstance(exception, SIGTERMException) and not getattr(trainer, "fast_dev_run", False):
             folder = getattr(trainer.checkpoint_callback, "dirpath", None) or run_folder(trainer) / "checkpoints"
             file = Path(folder) / "sigterm.ckpt"
             trainer.save_checkpoint(file)
