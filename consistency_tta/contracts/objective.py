@@ -57,7 +57,8 @@ class Learner:
 
     Attributes:
         module: whose parameters are optimized.
-        optimization: by which settings; those of the student if None.
+        optimization: by which settings; those of the student if None. Warm-up and schedule count the optimizer steps
+            of the run, of which the network may take only some.
     """
 
     module: nn.Module
@@ -182,14 +183,14 @@ class Objective(nn.Module, ABC):
         one_query: whether the student makes a sound in one query; else its probability-flow ODE is solved.
         second_time: whether the student reads a second time s, as flow maps do.
         target_ema_decay: of the moving average that serves as target; None for no target.
-        weighting: of losses with ``noise_weighted``.
+        weighting: of losses with ``noise_weighted``; None weights all noise levels alike.
     """
 
     needs_teacher: bool = True
     one_query: bool = True
     second_time: bool = False
     target_ema_decay: float | None = None
-    weighting: Weighting
+    weighting: Weighting | None = None
 
     def build(self, networks: Networks, schedule: Schedule) -> None:  # nothing to build by default
         """Prepare: called once, before training, with all networks on the CPU."""

@@ -126,8 +126,8 @@ def _load(path: Path) -> Any:
                 f"{path} pickles more than tensors, {foreign[1]} among others, which could run code of its author, and "
                 "is not loaded: in Python, save its state_dict alone, if you trust its origin"
             ) from None
-        first = str(error).partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path} is truncated, or no checkpoint: {first}") from None
+        # Not torch's own words, which advise to load it without the safeguard.
+        raise CheckpointError(f"{path} is truncated, or no checkpoint of PyTorch or safetensors") from None
 
 
 def _plain(name: str) -> str:

@@ -118,12 +118,16 @@ class TrainingModule(LightningModule, ABC):
         """One step; a loss that is not finite makes every gradient NaN, so that all ranks skip the step together."""
         loss = self.loss(batch, self.rng(batch_idx))
         if self.trainer.world_size > 1:
-            # DistributedDataParallel waits for a gradient of every parameter; these are dropped before the step.
-            loss = loss + sum((0 * parameter.sum() for parameter in self.idle_parameters()), torch.zeros_like(loss))
+            # DistributedDataParallel waits for a gradient of every parameter, and not every step reaches all networks
+            # that learn beside the main one.
+            others = [learner for name, learner in self.learners().items() if name not in ("model", "student")]
+            parameters = [p for learner in others for p in trainable_parameters(learner.module)]
+            unreached = [*parameters, *self.idle_parameters()]
+            loss = loss + sum((0 * parameter.sum() for parameter in unreached), torch.zeros_like(loss))
         return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Drop the gradients of networks that this step does not update, so that the optimizer passes over them."""
+    def on_after_backward(self) -> None:
+        """Drop gradients of networks that this step does not update: they are neither checked, clipped nor taken."""
         for parameter in self.idle_parameters():
             parameter.grad = None
 

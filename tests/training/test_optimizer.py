@@ -12,7 +12,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from consistency_tta.contracts import Learner, Networks, Optimization, Prediction, Step
+from consistency_tta.contracts import DistillationOutput, Learner, Networks, Optimization, Prediction, Step
+from consistency_tta.losses import LatentL2Loss
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import Distillation
 from consistency_tta.training.optimizer import build_optimizer, clip_each
@@ -213,3 +214,62 @@ def test_it_resumes_bit_for_bit_wherever_the_alternation_is(stopped: int, teache
     assert equal(state, snapshot(again, rerun))
     assert any(name.startswith("objective.fake.") for name in state)
     assert run.lr_scheduler_configs[0].scheduler.state_dict() == rerun.lr_scheduler_configs[0].scheduler.state_dict()
+
+
+class LearntScale(LatentL2Loss):
+    """A loss with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, out: DistillationOutput) -> Tensor:
+        return self.scale * super().forward(out)
+
+
+class Naming(DistributionMatching):
+    """Gives its network, or the network that a step updates, a wrong name."""
+
+    def __init__(self, learner: str, active: str) -> None:
+        super().__init__()
+        self.learner, self.named = learner, active
+
+    def learners(self) -> dict[str, Learner]:
+        return {self.learner: Learner(self.fake)}
+
+    def active(self, step: int) -> set[str]:
+        return {self.named}
+
+
+@pytest.mark.parametrize(
+    ("learner", "active", "named"),
+    [("student", "student", "student"), ("loss/latent", "student", "loss/latent"), ("fake", "studnet", "studnet")],
+)
+def test_names_of_networks_must_be_right(
+    learner: str, active: str, named: str, teacher_folder: Path, tmp_path: Path
+) -> None:
+    module = Distillation(str(teacher_folder), Naming(learner, active), {"latent": LearntScale()})
+    with pytest.raises(ConfigurationError, match=named):
+        trainer(tmp_path, max_steps=1).fit(module, data())
+
+
+class Poisoned(DistributionMatching):
+    """Leaves gradients that are not finite on the network that is idle."""
+
+    def forward(self, step: Step, networks: Networks) -> Prediction:
+        prediction = super().forward(step, networks)
+        if "student" in step.active:
+            weight = next(self.fake.parameters())
+            prediction.losses["poison"] = (
+                (0 * weight.flatten()[:1]).abs().sqrt().expand(len(step))
+            )  # slope 0 x infinity
+        return prediction
+
+
+def test_an_idle_networks_gradients_are_not_looked_at(teacher_folder: Path, tmp_path: Path) -> None:
+    module = distil(Poisoned, teacher_folder)
+    before = {name: value.detach().clone() for name, value in module.student.named_parameters()}
+    run = trainer(tmp_path, max_steps=3)
+    run.fit(module, data())
+    assert run.callback_metrics["train/skipped_steps"] == 0
+    assert any(not torch.equal(value, before[name]) for name, value in module.student.named_parameters())

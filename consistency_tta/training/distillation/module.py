@@ -152,7 +152,8 @@ class Distillation(LatentTraining):
         if prediction.student_latent is not None:
             out = self.output(step, prediction)
             values = self.losses.values(out, step.training)
-            combined = self.losses.combine(values, self.objective.weighting(out.t, self.schedule))
+            weighting = self.objective.weighting
+            combined = self.losses.combine(values, None if weighting is None else weighting(out.t, self.schedule))
             parts = [combined.pop("loss"), *parts]
             logged |= combined | self.losses.scalars(step.training)
             self.bin_by_time({f"loss/{name}": value.detach() for name, value in values.items()}, out.t)
@@ -184,11 +185,19 @@ class Distillation(LatentTraining):
 
     def learners(self) -> dict[str, Learner]:
         """The student; the objective's networks; losses with parameters."""
-        return {"student": Learner(self.trainable())} | self.objective.learners() | self.losses.learners()
+        own, losses = self.objective.learners(), self.losses.learners()
+        if clash := own.keys() & {"student", *losses}:
+            raise ConfigurationError(f"expected other names for the objective's networks than {sorted(clash)}")
+        return {"student": Learner(self.trainable())} | own | losses
 
     def active(self, step: int) -> set[str]:
         """Those that the objective updates at an optimizer step; losses learn with the student."""
         active = self.objective.active(step)
+        if unknown := active - {"student", *self.objective.learners()}:
+            raise ConfigurationError(
+                f"{type(self.objective).__name__}.active({step}) names {sorted(unknown)}, but the networks are student "
+                f"and {sorted(self.objective.learners())}"
+            )
         return active | self.losses.learners().keys() if "student" in active else active
 
     def ema_source(self) -> nn.Module:
