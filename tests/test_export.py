@@ -137,7 +137,7 @@ def test_an_exported_student_makes_sound_in_one_query_in_half_the_space(
 
 
 def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"it\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"it\.ckpt"):
         export(tmp_path / "it.ckpt", tmp_path / "model")
     torch.save({"state_dict": {}, "hyper_parameters": {"seed": 0}}, tmp_path / "python.ckpt")
     with pytest.raises(CheckpointError, match=r"python\.ckpt"):

@@ -183,14 +183,14 @@ class Objective(nn.Module, ABC):
         one_query: whether the student makes a sound in one query; else its probability-flow ODE is solved.
         second_time: whether the student reads a second time s, as flow maps do.
         target_ema_decay: of the moving average that serves as target; None for no target.
-        weighting: of losses with ``noise_weighted``; None weights all noise levels alike.
+        weighting: of losses with ``noise_weighted``; None, or left out, weights all noise levels alike.
     """
 
     needs_teacher: bool = True
     one_query: bool = True
     second_time: bool = False
     target_ema_decay: float | None = None
-    weighting: Weighting | None = None
+    weighting: Weighting | None  # without a default here, which would hide the module that an instance registers
 
     def build(self, networks: Networks, schedule: Schedule) -> None:  # nothing to build by default
         """Prepare: called once, before training, with all networks on the CPU."""

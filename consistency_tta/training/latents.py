@@ -50,6 +50,8 @@ class LatentTraining(TrainingModule):
             moments = batch.moments
             if moments is None:
                 moments = self.frozen.codec.encode(waveform_of(batch))
+            # Lightning casts a batch to the trainer's precision; networks return float32 whatever theirs is.
+            moments = moments.to(torch.promote_types(moments.dtype, torch.float32))
             z_0 = self.frozen.codec.moments_to_latent(moments, rng.normal_like(moments.chunk(2, dim=1)[0]))
         if tuple(z_0.shape[1:]) != tuple(self.latent_shape):
             raise ShapeError(

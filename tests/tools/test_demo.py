@@ -50,7 +50,8 @@ def models(teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_make_starts_the_demo_as_a_module() -> None:
     """As a script it would not find the other modules of tools."""
-    commands = subprocess.run(["make", "--no-print-directory", "-n", "demo"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    make = ["make", "--no-print-directory", "-n", "demo"]
+    commands = subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert shlex.split(commands.splitlines()[-1])[1:] == ["-m", demo.__name__]
 
 

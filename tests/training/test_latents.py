@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from consistency_tta.contracts import Batch, TextEmbedding
 from consistency_tta.training.latents import text_rows
-from tests.training.runs import batch, distillation, rng
+from tests.training.runs import batch, distillation, in_training, rng
 
 
 def test_moments_stand_for_the_waveform_they_were_made_of(teacher_folder: Path) -> None:
@@ -41,3 +42,13 @@ def test_rows_of_two_lengths_are_chosen_and_padded() -> None:
         assert torch.equal(mixed.embedding[[0, 2], :2], captions.embedding[[0, 2]])
         assert torch.equal(mixed.embedding[1, :tokens], empty.embedding[0])
         assert mixed.mask.sum(1).tolist() == [2, tokens, 2]
+
+
+@pytest.mark.parametrize(("given", "expected"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
+def test_latents_are_at_least_float32(
+    given: torch.dtype, expected: torch.dtype, teacher_folder: Path, tmp_path: Path
+) -> None:
+    """As the trainer's precision bf16-true hands over encoded latents."""
+    module = in_training(distillation(teacher_folder), tmp_path)
+    encoded = Batch(["a"], ["a"], moments=torch.zeros(1, 8, 8, 4, dtype=given))
+    assert module.latents(encoded, rng()).dtype == expected

@@ -152,7 +152,7 @@ class Distillation(LatentTraining):
         if prediction.student_latent is not None:
             out = self.output(step, prediction)
             values = self.losses.values(out, step.training)
-            weighting = self.objective.weighting
+            weighting = getattr(self.objective, "weighting", None)
             combined = self.losses.combine(values, None if weighting is None else weighting(out.t, self.schedule))
             parts = [combined.pop("loss"), *parts]
             logged |= combined | self.losses.scalars(step.training)
