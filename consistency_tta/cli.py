@@ -35,6 +35,7 @@ from consistency_tta.evaluation.sweep.command import sweep
 from consistency_tta.export import export
 from consistency_tta.generate import generate
 from consistency_tta.listening import analyse, make, serve
+from consistency_tta.runtime.option_order import check_order
 from consistency_tta.runtime.precision import fastest_precision
 from consistency_tta.runtime.suggest import nearest, suggest
 from consistency_tta.training.base import TrainingModule
@@ -175,40 +176,6 @@ class TrainingCLI(LightningCLI):
         configured = settings["model"]["class_path"]
         if written is not None and written.rpartition(".")[2] != configured.rpartition(".")[2]:
             self.parser.error(f"the checkpoint {path} is of {written}, but the configuration's model is {configured}")
-
-
-def check_order(args: list[str]) -> None:
-    """Exit where an option stands before a configuration file that has it, and would silently replace it."""
-    early: list[str] = []
-    for word, following in zip(args, [*args[1:], ""], strict=True):
-        option, _, value = word.partition("=")
-        if option in ("--config", "-c"):
-            config = _read_yaml(value or following)
-            if replaced := [name for name in early if _has(config, name.removeprefix("--").split("."))]:
-                raise SystemExit(
-                    f"error: the file of --config would replace {replaced[0]}: put --config before all other options"
-                )
-        elif option.startswith("--"):
-            early.append(option)
-
-
-def _read_yaml(file: str) -> Any:
-    """The content of a YAML file; nothing where it cannot be read, which the parser reports."""
-    with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
-        return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    return None
-
-
-def _has(config: Any, path: list[str]) -> bool:
-    """Whether a configuration sets an option, such as ``trainer.max_steps``, in whole or in part."""
-    for name in path:
-        if not isinstance(config, dict):
-            return config is not None
-        config = config if name in config else config.get("init_args") or {}
-        if name not in config:
-            return False
-        config = config[name]
-    return True
 
 
 def check_command(args: list[str]) -> None:
