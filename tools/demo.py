@@ -111,10 +111,11 @@ def compared_models(options: argparse.Namespace, facts: dict[str, str]) -> list[
 
 
 def losses(run: Path) -> tuple[list[float], list[float]]:
-    """Steps and training losses that Lightning's CSVLogger wrote."""
-    (file,) = run.rglob("metrics.csv")
-    with file.open(newline="") as table:
-        rows = [row for row in csv.DictReader(table) if row.get("train/loss")]
+    """Steps and training losses that Lightning's CSVLogger wrote; none of a run that was shorter than its interval."""
+    rows = []
+    for file in run.rglob("metrics.csv"):
+        with file.open(newline="") as table:
+            rows += [row for row in csv.DictReader(table) if row.get("train/loss")]
     return [float(row["step"]) + 1 for row in rows], [float(row["train/loss"]) for row in rows]
 
 

@@ -141,6 +141,8 @@ class Report:
 
     def _curve(self) -> tuple[Markup | None, str]:
         """The loss curve, or none and the reason."""
+        if not self.steps:
+            return None, "The training was shorter than the interval at which losses are logged."
         try:
             return loss_curve(self.steps, self.losses), ""
         except MissingExtraError as error:

@@ -122,3 +122,8 @@ def test_the_prompts_are_one_of_each_class() -> None:
     lines = demo.CAPTIONS.read_text(encoding="utf-8").splitlines()
     assert len(lines) == len(set(lines)) == 50
     assert lines[::5][:3] == ["A dog barks", "A rooster crows", "A baby cries"]
+
+
+def test_a_run_without_a_logged_loss_has_no_curve(tmp_path: Path) -> None:
+    """As of fewer steps than the recipe's interval."""
+    assert demo.losses(tmp_path) == ([], [])
