@@ -2,7 +2,7 @@
 
 AdamW keeps its state per parameter and passes over those without a gradient. So a group whose gradients are dropped at
 a step is an optimizer that did not step, and groups with settings of their own are optimizers of their own; Lightning's
-automatic optimization (accumulation, precision, clipping, resuming, every strategy) serves them all.
+automatic optimization (accumulation, precision, resuming, DDP) serves them all.
 """
 
 from __future__ import annotations
