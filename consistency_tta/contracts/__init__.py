@@ -25,7 +25,16 @@ from consistency_tta.contracts.channels import squeeze_mono, to_channels, to_mon
 from consistency_tta.contracts.data import Batch, Conditioning, LatentSource, TextEmbedding
 from consistency_tta.contracts.diffusion import Denoiser, Schedule, Solver, TimeGrid, Weighting
 from consistency_tta.contracts.loss import AudioOutput, DistillationOutput, Loss
-from consistency_tta.contracts.objective import Learner, Networks, Objective, Optimization, Prediction, Randomness, Step
+from consistency_tta.contracts.objective import (
+    Generation,
+    Learner,
+    Networks,
+    Objective,
+    Optimization,
+    Prediction,
+    Randomness,
+    Step,
+)
 
 __all__ = [
     "AudioEmbedding",
@@ -36,6 +45,7 @@ __all__ = [
     "Conditioning",
     "Denoiser",
     "DistillationOutput",
+    "Generation",
     "LatentSource",
     "Learner",
     "Loss",

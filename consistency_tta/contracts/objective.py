@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from consistency_tta.contracts.data import Batch, Conditioning
@@ -85,50 +85,6 @@ class Randomness(Protocol):
 
 
 @dataclass
-class Step:
-    """What one step of training or validation works on.
-
-    Conditioning is drawn when it is first read, so an objective decides the order of its draws.
-
-    Attributes:
-        batch: what the datamodule handed over.
-        clean_latent: z_0 (B, C, *).
-        schedule: of teacher and student.
-        rng: the step's random draws.
-        global_step: optimizer steps taken so far.
-        training: False in validation, which must use settings that do not change as training goes on.
-        active: which networks this step updates, as :meth:`Objective.active` names them; all in validation.
-        condition: computes the conditioning, w included.
-        add_noise: (z_0, epsilon, t) -> z_t, all (B, C, *) but t (B,); at the top time pure noise, since that is what
-            generation starts from.
-    """
-
-    batch: Batch
-    clean_latent: Tensor
-    schedule: Schedule
-    rng: Randomness
-    global_step: int
-    training: bool
-    active: frozenset[str]
-    condition: Callable[[], Conditioning] = field(repr=False)
-    add_noise: Callable[[Tensor, Tensor, Tensor], Tensor] = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    @cached_property
-    def conditioning(self) -> Conditioning:
-        """Of the batch's captions, with w drawn from the student's range."""
-        return self.condition()
-
-    @property
-    def guidance_scale(self) -> Tensor:
-        """W (B,)."""
-        assert self.conditioning.guidance_scale is not None  # a student reads it
-        return self.conditioning.guidance_scale
-
-
-@dataclass
 class Networks:
     """The networks that an objective queries.
 
@@ -143,6 +99,91 @@ class Networks:
     target: Denoiser | None = None
 
 
+@dataclass(frozen=True)
+class Generation:
+    """What the student generates in one query.
+
+    Attributes:
+        epsilon: the noise (B, C, *) that it starts from.
+        latent: (B, C, *), with gradients if the student learns at this step.
+        t: (B,), the top time.
+    """
+
+    epsilon: Tensor
+    latent: Tensor
+    t: Tensor
+
+
+@dataclass
+class Step:
+    """What one step of training or validation works on.
+
+    Conditioning is drawn when it is first read, so an objective decides the order of its draws. So is what the student
+    generates, which all objectives of a step share.
+
+    Attributes:
+        batch: what the datamodule handed over.
+        clean_latent: z_0 (B, C, *).
+        schedule: of teacher and student.
+        rng: the step's random draws.
+        global_step: optimizer steps taken so far.
+        training: False in validation, which must use settings that do not change as training goes on.
+        active: which networks this step updates, as :meth:`Objective.active` names them; all in validation.
+        condition: computes the conditioning, w included.
+        add_noise: (z_0, epsilon, t) -> z_t, all (B, C, *) but t (B,); at the top time pure noise, since that is what
+            generation starts from.
+        flow_map: whether the student reads a second time.
+    """
+
+    batch: Batch
+    clean_latent: Tensor
+    schedule: Schedule
+    rng: Randomness
+    global_step: int
+    training: bool
+    active: frozenset[str]
+    condition: Callable[[], Conditioning] = field(repr=False)
+    add_noise: Callable[[Tensor, Tensor, Tensor], Tensor] = field(repr=False)
+    flow_map: bool = False
+    _shared: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._shared.setdefault("student learns", "student" in self.active)
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @property
+    def conditioning(self) -> Conditioning:
+        """Of the batch's captions, with w drawn from the student's range."""
+        if "conditioning" not in self._shared:
+            self._shared["conditioning"] = self.condition()
+        return self._shared["conditioning"]
+
+    @property
+    def guidance_scale(self) -> Tensor:
+        """W (B,)."""
+        assert self.conditioning.guidance_scale is not None  # a student reads it
+        return self.conditioning.guidance_scale
+
+    def generate(self, networks: Networks) -> Generation:
+        """What the student generates for the batch in one query; computed once a step, for all that read it."""
+        if "generation" not in self._shared:
+            conditioning = self.conditioning
+            epsilon = self.rng.normal_like(self.clean_latent)
+            top = epsilon.new_full((len(self),), float(self.schedule.num_train_timesteps))
+            second_time = {"s": torch.zeros_like(top)} if self.flow_map else {}
+            with torch.set_grad_enabled(self._shared["student learns"] and torch.is_grad_enabled()):
+                z_t = self.add_noise(epsilon, epsilon, top)
+                latent = networks.student(z_t, top, conditioning, **second_time)
+            self._shared["generation"] = Generation(epsilon, latent, top)
+        return self._shared["generation"]
+
+    def for_objective(self, active: frozenset[str]) -> Step:
+        """The same step for one objective of several, which updates other networks; draws and samples are shared."""
+        return replace(self, active=active)
+
+
 @dataclass
 class Prediction:
     """What an objective returns: latents for the loss plugins to compare, losses of its own, or both.
@@ -153,6 +194,7 @@ class Prediction:
         clean_latent: z_0 (B, C, *) of this step; an objective may have replaced some of the data's.
         t, s: (B,), t >= s; the target was found at s.
         losses: further losses (B,) of the objective itself by name, such as a fake score's; added as they are.
+        latent_weight: of all that the loss plugins make of the latents.
     """
 
     student_latent: Tensor | None = None
@@ -161,6 +203,7 @@ class Prediction:
     t: Tensor | None = None
     s: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
+    latent_weight: float = 1.0
 
     def __post_init__(self) -> None:
         latents = (self.student_latent, self.target_latent, self.clean_latent, self.t, self.s)

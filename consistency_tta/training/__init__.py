@@ -13,19 +13,23 @@ from consistency_tta.training.diffusion import LatentDiffusion
 from consistency_tta.training.distillation.lora import LoRA
 from consistency_tta.training.distillation.loss_decoders import DecodingConfig
 from consistency_tta.training.distillation.module import Distillation
+from consistency_tta.training.distillation.objectives.combination import CombinedObjective, Ramp
 from consistency_tta.training.distillation.objectives.consistency import ConsistencyDistillation
 from consistency_tta.training.distillation.objectives.discretization import DiscretizationSchedule
+from consistency_tta.training.distillation.objectives.distribution_matching import DistributionMatching
 from consistency_tta.training.distillation.objectives.guidance import GuidanceDistillation
 from consistency_tta.training.distillation.student import StudentConfig
 
 __all__ = [
     "AutoencoderTraining",
+    "CombinedObjective",
     "ConsistencyDistillation",
     "ContrastiveTraining",
     "DecoderRefinement",
     "DecodingConfig",
     "DiscretizationSchedule",
     "Distillation",
+    "DistributionMatching",
     "DrawLossByTime",
     "ExportFolder",
     "GuidanceDistillation",
@@ -34,6 +38,7 @@ __all__ = [
     "LogSounds",
     "Optimization",
     "OverfittingGuard",
+    "Ramp",
     "SoundMetrics",
     "StudentConfig",
     "VocoderTraining",

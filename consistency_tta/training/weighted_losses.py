@@ -24,14 +24,12 @@ class WeightedLosses(nn.Module):
         weights: by name; 1 where none is given.
 
     Raises:
-        ConfigurationError: if there is no loss, or a weight without a loss.
+        ConfigurationError: if there is a weight without a loss.
     """
 
     def __init__(self, losses: dict[str, Loss], weights: dict[str, float] | None = None) -> None:
         super().__init__()
         weights = weights or {}
-        if not losses:
-            raise ConfigurationError("expected at least one loss, got none")
         for name in weights:
             if name not in losses:
                 near = nearest(name, list(losses))
@@ -97,7 +95,8 @@ class WeightedLosses(nn.Module):
             parts[f"loss/{name}"] = value.detach().mean()
             total = self.weights[name] * weighted.mean() + (0 if total is None else total)
         if total is None:
-            raise ConfigurationError(f"expected a loss that is not training_only, got {list(self.weights)}: add one")
+            names = ", ".join(self.weights) or "none"
+            raise ConfigurationError(f"expected a loss that is not training_only, got {names}: add one to `losses`")
         return {"loss": total, **parts}
 
     def scalars(self, training: bool = True) -> dict[str, Tensor]:

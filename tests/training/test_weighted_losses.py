@@ -133,8 +133,8 @@ def test_any_name_will_do(name: str, trained: bool) -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ConfigurationError):
-        WeightedLosses({})
+    with pytest.raises(ConfigurationError, match="losses"):
+        WeightedLosses({})(output(2))
     with pytest.raises(ConfigurationError, match="clapp"):
         WeightedLosses({"clap": Constant([1.0])}, {"clapp": 1.0})
     for wrong in ([1.0], [[1.0, 2.0]] * 2):

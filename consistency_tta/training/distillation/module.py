@@ -45,7 +45,8 @@ class Distillation(LatentTraining):
             schedule. One that was distilled to be guided in one query (``GuidanceDistillation``) is queried once a time
             and costs half.
         objective: what the student learns, such as ``ConsistencyDistillation``.
-        losses: loss plugins by name. They compare the objective's latents, or sounds decoded from them.
+        losses: loss plugins by name. They compare the objective's latents, or sounds decoded from them. An objective
+            with losses of its own alone, such as ``DistributionMatching``, needs none.
         loss_weights: weights of the losses by name; 1 where none is given.
         student: where the student starts, what it reads and returns, LoRA.
         decoding: how losses of sound decode; whether the decoder is trained along.
@@ -58,7 +59,7 @@ class Distillation(LatentTraining):
         self,
         teacher: str,
         objective: Objective,
-        losses: dict[str, Loss],
+        losses: dict[str, Loss] | None = None,
         loss_weights: dict[str, float] | None = None,
         student: StudentConfig = StudentConfig(),  # noqa: B008  # frozen
         decoding: DecodingConfig = DecodingConfig(),  # noqa: B008  # frozen
@@ -66,6 +67,7 @@ class Distillation(LatentTraining):
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
     ) -> None:
+        losses = losses or {}
         if decoding.train_decoder and all(loss.noise_weighted for loss in losses.values()):
             raise ConfigurationError(
                 f"train_decoder needs a loss of sound, with noise_weighted False, but the losses are {sorted(losses)}: "
@@ -123,6 +125,7 @@ class Distillation(LatentTraining):
             frozenset(self.active(self.trainer.global_step)) if training else frozenset(self.learners()),
             condition,
             self.add_noise,
+            self.objective.second_time,
         )
 
     def networks(self, averaged: bool) -> Networks:
@@ -149,12 +152,12 @@ class Distillation(LatentTraining):
         """The weighted sum of the losses, and the objective's own; logs each of them."""
         logged = {f"loss/{name}": value.mean() for name, value in prediction.losses.items()}
         parts = list(logged.values())
-        if prediction.student_latent is not None:
+        if prediction.student_latent is not None and (self.losses.weights or not prediction.losses):
             out = self.output(step, prediction)
             values = self.losses.values(out, step.training)
             weighting = getattr(self.objective, "weighting", None)
             combined = self.losses.combine(values, None if weighting is None else weighting(out.t, self.schedule))
-            parts = [combined.pop("loss"), *parts]
+            parts = [prediction.latent_weight * combined.pop("loss"), *parts]
             logged |= combined | self.losses.scalars(step.training)
             self.bin_by_time({f"loss/{name}": value.detach() for name, value in values.items()}, out.t)
         total = torch.stack(parts).sum() if len(parts) > 1 else parts[0]

@@ -199,11 +199,11 @@ def test_students_of_every_prediction_type_survive_export(
     assert torch.equal(raw, loaded(z_t, t, conditioning)) == (prediction_type == "sample")
 
 
-def test_wrong_settings_are_named(teacher_folder: Path) -> None:
+def test_wrong_settings_are_named(teacher_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="latnet"):
         distillation(teacher_folder, loss_weights={"latnet": 1.0})
-    with pytest.raises(ConfigurationError):
-        distillation(teacher_folder, losses={})
+    with pytest.raises(ConfigurationError, match="losses"):
+        in_training(distillation(teacher_folder, losses={}), tmp_path).loss(batch(), rng())
     with pytest.raises(ConfigurationError, match=r"3\.0, 1\.0"):
         distillation(teacher_folder, guidance_scale=(3.0, 1.0))
     with pytest.raises(ConfigurationError, match="epsilon"):

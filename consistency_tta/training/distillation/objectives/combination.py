@@ -1,0 +1,147 @@
+"""Several objectives at once: their losses add, and what the student generates is computed once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from consistency_tta.contracts import Learner, Networks, Objective, Prediction, Schedule, Step
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.suggest import nearest
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A weight that changes linearly with the optimizer steps.
+
+    Attributes:
+        start: the weight up to step ``begin``.
+        end: the weight from step ``begin + steps`` on; validation always uses it.
+        steps: optimizer steps from one to the other, at least 1.
+        begin: optimizer steps before it changes.
+    """
+
+    start: float
+    end: float
+    steps: int
+    begin: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.begin < 0:
+            raise ConfigurationError(f"expected steps >= 1 and begin >= 0 of a Ramp, got {self.steps} and {self.begin}")
+
+    def __call__(self, step: int) -> float:
+        """The weight at an optimizer step, counted from 0."""
+        share = min(max((step - self.begin) / self.steps, 0.0), 1.0)
+        return self.start + share * (self.end - self.start)
+
+
+class CombinedObjective(Objective):
+    """The weighted sum of objectives.
+
+        loss = sum over objectives of weight(step) * (loss plugins of its latents + losses of its own)
+
+    Losses of networks that learn along, such as a fake score's, are multiplied by the weight as well, which AdamW does
+    not notice. The loss plugins compare the latents of the first objective that has some. Where objectives read
+    :meth:`Step.generate`, the student is queried once for all of them.
+
+    Score-regularised consistency (rCM: Zheng et al., "Large Scale Diffusion Distillation via Score-Regularized
+    Continuous-Time Consistency", 2025, https://arxiv.org/abs/2510.08431) is ``ContinuousConsistency`` and
+    ``DistributionMatching`` together; DMD2 (https://arxiv.org/abs/2405.14867) is ``DistributionMatching`` and
+    ``AdversarialObjective``.
+
+    Args:
+        objectives: by name, which prefixes their losses and networks.
+        weights: by name: a number, or a :class:`Ramp`; 1 where none is given.
+
+    Raises:
+        ConfigurationError: if there are no objectives, a weight belongs to none, or they declare what cannot be had
+            together: targets of unequal decay, one query and many, a second time and none.
+    """
+
+    def __init__(self, objectives: dict[str, Objective], weights: dict[str, float | Ramp] | None = None) -> None:
+        super().__init__()
+        if not objectives:
+            raise ConfigurationError("expected at least one objective, got none")
+        for name in weights or {}:
+            if name not in objectives:
+                near = nearest(name, list(objectives))
+                hint = f"; did you mean {near!r}?" if near else ""
+                raise ConfigurationError(f"weights has {name!r}, but the objectives are {list(objectives)}{hint}")
+        self.objectives = nn.ModuleDict(objectives)
+        self.weights = {name: 1.0 for name in objectives} | (weights or {})
+        parts = list(objectives.values())
+        self.needs_teacher = any(part.needs_teacher for part in parts)
+        self.one_query = bool(_the_one("one_query", objectives))
+        self.second_time = bool(_the_one("second_time", objectives))
+        self.target_ema_decay = _the_one("target_ema_decay", objectives, without=None)
+        # Of the objective whose latents the loss plugins compare.
+        self.weighting = next((w for part in parts if (w := getattr(part, "weighting", None)) is not None), None)
+
+    def build(self, networks: Networks, schedule: Schedule) -> None:
+        """Let each of them prepare."""
+        for objective in self._named().values():
+            objective.build(networks, schedule)
+
+    def forward(self, step: Step, networks: Networks) -> Prediction:
+        """The predictions of all, as one."""
+        merged: Prediction | None = None
+        losses: dict[str, Tensor] = {}
+        for name, objective in self._named().items():
+            own = {learner.removeprefix(f"{name}/") for learner in step.active if learner.startswith(f"{name}/")}
+            learns = "student" in step.active and (not step.training or "student" in objective.active(step.global_step))
+            prediction = objective(step.for_objective(frozenset(own | ({"student"} if learns else set()))), networks)
+            weight = self.weight(name, step)
+            losses |= {f"{name}/{loss}": weight * value for loss, value in prediction.losses.items()}
+            if merged is None and prediction.student_latent is not None:
+                prediction.latent_weight *= weight
+                merged = prediction
+        if merged is None:
+            return Prediction(losses=losses)
+        merged.losses = losses
+        return merged
+
+    def weight(self, name: str, step: Step) -> float:
+        """The weight of an objective; in validation the last one, so that its curves can be compared."""
+        weight = self.weights[name]
+        if not isinstance(weight, Ramp):
+            return float(weight)
+        return weight(step.global_step) if step.training else weight.end
+
+    def learners(self) -> dict[str, Learner]:
+        """The networks of all, by ``<objective>/<network>``."""
+        return {
+            f"{name}/{learner}": found
+            for name, objective in self._named().items()
+            for learner, found in objective.learners().items()
+        }
+
+    def active(self, step: int) -> set[str]:
+        """Whatever one of them updates."""
+        active = set()
+        for name, objective in self._named().items():
+            active |= {found if found == "student" else f"{name}/{found}" for found in objective.active(step)}
+        return active
+
+    def metrics(self, step: Step, networks: Networks) -> dict[str, Tensor]:
+        """The metrics of all."""
+        found: dict[str, Tensor] = {}
+        for objective in self._named().values():
+            found |= objective.metrics(step, networks)
+        return found
+
+    def _named(self) -> dict[str, Objective]:
+        return {name: module for name, module in self.objectives.items() if isinstance(module, Objective)}
+
+
+_MISSING = object()
+
+
+def _the_one(attribute: str, objectives: dict[str, Objective], without: object = _MISSING) -> object:
+    """The value that all objectives have; those that have ``without`` do not count."""
+    values = {name: getattr(objective, attribute) for name, objective in objectives.items()}
+    counted = {value for value in values.values() if value is not without}
+    if len(counted) > 1:
+        raise ConfigurationError(f"expected objectives with one {attribute}, got {values}: they train one student")
+    return counted.pop() if counted else without

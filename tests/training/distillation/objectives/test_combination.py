@@ -1,0 +1,168 @@
+"""Objectives together: sums, weights, shared queries, networks that take turns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from consistency_tta.contracts import Learner, Networks, Objective, Prediction, Step
+from consistency_tta.diffusion.weighting import MinSNR, Uniform
+from consistency_tta.losses import LatentL2Loss
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training import (
+    CombinedObjective,
+    ConsistencyDistillation,
+    Distillation,
+    DistributionMatching,
+    GuidanceDistillation,
+    Ramp,
+)
+from tests.diffusion.conftest import SCHEDULES
+from tests.training.distillation.objectives.steps import AffineStudent, conditioning, gaussian_step
+from tests.training.runs import FAST, Losses, batch, data, in_training, query_sizes, rng, trainer
+
+
+class SampleNorm(Objective):
+    """The squares of what the student generates, times a factor that learns along in turn."""
+
+    needs_teacher = False
+
+    def __init__(self, turns: int = 1) -> None:
+        super().__init__()
+        self.factor = torch.nn.Linear(1, 1, bias=False)
+        self.turns = turns
+        self.seen: list[frozenset[str]] = []
+
+    def learners(self) -> dict[str, Learner]:
+        """The factor."""
+        return {"factor": Learner(self.factor)}
+
+    def active(self, step: int) -> set[str]:
+        """The student at every ``turns``-th step."""
+        return {"factor", "student"} if step % self.turns == 0 else {"factor"}
+
+    def forward(self, step: Step, networks: Networks) -> Prediction:
+        """One shared query."""
+        self.seen.append(step.active)
+        sample = step.generate(networks).latent
+        sample = sample if "student" in step.active else sample.detach()
+        return Prediction(losses={"norm": self.factor.weight.sum() * sample.square().flatten(1).mean(1)})
+
+
+def both(**options: object) -> CombinedObjective:
+    parts = {"matching": DistributionMatching(), "norm": SampleNorm()}
+    return CombinedObjective(parts, **options)
+
+
+def test_the_student_is_queried_once_for_all(teacher_folder: Path, tmp_path: Path) -> None:
+    module = in_training(Distillation(str(teacher_folder), both(), optimization=FAST), tmp_path)
+    sizes = query_sizes(module.student)
+    module.loss(batch(), rng())
+    assert sizes == [4]
+
+
+def test_losses_add_with_their_weights(teacher_folder: Path, tmp_path: Path) -> None:
+    """The combination's loss is the weighted sum of what each says of the same step."""
+    objective = both(weights={"matching": 0.5, "norm": Ramp(0.0, 4.0, steps=2)})
+    module = in_training(Distillation(str(teacher_folder), objective, optimization=FAST), tmp_path)
+    step = module.step(batch(), rng())
+    step.global_step = 1
+    losses = objective(step, module.networks(averaged=False)).losses
+    assert list(losses) == ["matching/fake", "matching/distribution", "norm/norm"]
+    sample, weight = step.generate(module.networks(averaged=False)).latent, objective.objectives["norm"].factor.weight
+    torch.testing.assert_close(losses["norm/norm"], 2.0 * weight.sum() * sample.square().flatten(1).mean(1))
+    alone = objective.objectives["matching"].fake_loss(module.step(batch(), rng()), sample.detach())
+    assert alone.shape == losses["matching/fake"].shape
+    module.log_losses = lambda losses, _: module.__dict__.update(logged=losses)
+    total = module.loss(batch(), rng())
+    logged = {name: value for name, value in module.__dict__["logged"].items() if name != "loss"}
+    torch.testing.assert_close(total.detach(), sum(logged.values()))
+
+
+def test_a_weight_is_applied_to_the_loss_plugins_of_latents(teacher_folder: Path, tmp_path: Path) -> None:
+    def loss(weight: float) -> Tensor:
+        torch.manual_seed(0)
+        objective = CombinedObjective({"consistency": ConsistencyDistillation()}, {"consistency": weight})
+        module = Distillation(str(teacher_folder), objective, {"latent": LatentL2Loss()}, optimization=FAST)
+        return in_training(module, tmp_path).loss(batch(), rng())
+
+    torch.testing.assert_close(loss(0.25), loss(1.0) / 4)
+
+
+def test_one_objective_in_a_combination_is_that_objective(teacher_folder: Path, tmp_path: Path) -> None:
+    """Bit for bit, target network and weighting included."""
+    runs = []
+    for combine in (False, True):
+        torch.manual_seed(0)
+        alone = ConsistencyDistillation(weighting=MinSNR(), terminal_fraction=0.3, target_ema_decay=0.5)
+        objective = CombinedObjective({"only": alone}) if combine else alone
+        losses = Losses()
+        module = Distillation(str(teacher_folder), objective, {"latent": LatentL2Loss()}, optimization=FAST)
+        trainer(tmp_path, max_steps=4, callbacks=[losses]).fit(module, data())
+        runs.append(losses.values)
+    assert runs[0] == runs[1]
+
+
+def test_networks_take_turns_as_each_objective_says(teacher_folder: Path, tmp_path: Path) -> None:
+    norm = SampleNorm(turns=2)
+    objective = CombinedObjective({"matching": DistributionMatching(warmup_steps=3), "norm": norm})
+    assert [sorted(objective.active(step)) for step in range(4)] == [
+        ["matching/fake", "norm/factor", "student"],
+        ["matching/fake", "norm/factor"],
+        ["matching/fake", "norm/factor", "student"],
+        ["matching/fake", "norm/factor", "student"],
+    ]
+    module = Distillation(str(teacher_folder), objective, optimization=FAST)
+    run = trainer(tmp_path, max_steps=4)
+    run.fit(module, data())
+    assert [sorted(active) for active in norm.seen] == [["factor", "student"], ["factor"]] * 2
+    assert [group["name"] for group in run.optimizers[0].param_groups] == ["student", "matching/fake", "norm/factor"]
+
+
+def test_only_objectives_that_update_the_student_give_it_gradients() -> None:
+    schedule = SCHEDULES["rectified_flow"]().double()
+    student = AffineStudent(schedule, torch.ones(2).double(), torch.ones(2).double())
+    mean = torch.zeros(2).double()
+    first, second = SampleNorm(turns=1).double(), SampleNorm(turns=2).double()
+    objective = CombinedObjective({"first": first, "second": second}, {"first": 0.0})
+    for number, learns in ((0, True), (1, False)):
+        active = frozenset(objective.active(number))
+        step = gaussian_step(schedule, torch.zeros(4, 2, 3).double(), conditioning(mean, 4), number, active=active)
+        student.shift.grad = None
+        sum(loss.sum() for loss in objective(step, Networks(student)).losses.values()).backward()
+        assert bool(student.shift.grad.abs().sum() > 0) == learns
+
+
+def test_a_ramp_is_linear_and_validation_has_its_end() -> None:
+    ramp = Ramp(1.0, 3.0, steps=4, begin=2)
+    assert [ramp(step) for step in (0, 2, 3, 4, 6, 100)] == [1.0, 1.0, 1.5, 2.0, 3.0, 3.0]
+    objective = CombinedObjective({"norm": SampleNorm()}, {"norm": ramp})
+    schedule = SCHEDULES["rectified_flow"]()
+    options = {"training": False, "global_step": 0}
+    step = gaussian_step(schedule, torch.zeros(1, 2, 3), conditioning(torch.zeros(2), 1), **options)
+    assert objective.weight("norm", step) == 3.0
+    with pytest.raises(ConfigurationError, match="0"):
+        Ramp(0.0, 1.0, steps=0)
+
+
+def test_what_cannot_be_combined_is_refused() -> None:
+    with pytest.raises(ConfigurationError):
+        CombinedObjective({})
+    with pytest.raises(ConfigurationError, match="norn"):
+        CombinedObjective({"norm": SampleNorm()}, {"norn": 1.0})
+    with pytest.raises(ConfigurationError, match="one_query"):
+        CombinedObjective({"guidance": GuidanceDistillation(), "norm": SampleNorm()})
+    one, other = (ConsistencyDistillation(target_ema_decay=decay) for decay in (0.9, 0.5))
+    with pytest.raises(ConfigurationError, match="target_ema_decay"):
+        CombinedObjective({"one": one, "other": other})
+
+
+def test_it_declares_what_its_parts_need() -> None:
+    consistency = ConsistencyDistillation(weighting=Uniform(), target_ema_decay=0.9)
+    objective = CombinedObjective({"norm": SampleNorm(), "consistency": consistency})
+    assert (objective.needs_teacher, objective.one_query, objective.second_time) == (True, True, False)
+    assert (objective.target_ema_decay, objective.weighting) == (0.9, consistency.weighting)
+    assert not CombinedObjective({"norm": SampleNorm()}).needs_teacher
