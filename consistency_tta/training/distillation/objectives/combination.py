@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -70,12 +71,12 @@ class CombinedObjective(Objective):
                 hint = f"; did you mean {near!r}?" if near else ""
                 raise ConfigurationError(f"weights has {name!r}, but the objectives are {list(objectives)}{hint}")
         self.objectives = nn.ModuleDict(objectives)
-        self.weights = {name: 1.0 for name in objectives} | (weights or {})
+        self.weights: dict[str, float | Ramp] = {**dict.fromkeys(objectives, 1.0), **(weights or {})}
         parts = list(objectives.values())
         self.needs_teacher = any(part.needs_teacher for part in parts)
         self.one_query = bool(_the_one("one_query", objectives))
         self.second_time = bool(_the_one("second_time", objectives))
-        self.target_ema_decay = _the_one("target_ema_decay", objectives, without=None)
+        self.target_ema_decay = cast(float | None, _the_one("target_ema_decay", objectives, without=None))
         # Of the objective whose latents the loss plugins compare.
         self.weighting = next((w for part in parts if (w := getattr(part, "weighting", None)) is not None), None)
 

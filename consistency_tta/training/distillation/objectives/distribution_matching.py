@@ -30,8 +30,8 @@ class DistributionMatching(Objective):
         x = student(z_T, T, w)            z_t = alpha_t x + sigma_t epsilon, t uniform in ``time_range``
         gradient of x = (fake(z_t, t, w) - teacher(z_t, t, w)) / mean |x - teacher(z_t, t, w)|
 
-    Both estimate z_0; their difference is that of the scores times sigma_t^2 / alpha_t. The fake-score network learns to
-    denoise the student's samples, at each step or more often than the student learns.
+    Both estimate z_0; their difference is that of the scores times sigma_t^2 / alpha_t. The fake-score network learns
+    to denoise the student's samples, at each step or more often than the student learns.
 
     It is a reverse KL: it takes modes, so add what keeps diversity (a ``CombinedObjective`` with consistency or an
     adversary), or lower ``guidance_share``.

@@ -15,8 +15,8 @@ from consistency_tta.training.step_rng import StepRNG
 
 def conditioning(mean: Tensor, rows: int, guidance_scale: float = 1.0) -> Conditioning:
     """A caption of one token, which tells a ``GaussianDenoiser`` its mean (C,)."""
-    embedding = mean.expand(rows, 1, -1)
-    return Conditioning(TextEmbedding(embedding, torch.ones(rows, 1, dtype=torch.bool)), mean.new_full((rows,), guidance_scale))
+    text = TextEmbedding(mean.expand(rows, 1, -1), torch.ones(rows, 1, dtype=torch.bool))
+    return Conditioning(text, mean.new_full((rows,), guidance_scale))
 
 
 def gaussian_step(

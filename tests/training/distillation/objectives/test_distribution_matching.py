@@ -49,7 +49,7 @@ def exact_objective(schedule: NoiseSchedule, std: float) -> tuple[DistributionMa
 @pytest.mark.parametrize("family", ["variance_preserving", "rectified_flow"])
 def test_the_gradient_is_the_difference_of_the_scores(family: str) -> None:
     schedule = SCHEDULES[family]().double()
-    objective, student, networks = exact_objective(schedule, std=0.3)
+    objective, _, networks = exact_objective(schedule, std=0.3)
     z_0 = torch.zeros(6, 2, 3, 2).double()
     step, noised = gaussian_step(schedule, z_0, conditioning(MEAN, 6)), []
     add_noise = step.add_noise
