@@ -13,6 +13,7 @@ from consistency_tta.training.diffusion import LatentDiffusion
 from consistency_tta.training.distillation.lora import LoRA
 from consistency_tta.training.distillation.loss_decoders import DecodingConfig
 from consistency_tta.training.distillation.module import Distillation
+from consistency_tta.training.distillation.objectives.adversarial import AdversarialDistillation
 from consistency_tta.training.distillation.objectives.combination import CombinedObjective, Ramp
 from consistency_tta.training.distillation.objectives.consistency import ConsistencyDistillation
 from consistency_tta.training.distillation.objectives.discretization import DiscretizationSchedule
@@ -21,6 +22,7 @@ from consistency_tta.training.distillation.objectives.guidance import GuidanceDi
 from consistency_tta.training.distillation.student import StudentConfig
 
 __all__ = [
+    "AdversarialDistillation",
     "AutoencoderTraining",
     "CombinedObjective",
     "ConsistencyDistillation",

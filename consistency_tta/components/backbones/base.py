@@ -89,6 +89,11 @@ class Backbone(Denoiser):
     def latent_shape(self) -> tuple[int, ...]:
         """(C, *) of the latents that the network was made for."""
 
+    @property
+    def text_width(self) -> int:
+        """Of the captions' embeddings; a backbone that may be a discriminator's defines it."""
+        raise ConfigurationError(f"expected {type(self).__name__} to define text_width and blocks: see UNetBackbone")
+
     @abstractmethod
     def predict(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor | None = None) -> Tensor:
         """The network's raw output (B, C, *) in float32; arguments as in :meth:`forward`."""
@@ -96,6 +101,15 @@ class Backbone(Denoiser):
     @abstractmethod
     def widen(self, network: Any, features: int) -> nn.Module:
         """A copy of a network that reads so many more features of scalars, and makes nothing of them yet."""
+
+    def blocks(self) -> dict[str, tuple[nn.Module, int]]:
+        """The network's blocks, in order, by name: each with the channels of what it hands on; none if not defined."""
+        return {}
+
+    @staticmethod
+    def block_features(output: Any) -> Tensor:
+        """The features among what a block returns, (B, channels, *) or (B, tokens, channels)."""
+        return output[0] if isinstance(output, tuple) else output
 
     def unconditional(self, empty: TextEmbedding) -> TextEmbedding:
         """What stands for "no caption" in classifier-free guidance: the empty prompt's embedding (1, tokens, width)."""

@@ -63,6 +63,11 @@ class FluxBackbone(Backbone):
         """(C, T)."""
         return self.network.config.in_channels, self.projection.config["latent_frames"]
 
+    @property
+    def text_width(self) -> int:
+        """Of the captions' embeddings."""
+        return self.projection.config["text_width"]
+
     def predict(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor | None = None) -> Tensor:
         """See :meth:`Backbone.predict`."""
         states, attended, pooled = self.states(conditioning)
@@ -111,6 +116,20 @@ class FluxBackbone(Backbone):
     def new_parts(cls, network: Any, text_width: int) -> dict[str, nn.Module]:
         """A projection for sounds of 30 s; put one for another length into the folder from which training starts."""
         return {"projection_model": TangoFluxProjection(text_width)}
+
+    def blocks(self) -> dict[str, tuple[nn.Module, int]]:
+        """Double and single blocks; what they hand on is (B, tokens, channels) of the sound."""
+        width = self.network.config.num_attention_heads * self.network.config.attention_head_dim
+        return {
+            f"{kind}.{i}": (block, width)
+            for kind in ("transformer_blocks", "single_transformer_blocks")
+            for i, block in enumerate(getattr(self.network, kind))
+        }
+
+    @staticmethod
+    def block_features(output: Any) -> Tensor:
+        """The sound's tokens come last."""
+        return output[-1] if isinstance(output, tuple) else output
 
     def widen(self, network: Any, features: int) -> FluxTransformer2DModel:
         """See :meth:`Backbone.widen`."""

@@ -59,6 +59,11 @@ class StableAudioBackbone(Backbone):
         """(C, T)."""
         return self.network.config.in_channels, self.network.config.sample_size
 
+    @property
+    def text_width(self) -> int:
+        """Of the captions' embeddings."""
+        return self.projection.config["text_encoder_dim"]
+
     def predict(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor | None = None) -> Tensor:
         """See :meth:`Backbone.predict`."""
         states, durations = self.states(conditioning)
@@ -106,6 +111,11 @@ class StableAudioBackbone(Backbone):
         """A projection of text and durations; durations reach from 0 to 512 s, as in Stable Audio Open."""
         width = network.config.cross_attention_input_dim
         return {"projection_model": StableAudioProjectionModel(text_width, width, 0, 512)}
+
+    def blocks(self) -> dict[str, tuple[nn.Module, int]]:
+        """The transformer's blocks; what they hand on is (B, tokens, channels)."""
+        width = self.network.config.num_attention_heads * self.network.config.attention_head_dim
+        return {f"transformer_blocks.{i}": (block, width) for i, block in enumerate(self.network.transformer_blocks)}
 
     def widen(self, network: Any, features: int) -> StableAudioDiTModel:
         """See :meth:`Backbone.widen`."""

@@ -47,6 +47,11 @@ class UNetBackbone(Backbone):
             )
         return self.network.config.in_channels, *((size, size) if isinstance(size, int) else size)
 
+    @property
+    def text_width(self) -> int:
+        """Of the captions' embeddings."""
+        return self.network.config.encoder_hid_dim or self.network.config.cross_attention_dim
+
     def predict(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor | None = None) -> Tensor:
         """See :meth:`Backbone.predict`."""
         return self.network(
@@ -56,6 +61,13 @@ class UNetBackbone(Backbone):
             encoder_attention_mask=conditioning.text.mask,
             class_labels=self.scalar_features(conditioning, s),
         ).sample.float()
+
+    def blocks(self) -> dict[str, tuple[nn.Module, int]]:
+        """Down, mid and up blocks; what they hand on is (B, channels, T', F')."""
+        channels = list(self.network.config.block_out_channels)
+        found = {f"down_blocks.{i}": width for i, width in enumerate(channels)} | {"mid_block": channels[-1]}
+        found |= {f"up_blocks.{i}": width for i, width in enumerate(reversed(channels))}
+        return {name: (self.network.get_submodule(name), width) for name, width in found.items()}
 
     def widen(self, network: Any, features: int) -> UNet2DConditionModel:
         """See :meth:`Backbone.widen`."""

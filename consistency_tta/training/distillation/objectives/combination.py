@@ -50,7 +50,7 @@ class CombinedObjective(Objective):
     Score-regularised consistency (rCM: Zheng et al., "Large Scale Diffusion Distillation via Score-Regularized
     Continuous-Time Consistency", 2025, https://arxiv.org/abs/2510.08431) is ``ContinuousConsistency`` and
     ``DistributionMatching`` together; DMD2 (https://arxiv.org/abs/2405.14867) is ``DistributionMatching`` and
-    ``AdversarialObjective``.
+    ``AdversarialDistillation``.
 
     Args:
         objectives: by name, which prefixes their losses and networks.

@@ -1,0 +1,181 @@
+"""Adversarial distillation: who learns what from whom, and where a game of Gaussians ends."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from consistency_tta.contracts import Networks, Optimization
+from consistency_tta.diffusion.schedules import NoiseSchedule
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training import AdversarialDistillation, Distillation
+from tests.diffusion.conftest import SCHEDULES
+from tests.training.distillation.objectives.steps import AffineStudent, conditioning, gaussian_step
+from tests.training.runs import FAST, batch, data, in_training, query_sizes, rng, trainer
+
+PLAYERS = {"discriminator", "student"}
+
+
+class Polynomial(nn.Module):
+    """Logits of tokens: linear in the channels and their squares, so that it sees means and variances."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * channels, 1).double()
+
+    def forward(self, features: list[Tensor], text: object) -> list[Tensor]:
+        """(B, N) of each block."""
+        return [self.linear(torch.cat([tokens, tokens**2], dim=-1))[..., 0] for tokens in features]
+
+
+class Identity(AdversarialDistillation):
+    """Scores the latents themselves."""
+
+    def features(self, networks: Networks) -> Any:
+        """Latents (B, C, *) as tokens."""
+        return lambda z_t, t, conditioning: [z_t.flatten(2).transpose(1, 2)]
+
+
+def game(schedule: NoiseSchedule, loss: str, steps: int) -> AffineStudent:
+    """A student of one mean and one scale against a discriminator that sees both."""
+    objective = Identity(loss=loss, time_range=(0.05, 0.3))
+    objective.discriminator = Polynomial(2)
+    student = AffineStudent(schedule, torch.tensor([1.0, 0.5]).double(), torch.ones(2).double())
+    ours = torch.optim.Adam(student.parameters(), lr=0.02, betas=(0.0, 0.9))
+    theirs = torch.optim.Adam(objective.discriminator.parameters(), lr=0.05, betas=(0.0, 0.9), weight_decay=0.1)
+    averages = []
+    for number in range(steps):
+        for optimizer in (ours, theirs):
+            for group in optimizer.param_groups:
+                group["lr"] *= 0.997
+        generator = torch.Generator().manual_seed(number)
+        z_0 = MEAN[None, :, None] + 0.5 * torch.randn(128, 2, 8, dtype=torch.float64, generator=generator)
+        step = gaussian_step(schedule, z_0, conditioning(MEAN, 128), number, active=frozenset(PLAYERS))
+        losses = objective(step, Networks(student)).losses
+        ours.zero_grad()
+        theirs.zero_grad()
+        sum(value.mean() for value in losses.values()).backward()
+        ours.step()
+        theirs.step()
+        averages.append([student.shift.detach().clone(), student.scale.detach().clone()])
+    last = averages[steps // 2 :]
+    student.shift.data = torch.stack([shift for shift, _ in last]).mean(0)
+    student.scale.data = torch.stack([scale for _, scale in last]).mean(0)
+    return student
+
+
+MEAN = torch.tensor([0.3, -0.6], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "relativistic"])
+def test_the_student_ends_at_the_recordings_mean_and_deviation(loss: str) -> None:
+    schedule = SCHEDULES["rectified_flow"]().double()
+    student = game(schedule, loss, steps=500)
+    torch.testing.assert_close(student.shift.data, MEAN, atol=0.1, rtol=0)
+    torch.testing.assert_close(student.scale.data.abs(), torch.full((2,), 0.5).double(), atol=0.1, rtol=0)
+
+
+def gradients(module: Distillation, **fields: Any) -> dict[str, dict[str, bool]]:
+    """For each loss, which networks have a gradient that is not zero."""
+    found: dict[str, dict[str, bool]] = {}
+    names = [*module.objective(module.step(batch(), rng()), module.networks(averaged=False)).losses]
+    for name in names:
+        module.zero_grad()
+        losses = module.objective(module.step(batch(), rng()), module.networks(averaged=False)).losses
+        losses[name].sum().backward()
+        networks = {"student": module.student, "discriminator": module.objective.discriminator}
+        networks["teacher"] = module.frozen.teacher
+        found[name] = {
+            key: any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
+            for key, network in networks.items()
+        }
+    return found
+
+
+@pytest.mark.parametrize("loss", ["hinge", "relativistic"])
+def test_each_player_is_a_constant_to_the_other(loss: str, teacher_folder: Path, tmp_path: Path) -> None:
+    objective = AdversarialDistillation(loss=loss, contrastive_weight=1.0, penalty_weight=1.0)
+    module = in_training(Distillation(str(teacher_folder), objective, optimization=FAST), tmp_path)
+    found = gradients(module)
+    theirs = {"student": False, "discriminator": True, "teacher": False}
+    assert found.pop("adversarial") == {"student": True, "discriminator": False, "teacher": False}
+    assert found == {"discriminator": theirs, "contrastive": theirs, "penalty": theirs}
+
+
+def test_the_student_climbs_what_the_discriminator_scores(teacher_folder: Path, tmp_path: Path) -> None:
+    """A small step against its gradient raises the score of its samples."""
+    objective = AdversarialDistillation(loss="hinge")
+    module = in_training(Distillation(str(teacher_folder), objective, optimization=FAST), tmp_path)
+    networks = module.networks(averaged=False)
+
+    def loss() -> Tensor:
+        return objective(module.step(batch(), rng()), networks).losses["adversarial"].mean()
+
+    before = loss()
+    before.backward()
+    with torch.no_grad():
+        for parameter in module.student.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.01 * parameter.grad / (parameter.grad.norm() + 1e-12)
+    assert loss() < before
+
+
+def test_contrast_is_to_the_captions_of_others(teacher_folder: Path, tmp_path: Path) -> None:
+    """Where all captions are the same, right and wrong ones score alike: log 2."""
+    objective = AdversarialDistillation(contrastive_weight=1.0)
+    module = in_training(Distillation(str(teacher_folder), objective, optimization=FAST), tmp_path)
+    for captions, same in ((["a tone"] * 4, True), (["a tone", "noise", "a click", "two tones"], False)):
+        data_batch = batch()
+        data_batch.captions[:] = captions
+        losses = objective(module.step(data_batch, rng()), module.networks(averaged=False)).losses
+        is_log_2 = torch.allclose(losses["contrastive"], torch.full((4,), 2.0).log(), atol=1e-6)
+        assert is_log_2 == same
+
+
+@pytest.mark.parametrize("options", [{}, {"contrastive_weight": 1.0}, {"penalty_weight": 1.0}])
+def test_the_teachers_passes(options: dict[str, float], teacher_folder: Path, tmp_path: Path) -> None:
+    """Recordings and samples for the discriminator, samples again for the student; each further term is one more."""
+    objective = AdversarialDistillation(**options)
+    module = in_training(Distillation(str(teacher_folder), objective, optimization=FAST), tmp_path)
+    sizes = query_sizes(module.frozen.teacher.denoiser)
+    module.loss(batch(), rng())
+    assert sum(sizes) == 4 * (3 + len(options))
+    sizes.clear()
+    step = module.step(batch(), rng())
+    step.active = frozenset({"discriminator"})
+    losses = objective(step, module.networks(averaged=False)).losses
+    assert "adversarial" not in losses
+    assert sum(sizes) == 4 * (2 + len(options))
+
+
+def test_a_run_trains_both_and_exports_a_student(teacher_folder: Path, tmp_path: Path) -> None:
+    objective = AdversarialDistillation(Optimization(learning_rate=1e-3), warmup_steps=1, discriminator_steps=2)
+    module = Distillation(str(teacher_folder), objective, optimization=FAST)
+    start = deepcopy(module.state_dict())
+    run = trainer(tmp_path, max_steps=3)
+    run.fit(module, data())
+    assert {"train/loss/discriminator", "train/loss/adversarial"} <= run.callback_metrics.keys()
+    moved = {name for name, value in module.state_dict().items() if not torch.equal(value, start[name])}
+    assert {name.split(".")[0] for name in moved} == {"student", "average", "objective"}
+    assert module.pipeline()(["a tone"], guidance_scale=2.0).queries == 1
+
+
+def test_wrong_settings_are_named(teacher_folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="wasserstein"):
+        AdversarialDistillation(loss="wasserstein")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="0"):
+        AdversarialDistillation(discriminator_steps=0)
+    with pytest.raises(ConfigurationError, match="mid_blok"):
+        Distillation(str(teacher_folder), AdversarialDistillation(blocks=["mid_blok"]))
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_who_learns_when(step: int) -> None:
+    objective = AdversarialDistillation(warmup_steps=2, discriminator_steps=2)
+    assert ("student" in objective.active(step)) == (step in (3, 5))
+    assert "discriminator" in objective.active(step)
