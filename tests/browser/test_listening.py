@@ -42,6 +42,15 @@ def begin(browser: Chromium, address: str, rater: str) -> None:
     browser.wait("document.querySelector('.sound') !== null")
 
 
+def load_again(browser: Chromium, address: str) -> None:
+    """Load the page until it finds what it stored: a browser that has just started may give a new page nothing."""
+    for _ in range(5):
+        browser.open(address)
+        if browser.evaluate("state !== null"):
+            return
+        time.sleep(2)
+
+
 def order(browser: Chromium) -> list:
     return browser.evaluate("state.order")
 
@@ -71,8 +80,8 @@ def test_rate_reload_save_analyse(tmp_path: Path) -> None:
         browser.press("2")
         browser.press("5")
         before = order(browser)
-        browser.open(address)
-        browser.wait("document.body.innerText.includes('2 of 9')")
+        load_again(browser, address)
+        assert "2 of 9" in browser.text(), browser.evaluate("JSON.stringify(localStorage)")
         assert order(browser) == before
         assert browser.evaluate("[...document.querySelectorAll(':checked')].map((e) => e.value)") == ["2", "5"]
         browser.press("n")
