@@ -45,7 +45,8 @@ class CombinedObjective(Objective):
 
     Losses of networks that learn along, such as a fake score's, are multiplied by the weight as well, which AdamW does
     not notice. The loss plugins compare the latents of the first objective that has some. Where objectives read
-    :meth:`Step.generate`, the student is queried once for all of them.
+    :meth:`Step.generate`, the student is queried once for all of them. An objective of weight 0 is not computed, and its
+    networks wait: a :class:`Ramp` from 0 lets one join later, and its fake score or discriminator learn first.
 
     Score-regularised consistency (rCM: Zheng et al., "Large Scale Diffusion Distillation via Score-Regularized
     Continuous-Time Consistency", 2025, https://arxiv.org/abs/2510.08431) is ``ContinuousConsistency`` and
@@ -90,10 +91,12 @@ class CombinedObjective(Objective):
         merged: Prediction | None = None
         losses: dict[str, Tensor] = {}
         for name, objective in self._named().items():
+            weight = self.weight(name, step.global_step, step.training)
+            if weight == 0:
+                continue
             own = {learner.removeprefix(f"{name}/") for learner in step.active if learner.startswith(f"{name}/")}
             learns = "student" in step.active and (not step.training or "student" in objective.active(step.global_step))
             prediction = objective(step.for_objective(frozenset(own | ({"student"} if learns else set()))), networks)
-            weight = self.weight(name, step)
             losses |= {f"{name}/{loss}": weight * value for loss, value in prediction.losses.items()}
             if merged is None and prediction.student_latent is not None:
                 prediction.latent_weight *= weight
@@ -103,12 +106,12 @@ class CombinedObjective(Objective):
         merged.losses = losses
         return merged
 
-    def weight(self, name: str, step: Step) -> float:
+    def weight(self, name: str, step: int, training: bool = True) -> float:
         """The weight of an objective; in validation the last one, so that its curves can be compared."""
         weight = self.weights[name]
         if not isinstance(weight, Ramp):
             return float(weight)
-        return weight(step.global_step) if step.training else weight.end
+        return weight(step) if training else weight.end
 
     def learners(self) -> dict[str, Learner]:
         """The networks of all, by ``<objective>/<network>``."""
@@ -122,6 +125,8 @@ class CombinedObjective(Objective):
         """Whatever one of them updates."""
         active = set()
         for name, objective in self._named().items():
+            if self.weight(name, step) == 0:
+                continue
             active |= {found if found == "student" else f"{name}/{found}" for found in objective.active(step)}
         return active
 
