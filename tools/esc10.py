@@ -7,6 +7,12 @@ most probable of its AudioSet labels below. Fréchet distance and diversity comp
 ``--generated`` the table is that of the real clips of fold 5, which a perfect model would reach; with the weights above
 383 of the 400 clips of all folds are recognised, give or take one for another resampler.
 
+Another encoder than mn04 shows whether a result holds for a network by which nothing was chosen:
+
+    python -m tools.esc10 --encoder tools.birdnet.BirdNet --weights BirdNET.tflite --real ESC50 --generated DIR
+
+Without ``--labels`` the classes are scored by a linear probe on the embedding, fitted on the real clips (folds 1-4).
+
 Generated clips lie in one sub-folder per class or are named ``<class>__NN.wav``. Real clips are such a folder too, or
 that of ESC-50, of which folds 1-4 are the reference.
 
@@ -33,14 +39,19 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from consistency_tta.audio.recordings import SoundFiles
+from consistency_tta.contracts import AudioEncoder
 from consistency_tta.evaluation.evaluator import Evaluator
 from consistency_tta.evaluation.metric_values import MetricTable
 from consistency_tta.evaluation.protocol import MetricSettings
 from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
 from consistency_tta.metrics.diversity import mean_pairwise_distance
-from consistency_tta.metrics.encoders.mn04 import Mn04
+from consistency_tta.runtime.class_path import import_class
 from consistency_tta.runtime.errors import DataError
 from tools.esc10_captions import is_esc50, recordings
+from tools.probe_encoder import LinearProbe, ProbeEncoder
+
+#: EfficientAT's tagger.
+MN04 = "consistency_tta.metrics.encoders.mn04.Mn04"
 
 #: The ten classes, and AudioSet's names for the sounds in them.
 AUDIOSET_NAMES = {
@@ -70,7 +81,7 @@ class ClassScores(Metric):
     """Recognition and diversity of each class; a metric of the evaluator, which it names by this class.
 
     Args:
-        columns: for each of the ten classes, the logits of its AudioSet labels.
+        columns: for each of the ten classes, the positions of its logits, of which the highest counts.
     """
 
     full_state_update = False
@@ -86,7 +97,7 @@ class ClassScores(Metric):
         self.add_state("recognised", [], dist_reduce_fx="cat")
 
     def update(self, vectors: Tensor, logits: Tensor, captions: Sequence[str]) -> None:
-        """Add embeddings (B, D), logits (B, 527) and the labels of B clips."""
+        """Add embeddings (B, D), logits (B, K) and the labels of B clips."""
         scores = torch.stack([logits[:, column].amax(1) for column in self.columns], dim=1)
         found = [CLASSES[column] for column in scores.argmax(1).tolist()]
         self.labels += captions
@@ -114,27 +125,37 @@ class Esc10Evaluator:
     """Evaluates clips of the ten classes; the real clips are embedded once.
 
     Args:
-        weights: EfficientAT's ``mn04_as_mAP_432.pt``.
-        labels: table of the 527 AudioSet classes with the columns index and display_name.
+        weights: of the encoder, such as EfficientAT's ``mn04_as_mAP_432.pt``.
+        labels: table of the 527 AudioSet classes with the columns index and display_name, where the encoder has their
+            logits; None for a linear probe that is fitted on the real clips.
         real: folder of real clips, or that of ESC-50, the reference.
+        encoder: path of the encoder's class, which takes ``weights``.
     """
 
-    def __init__(self, weights: Path, labels: Path, real: Path) -> None:
+    def __init__(self, weights: Path, labels: Path | None, real: Path, encoder: str = MN04) -> None:
+        network: AudioEncoder = import_class(encoder, AudioEncoder)(weights=weights)
+        self.encoder = network.name
+        self.clips = real_clips(real)
+        sounds = SoundFiles([clip.file for clip in self.clips])
+        embedding = Evaluator([], {self.encoder: network}, batch_size=16).embed(self.encoder, sounds)
+        vectors = embedding.vectors.flatten(0, 1)
+        self.reference = ReferenceStatistics.of(vectors)
+        columns = [[index] for index in range(len(CLASSES))] if labels is None else class_columns(labels)
+        if labels is None:
+            classes = torch.tensor([CLASSES.index(clip.label) for clip in self.clips])
+            network = ProbeEncoder(network, LinearProbe(vectors, classes, len(CLASSES)))
         scores = f"{__name__}.{ClassScores.__name__}"
         metrics = [
-            MetricSettings(scores, "mn04", {"columns": class_columns(labels)}),
-            MetricSettings("frechet", "mn04"),
+            MetricSettings(scores, self.encoder, {"columns": columns}),
+            MetricSettings("frechet", self.encoder),
         ]
-        self.evaluator = Evaluator(metrics, {"mn04": Mn04(weights)}, batch_size=16)
-        self.clips = real_clips(real)
-        embedding = self.evaluator.embed("mn04", SoundFiles([clip.file for clip in self.clips]))
-        self.reference = ReferenceStatistics.of(embedding.vectors.flatten(0, 1))
-        self.real_accuracy = self.table(self.clips)["ClassScores/mn04/accuracy"]
+        self.evaluator = Evaluator(metrics, {self.encoder: network}, batch_size=16)
+        self.real_accuracy = self.table(self.clips)[f"ClassScores/{self.encoder}/accuracy"]
 
     def table(self, clips: Sequence[Clip]) -> MetricTable:
         """The values of the metrics."""
         files, labels = SoundFiles([clip.file for clip in clips]), [clip.label for clip in clips]
-        return self.evaluator.evaluate_sounds(files, labels, {"mn04": self.reference})
+        return self.evaluator.evaluate_sounds(files, labels, {self.encoder: self.reference})
 
     def evaluate(self, clips: Sequence[Clip]) -> dict[str, Any]:
         """The scores of clips.
@@ -145,7 +166,7 @@ class Esc10Evaluator:
             ``clips_by_class``, ``accuracy_by_class``, ``diversity_by_class``.
         """
         table, counts = self.table(clips), Counter(clip.label for clip in clips)
-        values = {found.name.removeprefix("ClassScores/mn04/"): found.value for found in table.values}
+        values = {found.name.removeprefix(f"ClassScores/{self.encoder}/"): found.value for found in table.values}
 
         def by_class(name: str) -> dict[str, float]:
             return {label: values[f"{name}/{label}"] for label in CLASSES if f"{name}/{label}" in values}
@@ -155,7 +176,7 @@ class Esc10Evaluator:
             "real_clips": len(self.clips),
             "accuracy": values["accuracy"],
             "real_accuracy": self.real_accuracy,
-            "frechet_distance": table["frechet/mn04"],
+            "frechet_distance": table[f"frechet/{self.encoder}"],
             "diversity": values["diversity"],
             "clips_by_class": {label: counts[label] for label in CLASSES if counts[label]},
             "accuracy_by_class": by_class("accuracy"),
@@ -199,26 +220,32 @@ def class_columns(labels: Path) -> list[list[int]]:
 
 
 @lru_cache(maxsize=2)
-def _evaluator(weights: Path, labels: Path, real: Path) -> Esc10Evaluator:
-    return Esc10Evaluator(weights, labels, real)
+def _evaluator(weights: Path, labels: Path | None, real: Path, encoder: str) -> Esc10Evaluator:
+    return Esc10Evaluator(weights, labels, real, encoder)
 
 
-def evaluate_folder(generated: str | Path, weights: str | Path, labels: str | Path, real: str | Path) -> dict[str, Any]:
+def evaluate_folder(
+    generated: str | Path, weights: str | Path, labels: str | Path | None, real: str | Path, encoder: str = MN04
+) -> dict[str, Any]:
     """Evaluate a folder of generated clips. The real clips are embedded at the first call and kept.
 
     Args:
         generated: folder of generated clips.
-        weights, labels, real: see :class:`Esc10Evaluator`.
+        weights, labels, real, encoder: see :class:`Esc10Evaluator`.
 
     Returns:
         What :meth:`Esc10Evaluator.evaluate` returns.
     """
-    return _evaluator(Path(weights), Path(labels), Path(real)).evaluate(clips_of_folder(Path(generated)))
+    evaluator = _evaluator(Path(weights), None if labels is None else Path(labels), Path(real), encoder)
+    return evaluator.evaluate(clips_of_folder(Path(generated)))
 
 
-def evaluate_real(weights: str | Path, labels: str | Path, real: str | Path) -> dict[str, Any]:
+def evaluate_real(
+    weights: str | Path, labels: str | Path | None, real: str | Path, encoder: str = MN04
+) -> dict[str, Any]:
     """Evaluate the real clips of fold 5 against folds 1-4, as :func:`evaluate_folder`; ``real`` is ESC-50."""
-    return _evaluator(Path(weights), Path(labels), Path(real)).evaluate(clips_of_folds(Path(real), folds="5"))
+    evaluator = _evaluator(Path(weights), None if labels is None else Path(labels), Path(real), encoder)
+    return evaluator.evaluate(clips_of_folds(Path(real), folds="5"))
 
 
 def report(scores: dict[str, Any]) -> str:
@@ -238,17 +265,21 @@ def report(scores: dict[str, Any]) -> str:
 def main(args: list[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Evaluate sounds of the ten classes of ESC-10.")
-    parser.add_argument("--weights", type=Path, required=True, help="EfficientAT's mn04_as_mAP_432.pt")
-    parser.add_argument("--labels", type=Path, required=True, help="AudioSet's classes: index, display_name")
+    parser.add_argument("--encoder", default=MN04, help="class of another encoder than mn04")
+    parser.add_argument("--weights", type=Path, required=True, help="of the encoder, such as mn04_as_mAP_432.pt")
+    parser.add_argument("--labels", type=Path, help="AudioSet's classes: index, display_name; needed by mn04")
     parser.add_argument("--real", type=Path, required=True, help="real clips: a folder, or that of ESC-50")
     parser.add_argument("--generated", type=Path, help="generated clips; without it fold 5 of --real is evaluated")
     options = parser.parse_args(args)
+    if options.labels is None and options.encoder == MN04:
+        parser.error("--labels is needed by mn04: specify the table of AudioSet's classes")
+    encoder = (options.weights, options.labels, options.real, options.encoder)
     if options.generated is not None:
-        scores = evaluate_folder(options.generated, options.weights, options.labels, options.real)
+        scores = evaluate_folder(options.generated, *encoder)
     elif not is_esc50(options.real):
         parser.error(f"--generated is needed where --real is not ESC-50: {options.real} does not have fold 5")
     else:
-        scores = evaluate_real(options.weights, options.labels, options.real)
+        scores = evaluate_real(*encoder)
     print(report(scores))
 
 

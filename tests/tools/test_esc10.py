@@ -6,6 +6,7 @@ import torch
 from consistency_tta.metrics.diversity import mean_pairwise_distance
 from consistency_tta.metrics.mn04 import AudioTagger
 from consistency_tta.runtime.errors import DataError
+from tests.tools.tflite import write_linear_layers
 from tools import esc10
 
 AUDIOSET = [name for names in esc10.AUDIOSET_NAMES.values() for name in names]
@@ -136,3 +137,22 @@ def test_errors_say_what_was_expected(files, tmp_path, capsys):
     with pytest.raises(SystemExit):
         esc10.main([f"--weights={files}", f"--labels={files}", f"--real={tmp_path}"])
     assert "--generated is needed" in capsys.readouterr().err
+
+
+def test_a_probe_scores_the_classes_of_an_encoder_without_labels(tmp_path, capsys):
+    write_linear_layers(tmp_path / "birdnet.tflite", np.eye(30, dtype=np.float32), np.ones((7, 30)))
+    for index, label in enumerate(esc10.CLASSES):
+        for number in range(2):  # a class is known by the place of its pulse in a window of 30 samples
+            samples = np.zeros(30)
+            samples[3 * index + number] = 0.9
+            for folder in ("real", "generated"):
+                file = tmp_path / folder / f"{label}__{number}.wav"
+                file.parent.mkdir(exist_ok=True)
+                soundfile.write(file, samples, 48_000)
+    options = {"weights": tmp_path / "birdnet.tflite", "labels": None, "encoder": "tools.birdnet.BirdNet"}
+    scores = esc10.evaluate_folder(tmp_path / "generated", real=tmp_path / "real", **options)
+    assert scores["accuracy"] == scores["real_accuracy"] == 1
+    assert scores["frechet_distance"] == pytest.approx(0, abs=1e-6)
+    with pytest.raises(SystemExit):
+        esc10.main([f"--weights={tmp_path}", f"--real={tmp_path}"])
+    assert "--labels" in capsys.readouterr().err
