@@ -54,7 +54,12 @@ class Schedule(Protocol):
 
 
 class Denoiser(nn.Module, ABC):
-    """An estimate of the clean latent, or with a second time s the flow map from t to s. Guidance wraps a denoiser."""
+    """An estimate of the clean latent. Guidance wraps a denoiser.
+
+    With a second time s, as flow maps have it, the estimate is the one whose straight (DDIM) step from z_t to s ends on
+    the trajectory's z_s: at s = t the denoiser's, at s = 0 the trajectory's own z_0. See
+    :mod:`consistency_tta.diffusion.flow_map`.
+    """
 
     schedule: Schedule
 

@@ -253,6 +253,13 @@ class Objective(nn.Module, ABC):
         """
         return {"student", *self.learners()}
 
+    def sampler(self) -> Any:
+        """The sampler of the student's model folder, a ``consistency_tta.diffusion.sampler.Sampler``.
+
+        None, the default, for the one that goes with ``one_query`` and ``second_time``.
+        """
+        return None
+
     def metrics(self, step: Step, networks: Networks) -> dict[str, Tensor]:
         """Scalars that validation logs of its first batch."""
         return {}

@@ -11,8 +11,9 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from consistency_tta.contracts import Conditioning, Denoiser, Schedule, Solver, TimeGrid
+from consistency_tta.diffusion.flow_map import jump
 from consistency_tta.diffusion.grid import UniformGrid
-from consistency_tta.diffusion.noise import add_noise
+from consistency_tta.diffusion.noise import add_noise, expand
 from consistency_tta.runtime.errors import ConfigurationError
 
 
@@ -41,11 +42,7 @@ def sample_diffusion(
     Raises:
         ConfigurationError: if ``grid_times`` is not so.
     """
-    times = grid_times.tolist()
-    start = float(denoiser.schedule.num_train_timesteps)
-    if len(times) < 2 or times[-1] != 0:
-        raise ConfigurationError(f"grid_times must fall from {start:g} to 0, but is {times}: make it with a TimeGrid")
-    _check_falling(times, start, "grid_times")
+    times = _check_grid(grid_times, denoiser.schedule)
     z_t = _prior(denoiser.schedule, noise)
     steps = list(pairwise(times))
     for t, s in logging.tqdm(steps, desc="diffusion", disable=not progress):
@@ -95,6 +92,57 @@ def sample_consistency(
     return z_0
 
 
+@torch.no_grad()
+def sample_trajectory(
+    denoiser: Denoiser,
+    noise: Tensor,
+    conditioning: Conditioning,
+    grid_times: Sequence[float] | Tensor,
+    gamma: float = 0.0,
+    generator: torch.Generator | list[torch.Generator] | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Generate with a flow map: one query for each step of a grid.
+
+    From t to the next time s it jumps to a cleaner s' and adds the noise that is missing at s. With r = sigma / alpha,
+
+        r_s'^2 = (1 - gamma^2) r_s^2        z_s / alpha_s = z_s' / alpha_s' + gamma r_s epsilon
+
+    Kim et al., "Consistency Trajectory Models", 2023, https://arxiv.org/abs/2310.02279, algorithm 3. TCD (Zheng et al.,
+    2024, https://arxiv.org/abs/2402.19159, algorithm 4) differs in s' = (1 - gamma) s, which agrees at both ends.
+
+    Args:
+        denoiser: the student, which reads a second time.
+        noise: standard normal (B, C, *).
+        conditioning: for B examples, with the guidance scale if the student has learnt guidance.
+        grid_times: (N + 1,) falling strictly from num_train_timesteps to 0; N queries.
+        gamma: in [0, 1]. 0 draws no further noise; 1 is :func:`sample_consistency`.
+        generator: draws the fresh noise; one for the batch, or one for each example.
+        progress: whether to show a progress bar.
+
+    Returns:
+        z_0 (B, C, *), of the noise's dtype.
+
+    Raises:
+        ConfigurationError: if ``grid_times`` is not so.
+    """
+    schedule = denoiser.schedule
+    times = _check_grid(grid_times, schedule)
+    z_t = _prior(schedule, noise)
+    for t, s in logging.tqdm(list(pairwise(times)), desc="trajectory", disable=not progress):
+        if not gamma or not s:
+            z_t = jump(denoiser, z_t, _fill(t, noise), _fill(s, noise), conditioning)
+            continue
+        end = _fill(s, noise)
+        ratio = schedule.ratio(end)
+        cleaner = schedule.time(ratio * (1 - gamma**2) ** 0.5).to(end.dtype)
+        z_t = jump(denoiser, z_t, _fill(t, noise), cleaner, conditioning)
+        epsilon = randn_tensor(noise.shape, generator=generator, device=noise.device, dtype=noise.dtype)
+        kept, added = schedule.alpha(end) / schedule.alpha(cleaner), gamma * schedule.sigma(end)
+        z_t = (expand(kept, noise) * z_t + expand(added, noise) * epsilon).to(noise.dtype)
+    return z_t
+
+
 def consistency_times(schedule: Schedule, num_steps: int, grid: TimeGrid | None = None) -> Tensor:
     """Times of a student's queries, falling from num_train_timesteps, above 0; (num_steps,) float64 on the CPU.
 
@@ -108,6 +156,15 @@ def consistency_times(schedule: Schedule, num_steps: int, grid: TimeGrid | None 
         ConfigurationError: if ``num_steps`` is not from 1 to num_train_timesteps.
     """
     return (grid or UniformGrid())(schedule, num_steps)[:-1]
+
+
+def _check_grid(grid_times: Sequence[float] | Tensor, schedule: Schedule) -> list[float]:
+    """The times of a grid as numbers."""
+    times, start = [float(time) for time in grid_times], float(schedule.num_train_timesteps)
+    if len(times) < 2 or times[-1] != 0:
+        raise ConfigurationError(f"grid_times must fall from {start:g} to 0, but is {times}: make it with a TimeGrid")
+    _check_falling(times, start, "grid_times")
+    return times
 
 
 def _check_falling(times: list[float], start: float, name: str) -> None:

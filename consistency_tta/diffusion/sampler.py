@@ -20,8 +20,9 @@ from torch import Tensor
 from consistency_tta.contracts import Conditioning, Denoiser, Solver, TimeGrid
 from consistency_tta.diffusion import grid as grids
 from consistency_tta.diffusion import solve as solvers
-from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
+from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion, sample_trajectory
 from consistency_tta.runtime.class_path import build
+from consistency_tta.runtime.errors import ConfigurationError
 
 #: A class by its name or path, or ``{"class_path": ..., "init_args": {...}}``.
 Plugin = str | dict[str, Any]
@@ -107,6 +108,49 @@ class ConsistencySampler(Sampler):
         return latent, len(times)
 
 
+class TrajectorySampler(Sampler):
+    """One query, or several jumps along the trajectory, of a network that reads a second time.
+
+    Source: Kim et al., "Consistency Trajectory Models", 2023, https://arxiv.org/abs/2310.02279, algorithm 3; see
+    :func:`~consistency_tta.diffusion.sample.sample_trajectory`.
+
+    Args:
+        num_steps: queries where a caller gives none.
+        grid: times of the queries.
+        gamma: in [0, 1]: how much of the noise is drawn anew between queries. 0 for none, so that the sound is a
+            function of the starting noise; 1 for all of it, as :class:`ConsistencySampler` does.
+
+    Raises:
+        ConfigurationError: if gamma is not in [0, 1].
+    """
+
+    one_query = True
+
+    @register_to_config
+    def __init__(self, num_steps: int = 1, grid: Plugin = "UniformGrid", gamma: float = 0.0) -> None:
+        if not 0 <= gamma <= 1:
+            raise ConfigurationError(f"expected gamma in [0, 1], got {gamma}")
+        self.default_steps = num_steps
+        self.grid: TimeGrid = build(grid, TimeGrid, grids)
+        self.gamma = gamma
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        conditioning: Conditioning,
+        num_steps: int | None = None,
+        solver: Solver | None = None,
+        grid: TimeGrid | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        progress: bool = False,
+    ) -> tuple[Tensor, int]:
+        """See :class:`Sampler`; there is no solver."""
+        times = (grid or self.grid)(denoiser.schedule, self.default_steps if num_steps is None else num_steps)
+        latent = sample_trajectory(denoiser, noise, conditioning, times, self.gamma, generator, progress)
+        return latent, len(times) - 1
+
+
 class ODESampler(Sampler):
     """Solves the probability-flow ODE of a diffusion or flow-matching model.
 
@@ -146,3 +190,15 @@ class ODESampler(Sampler):
         times = (grid or self.grid)(denoiser.schedule, self.default_steps if num_steps is None else num_steps)
         latent = sample_diffusion(denoiser, solver, times, noise, conditioning, progress=progress)
         return latent, (len(times) - 1) * solver.queries_per_step
+
+
+def default_sampler(one_query: bool, second_time: bool) -> Sampler:
+    """The sampler of a student that has learnt guidance.
+
+    Args:
+        one_query: whether the student makes a sound in one query; else its probability-flow ODE is solved.
+        second_time: whether it reads a second time; it then makes a sound in one query or a few.
+    """
+    if second_time:
+        return TrajectorySampler()
+    return ConsistencySampler() if one_query else ODESampler(classifier_free_guidance=False)

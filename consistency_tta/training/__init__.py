@@ -14,15 +14,20 @@ from consistency_tta.training.distillation.lora import LoRA
 from consistency_tta.training.distillation.loss_decoders import DecodingConfig
 from consistency_tta.training.distillation.module import Distillation
 from consistency_tta.training.distillation.objectives.adversarial import AdversarialDistillation
+from consistency_tta.training.distillation.objectives.alpha_schedule import AlphaSchedule
 from consistency_tta.training.distillation.objectives.combination import CombinedObjective, Ramp
 from consistency_tta.training.distillation.objectives.consistency import ConsistencyDistillation
 from consistency_tta.training.distillation.objectives.discretization import DiscretizationSchedule
 from consistency_tta.training.distillation.objectives.distribution_matching import DistributionMatching
 from consistency_tta.training.distillation.objectives.guidance import GuidanceDistillation
+from consistency_tta.training.distillation.objectives.mean_flow import MeanFlow
+from consistency_tta.training.distillation.objectives.time_pairs import TimePairs
+from consistency_tta.training.distillation.objectives.trajectory_consistency import TrajectoryConsistency
 from consistency_tta.training.distillation.student import StudentConfig
 
 __all__ = [
     "AdversarialDistillation",
+    "AlphaSchedule",
     "AutoencoderTraining",
     "CombinedObjective",
     "ConsistencyDistillation",
@@ -38,10 +43,13 @@ __all__ = [
     "LatentDiffusion",
     "LoRA",
     "LogSounds",
+    "MeanFlow",
     "Optimization",
     "OverfittingGuard",
     "Ramp",
     "SoundMetrics",
     "StudentConfig",
+    "TimePairs",
+    "TrajectoryConsistency",
     "VocoderTraining",
 ]

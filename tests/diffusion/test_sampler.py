@@ -9,7 +9,7 @@ import torch
 
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid, UniformGrid
 from consistency_tta.diffusion.sample import sample_consistency, sample_diffusion
-from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler, Sampler
+from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler, Sampler, TrajectorySampler
 from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.runtime.errors import ConfigurationError
 
@@ -21,10 +21,11 @@ KARRAS = {"class_path": "KarrasGrid", "init_args": {"rho": 3.0}}
     [
         ConsistencySampler(),
         ConsistencySampler(num_steps=4, grid="LinspaceGrid"),
+        TrajectorySampler(2, KARRAS, gamma=0.3),
         ODESampler(),
         ODESampler(18, "consistency_tta.diffusion.solve.Heun", KARRAS, classifier_free_guidance=False),
     ],
-    ids=["one query", "several", "default", "all settings"],
+    ids=["one query", "several", "trajectory", "default", "all settings"],
 )
 def test_a_sampler_is_saved_as_its_configuration(sampler: Sampler, tmp_path: Path) -> None:
     sampler.save_pretrained(tmp_path)

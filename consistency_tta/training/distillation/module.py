@@ -23,7 +23,7 @@ from consistency_tta.contracts import (
     TextEmbedding,
 )
 from consistency_tta.diffusion.noise import expand
-from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler
+from consistency_tta.diffusion.sampler import default_sampler
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.distillation.lora import SaveAdapter, merged
@@ -253,5 +253,5 @@ class Distillation(LatentTraining):
         own = self.decoders.student_codec(averaged=True)
         parts = self.parts if own is None else self.parts | {"vae": own.vae}
         networks = student.components() | {student.component: merged(student.network)}
-        sampler = ConsistencySampler() if self.objective.one_query else ODESampler(classifier_free_guidance=False)
+        sampler = self.objective.sampler() or default_sampler(self.objective.one_query, self.objective.second_time)
         return TextToAudioPipeline(**networks, sampler=sampler, guidance_range=list(self.guidance_range), **parts)
