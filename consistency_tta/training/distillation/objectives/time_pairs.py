@@ -45,18 +45,20 @@ class TimePairs:
     def draw(self, schedule: Schedule, rng: Randomness, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Times t and s (B,) and the int64 positions of the examples with s < t, all on the device.
 
-        t is in [lowest_time, T]; an s below lowest_time is 0, so that no network is queried for a sliver of noise.
+        t is in [lowest, T], where lowest is the schedule's ``lowest_time``, or T / 1000 if that is less. An s below it is
+        0, so that no network is queried for a sliver of noise.
         """
         kind, one, other = rng.uniform(batch_size), self._share(rng, batch_size), self._share(rng, batch_size)
         same, terminal = kind >= 1 - self.instantaneous_fraction, kind < self.terminal_fraction
         apart = rng.to_device((~same).nonzero()[:, 0])
         high, low = rng.to_device(torch.maximum(one, other)), rng.to_device(torch.minimum(one, other))
         same, terminal = rng.to_device(same), rng.to_device(terminal)
+        lowest = min(schedule.lowest_time, schedule.num_train_timesteps / 1000)
         top = torch.full_like(high, float(schedule.num_train_timesteps))
         share = noise_share(schedule, top)
-        t = time_of_share(schedule, share * high).to(high.dtype).clamp(min=schedule.lowest_time)
+        t = time_of_share(schedule, share * high).to(high.dtype).clamp(min=lowest)
         s = time_of_share(schedule, share * low).to(high.dtype)
-        s = torch.where(s < schedule.lowest_time, 0.0, s)
+        s = torch.where(s < lowest, 0.0, s)
         s = torch.where(same, t, torch.where(terminal, 0.0, s))
         return torch.where(terminal, top, t), s, apart
 
