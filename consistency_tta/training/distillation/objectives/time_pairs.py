@@ -45,8 +45,8 @@ class TimePairs:
     def draw(self, schedule: Schedule, rng: Randomness, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Times t and s (B,) and the int64 positions of the examples with s < t, all on the device.
 
-        t is in [lowest, T], where lowest is the schedule's ``lowest_time``, or T / 1000 if that is less. An s below it is
-        0, so that no network is queried for a sliver of noise.
+        t is in [lowest, T], where lowest is the schedule's ``lowest_time``, or T / 1000 if that is less. An s below it
+        is 0, so that no network is queried for a sliver of noise.
         """
         kind, one, other = rng.uniform(batch_size), self._share(rng, batch_size), self._share(rng, batch_size)
         same, terminal = kind >= 1 - self.instantaneous_fraction, kind < self.terminal_fraction
