@@ -1,0 +1,16 @@
+"""A fair comparison of distillation objectives: equal data, start and network passes, and one evaluation for all.
+
+    python -m tools.arena train --output runs/arena --latents LATENTS --teacher TEACHER
+    python -m tools.arena evaluate --output runs/arena --esc50 ESC50 --weights mn04_as_mAP_432.pt --labels LABELS.csv
+    python -m tools.arena report --output runs/arena
+    python -m tools.arena device --minutes 10 --output OUT ...   # all of it on one accelerator, at a larger size
+
+A *contestant* is a YAML file in ``contestants/`` that is laid over ``base.yaml``. A *pass* is the forward pass of one
+network for one clip; see :mod:`tools.arena.passes`. Folders:
+
+    <output>/<contestant>/seed<k>/models/<fraction>/   the model after that fraction of the budget, and snapshot.json
+    <output>/<contestant>/seed<k>/run/                 checkpoints and Lightning's log
+    <output>/<contestant>/seed<k>/models/<fraction>/evaluation/   latents, embeddings and metric values
+    <output>/references/<name>/evaluation/             the same of models that were not trained here, such as the teacher
+    <output>/report.md  report.json  report.svg
+"""

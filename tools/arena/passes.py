@@ -1,0 +1,187 @@
+"""Counts the network passes of a training and ends it when they are spent.
+
+A pass is the forward pass of one network for one clip. A backward pass counts as two forward passes, or as one through a
+frozen network, for which only the gradient with respect to the input is computed. A forward-mode derivative (JVP) counts
+as one more forward pass. A teacher with classifier-free guidance thus takes two passes for each query. Counted are all
+backbones of a training: student, target, teacher, and those of the objective. Other networks that learn, such as the
+heads of a discriminator, count by their share of the student's parameters. Text encoder and codec do not count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from consistency_tta.components.backbones import Backbone
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.frozen import Frozen
+from consistency_tta.training import Distillation
+
+
+class PassCounter:
+    """Counts passes by hooks while ``enabled``.
+
+    Attributes:
+        counts: passes by the name of the network.
+    """
+
+    def __init__(self) -> None:
+        self.enabled = True
+        self.counts: Counter[str] = Counter()
+        self.hooks: list[Any] = []
+
+    @property
+    def total(self) -> float:
+        """Of all networks."""
+        return float(sum(self.counts.values()))
+
+    def watch(self, name: str, network: nn.Module, weight: float = 1.0) -> None:
+        """Count a network from now on.
+
+        Args:
+            name: in ``counts``.
+            network: its first tensor argument and its output have a row for each clip.
+            weight: of each of its passes.
+        """
+
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            inputs = list(_tensors([*args, *kwargs.values()]))
+            if self.enabled:
+                self.counts[name] += weight * len(inputs[0]) * (2 if any(map(_is_dual, inputs)) else 1)
+
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            result = next(_tensors([output]))
+            if self.enabled and result.requires_grad:
+                learns = any(parameter.requires_grad for parameter in module.parameters())
+                result.register_hook(lambda gradient: self.add(name, weight * len(gradient) * (2 if learns else 1)))
+
+        self.hooks.append(network.register_forward_pre_hook(before, with_kwargs=True))
+        self.hooks.append(network.register_forward_hook(after))
+
+    def add(self, name: str, passes: float) -> None:
+        """Add passes to a network's, if enabled."""
+        if self.enabled:
+            self.counts[name] += passes
+
+    def watch_training(self, training: Distillation) -> None:
+        """Count every backbone of a distillation, and its other learners by their share of the student's parameters."""
+        size = _size(training.student)
+        seen: set[int] = set()
+        for name, module in _modules(training):
+            if isinstance(module, Backbone) and id(module.network) not in seen:
+                seen.add(id(module.network))
+                self.watch(_short(name), module.network)
+        for name, learner in training.learners().items():
+            if name != "student" and not any(isinstance(part, Backbone) for part in learner.module.modules()):
+                self.watch(name, learner.module, _size(learner.module) / size)
+
+    def remove(self) -> None:
+        """Take the hooks away."""
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks.clear()
+
+
+class CountPasses(Callback):
+    """Logs ``passes`` and ``cpu_seconds`` of a distillation, and stops it when the budget of passes is spent.
+
+    Both are part of checkpoints, so that a resumed run goes on counting.
+
+    Args:
+        budget: passes after which training ends, at the end of a step; in thousands they are called kilopasses.
+
+    Raises:
+        ConfigurationError: if the budget is not positive.
+    """
+
+    def __init__(self, budget: float) -> None:
+        if budget <= 0:
+            raise ConfigurationError(f"expected a budget of more than 0 passes, got {budget}")
+        self.budget = budget
+        self.counter = PassCounter()
+        self.cpu_before, self.cpu_started = 0.0, time.process_time()
+
+    @property
+    def passes(self) -> float:
+        """So far, those before a resumption included."""
+        return self.counter.total
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of training so far, of all threads, those before a resumption included."""
+        return self.cpu_before + time.process_time() - self.cpu_started
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set hooks; a finished run that is resumed ends at once."""
+        assert isinstance(pl_module, Distillation)
+        self.counter.enabled = False
+        self.counter.watch_training(pl_module)
+        self.cpu_started = time.process_time()
+        trainer.should_stop = trainer.should_stop or self.passes >= self.budget
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count what follows."""
+        self.counter.enabled = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log, and stop at the budget."""
+        self.counter.enabled = False
+        pl_module.log_dict({"passes": self.passes, "cpu_seconds": self.cpu_seconds})
+        if self.passes >= self.budget:
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove the hooks."""
+        self.counter.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Passes by network, and CPU seconds."""
+        return {"counts": dict(self.counter.counts), "cpu_seconds": self.cpu_seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.counter.counts = Counter(state_dict["counts"])
+        self.cpu_before = state_dict["cpu_seconds"]
+        self.cpu_started = time.process_time()
+
+
+def _modules(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """A module and all below it, what is frozen included, with their names."""
+    for own, found in module.named_modules(prefix=name):
+        yield own, found
+        if isinstance(found, Frozen):
+            for key, held in found.held.items():
+                yield from _modules(held, f"{own}.{key}")
+
+
+def _short(name: str) -> str:
+    """Such as ``teacher`` for ``frozen.teacher.denoiser``, ``target`` for ``target.module``."""
+    return ".".join(part for part in name.split(".") if part not in ("frozen", "module", "denoiser", "objectives"))
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, dict):
+            yield from _tensors(value.values())
+        elif isinstance(value, tuple | list):
+            yield from _tensors(value)
+
+
+def _is_dual(tensor: Tensor) -> bool:
+    """Whether a forward-mode derivative is computed along."""
+    return torch.is_floating_point(tensor) and forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

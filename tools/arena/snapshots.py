@@ -1,0 +1,63 @@
+"""Model folders at fixed fractions of a training's budget of network passes, for curves against passes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.storage.model_folder import model_folder
+from consistency_tta.training import Distillation
+from tools.arena.passes import CountPasses
+from tools.bundle import rest_on
+
+#: Written last: a folder that has it is whole.
+FACTS = "snapshot.json"
+
+
+class SaveSnapshots(Callback):
+    """Writes ``<folder>/<fraction>``, such as ``0.25``, as soon as that fraction of the passes is spent.
+
+    A folder has the student's averaged weights and rests on the teacher's folder for all other parts.
+
+    Args:
+        folder: where to.
+        teacher: the teacher's folder or bundled name.
+        fractions: in (0, 1].
+
+    Raises:
+        ConfigurationError: if a fraction is outside (0, 1].
+    """
+
+    def __init__(self, folder: str, teacher: str, fractions: Sequence[float] = (0.25, 0.5, 1.0)) -> None:
+        if any(not 0 < fraction <= 1 for fraction in fractions):
+            raise ConfigurationError(f"expected fractions in (0, 1], got {list(fractions)}")
+        self.folder, self.teacher, self.fractions = Path(folder), teacher, sorted(fractions)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the folders that are due; :class:`CountPasses` must come before this callback."""
+        assert isinstance(pl_module, Distillation)
+        (count,) = (found for found in trainer.callbacks if isinstance(found, CountPasses))  # type: ignore[attr-defined]
+        for fraction in self.fractions:
+            folder = self.folder / f"{fraction:.2f}"
+            if count.passes >= fraction * count.budget and not (folder / FACTS).exists():
+                facts = {"passes": count.passes, "cpu_seconds": count.cpu_seconds, "steps": trainer.global_step}
+                facts |= {"fraction": fraction, "passes_by_network": dict(count.counter.counts)}
+                self.save(pl_module, folder, facts)
+
+    def save(self, training: Distillation, folder: Path, facts: dict[str, Any]) -> None:
+        """Write a model folder that rests on the teacher's."""
+        training.pipeline().save_pretrained(folder)
+        unchanged = ["mel", "vae", "vocoder", "text_encoder", "tokenizer"]
+        if training.decoders.decoder is not None:
+            unchanged.remove("vae")
+        base = os.path.relpath(model_folder(self.teacher), folder)
+        rest_on(folder, base, [name for name in unchanged if (folder / name).is_dir()])
+        (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
