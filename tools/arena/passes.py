@@ -1,17 +1,17 @@
 """Counts the network passes of a training and ends it when they are spent.
 
-A pass is the forward pass of one network for one clip. A backward pass counts as two forward passes, or as one through a
-frozen network, for which only the gradient with respect to the input is computed. A forward-mode derivative (JVP) counts
-as one more forward pass. A teacher with classifier-free guidance thus takes two passes for each query. Counted are all
-backbones of a training: student, target, teacher, and those of the objective. Other networks that learn, such as the
-heads of a discriminator, count by their share of the student's parameters. Text encoder and codec do not count.
+A pass is the forward pass of one network for one clip. A backward pass counts as two forward passes, or as one through
+a frozen network, where only the gradient of the input is computed. A forward-mode derivative (JVP) counts as one more
+forward pass. A teacher with classifier-free guidance thus takes two passes for each query. Counted are all backbones of
+a training: student, target, teacher, and those of the objective. Other networks that learn, such as the heads of a
+discriminator, count by their share of the student's parameters. Text encoder and codec do not count.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -50,20 +50,40 @@ class PassCounter:
             network: its first tensor argument and its output have a row for each clip.
             weight: of each of its passes.
         """
+        once: Callable[[Tensor], None] = lambda gradient: None  # noqa: E731
 
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            nonlocal once
+            learns = any(parameter.requires_grad for parameter in module.parameters())
+            once = self.backward(name, weight * (2 if learns else 1))
             inputs = list(_tensors([*args, *kwargs.values()]))
-            if self.enabled:
-                self.counts[name] += weight * len(inputs[0]) * (2 if any(map(_is_dual, inputs)) else 1)
+            self.add(name, weight * len(inputs[0]) * (2 if any(map(_is_dual, inputs)) else 1))
+            if self.enabled and args and args[0] is inputs[0] and args[0].requires_grad:
+                # A gradient may come by a block's features alone, and so not pass the output. The view's gradient is
+                # this call's alone.
+                view = args[0].view_as(args[0])
+                view.register_hook(once)
+                return (view, *args[1:]), kwargs
+            return None
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
             result = next(_tensors([output]))
             if self.enabled and result.requires_grad:
-                learns = any(parameter.requires_grad for parameter in module.parameters())
-                result.register_hook(lambda gradient: self.add(name, weight * len(gradient) * (2 if learns else 1)))
+                result.register_hook(once)
 
         self.hooks.append(network.register_forward_pre_hook(before, with_kwargs=True))
         self.hooks.append(network.register_forward_hook(after))
+
+    def backward(self, name: str, weight: float) -> Callable[[Tensor], None]:
+        """A hook for several tensors of one call, whose first gradient (B, ...) counts B times ``weight`` passes."""
+        fired = False
+
+        def hook(gradient: Tensor) -> None:
+            nonlocal fired
+            self.add(name, 0 if fired else weight * len(gradient))
+            fired = True
+
+        return hook
 
     def add(self, name: str, passes: float) -> None:
         """Add passes to a network's, if enabled."""
@@ -95,7 +115,7 @@ class CountPasses(Callback):
     Both are part of checkpoints, so that a resumed run goes on counting.
 
     Args:
-        budget: passes after which training ends, at the end of a step; in thousands they are called kilopasses.
+        budget: passes after which training ends, at the end of a step.
 
     Raises:
         ConfigurationError: if the budget is not positive.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,8 @@ def train(entry: Entry, config: dict[str, Any], further: list[str]) -> None:
         raise ConfigurationError(f"{file} has other settings than this command: remove {entry.folder} or use another")
     file.write_text(text, encoding="utf-8")
     command = ["fit", "--config", str(file), *further]
-    try:
+    with suppress(CheckpointError):  # there is none yet
         command += ["--ckpt_path", str(newest_checkpoint(entry.run))]
-    except CheckpointError:
-        pass  # it begins
     (entry.folder / "machine.json").write_text(json.dumps(machine(), indent=1) + "\n", encoding="utf-8")
     consistency_tta(command)
 
@@ -63,7 +62,9 @@ def main(args: list[str] | None = None) -> dict[str, str]:
     """
     parser = argparse.ArgumentParser(prog="python -m tools.arena train", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="folder of the arena")
-    parser.add_argument("--latents", type=Path, required=True, help="folder with train/, as `consistency-tta encode` writes")
+    parser.add_argument(
+        "--latents", type=Path, required=True, help="folder with train/, as `consistency-tta encode` writes"
+    )
     parser.add_argument("--teacher", required=True, help="model folder or bundled name")
     parser.add_argument("--start", help="the student's start; the teacher's weights if not given")
     parser.add_argument("--contestants", default=",".join(known()), help="names or YAML files, separated by commas")
