@@ -8,9 +8,9 @@
 A *contestant* is a YAML file in ``contestants/`` that is laid over ``base.yaml``. A *pass* is the forward pass of one
 network for one clip; see :mod:`tools.arena.passes`. Folders:
 
-    <output>/<contestant>/seed<k>/models/<fraction>/   the model after that share of the budget; snapshot.json
+    <output>/<contestant>/seed<k>/models/<fraction>/   the model at that share of the budget; snapshot.json
     <output>/<contestant>/seed<k>/run/                 checkpoints and Lightning's log
-    <output>/<contestant>/seed<k>/models/<fraction>/evaluation/   latents, embeddings and metric values
-    <output>/references/<name>/evaluation/             the same of models that were not trained here, such as the teacher
+    .../models/<fraction>/evaluation/                  latents, embeddings, metric values
+    <output>/references/<name>/evaluation/             the same of other models, such as the teacher
     <output>/report.md  report.json  report.svg
 """
