@@ -14,6 +14,9 @@ from consistency_tta.runtime.class_path import import_class
 from consistency_tta.runtime.device import best_device
 from tools.esc10 import class_columns
 
+#: The one that is used where no other is given.
+CLASSIFIER = "tools.arena.classifier.Mn04Classifier"
+
 
 class SoundClassifier(Protocol):
     """Embeds sounds and scores the classes of :data:`tools.esc10.CLASSES`.

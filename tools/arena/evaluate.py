@@ -16,14 +16,12 @@ from typing import Any
 from consistency_tta.contracts import Codec
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
-from tools.arena.classifier import SoundClassifier, load_classifier
+from tools.arena.classifier import CLASSIFIER, SoundClassifier, load_classifier
 from tools.arena.machine import machine
 from tools.arena.metric_values import half_values, real_values, values
 from tools.arena.real import RealClips, real_clips
 from tools.arena.snapshots import FACTS
 from tools.arena.sounds import Sampling, classify, sample
-
-CLASSIFIER = "tools.arena.classifier.Mn04Classifier"
 
 
 def models(output: Path, contestants: list[str] | None, last: bool) -> Iterator[Path]:

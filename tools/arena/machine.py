@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import torch
 
 
+@cache
 def machine() -> dict[str, str | int]:
     """Names of processor and accelerator, threads, the commit and torch's version."""
     cpus = Path("/proc/cpuinfo")

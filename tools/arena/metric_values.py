@@ -30,8 +30,6 @@ METRICS: dict[str, tuple[str, bool | None]] = {
     "nearest_train": ("nearest training clip", None),
     "nearest_train_5": ("the same, 5 % quantile", None),
 }
-#: The first word of the lines that describe a distribution of few clips: they grow with fewer clips.
-BIASED = {"frechet"}
 
 
 def values(embeddings: Tensor, scores: Tensor, real: RealClips) -> dict[str, float]:

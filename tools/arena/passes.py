@@ -10,7 +10,7 @@ discriminator, count by their share of the student's parameters. Text encoder an
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -34,7 +34,7 @@ class PassCounter:
 
     def __init__(self) -> None:
         self.enabled = True
-        self.counts: Counter[str] = Counter()
+        self.counts: dict[str, float] = defaultdict(float)
         self.hooks: list[Any] = []
 
     @property
@@ -169,7 +169,7 @@ class CountPasses(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
-        self.counter.counts = Counter(state_dict["counts"])
+        self.counter.counts = defaultdict(float, state_dict["counts"])
         self.cpu_before = state_dict["cpu_seconds"]
         self.cpu_started = time.process_time()
 

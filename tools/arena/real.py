@@ -36,7 +36,9 @@ class RealClips:
     def save(self, file: Path) -> None:
         """Write a safetensors file."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in vars(self).items()}, file)
+        save_file(
+            {name: value.clone(memory_format=torch.contiguous_format) for name, value in vars(self).items()}, file
+        )
 
 
 def real_clips(classifier: SoundClassifier, esc50: Path | None, file: Path) -> RealClips:

@@ -20,12 +20,16 @@ from tools.arena.results import Key, Row, gather
 PERCENT = {"accuracy", "coverage"}
 
 
+def plain(metric: str, value: float, signed: bool = False) -> str:
+    """A value, such as ``77.0`` for an accuracy of 0.77."""
+    factor, digits = (100, 1) if metric in PERCENT else (1, 2)
+    return f"{factor * value:{'+' if signed else ''}.{digits}f}"
+
+
 def cell(metric: str, found: Estimate, signed: bool = False) -> str:
-    """A value and its interval, such as ``77.0 % [73.1, 80.2]``."""
-    factor, digits, unit = (100, 1, " %") if metric in PERCENT else (1, 2, "")
-    sign = "+" if signed else ""
-    value, low, high = (f"{factor * x:{sign}.{digits}f}" for x in (found.value, found.low, found.high))
-    return f"{value}{unit} [{low}, {high}]"
+    """A value and its interval, such as ``77.0 [73.1, 80.2]``."""
+    value, low, high = (plain(metric, x, signed) for x in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"
 
 
 def table(heads: list[str], lines: list[list[str]]) -> str:
@@ -51,11 +55,8 @@ def section(rows: dict[Key, Row], classifier: str, real: dict[str, float], basel
         for key, row in chosen.items()
         if key.fraction == max(one.fraction for one in chosen if one.name == key.name)
     }
-    heads = [*LABELS, *(head for head, _ in METRICS.values())]
-    held_out = [
-        f"{100 * real[name]:.1f} %" if name in PERCENT else f"{real[name]:.2f}" if name in real else ""
-        for name in METRICS
-    ]
+    heads = [*LABELS, *(f"{head}{', %' if name in PERCENT else ''}" for name, (head, _) in METRICS.items())]
+    held_out = [plain(name, real[name]) if name in real else "" for name in METRICS]
     lines = [["real clips of fold 5", "", "", "", "", *held_out]] if real else []
     lines += [
         [*label(key, row), *(cell(name, one) for name, one in row.estimates().items())] for key, row in last.items()

@@ -29,31 +29,49 @@ class SaveSnapshots(Callback):
         folder: where to.
         teacher: the teacher's folder or bundled name.
         fractions: in (0, 1].
+        unfinished: whether a training that ends before its budget is spent, as by ``max_time``, leaves a model, too.
 
     Raises:
         ConfigurationError: if a fraction is outside (0, 1].
     """
 
-    def __init__(self, folder: str, teacher: str, fractions: Sequence[float] = (0.25, 0.5, 1.0)) -> None:
+    def __init__(
+        self, folder: str, teacher: str, fractions: Sequence[float] = (0.25, 0.5, 1.0), unfinished: bool = False
+    ) -> None:
         if any(not 0 < fraction <= 1 for fraction in fractions):
             raise ConfigurationError(f"expected fractions in (0, 1], got {list(fractions)}")
         self.folder, self.teacher, self.fractions = Path(folder), teacher, sorted(fractions)
+        self.unfinished = unfinished
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write the folders that are due; :class:`CountPasses` must come before this callback."""
-        assert isinstance(pl_module, Distillation)
-        (count,) = (found for found in trainer.callbacks if isinstance(found, CountPasses))  # type: ignore[attr-defined]
+        spent = self.count(trainer).passes / self.count(trainer).budget
         for fraction in self.fractions:
-            folder = self.folder / f"{fraction:.2f}"
-            if count.passes >= fraction * count.budget and not (folder / FACTS).exists():
-                facts = {"passes": count.passes, "cpu_seconds": count.cpu_seconds, "steps": trainer.global_step}
-                facts |= {"fraction": fraction, "passes_by_network": dict(count.counter.counts)}
-                self.save(pl_module, folder, facts)
+            if spent >= fraction:
+                self.save(trainer, pl_module, fraction)
 
-    def save(self, training: Distillation, folder: Path, facts: dict[str, Any]) -> None:
-        """Write a model folder that rests on the teacher's."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what there is of an unfinished training."""
+        spent = self.count(trainer).passes / self.count(trainer).budget
+        if self.unfinished and 0 < spent < max(self.fractions):
+            self.save(trainer, pl_module, spent)
+
+    def count(self, trainer: Trainer) -> CountPasses:
+        """The callback that counts."""
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        (found,) = (one for one in callbacks if isinstance(one, CountPasses))
+        return found
+
+    def save(self, trainer: Trainer, training: LightningModule, fraction: float) -> None:
+        """Write a model folder that rests on the teacher's, unless it is there."""
+        assert isinstance(training, Distillation)
+        folder, count = self.folder / f"{fraction:.2f}", self.count(trainer)
+        if (folder / FACTS).exists():
+            return
+        facts: dict[str, Any] = {"fraction": fraction, "passes": count.passes, "cpu_seconds": count.cpu_seconds}
+        facts |= {"steps": trainer.global_step, "passes_by_network": dict(count.counter.counts)}
         training.pipeline().save_pretrained(folder)
         unchanged = ["mel", "vae", "vocoder", "text_encoder", "tokenizer"]
         if training.decoders.decoder is not None:

@@ -18,7 +18,7 @@ import yaml
 from consistency_tta.cli import main as consistency_tta
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 from consistency_tta.training.checkpoint_file import newest_checkpoint
-from tools.arena.contestants import Entry, configuration, find, known
+from tools.arena.configuration import Entry, configuration, find, known
 from tools.arena.machine import machine
 from tools.arena.snapshots import FACTS
 
@@ -72,6 +72,7 @@ def main(args: list[str] | None = None) -> dict[str, str]:
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each contestant, of seeds 0, 1, ...")
     parser.add_argument("--fractions", type=float, nargs="+", default=FRACTIONS, help="of the budget, for the curves")
     parser.add_argument("--every", type=int, default=100, help="optimizer steps between checkpoints")
+    parser.add_argument("--unfinished", action="store_true", help="keep the model of a training that ends early, too")
     options, further = parser.parse_known_args(args)
     failed = {}
     for entry in entries(options.output, options.contestants.split(","), list(range(options.seeds))):
@@ -79,7 +80,14 @@ def main(args: list[str] | None = None) -> dict[str, str]:
             print(f"{entry.folder}: finished")
             continue
         config = configuration(
-            entry, options.latents, options.teacher, options.start, options.budget, options.fractions, options.every
+            entry,
+            options.latents,
+            options.teacher,
+            options.start,
+            options.budget,
+            options.fractions,
+            options.every,
+            options.unfinished,
         )
         print(f"{entry.folder}: training", flush=True)
         try:

@@ -68,6 +68,7 @@ def configuration(
     budget: float,
     fractions: list[float],
     every: int = 100,
+    unfinished: bool = False,
 ) -> dict[str, Any]:
     """The whole configuration of a training, for ``consistency-tta fit``.
 
@@ -79,6 +80,7 @@ def configuration(
         budget: network passes.
         fractions: of the budget at which models are written.
         every: optimizer steps between checkpoints.
+        unfinished: whether a training that is ended early leaves a model.
     """
     command = {
         "seed_everything": entry.seed,
@@ -94,7 +96,12 @@ def configuration(
                 {"class_path": "tools.arena.passes.CountPasses", "init_args": {"budget": budget}},
                 {
                     "class_path": "tools.arena.snapshots.SaveSnapshots",
-                    "init_args": {"folder": str(entry.models), "teacher": teacher, "fractions": fractions},
+                    "init_args": {
+                        "folder": str(entry.models),
+                        "teacher": teacher,
+                        "fractions": fractions,
+                        "unfinished": unfinished,
+                    },
                 },
                 {
                     "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
@@ -111,3 +118,9 @@ def configuration(
     merged = OmegaConf.merge(OmegaConf.load(HERE / "base.yaml"), command, OmegaConf.load(entry.file))
     found: Any = OmegaConf.to_container(merged, resolve=False)
     return found
+
+
+def duration(seconds: float) -> str:
+    """As Lightning's ``max_time``: DD:HH:MM:SS."""
+    whole = max(1, round(seconds))
+    return f"00:{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"

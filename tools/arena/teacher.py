@@ -1,0 +1,84 @@
+"""A teacher of any width, trained from nothing for some time on latents that were encoded beforehand."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from consistency_tta.cli import main as consistency_tta
+from consistency_tta.pipeline import TextToAudioPipeline
+from tools.arena.configuration import duration
+
+
+def train_teacher(
+    folder: Path, base: str, latents: Path, channels: list[int], seconds: float, further: list[str]
+) -> float:
+    """Train a U-Net on the codec and the frozen text encoder of another model, and write its folder.
+
+    Args:
+        folder: of the model.
+        base: model folder or bundled name of a teacher with a text encoder.
+        latents: folder with ``train``, encoded by the base's codec.
+        channels: width of each level of the U-Net, multiples of 32; the last level attends to the caption.
+        seconds: of training.
+        further: arguments of ``fit``.
+
+    Returns:
+        Training clips a second.
+    """
+    shape = TextToAudioPipeline.from_pretrained(base).latent_shape
+    width = TextToAudioPipeline.from_pretrained(base).text_encoder.config.hidden_size
+    levels = len(channels)
+    network = {
+        "latent_size": list(shape[1:]),
+        "latent_channels": shape[0],
+        "text_width": width,
+        "channels": channels,
+        "attention": [False] * (levels - 1) + [True],
+        "heads": [max(1, width // 32) for width in channels],
+        "layers_per_block": 1,
+        "norm_num_groups": min(16, channels[0]),
+    }
+    config: dict[str, Any] = {
+        "seed_everything": 0,
+        "model": {
+            "class_path": "consistency_tta.training.LatentDiffusion",
+            "init_args": {
+                "model": base,
+                "network": {"class_path": "consistency_tta.components.networks.unet", "init_args": network},
+                "weighting": {"class_path": "consistency_tta.diffusion.weighting.MinSNR", "init_args": {"gamma": 5.0}},
+                "ema_decay": 0.995,
+                "optimization": {"learning_rate": 6.0e-4, "warmup_steps": 100},
+            },
+        },
+        "data": {
+            "class_path": "consistency_tta.datamodules.LatentsDataModule",
+            "init_args": {"train_folder": str(latents / "train")},
+        },
+        "trainer": {
+            "default_root_dir": str(folder.parent),
+            "max_steps": -1,
+            "max_epochs": -1,
+            "max_time": duration(seconds),
+            "gradient_clip_val": 1.0,
+            "precision": "${fastest_precision:}",
+            "limit_val_batches": 0,
+            "num_sanity_val_steps": 0,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": False,
+            "logger": False,
+            "callbacks": [
+                {"class_path": "consistency_tta.training.ExportFolder", "init_args": {"folder": str(folder)}}
+            ],
+        },
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = folder.parent / "config.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    started = time.monotonic()
+    cli = consistency_tta(["fit", "--config", str(file), *further])
+    return cli.trainer.global_step * cli.datamodule.batch_size / (time.monotonic() - started)
