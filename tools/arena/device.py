@@ -85,7 +85,16 @@ def main(args: list[str] | None = None) -> None:
         [
             *("--output", str(output), "--latents", str(options.latents), "--teacher", str(teacher)),
             *("--contestants", options.contestants, "--seeds", str(options.seeds), "--budget", str(budget)),
-            *("--fractions", *fractions, "--unfinished", "--trainer.max_time", duration(each), *further),
+            *(
+                "--fractions",
+                *fractions,
+                "--unfinished",
+                "--every",
+                "1000000",
+                "--trainer.max_time",
+                duration(each),
+                *further,
+            ),
         ]
     )
     common = ["--output", str(output), "--clips", str(options.clips), "--draws", str(options.draws)]
