@@ -72,7 +72,7 @@ def main(args: list[str] | None = None) -> None:
     clips_a_second = train_teacher(
         teacher, options.base, options.latents, options.channels, options.teacher_share * seconds, further
     )
-    left = seconds - (time.monotonic() - started)
+    left = max(1.0, seconds - (time.monotonic() - started))  # a second, so that there is some result
     trainings = len(options.contestants.split(",")) * options.seeds
     each = TRAINING * left / trainings
     budget = 1 + round(RATE * 3 * clips_a_second * each)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch.callbacks import Timer
 
 from consistency_tta.cli import main as consistency_tta
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -29,13 +29,12 @@ def train_teacher(
     Returns:
         Training clips a second.
     """
-    shape = TextToAudioPipeline.from_pretrained(base).latent_shape
-    width = TextToAudioPipeline.from_pretrained(base).text_encoder.config.hidden_size
-    levels = len(channels)
+    parts = TextToAudioPipeline.from_pretrained(base)
+    shape, levels = parts.latent_shape, len(channels)
     network = {
         "latent_size": list(shape[1:]),
         "latent_channels": shape[0],
-        "text_width": width,
+        "text_width": parts.text_encoder.config.hidden_size,
         "channels": channels,
         "attention": [False] * (levels - 1) + [True],
         "heads": [max(1, width // 32) for width in channels],
@@ -79,6 +78,6 @@ def train_teacher(
     folder.parent.mkdir(parents=True, exist_ok=True)
     file = folder.parent / "config.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    started = time.monotonic()
     cli = consistency_tta(["fit", "--config", str(file), *further])
-    return cli.trainer.global_step * cli.datamodule.batch_size / (time.monotonic() - started)
+    (timer,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, Timer))  # by max_time
+    return cli.trainer.global_step * cli.datamodule.batch_size / timer.time_elapsed("train")
