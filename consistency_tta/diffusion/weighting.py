@@ -26,15 +26,66 @@ class Uniform(Weighting):
 
 
 class SNRPlusOne(Weighting):
-    """SNR(t) + 1: the plain v-prediction loss, expressed on z_0.
+    """SNR(t) + 1 / data_std^2: the plain v-prediction loss, expressed on z_0.
 
     Salimans, Ho, "Progressive Distillation for Fast Sampling of Diffusion Models", 2022, https://arxiv.org/abs/2202.00512,
-    section 4.
+    section 4. With a standard deviation other than 1 it is the loss of EDM's and TrigFlow's networks: Karras, Aittala,
+    Aila, Laine, "Elucidating the Design Space of Diffusion-Based Generative Models", 2022,
+    https://arxiv.org/abs/2206.00364, table 1.
+
+    Args:
+        data_std: standard deviation of z_0, above 0; about 1 for scaled latents.
+
+    Raises:
+        ConfigurationError: if ``data_std`` is not above 0.
     """
+
+    def __init__(self, data_std: float = 1.0) -> None:
+        super().__init__()
+        if not data_std > 0:
+            raise ConfigurationError(f"expected a data_std above 0, got {data_std!r}")
+        self.data_std = data_std
 
     def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
         """Weights (B,) at t (B,)."""
-        return _finite(schedule.snr(t) + 1)
+        return _finite(schedule.snr(t) + self.data_std**-2)
+
+
+class InverseGap(Weighting):
+    """max(1 / (r n(r)), floor), r = sigma / alpha, n(r) = 1 + k sigmoid(-b r): the weighting of consistency training.
+
+    The paper's weight is 1 / (r_t - r_s), with r_t - r_s = r_t n(r_t) / base^stage; see
+    :class:`~consistency_tta.training.TighteningPairs`. The factor base^stage is left out here: it is the same for all
+    noise levels and would change the weight of the other losses from stage to stage.
+
+    Geng, Pokle, Luo, Lin, Kolter, "Consistency Models Made Easy", 2024, https://arxiv.org/abs/2406.14548, section 3;
+    with k = 0 that of Song and Dhariwal, "Improved Techniques for Training Consistency Models", 2023,
+    https://arxiv.org/abs/2310.14189, section 3.3, for equal steps of log r.
+
+    Args:
+        k, b: height and slope of n, as in the pairs.
+        floor: the smallest weight; 0 in the papers, where T, at which a one-query generation starts, counts next to
+            nothing.
+
+    Raises:
+        ConfigurationError: if an argument is below 0.
+    """
+
+    def __init__(self, k: float = 8.0, b: float = 1.0, floor: float = 0.1) -> None:
+        super().__init__()
+        if min(k, b, floor) < 0:
+            raise ConfigurationError(f"expected k, b and floor of at least 0, got {k}, {b} and {floor}")
+        self.k, self.b, self.floor = k, b, floor
+
+    def forward(self, t: Tensor, schedule: Schedule) -> Tensor:
+        """Weights (B,) at t (B,)."""
+        ratio = schedule.ratio(t)
+        return _finite((ratio * tightening(ratio, self.k, self.b)).reciprocal().clamp(min=self.floor))
+
+
+def tightening(ratio: Tensor, k: float, b: float) -> Tensor:
+    """n(r) = 1 + k sigmoid(-b r) of Geng et al. 2024: how much wider the pairs are at low noise, of r's shape."""
+    return 1 + k * torch.sigmoid(-b * ratio)
 
 
 class FlowMatching(Weighting):

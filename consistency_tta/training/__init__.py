@@ -17,12 +17,16 @@ from consistency_tta.training.distillation.objectives.adversarial import Adversa
 from consistency_tta.training.distillation.objectives.alpha_schedule import AlphaSchedule
 from consistency_tta.training.distillation.objectives.combination import CombinedObjective, Ramp
 from consistency_tta.training.distillation.objectives.consistency import ConsistencyDistillation
+from consistency_tta.training.distillation.objectives.consistency_training import ConsistencyTraining
+from consistency_tta.training.distillation.objectives.continuous_consistency import ContinuousConsistency
 from consistency_tta.training.distillation.objectives.discretization import DiscretizationSchedule
 from consistency_tta.training.distillation.objectives.distribution_matching import DistributionMatching
 from consistency_tta.training.distillation.objectives.guidance import GuidanceDistillation
 from consistency_tta.training.distillation.objectives.mean_flow import MeanFlow
 from consistency_tta.training.distillation.objectives.time_pairs import TimePairs
 from consistency_tta.training.distillation.objectives.trajectory_consistency import TrajectoryConsistency
+from consistency_tta.training.distillation.objectives.pairs import GridPairs, TighteningPairs
+from consistency_tta.training.distillation.objectives.times import LogNormalTimes
 from consistency_tta.training.distillation.student import StudentConfig
 
 __all__ = [
@@ -31,6 +35,8 @@ __all__ = [
     "AutoencoderTraining",
     "CombinedObjective",
     "ConsistencyDistillation",
+    "ConsistencyTraining",
+    "ContinuousConsistency",
     "ContrastiveTraining",
     "DecoderRefinement",
     "DecodingConfig",
@@ -39,9 +45,11 @@ __all__ = [
     "DistributionMatching",
     "DrawLossByTime",
     "ExportFolder",
+    "GridPairs",
     "GuidanceDistillation",
     "LatentDiffusion",
     "LoRA",
+    "LogNormalTimes",
     "LogSounds",
     "MeanFlow",
     "Optimization",
@@ -51,5 +59,6 @@ __all__ = [
     "StudentConfig",
     "TimePairs",
     "TrajectoryConsistency",
+    "TighteningPairs",
     "VocoderTraining",
 ]
