@@ -37,7 +37,7 @@ def forward_mode(
         The value (B, C, *), with gradients to the function's parameters, and the derivative (B, C, *), without.
     """
     with sdpa_kernel(SDPBackend.MATH), _NormalisationsInFloat32():
-        value, derivative = torch.func.jvp(function, (z, t), (direction, torch.ones_like(t)))
+        value, derivative, *_ = torch.func.jvp(function, (z, t), (direction, torch.ones_like(t)))
     return value, derivative.detach()
 
 

@@ -5,11 +5,12 @@ from diffusers.training_utils import compute_snr
 
 from consistency_tta.diffusion.grid import LinspaceGrid
 from consistency_tta.diffusion.noise import expand
-from consistency_tta.diffusion.weighting import FlooredMinSNR, FlowMatching, MinSNR, SNRPlusOne, Uniform
+from consistency_tta.diffusion.schedules import schedule_from_config
+from consistency_tta.diffusion.weighting import FlooredMinSNR, FlowMatching, InverseGap, MinSNR, SNRPlusOne, Uniform
 from consistency_tta.runtime.errors import ConfigurationError
 from tests.diffusion.outputs import output_for
 
-WEIGHTINGS = [Uniform(), MinSNR(), SNRPlusOne(), FlooredMinSNR()]
+WEIGHTINGS = [Uniform(), MinSNR(), SNRPlusOne(), SNRPlusOne(0.5), FlooredMinSNR(), InverseGap()]
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -34,6 +35,18 @@ def test_snr_plus_one_is_the_plain_v_loss(schedule, noise):
     t = torch.tensor([5.0, 400.0, 1000.0])
     v_loss, z_0_loss = errors(schedule.double(), "v_prediction", noise, t)
     torch.testing.assert_close(SNRPlusOne()(t, schedule) * z_0_loss, v_loss)
+
+
+def test_snr_plus_one_of_another_scale_is_the_loss_of_edm(schedule):
+    """1 / c_out^2 of Karras et al. 2022, table 1, at their noise level sigma / alpha."""
+    t = torch.tensor([5.0, 400.0, 1000.0])
+    level = schedule.ratio(t)
+    torch.testing.assert_close(SNRPlusOne(0.5)(t, schedule), (level**2 + 0.5**2) / (level * 0.5) ** 2)
+
+
+def test_inverse_gap_keeps_its_floor_where_sigma_over_alpha_is_infinite(config):
+    ends_in_noise = schedule_from_config(config | {"rescale_betas_zero_snr": True})
+    assert InverseGap(floor=0.2)(torch.tensor([1000.0]), ends_in_noise) == 0.2
 
 
 def test_min_snr_is_tango_s_weight_on_v(config, schedule, noise):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +11,27 @@ import pytest
 import torch
 from torch import Tensor
 
-from consistency_tta.contracts import Networks, Prediction
-from consistency_tta.diffusion.noise import expand
+from consistency_tta.contracts import Conditioning, Networks
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import ContinuousConsistency, Distillation, LogNormalTimes, StudentConfig
 from tests.diffusion.conftest import SCHEDULES, ExactStudent
-from tests.training.distillation.gaussian import AffineStudent, conditioning, gaussian_step, schedule, teacher
+from tests.training.distillation.gaussian import (
+    AffineStudent,
+    GaussianStudent,
+    conditioning,
+    distance_to,
+    gaussian_step,
+    learn,
+    squared_error,
+    teacher,
+)
 from tests.training.runs import FAST, Losses, batch, data, in_training, query_sizes, rng, trainer
 
 
 def distillation(folder: Path, student: StudentConfig = StudentConfig(), **options: Any) -> Distillation:  # noqa: B008
     losses = {"latent": LatentL2Loss()}
     return Distillation(str(folder), ContinuousConsistency(**options), losses, student=student, optimization=FAST)
-
-
-def squared_error(objective: ContinuousConsistency, found: Prediction, schedule: Any) -> Tensor:
-    """What ``Distillation`` makes of a prediction with ``LatentL2Loss``."""
-    assert found.student_latent is not None
-    error = (found.student_latent - found.target_latent).square().flatten(1).mean(1)
-    return (objective.weighting(found.t, schedule) * error).mean()
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -45,7 +48,9 @@ def test_the_exact_consistency_function_has_no_tangent(name: str) -> None:
 
 @pytest.mark.parametrize("guided", [True, False])
 @pytest.mark.parametrize(("data_std", "normalisation"), [(1.0, 0.1), (0.5, 0.1), (0.5, None)])
-def test_the_gradient_is_that_of_the_papers_algorithm(guided: bool, data_std: float, normalisation: float | None) -> None:
+def test_the_gradient_is_that_of_the_papers_algorithm(
+    guided: bool, data_std: float, normalisation: float | None
+) -> None:
     """Algorithm 1 of Lu and Song, in TrigFlow's own variables, with derivatives of F by reverse mode."""
     guide = teacher()
     student = AffineStudent(guide.schedule)
@@ -92,28 +97,13 @@ def test_the_gradient_is_that_of_the_papers_algorithm(guided: bool, data_std: fl
     torch.testing.assert_close(gradients, reference, rtol=1e-7, atol=1e-10)
 
 
-@pytest.mark.parametrize("normalisation", [0.1, None])
-def test_an_affine_student_learns_the_closed_form(normalisation: float | None) -> None:
+@pytest.mark.parametrize(("guided", "normalisation"), [(True, 0.1), (True, None), (False, None)])
+def test_a_student_learns_the_closed_form(guided: bool, normalisation: float | None) -> None:
     guide = teacher()
-    student = AffineStudent(guide.schedule)
-    objective = ContinuousConsistency(
-        LogNormalTimes(-0.5, 1.5, terminal_fraction=0.2), tangent_warmup_steps=50, normalisation=normalisation
-    )
-    steps = 400
-    optimizer = torch.optim.Adam(student.parameters(), lr=0.05)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for index in range(steps):
-        optimizer.zero_grad()
-        step = gaussian_step(guide, index, rows=64)
-        squared_error(objective, objective(step, Networks(student, guide)), guide.schedule).backward()
-        optimizer.step()
-        decay.step()
-    step = gaussian_step(guide, 1, rows=5, training=False)
-    t = torch.tensor([1000.0, 800.0, 500.0, 200.0, 50.0], dtype=torch.float64)
-    z_t = step.add_noise(step.clean_latent, step.rng.normal_like(step.clean_latent), t)
-    exact = ExactStudent(guide)(z_t, t, step.conditioning)
-    assert (guide(z_t, t, step.conditioning) - exact).abs().max() > 0.2  # from where r = 0 leads to
-    torch.testing.assert_close(student(z_t, t, step.conditioning), exact, atol=0.03, rtol=0)
+    student = GaussianStudent(guide.schedule)
+    assert distance_to(student, guide) > 0.4
+    learn(student, ContinuousConsistency(guided=guided, tangent_warmup_steps=50, normalisation=normalisation), guide)
+    assert distance_to(student, guide) < 0.03
 
 
 def test_the_unets_tangent_is_that_of_central_differences(
@@ -123,14 +113,11 @@ def test_the_unets_tangent_is_that_of_central_differences(
     monkeypatch.setattr(Tensor, "float", Tensor.double)  # else networks convert their inputs
     for part in (module.student, module.frozen.teacher):
         part.double()
-    step = gaussian_step(teacher(), rows=2)
     text = module.embed(batch(2))
     text.embedding = text.embedding.double()
-    given = conditioning(2)
-    given.text = text
+    given = Conditioning(text, torch.tensor([1.0, 4.0]))
+    step = replace(gaussian_step(teacher(), rows=2), condition=lambda: given)
     z_t, t = torch.randn(2, 4, 8, 4, dtype=torch.float64), torch.tensor([999.6, 300.4], dtype=torch.float64)
-    step._shared = {"conditioning": given} if hasattr(step, "_shared") else None
-    step.__dict__["conditioning"] = given
     end = module.frozen.teacher(z_t, t, given)
     exact, near = (
         ContinuousConsistency(derivative=kind, difference_step=1e-7).differentiate(
@@ -140,3 +127,73 @@ def test_the_unets_tangent_is_that_of_central_differences(
     )
     torch.testing.assert_close(exact[0], near[0], rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(exact[1], near[1], rtol=1e-5, atol=1e-5 * float(exact[1].abs().max()))
+
+
+def test_r_grows_in_training_and_is_1_in_validation() -> None:
+    objective = ContinuousConsistency(tangent_warmup_steps=10)
+    steps = [gaussian_step(teacher(), index, rows=1) for index in (0, 4, 10, 50)]
+    assert [objective.tangent_share(step) for step in steps] == [0.0, 0.4, 1.0, 1.0]
+    assert objective.tangent_share(gaussian_step(teacher(), 0, rows=1, training=False)) == 1.0
+    assert ContinuousConsistency(tangent_warmup_steps=0).tangent_share(steps[0]) == 1.0
+
+
+@pytest.mark.parametrize("name", ["rectified_flow", "zero_terminal_snr", "variance_preserving"])
+def test_the_top_time_is_trained_where_it_can_be(name: str) -> None:
+    guide = teacher(name)
+    objective = ContinuousConsistency(LogNormalTimes(terminal_fraction=1.0), tangent_warmup_steps=0)
+    found = objective(gaussian_step(guide), Networks(guide, guide))
+    assert (guide.schedule.ratio(found.t).clamp(max=600) > (10 if name == "variance_preserving" else 499)).all()
+    assert found.target_latent.isfinite().all()
+    assert ((found.student_latent - found.target_latent).flatten(1).norm(dim=1) > 0.01).all()
+
+
+@pytest.mark.parametrize(("derivative", "queries"), [("forward_mode", [4]), ("central_difference", [4, 4, 4])])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_student_is_queried_once(
+    derivative: Any, queries: list[int], dtype: torch.dtype, teacher_folder: Path, tmp_path: Path
+) -> None:
+    module = in_training(distillation(teacher_folder, derivative=derivative), tmp_path)
+    student, guide = query_sizes(module.student), query_sizes(module.frozen.teacher)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        module.loss(batch(4), rng()).backward()
+    assert student == queries
+    assert guide == [4]
+    assert all(parameter.grad is not None for parameter in module.student.parameters())
+
+
+def test_without_guidance_there_is_no_teacher(teacher_folder: Path, tmp_path: Path) -> None:
+    module = distillation(teacher_folder, guided=False)
+    trainer(tmp_path, max_steps=2).fit(module, data())
+    assert not hasattr(module.frozen, "teacher")
+
+
+def test_a_run_with_validations_can_be_resumed(teacher_folder: Path, tmp_path: Path) -> None:
+    options = {"tangent_warmup_steps": 4, "times": LogNormalTimes(terminal_fraction=0.3)}
+    straight, resumed = Losses(), Losses()
+    module = distillation(teacher_folder, **options)
+    run = trainer(tmp_path, max_steps=3)
+    run.fit(deepcopy(module), data())
+    trainer(tmp_path, max_steps=5, callbacks=[straight]).fit(module, data())
+    run.save_checkpoint(tmp_path / "it.ckpt")
+    again = trainer(tmp_path, max_steps=5, callbacks=[resumed], limit_val_batches=1, val_check_interval=2)
+    again.fit(distillation(teacher_folder, **options), data(), ckpt_path=str(tmp_path / "it.ckpt"), weights_only=True)
+    assert resumed.values == straight.values[3:]
+    assert again.callback_metrics["val/loss"] > 0
+
+
+def test_wrong_settings_are_named(teacher_folder: Path) -> None:
+    for wrong in (
+        {"tangent_warmup_steps": -1},
+        {"normalisation": -0.1},
+        {"difference_step": 0.1},
+        {"derivative": "forward"},
+        {"data_std": 0.0},
+        {"times": LogNormalTimes(), "derivative": "reverse"},
+    ):
+        with pytest.raises(ConfigurationError):
+            ContinuousConsistency(**wrong)
+    for wrong in ({"std": 0.0}, {"terminal_fraction": 1.5}):
+        with pytest.raises(ConfigurationError):
+            LogNormalTimes(**wrong)
+    with pytest.raises(ConfigurationError, match="sample"):
+        distillation(teacher_folder, StudentConfig(prediction_type="sample"))

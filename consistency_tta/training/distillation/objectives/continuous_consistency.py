@@ -113,7 +113,7 @@ class ContinuousConsistency(Objective):
     def differentiate(
         self, step: Step, networks: Networks, z_t: Tensor, t: Tensor, end: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """f with gradients, and df/dt per unit of t along the trajectory to ``end``, both (B, C, *)."""
+        """The student's f with gradients, and df/dt per unit of t along the trajectory to ``end``, both (B, C, *)."""
 
         def student(z_t: Tensor, t: Tensor) -> Tensor:
             return networks.student(z_t, t, step.conditioning)
@@ -136,7 +136,7 @@ class ContinuousConsistency(Objective):
         return student - self.data_std * sin * g
 
     def angle(self, t: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor]:
-        """cos(tau), sin(tau) and dtau/dt, each (B,)."""
+        """Cosine and sine of tau, and dtau/dt, each (B,)."""
         alpha, sigma = self.data_std * schedule.alpha(t), schedule.sigma(t)
         norm = (alpha.square() + sigma.square()).sqrt()
         turning = alpha * schedule.sigma_derivative(t) - sigma * self.data_std * schedule.alpha_derivative(t)

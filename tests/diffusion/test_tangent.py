@@ -1,0 +1,72 @@
+"""Derivatives along a direction, of every backbone, under autocast and in inference mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from consistency_tta.components.backbones import Backbone
+from consistency_tta.contracts import Conditioning, TextEmbedding
+from consistency_tta.diffusion.tangent import central_difference, forward_mode
+from consistency_tta.pipeline import TextToAudioPipeline
+from tests.components.backbones import test_flux
+from tests.toys import stereo_parts, toy_parts
+
+BACKBONES = {
+    "unet": lambda: TextToAudioPipeline(**toy_parts()).denoiser,
+    "stable_audio": lambda: TextToAudioPipeline(**stereo_parts()).denoiser,
+    "flux": lambda: test_flux.backbone(test_flux.parts()),
+}
+
+
+def inputs(student: Backbone) -> tuple[Tensor, Tensor, Tensor, Conditioning]:
+    """z_t, t, dz/dt and conditioning; the caption's embedding is made where it is used, such as in inference mode."""
+    z_t, direction = torch.randn(2, 2, *student.latent_shape)
+    text = TextEmbedding(torch.randn(2, 5, 16), torch.ones(2, 5, dtype=torch.bool))
+    return z_t, torch.tensor([900.0, 300.0]), direction, Conditioning(text, torch.tensor([3.0, 2.0]))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_both_ways_agree_for_every_backbone(name: str, dtype: torch.dtype) -> None:
+    student = BACKBONES[name]().student_copy().train()
+    for inference in (False, True):
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
+        with autocast, torch.inference_mode(inference):
+            z_t, t, direction, given = inputs(student)
+
+            def query(z_t: Tensor, t: Tensor, given: Conditioning = given) -> Tensor:
+                return student(z_t, t, given)
+
+            value, exact = forward_mode(query, z_t, t, direction)
+            plain, near = central_difference(query, z_t, t, direction, 0.1, 1000.0)
+        assert not exact.requires_grad
+        torch.testing.assert_close(value, plain, atol=1e-5 if dtype == torch.float32 else 0.05, rtol=0)
+        assert (exact - near).norm() < 0.04 * exact.norm()
+
+
+def test_gradients_of_the_value_are_those_of_a_plain_query() -> None:
+    student = BACKBONES["unet"]().student_copy()
+    z_t, t, direction, given = inputs(student)
+
+    def gradients(value: Tensor) -> Any:
+        return torch.autograd.grad(value.square().mean(), list(student.parameters()))
+
+    value, _ = forward_mode(lambda z_t, t: student(z_t, t, given), z_t, t, direction)
+    torch.testing.assert_close(gradients(value), gradients(student(z_t, t, given)))
+
+
+def test_the_difference_at_the_top_is_one_sided() -> None:
+    times: list[Tensor] = []
+
+    def cube(z: Tensor, t: Tensor) -> Tensor:
+        times.append(t)
+        return z**3 + t[:, None] ** 2
+
+    z, t = torch.tensor([[2.0], [2.0]], dtype=torch.float64), torch.tensor([10.0, 4.0], dtype=torch.float64)
+    _, found = central_difference(cube, z, t, torch.full_like(z, 0.5), 1e-5, highest=10.0)
+    assert torch.cat(times).max() == 10
+    torch.testing.assert_close(found, 3 * z**2 * 0.5 + 2 * t[:, None], atol=1e-3, rtol=0)
