@@ -64,7 +64,7 @@ class ContinuousConsistency(Objective):
         tangent_warmup_steps: int = 1000,
         normalisation: float | None = 0.1,
         derivative: Literal["forward_mode", "central_difference"] = "forward_mode",
-        difference_step: float = 1e-4,
+        difference_step: float = 5e-5,
         data_std: float = 1.0,
         weighting: Weighting | None = None,
     ) -> None:
