@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from consistency_tta.diffusion.noise import expand
 
 
 def directional_derivative(
@@ -36,3 +41,56 @@ def directional_derivative(
         primal = tuple(value.detach().clone() for value in inputs)
         direction = tuple(value.detach().clone().to(like.dtype) for value, like in zip(tangents, inputs, strict=True))
         return torch.func.jvp(function, primal, direction)[1]
+
+
+def value_and_derivative(
+    function: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tensor, direction: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A function's value, with gradients, and in the same pass its derivative along a direction, without gradients.
+
+    Unlike :func:`directional_derivative` it saves the query for the value, and computes both in the precision of
+    autocast. Normalisations are then computed in float32, as on CUDA: their derivative would have another type.
+
+    Args:
+        function: (z (B, C, *), t (B,)) -> (B, C, *), such as a denoiser with its conditioning.
+        z: (B, C, *).
+        t: (B,).
+        direction: dz/dt (B, C, *).
+
+    Returns:
+        The value (B, C, *), and the derivative per unit of t (B, C, *).
+    """
+    with sdpa_kernel(SDPBackend.MATH), _NormalisationsInFloat32():
+        value, derivative, *_ = torch.func.jvp(function, (z, t), (direction, torch.ones_like(t)))
+    return value, derivative.detach()
+
+
+def central_difference(
+    function: Callable[[Tensor, Tensor], Tensor],
+    z: Tensor,
+    t: Tensor,
+    direction: Tensor,
+    step: float,
+    highest: float = float("inf"),
+) -> tuple[Tensor, Tensor]:
+    """As :func:`value_and_derivative`, by two more queries, at t - step and t + step, without autocast.
+
+    For networks with layers that have no forward-mode derivative.
+
+    Args:
+        function, z, t, direction: as in :func:`value_and_derivative`.
+        step: in t; below the smallest t.
+        highest: largest t of the queries; the difference is one-sided there.
+    """
+    value = function(z, t)
+    with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
+        later, earlier = (t + step).clamp(max=highest), t - step
+        values = [function(z + expand(time - t, z) * direction, time) for time in (later, earlier)]
+        return value, (values[0] - values[1]) / expand(later - earlier, z)
+
+
+class _NormalisationsInFloat32(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (functional.group_norm, functional.layer_norm) and args[0].dtype in (torch.bfloat16, torch.float16):
+            args = (args[0].float(), *args[1:])
+        return func(*args, **(kwargs or {}))

@@ -17,6 +17,7 @@ from consistency_tta.training.distillation.objectives.adversarial import Adversa
 from consistency_tta.training.distillation.objectives.alpha_schedule import AlphaSchedule
 from consistency_tta.training.distillation.objectives.combination import CombinedObjective, Ramp
 from consistency_tta.training.distillation.objectives.consistency import ConsistencyDistillation
+from consistency_tta.training.distillation.objectives.consistency_pairs import GridPairs, TighteningPairs
 from consistency_tta.training.distillation.objectives.consistency_training import ConsistencyTraining
 from consistency_tta.training.distillation.objectives.continuous_consistency import ContinuousConsistency
 from consistency_tta.training.distillation.objectives.discretization import DiscretizationSchedule
@@ -24,9 +25,8 @@ from consistency_tta.training.distillation.objectives.distribution_matching impo
 from consistency_tta.training.distillation.objectives.guidance import GuidanceDistillation
 from consistency_tta.training.distillation.objectives.mean_flow import MeanFlow
 from consistency_tta.training.distillation.objectives.time_pairs import TimePairs
-from consistency_tta.training.distillation.objectives.trajectory_consistency import TrajectoryConsistency
-from consistency_tta.training.distillation.objectives.pairs import GridPairs, TighteningPairs
 from consistency_tta.training.distillation.objectives.times import LogNormalTimes
+from consistency_tta.training.distillation.objectives.trajectory_consistency import TrajectoryConsistency
 from consistency_tta.training.distillation.student import StudentConfig
 
 __all__ = [
@@ -57,8 +57,8 @@ __all__ = [
     "Ramp",
     "SoundMetrics",
     "StudentConfig",
+    "TighteningPairs",
     "TimePairs",
     "TrajectoryConsistency",
-    "TighteningPairs",
     "VocoderTraining",
 ]

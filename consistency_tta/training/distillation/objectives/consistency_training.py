@@ -9,7 +9,7 @@ from consistency_tta.contracts import Networks, Objective, Prediction, Step, Wei
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.solve import transfer
 from consistency_tta.diffusion.weighting import InverseGap
-from consistency_tta.training.distillation.objectives.pairs import TighteningPairs, TimePairs
+from consistency_tta.training.distillation.objectives.consistency_pairs import ConsistencyPairs, TighteningPairs
 from consistency_tta.training.distillation.objectives.times import LogNormalTimes
 
 
@@ -44,7 +44,7 @@ class ConsistencyTraining(Objective):
     def __init__(
         self,
         times: LogNormalTimes | None = None,
-        pairs: TimePairs | None = None,
+        pairs: ConsistencyPairs | None = None,
         guided: bool = False,
         target_ema_decay: float | None = None,
         weighting: Weighting | None = None,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from consistency_tta.contracts import Networks, Objective, Prediction, Schedule, Step, Weighting
+from consistency_tta.diffusion.derivative import central_difference, value_and_derivative
 from consistency_tta.diffusion.noise import expand, velocity
-from consistency_tta.diffusion.tangent import central_difference, forward_mode
 from consistency_tta.diffusion.weighting import SNRPlusOne
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.distillation.objectives.times import HIGHEST_RATIO, LogNormalTimes
@@ -120,7 +120,7 @@ class ContinuousConsistency(Objective):
 
         direction = velocity(step.schedule, end, z_t, t).to(z_t.dtype)
         if self.derivative == "forward_mode":
-            return forward_mode(student, z_t, t, direction)
+            return value_and_derivative(student, z_t, t, direction)
         top = float(step.schedule.num_train_timesteps)
         return central_difference(student, z_t, t, direction, self.difference_step * top, top)
 

@@ -16,7 +16,7 @@ from consistency_tta.training.distillation.objectives.discretization import Disc
 from consistency_tta.training.distillation.objectives.times import HIGHEST_RATIO, lowest_time
 
 
-class TimePairs(ABC):
+class ConsistencyPairs(ABC):
     """Finds the second time of a pair."""
 
     @abstractmethod
@@ -31,7 +31,7 @@ class TimePairs(ABC):
 
 
 @dataclass(frozen=True)
-class TighteningPairs(TimePairs):
+class TighteningPairs(ConsistencyPairs):
     """The pairs of ECT, whose distance shrinks as training goes on.
 
         r_s = r_t max(0, 1 - n(r_t) / base^stage),    n(r) = 1 + k sigmoid(-b r),    r = sigma / alpha
@@ -68,14 +68,14 @@ class TighteningPairs(TimePairs):
         return self.stages if step is None else min(1 + step // self.every, self.stages)
 
     def __call__(self, t: Tensor, schedule: Schedule, step: int | None) -> tuple[Tensor, Tensor]:
-        """See :class:`TimePairs`."""
+        """See :class:`ConsistencyPairs`."""
         ratio = schedule.ratio(t).clamp(max=HIGHEST_RATIO)
         share = 1 - tightening(ratio, self.k, self.b) / self.base ** self.stage(step)
         s = schedule.time(ratio * share.clamp(min=0))
         return t, torch.where(s < lowest_time(schedule), 0.0, s)
 
 
-class GridPairs(TimePairs):
+class GridPairs(ConsistencyPairs):
     """Neighbours on a grid of N + 1 times, where N may change with the optimizer steps.
 
     A drawn time moves up to the next time of the grid.
@@ -99,7 +99,7 @@ class GridPairs(TimePairs):
         self._times: dict[int, Tensor] = {}
 
     def __call__(self, t: Tensor, schedule: Schedule, step: int | None) -> tuple[Tensor, Tensor]:
-        """See :class:`TimePairs`."""
+        """See :class:`ConsistencyPairs`."""
         number = self.num_steps.end if step is None else self.num_steps(step)
         if number not in self._times:  # once: the grid is made on the CPU, which waits for the device
             self._times[number] = self.grid(schedule, number).flip(0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from consistency_tta.components.backbones import Backbone
 from consistency_tta.contracts import Conditioning, TextEmbedding
-from consistency_tta.diffusion.tangent import central_difference, forward_mode
+from consistency_tta.diffusion.derivative import central_difference, value_and_derivative
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.components.backbones import test_flux
 from tests.toys import stereo_parts, toy_parts
@@ -41,7 +41,7 @@ def test_both_ways_agree_for_every_backbone(name: str, dtype: torch.dtype) -> No
             def query(z_t: Tensor, t: Tensor, given: Conditioning = given) -> Tensor:
                 return student(z_t, t, given)
 
-            value, exact = forward_mode(query, z_t, t, direction)
+            value, exact = value_and_derivative(query, z_t, t, direction)
             plain, near = central_difference(query, z_t, t, direction, 0.03, 1000.0)
         assert not exact.requires_grad
         torch.testing.assert_close(value, plain, atol=1e-5 if dtype == torch.float32 else 0.05, rtol=0)
@@ -55,7 +55,7 @@ def test_gradients_of_the_value_are_those_of_a_plain_query() -> None:
     def gradients(value: Tensor) -> Any:
         return torch.autograd.grad(value.square().mean(), list(student.parameters()))
 
-    value, _ = forward_mode(lambda z_t, t: student(z_t, t, given), z_t, t, direction)
+    value, _ = value_and_derivative(lambda z_t, t: student(z_t, t, given), z_t, t, direction)
     torch.testing.assert_close(gradients(value), gradients(student(z_t, t, given)))
 
 
@@ -67,7 +67,7 @@ def test_autocast_keeps_the_gradients_of_later_queries() -> None:
     def gradients(first: bool) -> Any:
         with torch.autocast("cpu", torch.bfloat16):
             if first:
-                forward_mode(lambda z_t, t: student(z_t, t, given), z_t, t, direction)
+                value_and_derivative(lambda z_t, t: student(z_t, t, given), z_t, t, direction)
             value = student(z_t, t, given)
         return torch.autograd.grad(value.square().mean(), list(student.parameters()))
 
