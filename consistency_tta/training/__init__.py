@@ -22,10 +22,14 @@ from consistency_tta.training.distillation.objectives.consistency_training impor
 from consistency_tta.training.distillation.objectives.continuous_consistency import ContinuousConsistency
 from consistency_tta.training.distillation.objectives.discretization import DiscretizationSchedule
 from consistency_tta.training.distillation.objectives.distribution_matching import DistributionMatching
+from consistency_tta.training.distillation.objectives.energy_distance import EnergyDistance
+from consistency_tta.training.distillation.objectives.energy_score import EnergyScore
 from consistency_tta.training.distillation.objectives.guidance import GuidanceDistillation
 from consistency_tta.training.distillation.objectives.mean_flow import MeanFlow
+from consistency_tta.training.distillation.objectives.teacher_features import TeacherFeatures
 from consistency_tta.training.distillation.objectives.time_pairs import TimePairs
 from consistency_tta.training.distillation.objectives.times import LogNormalTimes
+from consistency_tta.training.distillation.objectives.trajectory_backward import TrajectoryBackward
 from consistency_tta.training.distillation.objectives.trajectory_consistency import TrajectoryConsistency
 from consistency_tta.training.distillation.student import StudentConfig
 
@@ -44,6 +48,8 @@ __all__ = [
     "Distillation",
     "DistributionMatching",
     "DrawLossByTime",
+    "EnergyDistance",
+    "EnergyScore",
     "ExportFolder",
     "GridPairs",
     "GuidanceDistillation",
@@ -57,8 +63,10 @@ __all__ = [
     "Ramp",
     "SoundMetrics",
     "StudentConfig",
+    "TeacherFeatures",
     "TighteningPairs",
     "TimePairs",
+    "TrajectoryBackward",
     "TrajectoryConsistency",
     "VocoderTraining",
 ]

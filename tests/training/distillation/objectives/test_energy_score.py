@@ -1,0 +1,127 @@
+"""Energy score: its value and minimiser for Gaussians of captions, whatever the batch; its queries."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from consistency_tta.contracts import Conditioning, Denoiser, Networks, Step, TextEmbedding
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training import CombinedObjective, Distillation, EnergyDistance, EnergyScore, TeacherFeatures
+from tests.diffusion.conftest import SCHEDULES
+from tests.training.distillation.objectives.steps import gaussian_step
+from tests.training.runs import FAST, batch, data, in_training, query_sizes, rng, trainer
+
+FLOW = SCHEDULES["rectified_flow"]().double()
+#: Of the recordings of three captions.
+MEANS, STDS = torch.tensor([-1.0, 0.2, 0.8]).double(), torch.tensor([0.3, 1.0, 0.5]).double()
+
+
+class CaptionStudent(Denoiser):
+    """z_0 = mean + std z_t, of each caption, which is its number."""
+
+    def __init__(self, means: Tensor, stds: Tensor) -> None:
+        super().__init__()
+        self.schedule = FLOW
+        self.means, self.stds = torch.nn.Parameter(means.clone()), torch.nn.Parameter(stds.clone())
+
+    def forward(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor | None = None) -> Tensor:
+        """(B, 1, 1)."""
+        caption = conditioning.text.embedding[:, 0, 0].long()
+        return self.means[caption].view(-1, 1, 1) + self.stds[caption].view(-1, 1, 1) * z_t
+
+
+def step_of(number: int, captions: Tensor) -> Step:
+    noise = torch.randn(len(captions), dtype=torch.float64, generator=torch.Generator().manual_seed(number))
+    z_0 = (MEANS[captions] + STDS[captions] * noise).view(-1, 1, 1)
+    text = TextEmbedding(captions[:, None, None].double(), torch.ones(len(captions), 1, dtype=torch.bool))
+    return gaussian_step(FLOW, z_0, Conditioning(text, torch.ones(len(captions)).double()), number)
+
+
+@pytest.mark.parametrize("samples", [2, 4])
+def test_its_mean_is_the_closed_form(samples: int) -> None:
+    """2 E |x - y| - E |x - x'| of x ~ N(0, 1) and y ~ N(m, s^2), for each caption."""
+    captions = torch.arange(3).repeat(4000)
+    student = CaptionStudent(torch.zeros(3).double(), torch.ones(3).double())
+    found = EnergyScore(samples=samples)(step_of(0, captions), Networks(student)).losses["energy"].detach()
+    for caption, (mean, std) in enumerate(zip(MEANS.tolist(), STDS.tolist(), strict=True)):
+        tau = math.sqrt(1 + std**2)
+        near = tau * math.sqrt(2 / math.pi) * math.exp(-(mean**2) / (2 * tau**2)) + mean * math.erf(
+            mean / (tau * math.sqrt(2))
+        )
+        values = found[captions == caption]
+        error = float(values.std()) / math.sqrt(len(values))
+        assert abs(float(values.mean()) - (2 * near - 2 / math.sqrt(math.pi))) < 4 * error
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(1, 800), (60, 150)])
+def test_each_caption_ends_at_its_own_distribution(rows: int, steps: int) -> None:
+    """Even of batches of one row."""
+    student = CaptionStudent(torch.zeros(3).double(), torch.ones(3).double())
+    optimizer = torch.optim.Adam(student.parameters(), lr=0.05)
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=steps)
+    for number in range(steps):
+        captions = (torch.arange(rows) + number) % 3
+        optimizer.zero_grad()
+        EnergyScore()(step_of(number, captions), Networks(student)).losses["energy"].mean().backward()
+        optimizer.step()
+        decay.step()
+    torch.testing.assert_close(student.means.detach(), MEANS, atol=0.1, rtol=0)
+    torch.testing.assert_close(student.stds.detach().abs(), STDS, atol=0.1, rtol=0)
+
+
+def test_without_other_samples_diversity_would_be_lost() -> None:
+    """The first term alone shrinks the deviation; the second one widens it as much, where it is right."""
+    captions = torch.arange(3).repeat(2000)
+    student = CaptionStudent(MEANS, STDS)
+    objective = EnergyScore()
+    step = step_of(0, captions)
+    one, other = step.generate(Networks(student)).latent, objective.further(step, Networks(student))
+    near = 2 * objective.row_distance([one.flatten(1)], [step.clean_latent.flatten(1)])
+    apart = objective.row_distance([one.flatten(1)], [other.flatten(1)])
+    [shrinks] = torch.autograd.grad(near.mean(), student.stds, retain_graph=True)
+    [widens] = torch.autograd.grad(apart.mean(), student.stds)
+    assert bool((shrinks > 0.1).all())
+    torch.testing.assert_close(shrinks, widens, atol=0.06, rtol=0)
+
+
+def test_samples_are_from_independent_noise() -> None:
+    captions = torch.zeros(5000, dtype=torch.long)
+    student = CaptionStudent(MEANS, STDS)
+    step = step_of(0, captions)
+    samples = [step.generate(Networks(student)).latent]
+    samples += [EnergyScore().further(step, Networks(student)) for _ in range(2)]
+    correlation = torch.corrcoef(torch.stack([sample.detach().flatten() for sample in [*samples, step.clean_latent]]))
+    torch.testing.assert_close(correlation, torch.eye(4).double(), atol=0.06, rtol=0)
+
+
+def test_passes_of_student_and_teacher(teacher_folder: Path, tmp_path: Path) -> None:
+    """The first sample is that of other objectives."""
+    parts = {"score": EnergyScore(TeacherFeatures(), samples=3), "distance": EnergyDistance()}
+    module = in_training(Distillation(str(teacher_folder), CombinedObjective(parts), optimization=FAST), tmp_path)
+    passes, queries = query_sizes(module.frozen.teacher.denoiser), query_sizes(module.student)
+    module.loss(batch(), rng()).backward()
+    assert (passes, queries) == ([4] * 4, [4] * 3)
+    assert all(parameter.grad is None for parameter in module.frozen.teacher.parameters())
+
+
+def test_a_run_needs_no_loss_plugin(teacher_folder: Path, tmp_path: Path) -> None:
+    objective = EnergyScore(TeacherFeatures(blocks=["up_blocks.1"]))
+    module = Distillation(str(teacher_folder), objective, optimization=FAST)
+    start, teacher = deepcopy(module.student.state_dict()), deepcopy(module.frozen.teacher.state_dict())
+    run = trainer(tmp_path, max_steps=3, limit_val_batches=1)
+    run.fit(module, data())
+    assert {"train/loss/energy", "val/loss/energy"} <= run.callback_metrics.keys()
+    assert any(not torch.equal(start[name], value) for name, value in module.student.state_dict().items())
+    assert all(torch.equal(teacher[name], value) for name, value in module.frozen.teacher.state_dict().items())
+    assert module.pipeline()(["a tone"], guidance_scale=2.0).queries == 1
+
+
+def test_one_sample_is_not_enough() -> None:
+    with pytest.raises(ConfigurationError, match="1"):
+        EnergyScore(samples=1)
