@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from consistency_tta.contracts import DistillationOutput, Learner, Networks, Optimization, Prediction, Step
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.training import Distillation
+from consistency_tta.training import AdversarialDistillation, Distillation
 from consistency_tta.training.optimizer import build_optimizer, clip_each
 from tests.training.matching import FAKE, DistributionMatching
 from tests.training.runs import BrokenLoss, Losses, data, distil, equal, snapshot, trainer
@@ -198,21 +199,32 @@ def test_a_step_that_is_not_finite_leaves_all_networks_alone(
     assert states.moved() == expected
 
 
-@pytest.mark.parametrize("stopped", [3, 4])
-def test_it_resumes_bit_for_bit_wherever_the_alternation_is(stopped: int, teacher_folder: Path, tmp_path: Path) -> None:
+def adversarial(folder: Path) -> Distillation:
+    """A student and a discriminator, which learns alone at first, and then at every step."""
+    objective = AdversarialDistillation(FAKE, contrastive_weight=1.0, discriminator_steps=2, warmup_steps=1)
+    return Distillation(str(folder), objective, optimization=STUDENT, ema_decay=0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "learner", "stopped"),
+    [(matching, "fake", 3), (matching, "fake", 4), (adversarial, "discriminator", 3), (adversarial, "discriminator", 4)],
+)
+def test_it_resumes_bit_for_bit_wherever_the_alternation_is(
+    make: Callable[[Path], Distillation], learner: str, stopped: int, teacher_folder: Path, tmp_path: Path
+) -> None:
     straight, resumed = Losses(), Losses()
-    module = matching(teacher_folder)
+    module = make(teacher_folder)
     saver = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=stopped, save_top_k=-1)
     run = trainer(tmp_path, max_steps=7, callbacks=[straight, saver], enable_checkpointing=True)
     run.fit(module, data())
     torch.manual_seed(1234)
-    again = matching(teacher_folder)
+    again = make(teacher_folder)
     rerun = trainer(tmp_path, max_steps=7, callbacks=[resumed])
     rerun.fit(again, data(), ckpt_path=str(tmp_path / f"step={stopped}.ckpt"), weights_only=True)
     assert resumed.values == straight.values[stopped:]
     state = snapshot(module, run)
     assert equal(state, snapshot(again, rerun))
-    assert any(name.startswith("objective.fake.") for name in state)
+    assert any(name.startswith(f"objective.{learner}.") for name in state)
     assert run.lr_scheduler_configs[0].scheduler.state_dict() == rerun.lr_scheduler_configs[0].scheduler.state_dict()
 
 

@@ -12,12 +12,16 @@ from torch.multiprocessing.spawn import spawn
 
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.training import (
+    AdversarialDistillation,
     ConsistencyDistillation,
     DecodingConfig,
     Distillation,
+    EnergyScore,
     ExportFolder,
     LoRA,
     StudentConfig,
+    TeacherFeatures,
+    TrajectoryBackward,
 )
 from consistency_tta.training.optimizer import trainable_parameters
 from tests.training.matching import DistributionMatching
@@ -30,11 +34,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "decoding": DecodingConfig(train_decoder=True, crop_frames=16, gradient_checkpointing=True),
     },
     "alternation": {"losses": {"latent": LatentL2Loss()}, "objective": DistributionMatching()},
+    # Each compares a row with itself alone, and so are the same for any number of processes.
+    "adversary": {"objective": AdversarialDistillation(penalty_weight=0.1)},
+    "score": {"objective": EnergyScore(TeacherFeatures(["mid_block"]))},
+    "trajectory": {"objective": TrajectoryBackward(num_steps=3)},
 }
 #: In the names of what each trains, and of the averages that follow it.
 TRAINED = {
     "lora": (r"\.lora_A\.", r"\.lora_B\.", r"\.class_embedding\."),
     "alternation": ("^student", "^average", r"^objective\.fake"),
+    "adversary": ("^student", "^average", r"^objective\.discriminator"),
+    "score": ("^student", "^average"),
+    "trajectory": ("^student", "^average", "^target"),
     "decoder": ("^student", "^target", "^average", r"^decoders\.decoder\.parts", r"^decoders\.decoder\.average"),
 }
 

@@ -168,7 +168,7 @@ def test_a_run_needs_no_loss_plugin(features: TeacherFeatures | None, teacher_fo
     module = Distillation(str(teacher_folder), EnergyDistance(features), optimization=FAST)
     start = deepcopy(module.student.state_dict())
     teacher = deepcopy(module.frozen.teacher.state_dict()) if features else {}
-    run = trainer(tmp_path, max_steps=3, limit_val_batches=1)
+    run = trainer(tmp_path, max_steps=3, limit_val_batches=1, val_check_interval=3)
     run.fit(module, data())
     assert "train/loss/energy" in run.callback_metrics
     assert "val/loss/energy" in run.callback_metrics

@@ -114,7 +114,7 @@ def test_a_run_needs_no_loss_plugin(teacher_folder: Path, tmp_path: Path) -> Non
     objective = EnergyScore(TeacherFeatures(blocks=["up_blocks.1"]))
     module = Distillation(str(teacher_folder), objective, optimization=FAST)
     start, teacher = deepcopy(module.student.state_dict()), deepcopy(module.frozen.teacher.state_dict())
-    run = trainer(tmp_path, max_steps=3, limit_val_batches=1)
+    run = trainer(tmp_path, max_steps=3, limit_val_batches=1, val_check_interval=3)
     run.fit(module, data())
     assert {"train/loss/energy", "val/loss/energy"} <= run.callback_metrics.keys()
     assert any(not torch.equal(start[name], value) for name, value in module.student.state_dict().items())

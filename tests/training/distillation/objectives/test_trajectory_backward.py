@@ -171,7 +171,7 @@ def test_a_run_needs_no_loss_plugin(target: Any, teacher_folder: Path, tmp_path:
     objective = TrajectoryBackward(num_steps=3, target=target)
     module = Distillation(str(teacher_folder), objective, optimization=FAST)
     start, teacher = deepcopy(module.student.state_dict()), deepcopy(module.frozen.teacher.state_dict())
-    run = trainer(tmp_path, max_steps=3, limit_val_batches=1)
+    run = trainer(tmp_path, max_steps=3, limit_val_batches=1, val_check_interval=3)
     run.fit(module, data())
     assert {"train/loss/consistency", "val/loss/consistency", "val/teacher_distance"} <= run.callback_metrics.keys()
     assert any(not torch.equal(start[name], value) for name, value in module.student.state_dict().items())
