@@ -207,7 +207,12 @@ def adversarial(folder: Path) -> Distillation:
 
 @pytest.mark.parametrize(
     ("make", "learner", "stopped"),
-    [(matching, "fake", 3), (matching, "fake", 4), (adversarial, "discriminator", 3), (adversarial, "discriminator", 4)],
+    [
+        (matching, "fake", 3),
+        (matching, "fake", 4),
+        (adversarial, "discriminator", 3),
+        (adversarial, "discriminator", 4),
+    ],
 )
 def test_it_resumes_bit_for_bit_wherever_the_alternation_is(
     make: Callable[[Path], Distillation], learner: str, stopped: int, teacher_folder: Path, tmp_path: Path

@@ -109,8 +109,9 @@ class TrajectoryBackward(Objective):
         """Times (N + 1, B) on the device, falling from T to 0."""
         times = self.times[:, None].expand(-1, len(step))
         if self.random_times:
-            between = torch.lerp(times[1:-1], times[2:], step.rng.uniform(len(step)))
-            times = torch.cat([times[:1], between.clamp_min(step.schedule.lowest_time), times[-1:]])
+            lowest = min(step.schedule.lowest_time, float(self.times[-2]))
+            between = torch.lerp(times[1:-1], times[2:], step.rng.uniform(len(step))).clamp_min(lowest)
+            times = torch.cat([times[:1], between, times[-1:]])
         return step.rng.to_device(times)
 
     @torch.no_grad()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
-from consistency_tta.contracts import Conditioning, Denoiser, Networks
+from consistency_tta.contracts import Conditioning, Denoiser, Networks, Solver
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.sample import sample_diffusion
 from consistency_tta.diffusion.solve import DDIM, Heun
@@ -37,6 +37,14 @@ class GaussianFlow(Denoiser):
         alpha, sigma = expand(self.schedule.alpha(t), z_t), expand(self.schedule.sigma(t), z_t)
         mean = self.mean.view(1, -1, 1)
         return mean + self.std / (alpha**2 * self.std**2 + sigma**2).sqrt() * (z_t - alpha * mean)
+
+
+class ExactSolver(Solver):
+    """Solves the ODE of a Gaussian teacher without error."""
+
+    def forward(self, denoiser: Denoiser, z_t: Tensor, t: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
+        """z_s (B, C, *)."""
+        return cast(GaussianDenoiser, denoiser).exact(z_t, t, s, conditioning)
 
 
 class DiscreteFlow(Denoiser):
@@ -69,7 +77,7 @@ def built(schedule: Any, **options: Any) -> TrajectoryBackward:
 def test_the_student_ends_at_the_closed_form_consistency_function(family: str, target: str) -> None:
     """Mean and deviation of the teacher's Gaussian, with the student itself as target network."""
     schedule = SCHEDULES[family]().double()
-    objective = built(schedule, solver=Heun(), num_steps=8, target=target, target_ema_decay=0.0)
+    objective = built(schedule, solver=ExactSolver(), num_steps=8, target=target, target_ema_decay=0.0)
     teacher, student = GaussianDenoiser(schedule, STD), GaussianFlow(schedule, torch.zeros(2).double(), 1.0)
     optimizer = torch.optim.Adam(student.parameters(), lr=0.05)
     for number in range(120):
@@ -79,8 +87,8 @@ def test_the_student_ends_at_the_closed_form_consistency_function(family: str, t
         optimizer.zero_grad()
         objective(step, Networks(student, teacher, student)).losses["consistency"].mean().backward()
         optimizer.step()
-    torch.testing.assert_close(student.mean.detach(), MEAN, atol=0.02, rtol=0)
-    assert float(student.std.detach().abs()) == pytest.approx(STD, abs=0.02)
+    torch.testing.assert_close(student.mean.detach(), MEAN, atol=0.01, rtol=0)
+    assert float(student.std.detach().abs()) == pytest.approx(STD, abs=0.01)
 
 
 @pytest.mark.parametrize("target", ["next", "end"])
@@ -92,10 +100,10 @@ def test_the_solvers_own_map_has_no_loss(target: str) -> None:
     student = DiscreteFlow(teacher, DDIM(), objective.times)
     step = gaussian_step(schedule, torch.zeros(3, 2, 3).double(), conditioning(MEAN, 3))
     loss = objective(step, Networks(student, teacher, student)).losses["consistency"]
-    torch.testing.assert_close(loss, torch.zeros(3).double(), atol=1e-9, rtol=0)
-    assert float(objective.metrics(step, Networks(student, teacher))["teacher_distance"]) < 1e-6
+    torch.testing.assert_close(loss, torch.zeros(3), atol=1e-6, rtol=0)  # noise is drawn in float32
+    assert float(objective.metrics(step, Networks(student, teacher))["teacher_distance"]) < 1e-5
     wrong = GaussianFlow(schedule, MEAN, 2 * STD)
-    assert float(objective(step, Networks(wrong, teacher, wrong)).losses["consistency"].min()) > 0.01
+    assert float(objective(step, Networks(wrong, teacher, wrong)).losses["consistency"].detach().min()) > 0.01
 
 
 def test_recordings_are_not_read() -> None:
@@ -131,6 +139,7 @@ def test_random_times_lie_between_those_of_the_grid(family: str) -> None:
     for i in range(1, 6):
         assert float(times[i].max()) <= float(grid[i])
         assert float(times[i].min()) >= float(grid[i + 1])
+    for i in range(1, 5):  # the last stays above the schedule's lowest time
         covered = float(times[i].max() - times[i].min()) / float(grid[i] - grid[i + 1])
         assert covered > 0.95
 
