@@ -82,7 +82,7 @@ class TrajectoryBackward(Objective):
             raise ConfigurationError(f"expected num_steps >= 2 and pairs >= 1, got {num_steps} and {pairs}")
         self.solver, self.grid = solver or DDIM(), grid or UniformGrid()
         self.num_steps, self.random_times, self.pairs = num_steps, random_times, pairs
-        self.weighting, self.target = weighting or Uniform(), target
+        self.pair_weighting, self.target = weighting or Uniform(), target  # `weighting` would be of loss plugins
         self.target_ema_decay = target_ema_decay if target == "next" else None
 
     def build(self, networks: Networks, schedule: Schedule) -> None:
@@ -102,7 +102,7 @@ class TrajectoryBackward(Objective):
         else:
             target = self.next_target(networks, states[index + 1, rows], times[index + 1, rows], conditioning, noisy)
         distance = pseudo_huber(networks.student(states[index, rows], t, conditioning), target)
-        weighted = self.weighting(t, step.schedule) * distance
+        weighted = self.pair_weighting(t, step.schedule) * distance
         return Prediction(losses={"consistency": weighted.unflatten(0, (-1, len(step))).mean(0)})
 
     def draw_times(self, step: Step) -> Tensor:

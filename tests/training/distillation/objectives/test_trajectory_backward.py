@@ -15,8 +15,9 @@ from consistency_tta.contracts import Conditioning, Denoiser, Networks, Solver
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.sample import sample_diffusion
 from consistency_tta.diffusion.solve import DDIM, Heun
+from consistency_tta.diffusion.weighting import MinSNR
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.training import Distillation, TrajectoryBackward
+from consistency_tta.training import CombinedObjective, Distillation, TrajectoryBackward
 from tests.diffusion.conftest import SCHEDULES, GaussianDenoiser
 from tests.training.distillation.objectives.steps import conditioning, gaussian_step
 from tests.training.runs import FAST, batch, data, in_training, query_sizes, rng, trainer
@@ -192,3 +193,17 @@ def test_a_run_needs_no_loss_plugin(target: Any, teacher_folder: Path, tmp_path:
 def test_impossible_settings_are_named(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=str(next(iter(options.values())))):
         TrajectoryBackward(**options)
+
+
+def test_its_weighting_is_not_that_of_loss_plugins() -> None:
+    """Pairs are weighted by t; in a combination, another objective's latents are not."""
+    schedule = SCHEDULES["variance_preserving"]().double()
+    teacher, student = GaussianDenoiser(schedule, STD), GaussianFlow(schedule, MEAN, 1.0)
+    losses = []
+    for weighting in (None, MinSNR(1e-3)):
+        objective = built(schedule, num_steps=3, weighting=weighting)
+        step = gaussian_step(schedule, torch.zeros(2, 2, 3).double(), conditioning(MEAN, 2))
+        losses.append(objective(step, Networks(student, teacher, student)).losses["consistency"].detach())
+    assert bool((losses[1] < 2e-3 * losses[0]).all())
+    combined = CombinedObjective({"trajectory": TrajectoryBackward(weighting=MinSNR())})
+    assert combined.weighting is None
