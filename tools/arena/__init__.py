@@ -12,5 +12,6 @@ network for one clip; see :mod:`tools.arena.passes`. Folders:
     <output>/<contestant>/seed<k>/run/                 checkpoints and Lightning's log
     .../models/<fraction>/evaluation/                  latents, embeddings, metric values
     <output>/references/<name>/evaluation/             the same of other models, such as the teacher
+    <output>/recordings_<encoder>.safetensors          embeddings of ESC-10
     <output>/report.md  report.json  report.svg
 """

@@ -1,66 +1,72 @@
-"""What evaluates sounds: a network that embeds them and scores the ten classes of ESC-10."""
+"""What evaluates sounds: an encoder, and scores of the ten classes of ESC-10 from its logits or by a linear probe."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from consistency_tta.metrics.mn04 import AudioTagger
+from consistency_tta.contracts import AudioEmbedding, AudioEncoder
 from consistency_tta.runtime.class_path import import_class
 from consistency_tta.runtime.device import best_device
-from tools.esc10 import class_columns
-
-#: The one that is used where no other is given.
-CLASSIFIER = "tools.arena.classifier.Mn04Classifier"
-
-
-class SoundClassifier(Protocol):
-    """Embeds sounds and scores the classes of :data:`tools.esc10.CLASSES`.
-
-    Attributes:
-        name: of the results' files.
-    """
-
-    name: str
-
-    def __call__(self, waveform: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
-        """Mono waveforms (B, samples) -> embeddings (B, D) and class scores (B, 10), both on the CPU."""
+from consistency_tta.runtime.errors import DataError
+from tools.arena.real import RealClips
+from tools.esc10 import CLASSES, class_columns
+from tools.probe_encoder import LinearProbe
 
 
-class Mn04Classifier:
-    """EfficientAT's tagger mn04; a class has the logit of the most probable of its AudioSet labels.
+class SoundClassifier:
+    """Embeds sounds and scores the ten classes, in the order of :data:`tools.esc10.CLASSES`.
 
     Args:
-        weights: ``mn04_as_mAP_432.pt``.
-        labels: table of the 527 AudioSet classes with the columns index and display_name.
-        device: such as cuda or cpu; the best available if None.
+        encoder: embeds.
+        score: class scores (B, 10) of what it computes.
     """
 
-    name = "mn04"
-
-    def __init__(self, weights: str | Path, labels: str | Path, device: str | None = None) -> None:
-        self.device = best_device(device)
-        self.tagger = AudioTagger.from_checkpoint(weights).to(self.device)
-        self.columns = class_columns(Path(labels))
+    def __init__(self, encoder: AudioEncoder, score: Callable[[AudioEmbedding], Tensor]) -> None:
+        self.encoder, self.score = encoder, score
+        self.name = encoder.name
 
     @torch.no_grad()
     def __call__(self, waveform: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
-        """See :class:`SoundClassifier`."""
-        logits, vectors = self.tagger(waveform.to(self.device), sample_rate)
-        scores = torch.stack([logits[:, column].amax(1) for column in self.columns], dim=1)
-        return vectors.float().cpu(), scores.float().cpu()
+        """Mono waveforms (B, samples) -> embeddings (B, D) and class scores (B, 10), both on the CPU."""
+        found = embed(self.encoder, waveform, sample_rate)
+        return found.vectors[:, 0], self.score(found)
 
 
-def load_classifier(class_path: str, arguments: str) -> SoundClassifier:
-    """A classifier by its class and its arguments as a JSON object.
+def load_encoder(class_path: str, weights: str) -> AudioEncoder:
+    """An encoder by its class, which takes ``weights``, on the best device."""
+    encoder: AudioEncoder = import_class(class_path, AudioEncoder)(weights=weights)
+    return encoder.to(best_device())
+
+
+def embed(encoder: AudioEncoder, waveform: Tensor, sample_rate: int) -> AudioEmbedding:
+    """One vector for each sound (B, 1, D), and logits if the encoder has some, on the CPU."""
+    found = encoder.embed_windows(waveform.to(best_device()), sample_rate)
+    logits = None if found.logits is None else found.logits.float().cpu()
+    return AudioEmbedding(found.vectors.mean(1, keepdim=True).float().cpu(), logits)
+
+
+def classifier(encoder: AudioEncoder, labels: Path | None, real: RealClips) -> SoundClassifier:
+    """A classifier by AudioSet's labels, or by a linear probe that is fitted on folds 1 to 4.
 
     Args:
-        class_path: such as ``tools.arena.classifier.Mn04Classifier``, or your own class with that interface.
-        arguments: such as ``{"weights": "mn04_as_mAP_432.pt", "labels": "audioset527_labels.csv"}``.
+        encoder: embeds.
+        labels: table of the 527 AudioSet classes with the columns index and display_name, where the encoder has their
+            logits; a class has the highest of its labels' logits. None for a linear probe.
+        real: the recordings.
     """
-    classifier: Any = import_class(class_path, object)(**json.loads(arguments))
-    return classifier
+    if labels is None:
+        probe = LinearProbe(real.reference, real.reference_labels, len(CLASSES))
+        return SoundClassifier(encoder, lambda found: probe(found.vectors[:, 0]))
+    columns = class_columns(labels)
+
+    def score(found: AudioEmbedding) -> Tensor:
+        if found.logits is None:
+            raise DataError(f"{encoder.name} has no logits: leave out --labels for a linear probe")
+        logits = found.logits
+        return torch.stack([logits[:, column].amax(1) for column in columns], dim=1)
+
+    return SoundClassifier(encoder, score)

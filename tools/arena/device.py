@@ -1,17 +1,16 @@
 """The whole arena within some minutes, on an accelerator without network: a wide teacher from nothing, then all else.
 
-    python -m tools.arena device --minutes 10 --output OUT --latents LATENTS --real real_mn04.safetensors
+    python -m tools.arena device --minutes 10 --output OUT --latents LATENTS --real recordings_mn04.safetensors
         --weights mn04_as_mAP_432.pt --labels audioset527_labels.csv
 
 Codec and text encoder are the bundled teacher's. The latents are those that `consistency-tta encode` made with it; one
 or two copies of ESC-10 are 10 to 20 MB. The file of real embeddings is what `evaluate` writes as
-<output>/real_<classifier>.safetensors; instead, --esc50 names the recordings.
+<output>/recordings_<encoder>.safetensors; instead, --esc50 names the recordings.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ from pathlib import Path
 
 from consistency_tta.runtime.errors import DataError
 from tools.arena import evaluate, report, train
-from tools.arena.classifier import CLASSIFIER
 from tools.arena.configuration import duration, known
 from tools.arena.teacher import train_teacher
+from tools.esc10 import MN04
 
 #: Shares of the time that is left after the teacher's training: for contestants; the rest is for their evaluation.
 TRAINING = 0.65
@@ -47,10 +46,9 @@ def parse(args: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--draws", type=int, default=20, help="random halves of the sounds, for intervals")
     parser.add_argument("--real", type=Path, help="embeddings of the recordings, instead of --esc50")
     parser.add_argument("--esc50", type=Path, help="folder of ESC-50")
-    parser.add_argument("--classifier", default=CLASSIFIER, help="class")
-    parser.add_argument("--weights", default="mn04_as_mAP_432.pt", help="of mn04")
-    parser.add_argument("--labels", default="audioset527_labels.csv", help="of AudioSet: index, display_name")
-    parser.add_argument("--classifier_args", help="arguments of another classifier, a JSON object")
+    parser.add_argument("--encoder", default=MN04, help="class of another encoder than mn04")
+    parser.add_argument("--weights", default="mn04_as_mAP_432.pt", help="of the encoder")
+    parser.add_argument("--labels", type=Path, help="AudioSet's classes: index, display_name; a linear probe without")
     return parser.parse_known_args(args)
 
 
@@ -62,7 +60,6 @@ def main(args: list[str] | None = None) -> None:
     output.mkdir(parents=True, exist_ok=True)
     if options.real is None and options.esc50 is None:
         raise DataError("expected --real or --esc50, got neither")
-    arguments = options.classifier_args or json.dumps({"weights": options.weights, "labels": options.labels})
     if options.real is not None:
         shutil.copy(options.real, output / options.real.name)
     further = ["--data.batch_size", str(options.batch_size), *further]
@@ -98,7 +95,8 @@ def main(args: list[str] | None = None) -> None:
         ]
     )
     common = ["--output", str(output), "--clips", str(options.clips), "--draws", str(options.draws)]
-    common += ["--classifier", options.classifier, "--classifier_args", arguments]
+    common += ["--encoder", options.encoder, "--weights", options.weights]
+    common += ["--labels", str(options.labels)] if options.labels else []
     common += ["--esc50", str(options.esc50)] if options.esc50 else []
     reference = ["--reference", f"teacher={teacher}@{options.teacher_steps}"]
     evaluate.main([*common, *reference, "--last"])

@@ -1,7 +1,9 @@
 """Samples the arena's models and evaluates the sounds; what exists already is kept.
 
-python -m tools.arena evaluate --output runs/arena --esc50 ESC50 --weights mn04_as_mAP_432.pt --labels LABELS.csv
-python -m tools.arena evaluate ... --reference teacher=tiny-teacher@200 --steps 1 2 4
+    python -m tools.arena evaluate --output runs/arena --esc50 ESC50 --weights mn04_as_mAP_432.pt --labels LABELS.csv
+    python -m tools.arena evaluate ... --reference teacher=tiny-teacher@200 --steps 1 2 4
+
+Without ``--labels`` a linear probe scores the classes, as in :mod:`tools.esc10`.
 """
 
 from __future__ import annotations
@@ -10,18 +12,20 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from consistency_tta.contracts import Codec
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
-from tools.arena.classifier import CLASSIFIER, SoundClassifier, load_classifier
+from tools.arena.classifier import SoundClassifier, classifier, embed, load_encoder
 from tools.arena.machine import machine
 from tools.arena.metric_values import half_values, real_values, values
 from tools.arena.real import RealClips, real_clips
 from tools.arena.snapshots import FACTS
 from tools.arena.sounds import Sampling, classify, sample
+from tools.esc10 import MN04
 
 
 def models(output: Path, contestants: list[str] | None, last: bool) -> Iterator[Path]:
@@ -41,7 +45,7 @@ def models(output: Path, contestants: list[str] | None, last: bool) -> Iterator[
 def evaluate(
     pipeline: TextToAudioPipeline,
     codec: Codec,
-    classifier: SoundClassifier,
+    scorer: SoundClassifier,
     real: RealClips,
     sampling: Sampling,
     folder: Path,
@@ -50,16 +54,16 @@ def evaluate(
     codec_name: str = "",
 ) -> dict[str, Any]:
     """Sample, decode, classify, and write ``<folder>/<classifier>_<sampling>.json``."""
-    file = folder / f"{classifier.name}{codec_name}_{sampling.name}.json"
+    file = folder / f"{scorer.name}{codec_name}_{sampling.name}.json"
     if file.exists():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
     started = time.perf_counter()
     latents = sample(pipeline, sampling, folder / f"latents_{sampling.name}.safetensors")
     kept = folder / f"sounds{codec_name}_{sampling.name}" if sounds else None
-    embeddings, scores = classify(latents, codec, classifier, file.with_suffix(".safetensors"), kept)
+    embeddings, scores = classify(latents, codec, scorer, file.with_suffix(".safetensors"), kept)
     result = {
-        "classifier": classifier.name,
+        "classifier": scorer.name,
         "sampling": vars(sampling),
         "values": values(embeddings, scores, real),
         "halves": half_values(embeddings, scores, real, draws),
@@ -86,24 +90,22 @@ def parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=50, help="random halves of the sounds, for intervals")
     parser.add_argument("--sounds", action="store_true", help="keep the sounds; latents are always kept")
     parser.add_argument("--codec", help="model folder whose decoder is used; each model's own if not given")
-    parser.add_argument(
-        "--esc50", type=Path, help="folder of ESC-50; not needed where <output>/real_<classifier> exists"
-    )
-    parser.add_argument("--weights", default="mn04_as_mAP_432.pt", help="of mn04")
-    parser.add_argument("--labels", default="audioset527_labels.csv", help="of AudioSet: index, display_name")
-    parser.add_argument("--classifier", default=CLASSIFIER, help="class of another one")
-    parser.add_argument("--classifier_args", help="its arguments, a JSON object")
+    parser.add_argument("--esc50", type=Path, help="folder of ESC-50; not needed where its embeddings were kept")
+    parser.add_argument("--encoder", default=MN04, help="class of another encoder than mn04")
+    parser.add_argument("--weights", default="mn04_as_mAP_432.pt", help="of the encoder")
+    parser.add_argument("--labels", type=Path, help="AudioSet's classes: index, display_name; a linear probe without")
     return parser.parse_args(args)
 
 
 def main(args: list[str] | None = None) -> None:
     """Evaluate all models."""
     options = parse(args)
-    arguments = options.classifier_args or json.dumps({"weights": options.weights, "labels": options.labels})
-    classifier = load_classifier(options.classifier, arguments)
-    real = real_clips(classifier, options.esc50, options.output / f"real_{classifier.name}.safetensors")
-    about = {"classifier": classifier.name, "values": real_values(real)}
-    (options.output / f"real_{classifier.name}.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    encoder = load_encoder(options.encoder, options.weights)
+    file = options.output / f"recordings_{encoder.name}.safetensors"
+    real = real_clips(partial(embed, encoder), options.esc50, file)
+    scorer = classifier(encoder, options.labels, real)
+    about = {"classifier": encoder.name, "values": real_values(real, scorer.score(real.held_out_embedding))}
+    file.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     work: list[tuple[str, Path, list[int]]] = []
     for text in options.reference:
         name, _, place = text.partition("=")
@@ -113,7 +115,7 @@ def main(args: list[str] | None = None) -> None:
     found_models = models(options.output, names, options.last)
     work.extend((str(model), model / "evaluation", options.steps) for model in found_models)
     other = TextToAudioPipeline.from_pretrained(options.codec).to(best_device()).codec if options.codec else None
-    codec_name = f"_{Path(options.codec).name}" if options.codec else ""
+    codec_name = f"@{Path(options.codec).name}" if options.codec else ""
     for folder, results, all_steps in work:
         pipeline = TextToAudioPipeline.from_pretrained(folder).to(best_device())
         for steps in all_steps:
@@ -122,7 +124,7 @@ def main(args: list[str] | None = None) -> None:
                 found = evaluate(
                     pipeline,
                     other or pipeline.codec,
-                    classifier,
+                    scorer,
                     real,
                     sampling,
                     results,

@@ -103,7 +103,7 @@ def main(args: list[str] | None = None) -> None:
         "the recordings of folds 1 to 4 of ESC-10; Fréchet distances of equally many sounds alone are comparable."
     )
     for classifier in sorted({key.classifier for key in rows}):
-        file = output / f"real_{classifier.split('_')[0]}.json"
+        file = output / f"recordings_{classifier.split('@')[0]}.json"
         real_by[classifier] = json.loads(file.read_text(encoding="utf-8"))["values"] if file.exists() else {}
         parts.append(section(rows, classifier, real_by[classifier], options.baseline))
         (output / f"report_{classifier}.svg").write_text(curves(rows, classifier), encoding="utf-8")

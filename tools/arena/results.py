@@ -87,7 +87,7 @@ def add(
     """Add the evaluation in a file to its row."""
     found = json.loads(file.read_text(encoding="utf-8"))
     sampling = found["sampling"]
-    classifier = file.stem.split("_w")[0]
+    classifier = file.stem.rsplit("_w", 1)[0]
     row = rows[Key(name, reference, facts.get("fraction", 1.0), classifier, sampling["steps"])]
     row.evaluations[training_seed].append(found)
     if facts:

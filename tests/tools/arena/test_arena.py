@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.shards import write_shard
-from tests.tools.arena.toy_classifier import ToyClassifier
+from tests.tools.arena.loudness import Loudness, recordings
 from tools.arena import __main__ as arena
 from tools.arena import evaluate, train
+from tools.arena.classifier import classifier, embed
 from tools.arena.configuration import find, known
 from tools.arena.metric_values import METRICS
-from tools.arena.real import RealClips, real_clips
+from tools.arena.real import real_clips
+from tools.esc10 import AUDIOSET_NAMES, CLASSES
+from tools.probe_encoder import LinearProbe
 
 BUDGET = 60
 SMALL = ["--data.batch_size", "4", "--trainer.accelerator", "cpu", "--trainer.log_every_n_steps", "1"]
@@ -126,18 +133,10 @@ def test_contestants_are_configurations(name: str) -> None:
         find(f"{name}x")
 
 
-def write_real(output: Path) -> None:
-    torch.manual_seed(0)
-    rows = torch.rand(60, 4)
-    RealClips(rows, rows[:40], rows[40:], torch.eye(10).repeat(2, 1), torch.arange(10).repeat(2)).save(
-        output / "real_toy.safetensors"
-    )
-
-
 def test_evaluation_and_report(trained: Path, teacher_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_real(trained)
+    recordings().save(trained / "recordings_loudness.safetensors")
     options = ["--output", str(trained), "--clips", "4", "--steps", "1", "2", "--draws", "3", "--last"]
-    options += ["--classifier", "tests.tools.arena.toy_classifier.ToyClassifier", "--classifier_args", '{"gain": 2}']
+    options += ["--encoder", "tests.tools.arena.loudness.Loudness", "--weights", "2"]
     arena.main(["evaluate", *options, "--reference", f"teacher={teacher_folder}@3", "--sounds"])
     files = sorted(trained.glob("*/seed*/models/*/evaluation/*.json"))
     assert len(files) == 6
@@ -154,7 +153,7 @@ def test_evaluation_and_report(trained: Path, teacher_folder: Path, capsys: pyte
     assert len(rows) == 5
     own = [
         json.loads(
-            (trained / f"matching/seed{seed}/models/1.00/evaluation/toy_w3_steps1_clips4_seed0.json").read_text()
+            (trained / f"matching/seed{seed}/models/1.00/evaluation/loudness_w3_steps1_clips4_seed0.json").read_text()
         )
         for seed in (0, 1)
     ]
@@ -164,7 +163,7 @@ def test_evaluation_and_report(trained: Path, teacher_folder: Path, capsys: pyte
         assert found["low"] <= found["high"]
     assert rows["matching", 1.0, 1]["snapshots"]["0"]["passes"] >= BUDGET
     assert content["machine"]["torch"] == torch.__version__
-    picture = (trained / "report_toy.svg").read_text()
+    picture = (trained / "report_loudness.svg").read_text()
     assert all(name in picture for name in ("straight", "matching", "teacher"))
 
 
@@ -178,11 +177,39 @@ def test_equal_noise_for_all_models_whatever_the_batch(teacher_folder: Path, tmp
     torch.testing.assert_close(found[0], found[1], atol=2e-3, rtol=2e-3)
 
 
-def test_recordings_are_needed_once(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="real_toy"):
-        real_clips(ToyClassifier(), None, tmp_path / "real_toy.safetensors")
-    write_real(tmp_path)
-    assert real_clips(ToyClassifier(), None, tmp_path / "real_toy.safetensors").train.shape == (40, 4)
+def test_recordings_are_embedded_once(tmp_path: Path) -> None:
+    esc50, file = tmp_path / "esc50", tmp_path / "recordings.safetensors"
+    esc50.mkdir()
+    rows = ["file,label,fold,freesound_id,esc10"]
+    for fold in ("1", "4", "5"):
+        for label, level in (("dog", 0.1), ("rain", 0.2)):
+            soundfile.write(esc50 / f"{label}{fold}.wav", np.full(1600, level), 16_000)
+            # The source of fold 4 is held out in training.
+            rows.append(f"{label}{fold}.wav,{label},{fold},{'149294' if fold == '4' else fold},True")
+    (esc50 / "clips.csv").write_text("\n".join(rows))
+    with pytest.raises(DataError, match=r"recordings\.safetensors"):
+        real_clips(partial(embed, Loudness("1")), None, file)
+    found = real_clips(partial(embed, Loudness("1")), esc50, file)
+    assert [len(found.reference), len(found.train), len(found.held_out)] == [4, 2, 2]
+    assert found.held_out_labels.tolist() == [CLASSES.index("dog"), CLASSES.index("rain")]
+    torch.testing.assert_close(found.held_out[:, 0], torch.tensor([0.1, 0.2]), atol=1e-3, rtol=0)
+    again = real_clips(partial(embed, Loudness("1")), None, file)
+    assert torch.equal(again.reference, found.reference)
+
+
+def test_classes_are_scored_by_logits_or_by_a_probe(tmp_path: Path) -> None:
+    real, names = recordings(), [name for names in AUDIOSET_NAMES.values() for name in names]
+    (tmp_path / "labels.csv").write_text("index,display_name\n" + "\n".join(f'{k},"{n}"' for k, n in enumerate(names)))
+    by_probe = classifier(Loudness("1"), None, real).score(real.held_out_embedding)
+    expected = LinearProbe(real.reference, real.reference_labels, 10)(real.held_out)
+    assert torch.equal(by_probe, expected)
+    by_labels = classifier(Loudness("1"), tmp_path / "labels.csv", real)
+    logits = torch.eye(len(names))
+    scores = by_labels.score(AudioEmbedding(torch.zeros(len(names), 1, 4), logits))
+    own = [label for label, found in AUDIOSET_NAMES.items() for _ in found]
+    assert [CLASSES[k] for k in scores.argmax(1).tolist()] == own
+    with pytest.raises(DataError, match="loudness"):
+        by_labels(torch.rand(1, 100), 16_000)
 
 
 def test_an_unknown_command_is_refused() -> None:

@@ -9,20 +9,19 @@ import torch
 
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage.shards import write_shard
+from tests.tools.arena.loudness import recordings
 from tools.arena import device
 from tools.arena.configuration import duration
-from tools.arena.real import RealClips
 
 
 def test_everything_within_its_time(teacher_folder: Path, tmp_path: Path) -> None:
     write_shard(tmp_path / "latents/train", 0, torch.randn(8, 8, 8, 4), ["a dog"] * 8, [str(k) for k in range(8)])
-    rows = torch.rand(60, 4)
-    real = tmp_path / "real_toy.safetensors"
-    RealClips(rows, rows[:40], rows[40:], torch.eye(10).repeat(2, 1), torch.arange(10).repeat(2)).save(real)
+    real = tmp_path / "recordings_loudness.safetensors"
+    recordings().save(real)
     output = tmp_path / "out"
     options = ["--minutes", "0.1", "--channels", "16", "32", "--batch_size", "4", "--clips", "4", "--draws", "2"]
     options += ["--base", str(teacher_folder), "--latents", str(tmp_path / "latents"), "--real", str(real)]
-    options += ["--classifier", "tests.tools.arena.toy_classifier.ToyClassifier", "--classifier_args", "{}"]
+    options += ["--encoder", "tests.tools.arena.loudness.Loudness", "--weights", "1"]
     device.main(["--output", str(output), *options, "--contestants", "distribution", "--teacher_steps", "2"])
     unet = TextToAudioPipeline.from_pretrained(output / "teacher/model").unet
     assert tuple(unet.config.block_out_channels) == (16, 32)

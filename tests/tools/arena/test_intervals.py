@@ -55,7 +55,8 @@ def test_differences_are_paired_by_the_halves(seeds: list[str]) -> None:
 
 def test_metric_values_of_a_known_set() -> None:
     real = torch.randn(60, 4)
-    clips = RealClips(real, real[:40], real[40:], torch.eye(10).repeat(2, 1), torch.zeros(20).long())
+    labels = torch.arange(10).repeat(6)
+    clips = RealClips(real, labels, real[:40], real[40:], labels[40:], torch.empty(20, 0))
     embeddings = real[:40].view(10, 4, 4)
     scores = torch.eye(10)[:, None].repeat(1, 4, 1)
     scores[0, 0] = torch.eye(10)[3]  # one of 40 is wrong
