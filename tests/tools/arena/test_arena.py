@@ -11,9 +11,10 @@ import pytest
 import soundfile
 import torch
 import yaml
+from jsonargparse import ArgumentParser
 from safetensors.torch import load_file
 
-from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.contracts import AudioEmbedding, Loss, Objective
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.shards import write_shard
@@ -127,8 +128,14 @@ def test_a_contestant_that_fails_does_not_stop_the_others(
 
 @pytest.mark.parametrize("name", known())
 def test_contestants_are_configurations(name: str) -> None:
-    content = yaml.safe_load(find(name).read_text())
-    assert content["model"]["init_args"]["objective"]["class_path"].startswith("consistency_tta.training.")
+    content = yaml.safe_load(find(name).read_text())["model"]["init_args"]
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--objective", type=Objective)
+    parser.add_argument("--losses", type=dict[str, Loss], default={})
+    parts = {key: content[key] for key in ("objective", "losses") if key in content}
+    made = parser.instantiate(parser.parse_object(parts))
+    assert isinstance(made.objective, Objective)
+    assert all(isinstance(loss, Loss) for loss in made.losses.values())
     with pytest.raises(ConfigurationError, match=f"{name}x"):
         find(f"{name}x")
 
