@@ -67,7 +67,7 @@ class PassCounter:
             return None
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
-            result = next(_tensors([output]))
+            result = _unwrapped(next(_tensors([output])))
             if self.enabled and result.requires_grad:
                 result.register_hook(once)
 
@@ -201,6 +201,14 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
 def _is_dual(tensor: Tensor) -> bool:
     """Whether a forward-mode derivative is computed along."""
     return torch.is_floating_point(tensor) and forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def _unwrapped(tensor: Tensor) -> Tensor:
+    """The tensor inside those that ``torch.func.jvp`` hands on, whose hooks do not run."""
+    functorch: Any = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def _size(module: nn.Module) -> int:

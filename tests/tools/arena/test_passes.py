@@ -117,6 +117,11 @@ def derivative(network: nn.Sequential) -> None:
     torch.func.jvp(network, (torch.randn(5, 3),), (torch.randn(5, 3),))
 
 
+def derivative_and_gradient(network: nn.Sequential) -> None:
+    value, _ = torch.func.jvp(network, (torch.randn(5, 3),), (torch.randn(5, 3),))
+    value.sum().backward()
+
+
 def no_gradient(network: nn.Sequential) -> None:
     with torch.no_grad():
         network(torch.randn(5, 3))
@@ -133,6 +138,7 @@ def no_gradient(network: nn.Sequential) -> None:
         (features_gradient, True, 3),
         (derivative, False, 2),
         (derivative, True, 2),
+        (derivative_and_gradient, True, 4),
     ],
 )
 def test_queries(query: Callable[[nn.Sequential], None], learns: bool, expected: int) -> None:

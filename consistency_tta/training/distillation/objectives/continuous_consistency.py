@@ -30,9 +30,11 @@ class ContinuousConsistency(Objective):
     F = (cos(tau) x - f) / (data_std sin(tau)). It stays near 1, since its gradient alone matters. Validation leaves the
     normalisation out (r = 1): its loss is then the mean square of g, which is 0 for a consistent student.
 
-    f(z, 0) = z must hold, or any constant would do: a student that predicts ``sample`` is refused. Forward-mode
-    differentiation costs about two queries more, in time and memory. It works for ``UNetBackbone``,
-    ``StableAudioBackbone`` and ``FluxBackbone``; in bfloat16 the derivative has errors of about 1 %.
+    f(z, 0) = z must hold, since a constant f has no derivative either: a student that predicts ``sample`` is refused.
+
+    Forward-mode differentiation works for ``UNetBackbone``, ``StableAudioBackbone`` and ``FluxBackbone``. It makes the
+    student's forward pass 3.6 times as long (the bundled student, float32 on a CPU), central differences 2.4 times. In
+    bfloat16 the derivative has errors of about 1 %.
 
     The adaptive weighting of sCM is left out, as in rCM: of a loss that is normalised it learns a constant. For rCM,
     combine with ``DistributionMatching`` (``CombinedObjective``). Its weight of 0.01 is for sums; for means, as here,
