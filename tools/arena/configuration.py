@@ -93,7 +93,7 @@ def configuration(
                 "init_args": {"save_dir": str(entry.run)},
             },
             "callbacks": [
-                {"class_path": "tools.arena.passes.CountPasses", "init_args": {"budget": budget}},
+                {"class_path": "tools.arena.budget.CountPasses", "init_args": {"budget": budget}},
                 {
                     "class_path": "tools.arena.snapshots.SaveSnapshots",
                     "init_args": {

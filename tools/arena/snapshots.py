@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.model_folder import model_folder
 from consistency_tta.training import Distillation
-from tools.arena.passes import CountPasses
+from tools.arena.budget import CountPasses
 from tools.bundle import rest_on
 
 #: Written last: a folder that has it is whole.

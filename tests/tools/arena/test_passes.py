@@ -18,7 +18,8 @@ from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import Distillation, DistributionMatching
 from tests.bundles import write_student
 from tests.training.runs import FAST, Losses, data, distillation, trainer
-from tools.arena.passes import CountPasses, PassCounter
+from tools.arena.budget import CountPasses
+from tools.arena.passes import PassCounter
 
 #: All examples at the top time, with the middle of the trajectory as s.
 TOP = {"num_discretization_steps": 2, "terminal_fraction": 1.0}
