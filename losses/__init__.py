@@ -6,6 +6,7 @@ from consistency_tta.losses.consistency import LatentHuberLoss, LatentL2Loss, La
 from consistency_tta.losses.mel import MelL1Loss, MelL2Loss
 from consistency_tta.losses.modulation import MelModulationLoss
 from consistency_tta.losses.perceptual import PerceptualLoss
+from consistency_tta.losses.phase import PhaseDerivativeLoss
 from consistency_tta.losses.stft import MultiResolutionSTFTLoss
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "MelModulationLoss",
     "MultiResolutionSTFTLoss",
     "PerceptualLoss",
+    "PhaseDerivativeLoss",
 ]

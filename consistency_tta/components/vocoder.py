@@ -7,6 +7,8 @@ leaves the rest to an inverse STFT.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from consistency_tta.components.float32_buffers import Float32Buffers
+from consistency_tta.components.inverse_stft import InverseSTFT
+from consistency_tta.components.noise_excitation import mel_to_log_magnitude, noise_spectra
 
 
 class ConvNeXtBlock(nn.Module):
@@ -34,11 +38,23 @@ class ConvNeXtBlock(nn.Module):
         return features + update.transpose(1, 2)
 
 
+#: Frames of fixed noise: 5.12 s at the usual hop length.
+NOISE_FRAMES = 512
+
+
 class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
     """Mel to waveform by predicting a complex spectrogram, one ConvNeXt frame at a time.
 
-    Source: Siuzdak, "Vocos: Closing the gap between time-domain and Fourier-based neural vocoders for high-quality
-    audio synthesis", 2024, https://arxiv.org/abs/2306.00814, section 3.
+    The spectrogram is ``exp(m) * (cos p + i sin p)`` with magnitude and phase from the network. With
+    ``noise_excitation`` spectrograms of two noises are added, each multiplied by a magnitude from the network: white
+    noise, whose own magnitudes fluctuate as those of rain do, and flat noise, whose magnitudes are nearly constant, for
+    engines. Neighbouring frames of these agree about the samples that they share, which phases drawn frame by frame do
+    not. All magnitudes start at those of the mel, so an untrained vocoder already makes noise of the right spectrum.
+
+    Sources: Siuzdak, "Vocos: Closing the gap between time-domain and Fourier-based neural vocoders for high-quality
+    audio synthesis", 2024, https://arxiv.org/abs/2306.00814, section 3; for the noise Serra and Smith, "Spectral
+    modeling synthesis", 1990, https://doi.org/10.2307/3680788, and Engel et al., "DDSP", 2020,
+    https://arxiv.org/abs/2001.04643, section 3.5.
 
     Args:
         model_in_dim: mel bins (named as in ``SpeechT5HifiGanConfig``).
@@ -48,11 +64,19 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         channels: width of the backbone.
         num_layers: ConvNeXt blocks.
         noise_channels: channels of white noise that the network reads with the mel. From it the network can make
-            textures such as rain where the mel is too smooth to determine them. In evaluation mode the noise is always
-            the same.
+            textures such as rain where the mel is too smooth to determine them.
+        noise_excitation: add filtered noise. The mel is then expected to be a natural-log one, as
+            :class:`~consistency_tta.components.mel.MelSpectrogram` makes it, with the three settings below.
+        mel_n_fft: window length of the mel in samples.
+        f_min: lowest frequency of the mel filters in Hz.
+        f_max: highest frequency of the mel filters in Hz.
+
+    All noise is new at each call in training mode. In evaluation mode it is always the same, on every device, and
+    repeats after 512 frames.
     """
 
-    window: Tensor
+    noise_inputs: Tensor
+    noise_spectra: Tensor
 
     @register_to_config
     def __init__(
@@ -64,39 +88,82 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         channels: int = 256,
         num_layers: int = 8,
         noise_channels: int = 0,
+        noise_excitation: bool = False,
+        mel_n_fft: int = 1024,
+        f_min: float = 0.0,
+        f_max: float = 8000.0,
     ) -> None:
         super().__init__()
         self.embed = nn.Conv1d(model_in_dim + noise_channels, channels, kernel_size=7, padding=3)
         self.embed_norm = nn.LayerNorm(channels, eps=1e-6)
         self.blocks = nn.ModuleList(ConvNeXtBlock(channels, 3 * channels, 1 / num_layers) for _ in range(num_layers))
         self.norm = nn.LayerNorm(channels, eps=1e-6)
-        self.head = nn.Linear(channels, n_fft + 2)
+        frequencies = n_fft // 2 + 1
+        self.head = nn.Linear(channels, (4 if noise_excitation else 2) * frequencies)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
-        self.register_buffer("window", torch.hann_window(n_fft, dtype=torch.float32), persistent=False)
+        self.inverse_stft = InverseSTFT(n_fft, hop_length)
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(NOISE_FRAMES, noise_channels, generator=generator).T
+        self.register_buffer("noise_inputs", inputs, persistent=False)
+        if noise_excitation:
+            self.envelope = nn.Linear(model_in_dim, frequencies)
+            with torch.no_grad():
+                weight, bias = mel_to_log_magnitude(model_in_dim, sampling_rate, mel_n_fft, n_fft, f_min, f_max)
+                self.envelope.weight.copy_(weight)
+                self.envelope.bias.copy_(bias)
+                # The network begins with noise of the right power: the other part's phases are wrong at first.
+                self.head.bias[:frequencies] = -2
+                self.head.bias[frequencies : 3 * frequencies] = -0.5 * math.log(2)
+            white = torch.randn(1, NOISE_FRAMES * hop_length, generator=generator)
+            spectra = noise_spectra(white, n_fft, hop_length)
+            self.register_buffer("noise_spectra", spectra, persistent=False)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Mel (B, frames, bins) -> waveform (B, frames * hop_length)."""
         # One frame more than needed: a centred inverse STFT of n + 1 frames has n hops.
-        mel = F.pad(spectrogram.transpose(1, 2), (0, 1), mode="replicate")
-        features = torch.cat([mel, self.noise(mel)], dim=1)
+        mel = torch.cat([spectrogram, spectrogram[:, -1:]], dim=1)
+        features = torch.cat([mel.transpose(1, 2), self.noise(mel)], dim=1)
         features = self.embed_norm(self.embed(features).transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             features = block(features)
-        log_magnitude, phase = self.head(self.norm(features.transpose(1, 2))).transpose(1, 2).float().chunk(2, dim=1)
-        # The bound, exp(4.6) = 100, keeps a young network from exploding.
-        spectrum = torch.polar(log_magnitude.clamp_max(4.6).exp(), phase)
-        with torch.autocast(spectrogram.device.type, enabled=False):
-            return torch.istft(
-                spectrum, self.config["n_fft"], self.config["hop_length"], window=self.window.float(), center=True
-            )
+        predicted = self.head(self.norm(features.transpose(1, 2))).transpose(1, 2).float()
+        if not self.config["noise_excitation"]:
+            log_magnitude, phase = predicted.chunk(2, dim=1)
+            return self.inverse_stft(polar(log_magnitude, phase))
+        with torch.autocast(mel.device.type, enabled=False):
+            envelope = self.envelope(mel.to(self.envelope.weight.dtype)).transpose(1, 2).float()
+        tone, white, flat, phase = predicted.chunk(4, dim=1)
+        spectrum = polar(tone + envelope, phase)
+        for log_gain, noise in zip((white, flat), self.excitation(mel), strict=True):
+            spectrum = spectrum + bounded_exp(log_gain + envelope).repeat(1, 2, 1) * noise
+        return self.inverse_stft(spectrum)
 
     def noise(self, mel: Tensor) -> Tensor:
-        """White noise (B, noise_channels, frames) for a mel (B, bins, frames)."""
-        shape = (len(mel), self.config["noise_channels"], mel.shape[2])
+        """White noise (B, noise_channels, frames) for a mel (B, frames, bins)."""
+        shape = (len(mel), self.config["noise_channels"], mel.shape[1])
         if self.training:
             return torch.randn(shape, dtype=mel.dtype, device=mel.device)
-        # Drawn frame after frame, on the CPU, by sixteen frames (torch draws normal numbers by sixteens): a longer
-        # sound begins as a shorter one, on every device.
-        generator, frames = torch.Generator().manual_seed(0), -(-shape[2] // 16) * 16
-        return torch.randn(frames, shape[1], generator=generator)[: shape[2]].T.to(mel).expand(shape)
+        frames = torch.arange(mel.shape[1], device=mel.device) % NOISE_FRAMES
+        return self.noise_inputs[:, frames].to(mel.dtype).expand(shape)
+
+    def excitation(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Spectra (B, n_fft + 2, frames) of white and of flat noise; in training mode from a random place on."""
+        frames = torch.arange(mel.shape[1], device=mel.device)
+        if self.training:
+            frames = frames + torch.randint(NOISE_FRAMES, (len(mel), 1), device=mel.device)
+        white, flat = self.noise_spectra[..., frames % NOISE_FRAMES].unbind(0)
+        if self.training:
+            return white.transpose(0, 1), flat.transpose(0, 1)
+        return white.expand(len(mel), -1, -1), flat.expand(len(mel), -1, -1)
+
+
+def bounded_exp(log_magnitude: Tensor) -> Tensor:
+    """Magnitudes of at most exp(5.3) = 200, above a full-scale sine's, which keeps a young network from exploding."""
+    return log_magnitude.clamp_max(5.3).exp()
+
+
+def polar(log_magnitude: Tensor, phase: Tensor) -> Tensor:
+    """Real, then imaginary parts (B, 2 F, frames) of a spectrum with log magnitude and phase (B, F, frames)."""
+    magnitude = bounded_exp(log_magnitude)
+    return torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=1)

@@ -127,12 +127,19 @@ class VocoderTraining(TrainingModule):
 
     @torch.no_grad()
     def decode_some(self, mel: Tensor, rng: StepRNG) -> Tensor:
-        """Mels (B, frames, bins), some of them through the autoencoder (all of them outside training)."""
-        codec = self.frozen.codec
-        rows = rng.uniform(len(mel)) < (self.decoded if self.trainer.training else 1.0)
+        """Mels (B, frames, bins), some of them through the autoencoder (all of them outside training).
+
+        In training their latents are drawn from the posterior, as those are that a teacher learns and generates.
+        """
+        codec, training = self.frozen.codec, self.trainer.training
+        rows = rng.uniform(len(mel)) < (self.decoded if training else 1.0)
         rows = rng.to_device(rows.nonzero()[:, 0])
+        shape = codec.latent_shape(mel.shape[1] * self.hop_length)
+        noise = rng.normal_like(mel.new_empty(len(mel), *shape)) if training else None
         if len(rows):
-            mel = mel.index_copy(0, rows, codec.latent_to_mel(codec.moments_to_latent(codec.mel_to_moments(mel[rows]))))
+            moments = codec.mel_to_moments(mel[rows])
+            latent = codec.moments_to_latent(moments, None if noise is None else noise[rows])
+            mel = mel.index_copy(0, rows, codec.latent_to_mel(latent))
         return mel
 
     def previews(self, batch: Batch) -> list[Preview]:

@@ -58,6 +58,17 @@ def test_a_share_of_mels_goes_through_the_autoencoder(teacher_folder: Path, tmp_
         assert share == pytest.approx(decoded if stage == "training" else 1.0, abs=0.1)
 
 
+def test_latents_are_drawn_from_the_posterior_in_training_alone(teacher_folder: Path, tmp_path: Path) -> None:
+    module = in_training(vocoder(teacher_folder, decoded=1.0), tmp_path)
+    codec = module.frozen.codec
+    mel = codec.waveform_to_mel(batch(2).waveform)
+    mean = codec.latent_to_mel(codec.moments_to_latent(codec.mel_to_moments(mel)))
+    assert not torch.equal(module.decode_some(mel, rng(0)), mean)
+    assert not torch.equal(module.decode_some(mel, rng(0)), module.decode_some(mel, rng(1)))
+    module.trainer.training = False
+    torch.testing.assert_close(module.decode_some(mel, rng(0)), mean)
+
+
 def test_losses_see_the_crop_and_its_recording(teacher_folder: Path, tmp_path: Path) -> None:
     loss = Shapes()
     module = vocoder(teacher_folder, losses={"shapes": loss})
