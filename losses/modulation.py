@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from consistency_tta.contracts import AudioOutput, Loss
+from consistency_tta.losses.mel import mels_of
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
@@ -23,19 +24,23 @@ class MelModulationLoss(Loss):
 
     Args:
         patches: sizes (frames, bins) of Hann-windowed patches, which overlap by half; one bin is no window.
+        front_end: see :class:`consistency_tta.losses.MelL1Loss`.
     """
 
     noise_weighted = False
 
-    def __init__(self, patches: Sequence[tuple[int, int]] = ((16, 16), (64, 1))) -> None:
+    def __init__(
+        self, patches: Sequence[tuple[int, int]] = ((16, 16), (64, 1)), front_end: nn.Module | None = None
+    ) -> None:
         super().__init__()
         if not patches or min(map(min, patches)) < 1 or min(frames for frames, _ in patches) < 4:
             raise ConfigurationError(f"expected patches of at least four frames and one bin, got {list(patches)}")
         self.patches = [(frames, bins) for frames, bins in patches]
+        self.front_end = front_end
 
     def forward(self, out: AudioOutput) -> Tensor:
         """Values (B,), >= 0, in nepers."""
-        made, wanted = out.student_mel.float(), out.target_mel.float()
+        made, wanted = (mel.float() for mel in mels_of(out, self.front_end))
         distances = []
         for frames, bins in self.patches:
             if made.shape[1] < frames or made.shape[2] < bins:

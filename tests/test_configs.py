@@ -76,11 +76,12 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
     latents = ["--data.batch_size", "2", "--trainer.val_check_interval", "2"]
     short = [*latents, "--data.num_samples", "5120"]
     fit("tiny/autoencoder.yaml", *SMALL_VAE, *short)
-    fit("tiny/vocoder.yaml", *SMALL_VOCODER, *short, "--model.crop_frames", "24")
     patches = ["--model.losses.modulation.init_args.patches", "[[16,16],[24,1]]"]
     fit("tiny/decoder.yaml", *SMALL_JUDGE, *short, *patches, "--model.crop_frames", "24")
     fit("tiny/clap.yaml", *SMALL_CLAP, *latents)
     fit("tiny/perceptual.yaml", *SMALL_JUDGE, *short, *patches, "--model.crop_frames", "24")
+    patches += ["--model.losses.modulation_short.init_args.patches", "[[16,16],[24,1]]"]
+    fit("tiny/vocoder.yaml", *SMALL_VOCODER, *short, *patches, "--model.crop_frames", "24")
     monkeypatch.setenv("LATENTS", str(tmp_path / "latents"))
     for split in ("train", "val"):
         encode(split, tmp_path / "latents", clips)

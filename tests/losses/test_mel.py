@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.contracts import Batch, Loss
-from consistency_tta.losses import MelL1Loss, MelL2Loss
+from consistency_tta.losses import MelL1Loss, MelL2Loss, MelModulationLoss
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from tests.losses.outputs import Sounds
 
@@ -53,3 +54,14 @@ def test_means_over_frames_forgive_noise_but_not_level() -> None:
     torch.testing.assert_close(loss(Sounds(student_mel=target + 0.5, target_mel=target)), torch.full((4,), 0.5))
     with pytest.raises(ConfigurationError, match="frames"):
         MelL1Loss(frames=0)
+
+
+@pytest.mark.parametrize("loss", [MelL1Loss, MelModulationLoss])
+def test_a_front_end_of_its_own_reads_the_waveforms(loss: type[MelL1Loss | MelModulationLoss]) -> None:
+    front_end, (student, target) = MelSpectrogram(n_fft=400), torch.randn(2, 2, 12800)
+    student.requires_grad_(True)
+    values = loss(front_end=front_end)(Sounds(student_waveform=student, target_waveform=target))
+    torch.testing.assert_close(values, loss()(Sounds(student_mel=front_end(student), target_mel=front_end(target))))
+    values.sum().backward()
+    assert student.grad is not None
+    assert student.grad.abs().max() > 0
