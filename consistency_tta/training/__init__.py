@@ -1,6 +1,8 @@
 """LightningModules, objectives and callbacks."""
 
 from consistency_tta.contracts import Optimization
+from consistency_tta.training.callbacks.best_under_constraints import BestUnderConstraints
+from consistency_tta.training.callbacks.constraints import Constraint
 from consistency_tta.training.callbacks.loss_time_plot import DrawLossByTime
 from consistency_tta.training.callbacks.overfitting import OverfittingGuard
 from consistency_tta.training.callbacks.sound_metrics import SoundMetrics
@@ -37,10 +39,12 @@ __all__ = [
     "AdversarialDistillation",
     "AlphaSchedule",
     "AutoencoderTraining",
+    "BestUnderConstraints",
     "CombinedObjective",
     "ConsistencyDistillation",
     "ConsistencyTraining",
     "ContinuousConsistency",
+    "Constraint",
     "ContrastiveTraining",
     "DecoderRefinement",
     "DecodingConfig",

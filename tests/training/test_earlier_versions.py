@@ -82,7 +82,7 @@ def test_an_old_configuration_trains_as_what_it_means(teacher_folder: Path, tmp_
     assert module.guidance_range == (1.0, 4.0)
     assert module.optimization.learning_rate == 0.002
     [metrics] = [call for call in module.trainer.callbacks if isinstance(call, SoundMetrics)]
-    assert metrics.sampling.num_samples == 2
+    assert metrics.evaluation.sampling.num_samples == 2
     assert TextToAudioPipeline.from_pretrained(tmp_path / "run" / "model")("a tone").queries == 1
 
 

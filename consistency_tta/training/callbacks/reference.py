@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from consistency_tta.audio.recordings import check_recordings, read_recording, recordings
-from consistency_tta.contracts import AudioEmbedding, AudioEncoder
+from consistency_tta.contracts import AudioEmbedding, AudioEncoder, Batch, Codec, to_mono
 from consistency_tta.runtime.errors import DataError
+
+#: The reference that is the validation set.
+VALIDATION = "validation"
 
 
 def check_reference(reference: str, encoder: AudioEncoder) -> None:
@@ -57,6 +61,29 @@ def reference_embeddings(
     for file in recordings(path)[share]:
         sound = read_recording(file)
         yield encoder.embed_windows(sound.waveform[None].to(device, torch.float32), sound.sample_rate)
+
+
+def validation_embeddings(
+    loader: Any, codec: Codec, encoder: AudioEncoder, device: torch.device, rank: int = 0, world_size: int = 1
+) -> Iterator[AudioEmbedding]:
+    """The embeddings of one process's share of the validation set's clips, a batch at a time.
+
+    Args:
+        loader: of the validation set.
+        codec: decodes the means of the posteriors where the data are latents, so that the reference has the codec's
+            faults, as generated sounds have.
+        encoder: embeds the clips.
+        device: of codec and encoder.
+        rank, world_size: of the process.
+    """
+    share, size = range(rank, len(loader.dataset), world_size), loader.batch_size or 1
+    for start in range(0, len(share), size):
+        batch: Batch = loader.collate_fn([loader.dataset[index] for index in share[start : start + size]])
+        waveform = batch.waveform
+        if waveform is None:
+            assert batch.moments is not None  # a batch has one of them
+            waveform = codec.decode(codec.moments_to_latent(batch.moments.to(device, torch.float32)))
+        yield encoder.embed_windows(to_mono(waveform).to(device, torch.float32), codec.sample_rate)
 
 
 def _stored(path: Path, encoder: AudioEncoder) -> tuple[Tensor, Tensor | None]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from consistency_tta.contracts import Batch
 from consistency_tta.pipeline.finite_weights import check_finite
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.callbacks.best_under_constraints import exported_weights
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.run_dir import run_folder, tensorboard
@@ -72,6 +73,8 @@ class LogSounds(Callback):
 class ExportFolder(Callback):
     """Writes the model folder when training ends; not after ``fast_dev_run``, which would replace a trained model.
 
+    The weights are the averages of the last step, or those that ``BestUnderConstraints`` has kept.
+
     Args:
         folder: where to.
     """
@@ -95,7 +98,8 @@ class ExportFolder(Callback):
         for callback in getattr(trainer, "callbacks", []):
             if isinstance(callback, SkipNonFiniteSteps):
                 callback.check(trainer)
-        pipeline = pl_module.pipeline()
-        check_finite(pipeline.components, self.folder)
-        pipeline.save_pretrained(self.folder)
+        with exported_weights(trainer, pl_module):
+            pipeline = pl_module.pipeline()
+            check_finite(pipeline.components, self.folder)
+            pipeline.save_pretrained(self.folder)
         rank_zero_info(f"model folder written to {self.folder}")

@@ -15,6 +15,7 @@ from torch import nn
 
 from consistency_tta.components.backbones import Backbone
 from consistency_tta.runtime.errors import ConfigurationError, MissingExtraError
+from consistency_tta.training.callbacks.best_under_constraints import exported_weights
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class SaveAdapter(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the averaged adapter."""
         if self.lora.adapter_folder is not None and trainer.is_global_zero:
-            save_adapter(cast(Any, pl_module).average.module, self.lora.adapter_folder)
+            with exported_weights(trainer, pl_module):
+                save_adapter(cast(Any, pl_module).average.module, self.lora.adapter_folder)
 
 
 def merged(network: nn.Module) -> nn.Module:
