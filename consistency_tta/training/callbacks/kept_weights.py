@@ -17,11 +17,10 @@ def averaged_state(module: nn.Module) -> dict[str, Tensor]:
     average shares with its source, since they are not trained, are left out, too.
     """
     target = getattr(module, "target", None)
-    averages = {
-        f"{name}."
-        for name, part in module.named_modules()
-        if isinstance(part, ExponentialMovingAverage) and part is not target
-    }
+    averages, other = [], []
+    for name, part in module.named_modules():
+        if isinstance(part, ExponentialMovingAverage):
+            (other if part is target else averages).append(f"{name}.")
     trained = {
         id(parameter)
         for name, parameter in module.named_parameters(remove_duplicate=False)
@@ -30,7 +29,7 @@ def averaged_state(module: nn.Module) -> dict[str, Tensor]:
     return {
         name: value.detach().cpu().clone()
         for name, value in module.state_dict(keep_vars=True).items()
-        if id(value) not in trained
+        if id(value) not in trained and not name.startswith(tuple(other))
     }
 
 
