@@ -1,4 +1,4 @@
-"""Distance of a sound from its caption and from its recording, in the space of an audio-text encoder."""
+"""Distance of a sound from its caption and from its recording, in the space of any audio encoder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from consistency_tta.contracts import AudioEncoder, AudioOutput
 from consistency_tta.losses.encoder import EncoderLoss
@@ -23,7 +24,8 @@ class CLAPLoss(EncoderLoss):
     the published training adds a tenth of it to the latent loss.
 
     Args:
-        encoder: such as :class:`consistency_tta.components.clap.TransformersClap`.
+        encoder: such as :class:`consistency_tta.components.clap.TransformersClap`; any other, such as a tagger, with
+            ``text_weight`` 0. Cosines are of its vectors, whatever their length.
         text_weight: of the distance to the caption, >= 0.
         audio_weight: of the distance to the reference, >= 0.
         reference: ``recording`` is the batch's waveform, or the target's sound where the data are latents; ``target``
@@ -69,8 +71,11 @@ class CLAPLoss(EncoderLoss):
         return loss
 
     def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        """Waveform (B, samples) at any rate -> vectors (B, D) of length 1."""
-        return self.encoder.embed(waveform.float(), sample_rate).float()
+        """Waveform (B, samples) at any rate -> vectors (B, D) of length 1.
+
+        An encoder without a text side may give vectors of any length; a reward by these would grow with the length.
+        """
+        return F.normalize(self.encoder.embed(waveform.float(), sample_rate).float(), dim=1)
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:
         """B captions -> vectors (B, D) of length 1, computed once for each."""

@@ -17,6 +17,7 @@ from consistency_tta.training.distillation.loss_decoders import DecodingConfig
 from consistency_tta.training.distillation.module import Distillation
 from consistency_tta.training.distillation.objectives.adversarial import AdversarialDistillation
 from consistency_tta.training.distillation.objectives.alpha_schedule import AlphaSchedule
+from consistency_tta.training.distillation.objectives.anchor import Anchor
 from consistency_tta.training.distillation.objectives.combination import CombinedObjective, Ramp
 from consistency_tta.training.distillation.objectives.consistency import ConsistencyDistillation
 from consistency_tta.training.distillation.objectives.consistency_pairs import GridPairs, TighteningPairs
@@ -38,6 +39,7 @@ from consistency_tta.training.distillation.student import StudentConfig
 __all__ = [
     "AdversarialDistillation",
     "AlphaSchedule",
+    "Anchor",
     "AutoencoderTraining",
     "BestUnderConstraints",
     "CombinedObjective",

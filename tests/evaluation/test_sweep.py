@@ -7,12 +7,15 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from consistency_tta.audio.recordings import read_recording
 from consistency_tta.cli import main
 from consistency_tta.components.clap import TransformersClap
 from consistency_tta.components.reward_lineage import RewardLineage
@@ -145,9 +148,11 @@ def test_two_models_are_swept_into_one_picture(
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     html = page.read_text(encoding="utf-8")
     assert html.count("<svg") == 1
+    assert {row["diversity"] for row in rows} == {""}  # each caption has one sound
+    assert "--num_samples" in html
     # Both values come from the CLAP, which was a reward of the student.
     assert f"<li>{tmp_path / 'student'}: The model was fine-tuned with {tmp_path / 'clap'}" in html
-    assert "CLAP score and Fréchet distance may be high" in html
+    assert "CLAP score, Fréchet distance and diversity may be high" in html
     assert html.count("fine-tuned with") == 1
     assert {row["clap_is_reward"] for row in rows if row["model"].endswith("student")} == {"True"}
     assert {row["frechet_is_reward"] for row in rows if row["model"].endswith("student")} == {"True"}
@@ -213,13 +218,26 @@ def test_recordings_of_any_length_and_rate_are_a_reference(
     captions = tmp_path / "captions.csv"
     captions.write_text("id,caption\nx,rain\ny,a dog\n")
     evaluator = EvaluatorOptions(str(tmp_path / "clap"), tmp_path / "real")
-    table, *_ = sweep(["steps=1"], str(teacher_folder), captions, tmp_path / "out", device="cpu", evaluator=evaluator)
+    options: dict[str, Any] = {"num_samples": 4, "device": "cpu", "evaluator": evaluator}
+    table, picture, page = sweep(["steps=1"], str(teacher_folder), captions, tmp_path / "out", **options)
     [row] = csv.DictReader(table.open(newline=""))
     assert float(row["frechet"]) > 0
+    # Diversity is the mean over the captions of the mean distance between their four sounds.
+    clap, expected = TransformersClap(tmp_path / "clap"), []
+    for clip in ("x", "y"):
+        sounds = [read_recording(file) for file in sorted((tmp_path / "out").rglob(f"{clip}.wav"))]
+        vectors = torch.cat([clap.embed(sound.waveform[None], sound.sample_rate) for sound in sounds])
+        assert len(vectors) == 4
+        expected.append(float(torch.pdist(vectors.double()).mean()))
+    assert float(row["diversity"]) == pytest.approx(sum(expected) / 2, rel=1e-4)
+    for key in ("clap", "frechet", "diversity"):
+        assert float(row[f"{key}_low"]) < float(row[f"{key}_high"])
+    assert f"{float(row['diversity']):.3f} ({float(row['diversity_low']):.3f} to" in page.read_text()
+    assert "diversity within a caption" in picture.read_text()
 
     # Without matplotlib there is a page, and no curves.
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    table, page = sweep(["steps=1"], str(teacher_folder), captions, tmp_path / "out", device="cpu", evaluator=evaluator)
+    table, page = sweep(["steps=1"], str(teacher_folder), captions, tmp_path / "out", **options)
     assert len(list(csv.DictReader(table.open(newline="")))) == 1
     assert "<svg" not in page.read_text()
     assert "consistency-tta[report]" in page.read_text()
@@ -258,6 +276,7 @@ def test_a_point_by_a_protocol_has_the_values_of_evaluate(
         assert ("diversity/toy" in values) == (number > 1)
         assert {name: float(row[name]) for name in values} == values
         assert (float(row["clap"]), float(row["frechet"])) == (values["clap_score/toy"], values["frechet/toy"])
+        assert row["diversity"] == (row["diversity/toy"] if number > 1 else "")
         scores = json.loads((point / "scores.json").read_text())
         assert scores["metric_values"] == found.to_dict()["metric_values"]
         assert scores["warnings"] == found.warnings

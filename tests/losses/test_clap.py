@@ -40,6 +40,28 @@ def test_it_is_two_less_the_cosines() -> None:
     assert not CLAPLoss.noise_weighted
 
 
+class Unnormalised(AudioEncoder):
+    """Sounds alone, as vectors of any length: a tagger's kind."""
+
+    sample_rate, num_features = 16000, 2
+
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        return 7 * torch.stack([half.mean(1) for half in waveform.chunk(2, dim=1)], dim=1)
+
+
+def test_an_encoder_without_text_compares_sounds_by_cosine() -> None:
+    expected = CLAPLoss(ToyEncoder(), text_weight=0)(sounds())
+    out = sounds()
+    value = CLAPLoss(Unnormalised(), text_weight=0)(out)
+    torch.testing.assert_close(value, expected)
+    value.sum().backward()
+    # A louder sound is not a better one: the gradient has no part along the vector itself.
+    along = (out.student_waveform.grad * STUDENT).sum(1)
+    torch.testing.assert_close(along, torch.zeros(2), atol=1e-5, rtol=0)
+    with pytest.raises(ConfigurationError, match="Unnormalised"):
+        CLAPLoss(Unnormalised())
+
+
 def test_without_a_recording_the_target_is_the_reference() -> None:
     expected = torch.tensor([1.5, 0.0])
     torch.testing.assert_close(CLAPLoss(ToyEncoder())(sounds(None)), expected)

@@ -16,6 +16,7 @@ from consistency_tta.evaluation.markdown import protocol_settings, used
 from consistency_tta.evaluation.networks import make_networks, weights_by_name
 from consistency_tta.evaluation.pairing import find_pairs
 from consistency_tta.evaluation.protocol import Protocol
+from consistency_tta.evaluation.sweep.intervals import REQUIRED, drawn_values
 from consistency_tta.generation.folder import Folder
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.captions import caption_file
@@ -24,7 +25,7 @@ from consistency_tta.storage.checksum import checksum
 #: Folder in a point's folder of sounds, for what ``evaluate`` writes.
 REPORT = "report"
 #: The metrics that are drawn, the first of each in the protocol.
-DRAWN = {"clap": "clap_score", "frechet": "frechet"}
+DRAWN = {"clap": "clap_score", "frechet": "frechet", "diversity": "diversity"}
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ class ByProtocol:
             ConfigurationError: it cannot be read, or lacks a metric that a sweep draws.
         """
         rules = checked_protocol(self.protocol)
-        for metric in DRAWN.values():
+        needed = [DRAWN[key] for key in REQUIRED]
+        for metric in needed:
             if not any(settings.metric == metric for settings in rules.metrics):
                 raise ConfigurationError(
-                    f"expected a protocol with {' and '.join(DRAWN.values())}, which a sweep draws, got {rules.source} "
+                    f"expected a protocol with {' and '.join(needed)}, which a sweep draws, got {rules.source} "
                     f"with {', '.join(settings.name for settings in rules.metrics)}"
                 )
         return rules
@@ -62,7 +64,7 @@ class ByProtocol:
         """See :attr:`consistency_tta.evaluation.sweep.options.EvaluatorOptions.conditions`."""
         networks = make_networks(self.rules, weights_by_name(self.weights))
         first = {
-            key: next(settings.network for settings in self.rules.metrics if settings.metric == metric)
+            key: next((settings.network for settings in self.rules.metrics if settings.metric == metric), None)
             for key, metric in DRAWN.items()
         }
         settings, files = protocol_settings(self.rules), recordings(self.real, least=2)
@@ -107,13 +109,15 @@ class ByProtocol:
         cache, weights = folder.path.parents[1] / CACHE, weights_by_name(self.weights)
         result, _ = evaluate_folder(folder.path, self.real, self.rules, cache, captions, weights, device=str(device))
         write(result, folder.path / REPORT)
-        names = {key: f"{metric}/{self.conditions[key]}" for key, metric in DRAWN.items()}
-        values = {found.name: found.value for found in result.metric_values}
-        if lost := [name for name in names.values() if name not in values]:
-            raise DataError(f"expected {', '.join(lost)} of {folder.path}, got none: {'; '.join(result.warnings)}")
+        networks = {key: self.conditions[key] for key in DRAWN}
+        names = {key: network and f"{DRAWN[key]}/{network}" for key, network in networks.items()}
+        try:
+            values = drawn_values(names, result.metric_values)
+        except DataError as error:
+            raise DataError(f"{folder.path}: {error}; {'; '.join(result.warnings)}") from None
         each = torch.tensor(result.per_clip[names["clap"]], dtype=torch.float64)
         return {
-            **{key: values[name] for key, name in names.items()},
+            **values,
             "clap_error": float(each.std() / len(each) ** 0.5),
             "metric_values": result.to_dict()["metric_values"],
             "clips": used(result),

@@ -1,12 +1,13 @@
-"""The curves of a sweep: text fit, quality and cost against the guidance scale."""
+"""The curves of a sweep: text fit, quality and cost against the guidance scale, and both against diversity."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consistency_tta.evaluation.sweep.diversity_panels import draw_against_diversity, has_diversity
+from consistency_tta.evaluation.sweep.line import Line, Row
 from consistency_tta.reporting.figure import new_figure, page_colours, svg
 
 if TYPE_CHECKING:
@@ -19,20 +20,11 @@ _OF_A_LINE = ("steps", "external_guidance_scale", "seed")
 #: Longest entry of a legend in two columns.
 _LONG = 55
 
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Line:
-    """Points that differ in the guidance scale alone, and how they are drawn."""
-
-    label: str
-    rows: Sequence[Row]
-    style: dict[str, Any]
-
 
 def sweep_curves(rows: Sequence[Row], facts: dict[str, str]) -> str:
     """The text of an SVG file: a colour for each model, a mark for each number of steps.
+
+    The panels of diversity are left out if no row has a value of it.
 
     Args:
         rows: of ``sweep.csv``, at least one.
@@ -45,8 +37,9 @@ def sweep_curves(rows: Sequence[Row], facts: dict[str, str]) -> str:
     clap, frechet = (Path(rows[0][f"{key}_network"]).name for key in ("clap", "frechet"))
     score, distance, scale = "CLAP score (higher is better)", "Fréchet distance (lower is better)", "guidance scale w"
     columns = 1 if max(len(line.label) for line in lines) > _LONG else 2
-    with new_figure(9.8, 7.2 + 0.2 * len(lines) / columns) as figure:
-        axes = figure.subplots(2, 2, gridspec_kw={"hspace": 0.06})
+    panels = 3 if has_diversity(rows) else 2  # in each of two columns
+    with new_figure(9.8, 3.6 * panels + 0.2 * len(lines) / columns) as figure:
+        axes = figure.subplots(panels, 2, gridspec_kw={"hspace": 0.06})
         _panel(axes[0, 0], lines, f"Text fit, by {clap}", ("guidance_scale", "clap"), (scale, score))
         _panel(axes[0, 1], lines, f"Quality, by {frechet}", ("guidance_scale", "frechet"), (scale, distance))
         _panel(axes[1, 0], lines, "Trade-off: best at the lower right", ("clap", "frechet"), (score, distance))
@@ -55,6 +48,9 @@ def sweep_curves(rows: Sequence[Row], facts: dict[str, str]) -> str:
         )
         _mark_smallest_scale(axes[1, 0], lines)
         _logarithmic(axes[1, 1], [row["seconds"] for row in rows])
+        if panels > 2:
+            draw_against_diversity(axes[2, 0], lines, f"Quality and diversity, by {frechet}", "frechet", distance)
+            draw_against_diversity(axes[2, 1], lines, "Text fit and diversity", "clap", score)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=columns, handlelength=4)
         return svg(figure, "\n".join(f"{key}: {value}" for key, value in facts.items()))

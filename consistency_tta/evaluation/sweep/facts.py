@@ -10,6 +10,9 @@ from consistency_tta.generation.sampling_config import NUMBERS
 
 #: A point's content of ``scores.json``.
 Scores = dict[str, Any]
+#: What stands there for the solver of a model that is queried instead.
+NO_SOLVER = "none, a student"
+_INTERVALS = ("clap_low", "clap_high", "frechet_low", "frechet_high", "diversity", "diversity_low", "diversity_high")
 
 
 def table_row(scores: Scores) -> dict[str, Any]:
@@ -17,6 +20,7 @@ def table_row(scores: Scores) -> dict[str, Any]:
     generation, evaluator = scores["generation"], scores["evaluator"]
     protocol, reference, rewards = evaluator["protocol"] or {}, evaluator["reference"], _is_reward(scores)
     values = {key: scores[key] for key in ("queries", "seconds", "clap", "clap_error", "frechet")}
+    values |= {key: scores[key] for key in _INTERVALS}
     networks: dict[str, Any] = {}
     for key in ("clap", "frechet"):
         found = evaluator["networks"][evaluator[key]]
@@ -60,11 +64,13 @@ def measured_with(points: Sequence[Scores]) -> dict[str, str]:
     first = points[0]
     evaluator, reference, count = first["evaluator"], first["evaluator"]["reference"], first["generation"]["sounds"]
     captions = _each(f"{point['captions']['file']}, SHA-256 {point['captions']['sha256']}" for point in points)
-    others = [name for name in evaluator["networks"] if name not in (evaluator["clap"], evaluator["frechet"])]
+    named = {evaluator[key] for key in ("clap", "frechet", "diversity")}
+    others = [name for name in evaluator["networks"] if name not in named]
     facts: dict[str, str] = {
         **(evaluator["protocol"] or {"settings": {"Protocol": "none"}})["settings"],
         "Text fit": f"CLAP score of {_network(evaluator, evaluator['clap'])}",
         "Quality": f"Fréchet distance of {_network(evaluator, evaluator['frechet'])}",
+        **({"Diversity": _diversity_of(evaluator)} if evaluator["diversity"] else {}),
         **({"Other networks": "; ".join(_network(evaluator, name) for name in others)} if others else {}),
         "Sounds": evaluator["sounds"],
         "Reference": f"{reference['place']}, {reference['recordings']} recordings, SHA-256 {reference['sha256']}",
@@ -91,6 +97,10 @@ def warnings_of(points: Iterable[Scores]) -> list[str]:
 def _network(evaluator: dict[str, Any], name: str) -> str:
     found = evaluator["networks"][name]
     return f"{name} at {found['sample_rate']} Hz, SHA-256 {found['sha256']}"
+
+
+def _diversity_of(evaluator: dict[str, Any]) -> str:
+    return f"mean distance of the sounds of one caption, embedded by {_network(evaluator, evaluator['diversity'])}"
 
 
 def _sampling(point: Scores) -> str:

@@ -63,8 +63,8 @@ class EvaluatorOptions:
     def conditions(self) -> dict[str, Any]:
         """What scores depend on besides the sounds, as JSON takes it: scores are comparable if it is equal.
 
-        It has ``protocol``, ``sounds`` (how they are prepared), ``resampler``, ``networks`` by name, the names ``clap``
-        and ``frechet`` of the two networks that these values come from, and the ``reference``.
+        It has ``protocol``, ``sounds`` (how they are prepared), ``resampler``, ``networks`` by name, under ``clap``,
+        ``frechet`` and ``diversity`` the names of the networks that these values come from, and the ``reference``.
         """
         return self.chosen.conditions
 

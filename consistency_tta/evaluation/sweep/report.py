@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -17,12 +18,13 @@ TEMPLATE = Path(__file__).with_name("sweep.html")
 #: Settings by their titles; those in :data:`_ALWAYS` have a column even where they are all the same.
 _SETTINGS = {"steps": "Steps", "guidance_scale": "w", "external_guidance_scale": "External w", "seed": "Seed"}
 _ALWAYS = ("steps", "guidance_scale")
-#: Values by their titles and formats.
+#: Values by their titles and formats; of the last three with their intervals.
 _VALUES = {
     "queries": ("Queries", "d"),
     "seconds": ("Seconds per clip", ".3f"),
     "clap": ("CLAP score", ".3f"),
     "frechet": ("Fréchet", ".3f"),
+    "diversity": ("Diversity", ".3f"),
 }
 
 
@@ -46,6 +48,7 @@ def report(points: Sequence[Scores], curves: Markup | None, missing: str = "") -
         sounds=first["generation"]["sounds"],
         least_error=min(errors),
         largest_error=max(errors),
+        no_diversity=all(point["diversity"] is None for point in points),
         timed=TIMED,
         facts=measured_with(points),
     )
@@ -58,5 +61,13 @@ def _settings(points: Sequence[Scores]) -> Table:
     columns = {name: (_SETTINGS[name], "g") for name in shown} | _VALUES
     return Table(
         ["Model", *(title for title, _ in columns.values())],
-        [[row["model"], *(f"{row[name]:{form}}" for name, (_, form) in columns.items())] for row in rows],
+        [[row["model"], *(_cell(row, name, form) for name, (_, form) in columns.items())] for row in rows],
     )
+
+
+def _cell(row: dict[str, Any], name: str, form: str) -> str:
+    """A value with its interval, where it has one; a dash without a value."""
+    value, low, high = row[name], row.get(f"{name}_low"), row.get(f"{name}_high")
+    if value is None:
+        return "-"
+    return f"{value:{form}}" + ("" if low is None or high is None else f" ({low:{form}} to {high:{form}})")

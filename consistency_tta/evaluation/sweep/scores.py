@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from consistency_tta import __version__
 from consistency_tta.diffusion.solve import DDIM
+from consistency_tta.evaluation.sweep.facts import NO_SOLVER
 from consistency_tta.evaluation.sweep.options import EvaluatorOptions
 from consistency_tta.generation.folder import Folder, read_manifest
 from consistency_tta.generation.sampling_config import generate_batch
@@ -55,7 +56,7 @@ def score_folders(
             "evaluator": evaluator.conditions,
             "generation": read_manifest(folder.path),
             "captions": {"file": source.name, "sha256": checksum(source)},
-            "solver": "none, a student" if pipeline.sampler.one_query else DDIM.__name__,
+            "solver": NO_SOLVER if pipeline.sampler.one_query else DDIM.__name__,
             "consistency_tta": __version__,
             "queries": queries,
             "seconds": seconds,

@@ -1,4 +1,4 @@
-"""Scores of a sweep without a protocol: CLAP score and Fréchet distance of whole sounds, as they are."""
+"""Scores of a sweep without a protocol: CLAP score, Fréchet distance and diversity of whole sounds, as they are."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.contracts import AudioEncoder
 from consistency_tta.evaluation.evaluator import Evaluator
 from consistency_tta.evaluation.networks import fingerprint
-from consistency_tta.evaluation.protocol import RESAMPLER, MetricSettings
+from consistency_tta.evaluation.protocol import RESAMPLER, BootstrapSettings, MetricSettings
 from consistency_tta.evaluation.reference_statistics import REAL_CLIPS, ReferenceStatistics
 from consistency_tta.evaluation.result import EmbeddingNetwork
+from consistency_tta.evaluation.sweep.intervals import drawn_values
 from consistency_tta.generation.folder import Folder, read_manifest
 from consistency_tta.metrics.encoders.mn04 import Mn04
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
 from consistency_tta.storage.checksum import checksum
+
+#: Draws for the intervals of values of a set, each of half of the sounds, and of a mean.
+BOOTSTRAP = BootstrapSettings(resamples=1000, set_resamples=50)
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,10 @@ class WithoutProtocol:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """Of the two metrics."""
-        metrics = [MetricSettings("clap_score", self.clap), MetricSettings("frechet", self.frechet_network)]
-        return Evaluator(metrics, self.networks)
+        """Of the three metrics, with confidence intervals."""
+        metrics = [MetricSettings("clap_score", self.clap)]
+        metrics += [MetricSettings(name, self.frechet_network) for name in ("frechet", "diversity")]
+        return Evaluator(metrics, self.networks, BOOTSTRAP)
 
     @cached_property
     def conditions(self) -> dict[str, Any]:
@@ -85,6 +90,7 @@ class WithoutProtocol:
             "networks": networks,
             "clap": self.clap,
             "frechet": self.frechet_network,
+            "diversity": self.frechet_network,
             "reference": self._describe_reference(),
         }
 
@@ -101,19 +107,18 @@ class WithoutProtocol:
 
     def score(self, folder: Folder, captions: Path, device: torch.device) -> dict[str, Any]:
         """See :meth:`consistency_tta.evaluation.sweep.options.EvaluatorOptions.score`."""
-        clap, frechet = (settings.name for settings in self.evaluator.metrics)
+        names = dict(zip(("clap", "frechet", "diversity"), (one.name for one in self.evaluator.metrics), strict=True))
         texts = [sound.caption for sound in folder.sounds]
         table = self.evaluator.to(device).evaluate_sounds(SoundFiles(folder.files), texts, self._references)
-        each = table.per_clip[clap]
+        each = table.per_clip[names["clap"]]
         rewards = RewardLineage.from_dict((read_manifest(folder.path) or {}).get("rewards"))
         networks = [
             EmbeddingNetwork(name, str(network.checksum), False, rewards.include(fingerprint(network)))
             for name, network in self.networks.items()
         ]
         return {
-            "clap": table[clap],
+            **drawn_values(names, table.values),
             "clap_error": float(each.std() / len(each) ** 0.5),
-            "frechet": table[frechet],
             "networks": [asdict(network) for network in networks],
             "warnings": [
                 network.reward_warning(self._metrics_of(network.name)) for network in networks if network.is_reward
@@ -133,8 +138,9 @@ class WithoutProtocol:
 
     def _metrics_of(self, network: str) -> str:
         titles = {self.clap: ["CLAP score"]}
-        titles.setdefault(self.frechet_network, []).append("Fréchet distance")
-        return " and ".join(titles[network])
+        titles.setdefault(self.frechet_network, []).extend(["Fréchet distance", "diversity"])
+        *first, last = titles[network]
+        return f"{', '.join(first)} and {last}" if first else last
 
     def _describe_reference(self) -> dict[str, Any]:
         """Where the recordings are, how many, and the SHA-256 of their contents, or of the statistics of them."""

@@ -133,8 +133,8 @@ class BestUnderConstraints(Callback):
             if isinstance(callback, SoundMetrics) and _owner(name) in callback.evaluation.metrics:
                 return callback
         raise ConfigurationError(
-            f"expected a SoundMetrics callback with the metric {_owner(name)!r} for the constraint of {name}, got none: "
-            "add it, or give a bound without `of`"
+            f"expected a SoundMetrics callback with the metric {_owner(name)!r} for the constraint of {name}, got "
+            "none: add it, or give a bound without `of`"
         )
 
     def _reference(self, name: str, of: str, values: dict[str, Tensor]) -> float:

@@ -37,7 +37,7 @@ class Constraint:
             raise ConfigurationError(f"expected at_least <= at_most, got {self.at_least} and {self.at_most}")
 
     def violation(self, value: float, reference: float | None = None) -> str | None:
-        """Why a value is refused, such as ``2.01 is not >= 2.518 = 0.95 x 2.65 of teacher``; None if it is within the bounds.
+        """Why a value is refused, such as ``2.01 is not >= 2.518 = 0.95 x 2.65 of teacher``; None within the bounds.
 
         Args:
             value: of the metric; NaN is always refused.

@@ -92,6 +92,12 @@ class OverfittingGuard:
         plugins = {name: losses[name] for name in losses.weights} if isinstance(losses, WeightedLosses) else {}
         self.reward = self.find_reward(plugins)
         networks = {"reward": self.reward, "judge": self.judge}
+        for name, network in networks.items():
+            if not network.embeds_text:
+                raise ConfigurationError(
+                    f"expected {name} to be an encoder of sounds and captions, got {type(network).__name__}, which "
+                    "embeds no captions: drop the guard, or take a CLAP"
+                )
         self.known = {name: EncoderFingerprint.of(network) for name, network in networks.items()}
         self.networks = {
             name: {

@@ -113,7 +113,9 @@ def test_a_run_resumed_anywhere_keeps_what_the_uninterrupted_one_does(
     assert straight.selection.kept["step"] == 4
     for step in steps:
         resumed, file = best(), tmp_path / "all" / f"step={step}.ckpt"
-        fit(teacher_folder, tmp_path, Script(values), resumed, max_steps=8, **options, ckpt_path=file, weights_only=True)
+        fit(
+            teacher_folder, tmp_path, Script(values), resumed, max_steps=8, **options, ckpt_path=file, weights_only=True
+        )
         assert resumed.selection.state_dict() == straight.selection.state_dict(), step
         assert equal(resumed.weights or {}, straight.weights or {}), step
 
@@ -215,6 +217,6 @@ def test_options_that_cannot_be_used_are_refused_before_training(teacher_folder:
     metrics = SoundMetrics({"spread": CLAPScore(ToyEncoder())}, CAPTIONS)
     with pytest.raises(ConfigurationError, match="teacher"):
         fit(teacher_folder, tmp_path, relative, metrics, module=MAKERS["diffusion"](teacher_folder))
+    other = BestUnderConstraints(SCORE, {"val/metric/spreads": Constraint(at_least=1, of="start")})
     with pytest.raises(ConfigurationError, match="spreads"):
-        other = BestUnderConstraints(SCORE, {"val/metric/spreads": Constraint(at_least=1, of="start")})
         fit(teacher_folder, tmp_path, other, metrics)
