@@ -12,7 +12,7 @@ from consistency_tta.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8")
-METRICS, GUARD = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+METRICS, BEST, GUARD = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 #: The guard is an argument of the first of them.
 BOTH = METRICS.replace("    - class_path: lightning", f"{GUARD}    - class_path: lightning")
 
@@ -33,6 +33,7 @@ def test_the_recipes_callbacks_stay(added: str, tmp_path: Path, capsys: pytest.C
     own = callbacks("{}", tmp_path, capsys)
     assert "ExportFolder" in own
     assert callbacks(added, tmp_path, capsys) == [*own, "SoundMetrics", "ModelCheckpoint"]
+    assert callbacks(BEST, tmp_path, capsys) == [*own, "BestUnderConstraints"]
 
 
 def test_without_the_plus_they_go_as_the_page_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.constraints import ConstrainedSelection, Constraint
-from consistency_tta.training.callbacks.kept_weights import averaged_state, replaced_state
+from consistency_tta.training.callbacks.kept_weights import exported_state, replaced_state
 from consistency_tta.training.callbacks.sound_metrics import PREFIX, SoundMetrics
 
 
@@ -96,7 +96,8 @@ class BestUnderConstraints(Callback):
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self.selection.consider(trainer.global_step, values):
-            self.weights = averaged_state(pl_module)
+            assert isinstance(pl_module, TrainingModule)
+            self.weights = exported_state(pl_module)
         if self.patience is not None and self.selection.failed_in_a_row >= self.patience:
             trainer.should_stop = True
             rank_zero_info(f"training stops: constraints failed in {self.patience} validations in a row")

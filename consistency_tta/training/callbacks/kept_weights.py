@@ -1,4 +1,4 @@
-"""A copy on the CPU of the averaged weights of a training, which can take their place for a while."""
+"""A copy on the CPU of the weights that a training exports, which can take their place for a while."""
 
 from __future__ import annotations
 
@@ -7,35 +7,39 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.ema import ExponentialMovingAverage
 
 
-def averaged_state(module: nn.Module) -> dict[str, Tensor]:
-    """What the exported model depends on: averages and buffers, copied to the CPU, by their names in ``state_dict``.
+def exported_state(module: TrainingModule) -> dict[str, Tensor]:
+    """What the exported model depends on, copied to the CPU, by its names in ``state_dict``.
 
-    Weights in training are left out, and so is a target network; both change nothing that is exported. Weights that an
-    average shares with its source, since they are not trained, are left out, too.
+    These are averages, buffers, and parameters that are exported themselves. Other weights in training are left out,
+    and so is a target network. Weights that an average shares with its source, since they are not trained, are left
+    out unless they are exported.
     """
     target = getattr(module, "target", None)
     averages, other = [], []
     for name, part in module.named_modules():
         if isinstance(part, ExponentialMovingAverage):
             (other if part is target else averages).append(f"{name}.")
-    trained = {
+    parts = [part for part in module.pipeline().components.values() if isinstance(part, nn.Module)]
+    exported = {id(parameter) for part in parts for parameter in part.parameters()}
+    left_out = {
         id(parameter)
         for name, parameter in module.named_parameters(remove_duplicate=False)
-        if not name.startswith(tuple(averages))
+        if not name.startswith(tuple(averages)) and id(parameter) not in exported
     }
     return {
         name: value.detach().cpu().clone()
         for name, value in module.state_dict(keep_vars=True).items()
-        if id(value) not in trained and not name.startswith(tuple(other))
+        if id(value) not in left_out and not name.startswith(tuple(other))
     }
 
 
 @contextmanager
 def replaced_state(module: nn.Module, state: dict[str, Tensor] | None) -> Iterator[None]:
-    """Inside the context the module has the weights of :func:`averaged_state`; afterwards its own again.
+    """Inside the context the module has the weights of :func:`exported_state`; afterwards its own again.
 
     Args:
         module: whose weights are replaced in place.
@@ -44,7 +48,7 @@ def replaced_state(module: nn.Module, state: dict[str, Tensor] | None) -> Iterat
     if state is None:
         yield
         return
-    own = averaged_state(module)
+    own = {name: value.detach().clone() for name, value in module.state_dict().items() if name in state}
     module.load_state_dict(state, strict=False)
     try:
         yield

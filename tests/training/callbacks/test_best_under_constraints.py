@@ -19,7 +19,7 @@ from consistency_tta.metrics.diversity import PromptDiversity
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import BestUnderConstraints, Constraint, ExportFolder, SoundMetrics
-from consistency_tta.training.callbacks.kept_weights import averaged_state, replaced_state
+from consistency_tta.training.callbacks.kept_weights import exported_state, replaced_state
 from consistency_tta.training.callbacks.prompts import FixedPrompts, PromptSampling
 from tests.toy_encoder import ToyEncoder
 from tests.training.callbacks.test_sound_metrics import CAPTIONS, Given, ToyEmbedder
@@ -38,7 +38,7 @@ class Script(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for name, value in zip((SCORE, DIVERSITY), self.values[trainer.global_step], strict=True):
             pl_module.log(name, torch.tensor(value))
-        self.averages[trainer.global_step] = averaged_state(pl_module)
+        self.averages[trainer.global_step] = exported_state(pl_module)
 
 
 def fit(teacher: Path, folder: Path, *callbacks: Any, module: Any = None, **kwargs: Any) -> tuple[Any, Trainer]:
@@ -74,7 +74,7 @@ def test_the_kept_weights_are_exported_and_training_goes_on_from_its_own(
         callbacks.reverse()
     module, _ = fit(teacher_folder, tmp_path, script, *callbacks)
     assert equal(exported(tmp_path / "model"), unet_of(script.averages[4]))
-    assert equal(averaged_state(module), script.averages[6])
+    assert equal(exported_state(module), script.averages[6])
     assert not equal(unet_of(script.averages[4]), unet_of(script.averages[6]))
     plain, _ = fit(teacher_folder, tmp_path, limit_val_batches=0)
     assert equal(dict(module.state_dict()), dict(plain.state_dict()))
@@ -184,7 +184,7 @@ def test_a_trained_decoder_is_kept_with_its_student(teacher_folder: Path, tmp_pa
 def test_the_copy_has_all_that_is_exported(name: str, teacher_folder: Path, tmp_path: Path) -> None:
     """Of every training: other averaged weights are exported as they were, once the copy is in their place."""
     module, _ = fit(teacher_folder, tmp_path, module=MAKERS[name](teacher_folder), max_steps=1, limit_val_batches=0)
-    copy, before = averaged_state(module), _weights(module)
+    copy, before = exported_state(module), _weights(module)
     trained = {id(parameter) for learner in module.learners().values() for parameter in learner.module.parameters()}
     assert not copy.keys() & {key for key, value in module.state_dict(keep_vars=True).items() if id(value) in trained}
     assert not any(key.startswith("target.") for key in copy)
