@@ -115,7 +115,7 @@ class ByProtocol:
             values = drawn_values(names, result.metric_values)
         except DataError as error:
             raise DataError(f"{folder.path}: {error}; {'; '.join(result.warnings)}") from None
-        each = torch.tensor(result.per_clip[names["clap"]], dtype=torch.float64)
+        each = torch.tensor(result.per_clip[f"{DRAWN['clap']}/{networks['clap']}"], dtype=torch.float64)
         return {
             **values,
             "clap_error": float(each.std() / len(each) ** 0.5),

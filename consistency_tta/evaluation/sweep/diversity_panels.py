@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from consistency_tta.evaluation.sweep.facts import NO_SOLVER
 from consistency_tta.evaluation.sweep.line import Line, Row
@@ -52,7 +52,7 @@ def draw_against_diversity(axes: Axes, lines: Sequence[Line], title: str, key: s
         )
     if teachers := [row for _, row in points if _is_teacher(row)]:
         reference = max(teachers, key=lambda row: row["queries"])
-        style = {"color": page_colours()["muted"], "linestyle": ":", "linewidth": 1, "zorder": 0}
+        style: dict[str, Any] = {"color": page_colours()["muted"], "linestyle": ":", "linewidth": 1, "zorder": 0}
         axes.axvline(reference["diversity"], **style)
         axes.axhline(reference[key], **style)
         axes.set_title("star: teacher", loc="right", fontsize=9, fontweight="normal")

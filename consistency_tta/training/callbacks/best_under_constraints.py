@@ -91,7 +91,7 @@ class BestUnderConstraints(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide, copy the weights if they are the best so far, and stop if the constraints failed too often."""
-        skipped = any(isinstance(one, SoundMetrics) and not one.computed for one in trainer.callbacks)  # type: ignore[attr-defined]
+        skipped = any(isinstance(one, SoundMetrics) and not one.computed for one in _callbacks(trainer))
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or skipped:
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -130,7 +130,7 @@ class BestUnderConstraints(Callback):
 
     def _sound_metrics(self, trainer: Trainer, name: str) -> SoundMetrics:
         """The callback that computes a metric."""
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for callback in _callbacks(trainer):
             if isinstance(callback, SoundMetrics) and _owner(name) in callback.evaluation.metrics:
                 return callback
         raise ConfigurationError(
@@ -153,7 +153,7 @@ class BestUnderConstraints(Callback):
 @contextmanager
 def exported_weights(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
     """Inside the context the module has the weights to export: the kept ones where a run keeps some."""
-    guards = [one for one in getattr(trainer, "callbacks", []) if isinstance(one, BestUnderConstraints)]
+    guards = [one for one in _callbacks(trainer) if isinstance(one, BestUnderConstraints)]
     kept = next((guard.weights for guard in guards if guard.weights is not None), None)
     with replaced_state(pl_module, kept):
         yield
@@ -161,6 +161,10 @@ def exported_weights(trainer: Trainer, pl_module: LightningModule) -> Iterator[N
 
 #: In a checkpoint: whether it was saved before a validation of the same step.
 _KEY = "before_validation"
+
+
+def _callbacks(trainer: Trainer) -> list[Callback]:
+    return getattr(trainer, "callbacks", [])
 
 
 def _owner(name: str) -> str:

@@ -87,7 +87,7 @@ class SoundMetrics(Callback):
             pipeline.require("vocoder")
         # Every process checks everything, so that all refuse alike and none waits for another that has stopped.
         reference, encoder = self.evaluation.reference, self.evaluation.encoder
-        if reference not in (None, VALIDATION) and encoder is not None and stage in ("fit", "validate"):
+        if reference is not None and reference != VALIDATION and encoder is not None and stage in ("fit", "validate"):
             check_reference(reference, encoder)
         if self.guard is not None:
             self.guard.attach(pl_module)
