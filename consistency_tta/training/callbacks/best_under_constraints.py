@@ -61,6 +61,7 @@ class BestUnderConstraints(Callback):
         self.patience = patience
         self.weights: dict[str, Tensor] | None = None
         self._resumed_before_validation = False
+        self._validated_step = -1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse relative constraints without what computes their references, before training."""
@@ -92,7 +93,10 @@ class BestUnderConstraints(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide, copy the weights if they are the best so far, and stop if the constraints failed too often."""
         skipped = any(isinstance(one, SoundMetrics) and not one.computed for one in _callbacks(trainer))
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or skipped:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        self._validated_step = trainer.global_step
+        if skipped:
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self.selection.consider(trainer.global_step, values):
@@ -120,9 +124,7 @@ class BestUnderConstraints(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note whether a validation is due that this checkpoint precedes."""
-        history = self.selection.history
-        seen = bool(history) and history[-1]["step"] == trainer.global_step
-        checkpoint[_KEY] = not seen and _is_validation_due(trainer)
+        checkpoint[_KEY] = self._validated_step != trainer.global_step and _is_validation_due(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Read it."""
