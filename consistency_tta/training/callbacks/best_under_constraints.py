@@ -187,7 +187,7 @@ def _evaluate(trainer: Trainer, module: TrainingModule, metrics: SoundMetrics, o
 def _is_validation_due(trainer: Trainer) -> bool:
     """Whether a step of training is over and Lightning validates before the next one."""
     fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
-    batches = loop.batch_progress.current
+    batches: Any = loop.batch_progress.current
     if trainer.state.fn != TrainerFn.FITTING or fit._data_fetcher is None or not 0 < batches.ready == batches.processed:
         return False
     return bool(loop._should_check_val_fx(fit._data_fetcher))

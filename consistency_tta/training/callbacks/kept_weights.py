@@ -19,7 +19,8 @@ def exported_state(module: TrainingModule) -> dict[str, Tensor]:
     out unless they are exported.
     """
     target = getattr(module, "target", None)
-    averages, other = [], []
+    averages: list[str] = []
+    other: list[str] = []
     for name, part in module.named_modules():
         if isinstance(part, ExponentialMovingAverage):
             (other if part is target else averages).append(f"{name}.")

@@ -86,8 +86,8 @@ def test_a_reward_with_one_optimum_leaves_a_known_share_of_the_spread(weight: fl
         return total
 
     descent.step(loss)
-    assert float(student.slope) == pytest.approx(SLOPE * weight / (1 + weight), abs=1e-6)
-    assert float(student.offset) == pytest.approx((optimum + weight * OFFSET) / (1 + weight), abs=1e-6)
+    assert student.slope.item() == pytest.approx(SLOPE * weight / (1 + weight), abs=1e-6)
+    assert student.offset.item() == pytest.approx((optimum + weight * OFFSET) / (1 + weight), abs=1e-6)
 
 
 def test_a_step_that_does_not_update_the_student_has_no_gradient() -> None:
