@@ -13,6 +13,7 @@ from torch.multiprocessing.spawn import spawn
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.training import (
     AdversarialDistillation,
+    CombinedObjective,
     ConsistencyDistillation,
     DecodingConfig,
     Distillation,
@@ -23,6 +24,7 @@ from consistency_tta.training import (
     TeacherFeatures,
     TrajectoryBackward,
 )
+from consistency_tta.training import DistributionMatching as RealMatching
 from consistency_tta.training.optimizer import trainable_parameters
 from tests.training.matching import DistributionMatching
 from tests.training.runs import data, trainer
@@ -35,17 +37,32 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "alternation": {"losses": {"latent": LatentL2Loss()}, "objective": DistributionMatching()},
     # Each compares a row with itself alone, and so are the same for any number of processes.
-    "adversary": {"objective": AdversarialDistillation(penalty_weight=0.1)},
     "score": {"objective": EnergyScore(TeacherFeatures(["mid_block"]))},
     "trajectory": {"objective": TrajectoryBackward(num_steps=3)},
+    "combination": {
+        "losses": {"latent": LatentL2Loss()},
+        "objective": CombinedObjective(
+            {
+                "consistency": ConsistencyDistillation(terminal_fraction=0.3),
+                "distribution": RealMatching(fake_steps=2),
+                "adversarial": AdversarialDistillation(warmup_steps=1, penalty_weight=0.1),
+            }
+        ),
+    },
 }
 #: In the names of what each trains, and of the averages that follow it.
 TRAINED = {
     "lora": (r"\.lora_A\.", r"\.lora_B\.", r"\.class_embedding\."),
     "alternation": ("^student", "^average", r"^objective\.fake"),
-    "adversary": ("^student", "^average", r"^objective\.discriminator"),
     "score": ("^student", "^average"),
     "trajectory": ("^student", "^average", "^target"),
+    "combination": (
+        "^student",
+        "^target",
+        "^average",
+        r"^objective\.objectives\.distribution\.fake",
+        r"^objective\.objectives\.adversarial\.discriminator",
+    ),
     "decoder": ("^student", "^target", "^average", r"^decoders\.decoder\.parts", r"^decoders\.decoder\.average"),
 }
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from consistency_tta.contracts import Learner, Networks, Objective, Prediction, Step
+from consistency_tta.contracts import Learner, Networks, Objective, Optimization, Prediction, Step
 from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import (
+    AdversarialDistillation,
     CombinedObjective,
     ConsistencyDistillation,
     Distillation,
@@ -22,7 +24,7 @@ from consistency_tta.training import (
 )
 from tests.diffusion.conftest import SCHEDULES
 from tests.training.distillation.objectives.steps import AffineStudent, conditioning, gaussian_step
-from tests.training.runs import FAST, Losses, batch, data, in_training, query_sizes, rng, trainer
+from tests.training.runs import FAST, Losses, batch, data, equal, in_training, query_sizes, rng, snapshot, trainer
 
 
 class SampleNorm(Objective):
@@ -133,6 +135,34 @@ def test_only_objectives_that_update_the_student_give_it_gradients() -> None:
         student.shift.grad = None
         sum(loss.sum() for loss in objective(step, Networks(student)).losses.values()).backward()
         assert (student.shift.grad is not None) == learns
+
+
+def three(folder: Path) -> Distillation:
+    """Consistency, distribution matching and an adversary, three optimizers that take turns."""
+    objectives = {
+        "consistency": ConsistencyDistillation(terminal_fraction=0.3),
+        "distribution": DistributionMatching(Optimization(learning_rate=1e-3, betas=(0.0, 0.9)), fake_steps=2),
+        "adversarial": AdversarialDistillation(Optimization(learning_rate=2e-3, warmup_steps=3), warmup_steps=1),
+    }
+    objective = CombinedObjective(objectives, {"distribution": Ramp(0.0, 2.0, steps=3, begin=1)})
+    return Distillation(str(folder), objective, {"latent": LatentL2Loss()}, optimization=FAST)
+
+
+@pytest.mark.parametrize("stops", [(2,), (3, 5)])
+def test_three_optimizers_resume_bit_for_bit(stops: tuple[int, ...], teacher_folder: Path, tmp_path: Path) -> None:
+    straight, values, checkpoint = Losses(), [], None
+    module = three(teacher_folder)
+    run = trainer(tmp_path, max_steps=8, callbacks=[straight])
+    run.fit(module, data())
+    for number, stop in enumerate((*stops, 8)):
+        torch.manual_seed(number)
+        part, again = Losses(), three(teacher_folder)
+        saver = ModelCheckpoint(tmp_path / str(number), save_last=True, every_n_train_steps=stop)
+        rerun = trainer(tmp_path, max_steps=stop, callbacks=[part, saver], enable_checkpointing=True)
+        rerun.fit(again, data(), ckpt_path=checkpoint, weights_only=True)
+        values, checkpoint = values + part.values, str(tmp_path / str(number) / "last.ckpt")
+    assert values == straight.values
+    assert equal(snapshot(module, run), snapshot(again, rerun))
 
 
 def test_a_ramp_is_linear_and_validation_has_its_end() -> None:
