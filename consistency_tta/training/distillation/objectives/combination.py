@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -59,7 +59,7 @@ class CombinedObjective(Objective):
 
     Raises:
         ConfigurationError: if there are no objectives, a weight belongs to none, or they declare what cannot be had
-            together: targets of unequal decay, one query and many, a second time and none.
+            together: targets of unequal decay, or one query and many.
     """
 
     def __init__(self, objectives: dict[str, Objective], weights: dict[str, float | Ramp] | None = None) -> None:
@@ -76,7 +76,7 @@ class CombinedObjective(Objective):
         parts = list(objectives.values())
         self.needs_teacher = any(part.needs_teacher for part in parts)
         self.one_query = bool(_the_one("one_query", objectives))
-        self.second_time = bool(_the_one("second_time", objectives))
+        self.second_time = any(part.second_time for part in parts)
         self.target_ema_decay = cast(float | None, _the_one("target_ema_decay", objectives, without=None))
         # Of the objective whose latents the loss plugins compare.
         self.weighting = next((w for part in parts if (w := getattr(part, "weighting", None)) is not None), None)
@@ -112,6 +112,10 @@ class CombinedObjective(Objective):
         if not isinstance(weight, Ramp):
             return float(weight)
         return weight(step) if training else weight.end
+
+    def sampler(self) -> Any:
+        """That of the first that has one."""
+        return next((found for part in self._named().values() if (found := part.sampler()) is not None), None)
 
     def learners(self) -> dict[str, Learner]:
         """The networks of all, by ``<objective>/<network>``."""

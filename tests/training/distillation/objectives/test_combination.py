@@ -20,6 +20,7 @@ from consistency_tta.training import (
     Distillation,
     DistributionMatching,
     GuidanceDistillation,
+    MeanFlow,
     Ramp,
 )
 from tests.diffusion.conftest import SCHEDULES
@@ -135,6 +136,17 @@ def test_only_objectives_that_update_the_student_give_it_gradients() -> None:
         student.shift.grad = None
         sum(loss.sum() for loss in objective(step, Networks(student)).losses.values()).backward()
         assert (student.shift.grad is not None) == learns
+
+
+def test_a_flow_map_may_be_matched_as_a_distribution(teacher_folder: Path, tmp_path: Path) -> None:
+    """MeanFlow reads a second time; what it generates, at s = 0, is shared."""
+    objective = CombinedObjective({"flow": MeanFlow(), "distribution": DistributionMatching()})
+    assert objective.second_time
+    module = Distillation(str(teacher_folder), objective, optimization=FAST)
+    run = trainer(tmp_path, max_steps=2)
+    run.fit(module, data())
+    assert {"train/loss/flow/mean_flow", "train/loss/distribution/distribution"} <= run.callback_metrics.keys()
+    assert module.pipeline()(["a tone"], guidance_scale=2.0, num_inference_steps=2).queries == 2
 
 
 def three(folder: Path) -> Distillation:
