@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from consistency_tta.reporting.figure import new_figure, require_matplotlib, svg
+from tools.arena.intervals import estimate
 from tools.arena.metric_values import METRICS
 from tools.arena.results import Key, Row
 
@@ -29,7 +30,7 @@ def curves(rows: Mapping[Key, Row], classifier: str, steps: int = 1) -> str:
         for panel, metric in zip(figure.subplots(1, len(SHOWN)), SHOWN, strict=True):
             for name, colour in zip(names, colours, strict=False):
                 points = [(key.fraction, row) for key, row in trained.items() if key.name == name]
-                found = [row.estimates()[metric] for _, row in sorted(points, key=lambda point: point[0])]
+                found = [estimate(row.result(metric)) for _, row in sorted(points, key=lambda point: point[0])]
                 passes = [(row.mean("passes") or 0.0) / 1000 for _, row in sorted(points, key=lambda point: point[0])]
                 panel.plot(passes, [one.value for one in found], color=colour, marker=".", label=name)
                 panel.fill_between(
@@ -37,7 +38,7 @@ def curves(rows: Mapping[Key, Row], classifier: str, steps: int = 1) -> str:
                 )
             for key, row in rows.items():
                 if key.reference and key.classifier == classifier:
-                    value = row.estimates()[metric].value
+                    value = estimate(row.result(metric)).value
                     panel.axhline(value, linestyle="--", linewidth=1, color="0.4")
                     panel.annotate(
                         f"{key.name}, {key.steps}", (1, value), xycoords=("axes fraction", "data"), ha="right"
