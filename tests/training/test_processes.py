@@ -37,6 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "alternation": {"losses": {"latent": LatentL2Loss()}, "objective": DistributionMatching()},
     # Each compares a row with itself alone, and so are the same for any number of processes.
+    "adversary": {"objective": AdversarialDistillation(penalty_weight=0.1)},
     "score": {"objective": EnergyScore(TeacherFeatures(["mid_block"]))},
     "trajectory": {"objective": TrajectoryBackward(num_steps=3)},
     "combination": {
@@ -45,7 +46,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
             {
                 "consistency": ConsistencyDistillation(terminal_fraction=0.3),
                 "distribution": RealMatching(fake_steps=2),
-                "adversarial": AdversarialDistillation(warmup_steps=1, penalty_weight=0.1),
             }
         ),
     },
@@ -54,6 +54,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 TRAINED = {
     "lora": (r"\.lora_A\.", r"\.lora_B\.", r"\.class_embedding\."),
     "alternation": ("^student", "^average", r"^objective\.fake"),
+    "adversary": ("^student", "^average", r"^objective\.discriminator"),
     "score": ("^student", "^average"),
     "trajectory": ("^student", "^average", "^target"),
     "combination": (
@@ -61,7 +62,6 @@ TRAINED = {
         "^target",
         "^average",
         r"^objective\.objectives\.distribution\.fake",
-        r"^objective\.objectives\.adversarial\.discriminator",
     ),
     "decoder": ("^student", "^target", "^average", r"^decoders\.decoder\.parts", r"^decoders\.decoder\.average"),
 }
