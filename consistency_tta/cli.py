@@ -38,6 +38,7 @@ from consistency_tta.listening import analyse, make, serve
 from consistency_tta.runtime.option_order import check_order
 from consistency_tta.runtime.precision import fastest_precision
 from consistency_tta.runtime.suggest import nearest, suggest
+from consistency_tta.runtime.trust import take_trust
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.checkpoint_file import check_resumable, newest_checkpoint, read_checkpoint
 from consistency_tta.training.earlier_versions import moved_option, upgrade_config
@@ -111,7 +112,7 @@ def main(args: list[str] | None = None) -> Any:
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
     # Lightning's use of torch's pytree, for its maintainers to mend.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    args = sys.argv[1:] if args is None else args
+    args = take_trust(sys.argv[1:] if args is None else args)
     load_plugins()
     # ${...} in the YAML files is resolved after the command line's overrides.
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +12,8 @@ from torch import nn
 
 from consistency_tta.pipeline.finite_weights import check_finite
 from consistency_tta.runtime.errors import CheckpointError
+from consistency_tta.runtime.trust import trust as trust_modules
+from consistency_tta.runtime.trusted_class import check_settings, trusted_class, untrusted
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.checkpoint_file import read_checkpoint
 from consistency_tta.training.earlier_versions import upgrade_checkpoint
@@ -30,10 +30,12 @@ def export(checkpoint: Path, output: Path, half: bool = False, trust: list[str] 
         trust: modules, beside this package and installed plugins, whose classes the checkpoint may name.
 
     Raises:
-        CheckpointError: if the checkpoint is damaged or names classes of other modules.
+        CheckpointError: if the checkpoint is damaged.
+        UntrustedClassError: if it names classes of other modules.
         ModelFolderError: if a weight is not finite.
     """
-    check_classes(read_checkpoint(checkpoint, mmap=True), checkpoint, trust or [])
+    trust_modules(trust or [])
+    check_classes(read_checkpoint(checkpoint, mmap=True), checkpoint)
     module = load_training(checkpoint)
     pipeline = module.pipeline()
     check_finite(pipeline.components, output)
@@ -44,34 +46,20 @@ def export(checkpoint: Path, output: Path, half: bool = False, trust: list[str] 
     return output
 
 
-def check_classes(content: dict[str, Any], checkpoint: Path, trust: list[str]) -> None:
-    """Raise if a checkpoint's settings name a class of a module that nobody trusts.
-
-    Exporting imports these modules and calls these classes.
+def check_classes(content: dict[str, Any], checkpoint: Path) -> None:
+    """Raise if a checkpoint names a class of a module that is not trusted: exporting would import and call it.
 
     Raises:
-        CheckpointError: names the class.
+        UntrustedClassError: names the class.
     """
-    plugins = {entry_point.module.split(".")[0] for entry_point in entry_points(group="consistency_tta.plugins")}
-    trusted = {"consistency_tta", *plugins, *trust}
-
-    def check(value: Any) -> None:
-        if isinstance(value, dict):
-            for key in ("_class_path", "class_path"):
-                path = value.get(key)
-                parents = str(path).split(".")[:-1]
-                roots = {".".join(parents[:end]) for end in range(1, len(parents) + 1)}
-                if path is not None and parents and not roots & trusted:
-                    raise CheckpointError(
-                        f"{checkpoint} names the class {path}, which is neither of this package nor of an installed "
-                        f"plugin: add `--trust [{'.'.join(parents)}]` if you know its code"
-                    )
-            value = list(value.values())
-        if isinstance(value, list | tuple):
-            for item in value:
-                check(item)
-
-    check(upgrade_checkpoint(content).get("hyper_parameters") or {})
+    upgraded = upgrade_checkpoint(content)
+    # Lightning reads the arguments under the names of its earlier versions, too.
+    for key in ("hyper_parameters", "hparams", "module_arguments"):
+        arguments = dict(upgraded.get(key) or {})
+        instantiator = arguments.pop("_instantiator", None)
+        if instantiator not in (None, "lightning.pytorch.cli.instantiate_module"):
+            raise untrusted(str(instantiator), checkpoint)
+        check_settings(arguments, checkpoint)
 
 
 def load_training(checkpoint: Path) -> TrainingModule:
@@ -105,6 +93,7 @@ def training_class(checkpoint: Path) -> type[TrainingModule]:
 
     Raises:
         CheckpointError: if the checkpoint does not name it.
+        UntrustedClassError: if it is of a module that is not trusted.
     """
     class_path = class_of_checkpoint(checkpoint)
     if class_path is None:
@@ -112,5 +101,4 @@ def training_class(checkpoint: Path) -> type[TrainingModule]:
             f"{checkpoint} was not written by `consistency-tta fit` and does not name its class: in Python, load it "
             "with that class's load_from_checkpoint and call .pipeline().save_pretrained(folder)"
         )
-    module, _, name = class_path.rpartition(".")
-    return getattr(import_module(module), name)
+    return trusted_class(class_path, TrainingModule, checkpoint)

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from consistency_tta.cli import main
-from consistency_tta.export import check_classes
-from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, ModelFolderError
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from consistency_tta.training.callbacks.sounds import ExportFolder
 from tests.test_cli import distillation_config, write
 from tests.training.runs import MAKERS, data, trainer
@@ -54,11 +53,3 @@ def test_last_without_a_checkpoint_is_refused(teacher_folder: Path, tmp_path: Pa
     for checkpoint in ("last", "http://127.0.0.1:9/a.ckpt", str(tmp_path)):
         with pytest.raises(SystemExit, match=str(tmp_path) if checkpoint == "last" else checkpoint):
             main(["fit", "--config", config, "--ckpt_path", checkpoint])
-
-
-def test_export_builds_no_class_of_a_module_that_was_not_named() -> None:
-    losses = {"mine": {"class_path": "my_losses.Mine"}}
-    content = {"hyper_parameters": {"_class_path": "consistency_tta.training.Distillation", "losses": losses}}
-    with pytest.raises(CheckpointError, match=r"my_losses\.Mine"):
-        check_classes(content, Path("a.ckpt"), [])
-    check_classes(content, Path("a.ckpt"), ["my_losses"])

@@ -19,6 +19,7 @@ from consistency_tta.components.clap_front_end import ClapFrontEnd
 from consistency_tta.components.laion_checkpoint import FETCH, read_laion
 from consistency_tta.components.laion_model import clap_model, feature_extractor
 from consistency_tta.components.laion_tokenizer import fetched, laion_tokenizer
+from consistency_tta.components.without_code import load_without_code
 from consistency_tta.runtime.cut_inputs import warn_of_cut_captions
 from consistency_tta.runtime.errors import ModelFolderError
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
@@ -102,7 +103,7 @@ def load_clap(name: str | Path) -> Clap:
     folder = clap_folder(resolve(name, TRANSFORMERS))
     return Clap(
         ClapModel.from_pretrained(folder, dtype=torch.float32),
-        AutoTokenizer.from_pretrained(folder),
+        load_without_code(AutoTokenizer.from_pretrained, folder),
         ClapFeatureExtractor.from_pretrained(folder),
     )
 

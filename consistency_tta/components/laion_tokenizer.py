@@ -9,6 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from consistency_tta.components.without_code import load_without_code
 from consistency_tta.runtime.errors import ConfigurationError
 
 #: Tokens of a caption that these models were trained with; laion_clap cuts what is longer.
@@ -32,7 +33,7 @@ def laion_tokenizer(name: str | Path, vocabulary: int) -> PreTrainedTokenizerBas
             f"expected RoBERTa's tokenizer, but {name} is neither a folder with a tokenizer.json nor a fetched model "
             "of the hub: fetch it with `hf download roberta-base --include '*.json'`, or name a folder that has it"
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_without_code(AutoTokenizer.from_pretrained, folder)
     if len(tokenizer) != vocabulary:
         raise ConfigurationError(
             f"expected a tokenizer of {vocabulary} tokens, as the text network has, got {len(tokenizer)} in {name}"

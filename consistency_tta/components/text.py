@@ -19,12 +19,13 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
+from consistency_tta.components.without_code import load_without_code
 from consistency_tta.contracts import TextEmbedding
 from consistency_tta.runtime.cut_inputs import warn_of_cut_captions
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 
 
-def load_at_once(load: Callable[[str], Any], name: str) -> Any:
+def load_at_once(load: Callable[..., Any], name: str) -> Any:
     """Load a folder or model of the hub; fail at once where the hub cannot be reached and nothing is cached.
 
     The libraries themselves retry for most of a minute.
@@ -35,13 +36,14 @@ def load_at_once(load: Callable[[str], Any], name: str) -> Any:
 
     Raises:
         OSError: if it cannot be found.
+        UntrustedClassError: if it cannot be loaded without code of its own.
     """
     try:
         if not Path(name).exists() and not isinstance(try_to_load_from_cache(name, "config.json"), str):
             model_info(name, timeout=10)
     except Exception as error:  # requests' or httpx's, by the version of huggingface_hub
         raise OSError(f"{name} is neither a folder nor cached, and the hub does not answer: {error}") from None
-    return load(name)
+    return load_without_code(load, name)
 
 
 def max_tokens(tokenizer: PreTrainedTokenizerBase) -> int:

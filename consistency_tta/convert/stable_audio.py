@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from consistency_tta.components.text import TextEncoder
+from consistency_tta.components.without_code import load_without_code
 from consistency_tta.convert.component import read_component
 from consistency_tta.convert.exact import build_matching
 from consistency_tta.convert.text import t5_encoder
@@ -76,7 +77,7 @@ def _text(folder: Path) -> dict[str, Any]:
     encoder = t5_encoder(weights.tensors, weights.path)
     if not (folder / "tokenizer").is_dir():
         raise FileNotFoundError(f"expected the tokenizer of T5 in {folder / 'tokenizer'}, but there is no such folder")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    tokenizer = load_without_code(AutoTokenizer.from_pretrained, folder / "tokenizer")
     TextEncoder(tokenizer, encoder)  # refuses a tokenizer without a vocabulary, and sets where captions are cut
     return {"tokenizer": tokenizer, "text_encoder": encoder}
 

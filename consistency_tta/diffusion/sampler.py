@@ -3,8 +3,9 @@
     sampler/sampler_config.json    {"_class_name": "ConsistencySampler", "num_steps": 1, ...}
     model_index.json               "sampler": ["consistency_tta.diffusion.sampler", "ConsistencySampler"]
 
-A sampler of your own subclasses :class:`Sampler` in any importable module, takes plain numbers, strings, lists and
-dictionaries, and decorates its ``__init__`` with diffusers' ``register_to_config``.
+A sampler of your own subclasses :class:`Sampler` in a module of an installed plugin, or one that the reader names with
+``--trust``. It takes plain numbers, strings, lists and dictionaries, and decorates its ``__init__`` with diffusers'
+``register_to_config``.
 """
 
 from __future__ import annotations

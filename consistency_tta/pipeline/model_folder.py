@@ -16,8 +16,9 @@ from consistency_tta.components.scalar_embedding import ScalarEmbedding
 from consistency_tta.components.tangoflux_projection import TangoFluxProjection as TangoFluxProjection
 from consistency_tta.components.vocoder import FourierVocoder
 from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler, Sampler
-from consistency_tta.runtime.class_path import import_class
+from consistency_tta.pipeline.trusted_parts import check_parts
 from consistency_tta.runtime.errors import ModelFolderError
+from consistency_tta.runtime.trusted_class import trusted_class
 from consistency_tta.storage.atomic_directory import atomic_directory
 from consistency_tta.storage.model_folder import HUB_OPTIONS, base_folder, model_folder, model_index
 
@@ -110,15 +111,21 @@ class ModelFolder(DiffusionPipeline):
 
         A folder may rest on another: where ``model_index.json`` has ``"_base": "../teacher"``, a part that it lists but
         for which there is no subfolder is that folder's. What ``save_pretrained`` writes is whole again.
+
+        Raises:
+            UntrustedClassError: the folder names a class of a module that is not trusted, see
+                :mod:`consistency_tta.runtime.trust`, or has code of its own.
         """
         hub = {option: kwargs.pop(option) for option in HUB_OPTIONS if option in kwargs}
         folder = model_folder(pretrained_model_name_or_path, **hub)
+        check_parts(folder, cls._optional_components)
         parts = cls._parts_of_base(folder, kwargs)
         given = parts | kwargs
         # Not by diffusers, which takes only classes of modules that import one of its base classes by name.
         sampler = given["sampler"] if "sampler" in given else load_sampler(folder)
-        # Low-memory loading needs accelerate, which nothing else here does.
-        pipeline = super().from_pretrained(str(folder), **({"low_cpu_mem_usage": False} | given | {"sampler": None}))
+        # Low-memory loading needs accelerate, which nothing else here does. Pickles are for `convert`.
+        options = {"low_cpu_mem_usage": False, "use_safetensors": True} | given | {"sampler": None}
+        pipeline = super().from_pretrained(str(folder), **options)
         if sampler is not None:
             pipeline.use_sampler(sampler)
         if not {"dtype", "torch_dtype"} & kwargs.keys():
@@ -172,8 +179,8 @@ class ModelFolder(DiffusionPipeline):
 
 
 def load_sampler(folder: Path) -> Sampler | None:
-    """The sampler of a model folder, of a class that is installed here; None in a folder without one."""
+    """The sampler of a model folder, of a class that is trusted; None in a folder without one."""
     if not (folder / "sampler").is_dir():
         return None
     library, name = model_index(folder)["sampler"]
-    return import_class(f"{library}.{name}", Sampler).from_pretrained(folder / "sampler")
+    return trusted_class(f"{library}.{name}", Sampler, folder / "model_index.json").from_pretrained(folder / "sampler")

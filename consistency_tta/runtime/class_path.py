@@ -9,12 +9,12 @@ from typing import Any
 from consistency_tta.runtime.errors import ConfigurationError
 
 
-def import_class(path: str, kind: type, home: ModuleType | None = None) -> Any:  # Any: mypy takes no abstract kind
+def import_class(path: str, kind: type | tuple[type, ...], home: ModuleType | None = None) -> Any:
     """The class of a path.
 
     Args:
         path: ``package.module.Class``, or a class's name in ``home``.
-        kind: what the class must be.
+        kind: what the class must be, or a tuple of what it may be.
         home: where a name without a module is looked up.
 
     Raises:
@@ -29,7 +29,8 @@ def import_class(path: str, kind: type, home: ModuleType | None = None) -> Any: 
             f"expected the path of a class{where}, got {path!r} ({error}): correct it, or install its package"
         ) from error
     if not (isinstance(found, type) and issubclass(found, kind)):
-        raise ConfigurationError(f"expected a {kind.__name__}, got {path!r}, which is none: name another class")
+        kinds = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ConfigurationError(f"expected a {kinds}, got {path!r}, which is none: name another class")
     return found
 
 

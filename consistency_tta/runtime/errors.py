@@ -25,5 +25,9 @@ class CheckpointError(ValueError):
     """A checkpoint is damaged, or another training's: name another file."""
 
 
+class UntrustedClassError(ValueError):
+    """A file names a class of a module that is not trusted: read that module's code, then trust it, or do without."""
+
+
 class MissingExtraError(ModuleNotFoundError):
     """An optional package is not installed; the message has the command that installs it."""

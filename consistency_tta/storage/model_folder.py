@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
+from consistency_tta.runtime.errors import ModelFolderError
 from consistency_tta.storage.bundled import PIPELINE, offer, resolve
 from consistency_tta.storage.text import parse_json, read_text
 
@@ -39,10 +40,34 @@ def model_index(folder: Path) -> dict[str, Any]:
 
 
 def base_folder(folder: Path, index: dict[str, Any]) -> Path | None:
-    """The folder that another rests on, by its ``"_base"``; None if it stands alone."""
+    """The folder that another rests on, by its ``"_base"``: next to it or in it; None if it stands alone.
+
+    Raises:
+        ModelFolderError: it is elsewhere, or it rests on the folder itself.
+        FileNotFoundError: there is none.
+    """
+    base = _named_base(folder, index)
+    seen, next_base = {folder.resolve()}, base
+    while next_base is not None:
+        if next_base.resolve() in seen:
+            raise ModelFolderError(f"{folder / PIPELINE} rests on itself by way of {next_base}: correct one's _base")
+        seen.add(next_base.resolve())
+        next_base = _named_base(next_base, model_index(next_base))
+    return base
+
+
+def _named_base(folder: Path, index: dict[str, Any]) -> Path | None:
+    """The base of one folder."""
     if "_base" not in index:
         return None
-    base = folder / index["_base"]
+    parts = Path(str(index["_base"])).parts
+    climbs = parts.count("..")
+    if Path(*parts).is_absolute() or climbs > 1 or (climbs and parts[0] != "..") or set(parts) <= {"..", "."}:
+        raise ModelFolderError(
+            f"{folder / PIPELINE} has _base {index['_base']!r}: expected a folder next to this one, such as "
+            "../tiny-teacher, or in it; put it there"
+        )
+    base = folder / Path(*parts)
     if not (base / PIPELINE).exists():
         raise FileNotFoundError(f"{folder} rests on {base}, which is no model folder: put it back there")
     return base
