@@ -42,6 +42,20 @@ def test_a_run_that_skipped_every_step_fails(teacher_folder: Path, tmp_path: Pat
         trainer(tmp_path, max_steps=2).fit(module, data())
 
 
+@pytest.mark.parametrize("rate", ["inf", "1e10"])
+def test_a_learning_rate_beyond_all_reason_ends_in_an_error_without_a_model(
+    rate: str, teacher_folder: Path, tmp_path: Path
+) -> None:
+    config = distillation_config(teacher_folder, tmp_path / "run")
+    export = {"class_path": "consistency_tta.training.ExportFolder", "init_args": {"folder": str(tmp_path / "model")}}
+    config["trainer"] |= {"callbacks": [export], "max_steps": 4, "limit_val_batches": 0}
+    config["model"]["init_args"]["optimization"] = {"learning_rate": float(rate), "warmup_steps": 0}
+    with pytest.raises((SystemExit, FloatingPointError)) as error:
+        main(["fit", "--config", write(config, tmp_path / "config.yaml")])
+    assert not isinstance(error.value, SystemExit) or error.value.code
+    assert not (tmp_path / "model").exists()
+
+
 def test_options_before_the_configuration_are_refused(teacher_folder: Path, tmp_path: Path) -> None:
     config = write(distillation_config(teacher_folder, tmp_path), tmp_path / "config.yaml")
     with pytest.raises(SystemExit, match=r"--trainer\.max_steps"):

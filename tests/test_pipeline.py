@@ -23,6 +23,7 @@ from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, DataError, ModelFolderError, ShapeError
+from consistency_tta.runtime.trust import trust
 from tests.toys import NUM_SAMPLES, OOBLECK, STEREO_SAMPLES, toy_parts
 
 
@@ -281,6 +282,7 @@ def test_a_third_partys_sampler_is_one_file(tmp_path: Path, monkeypatch: pytest.
         "        return self.share * noise, 0\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    trust(["half_sampler"])
     from half_sampler import HalfSampler
 
     TextToAudioPipeline(**toy_parts(), sampler=HalfSampler(0.25)).save_pretrained(tmp_path / "model")

@@ -46,20 +46,21 @@ class SkipNonFiniteSteps(Callback):
             )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fail where nothing was trained."""
+        """Fail where the run diverged."""
         self.check(trainer)
 
     def check(self, trainer: Trainer) -> None:
-        """Raise if all steps were skipped.
+        """Raise if the run diverged.
 
         Raises:
-            ConfigurationError: if no step was taken.
+            ConfigurationError: if more steps were skipped than taken. With a learning rate such as 1e10, the first step
+                is taken, and leaves weights with which no other can be.
         """
-        if 0 < trainer.global_step <= self.skipped:
+        if 2 * self.skipped > trainer.global_step:
             raise ConfigurationError(
-                f"all {self.skipped} steps had gradients that are not finite, so nothing was trained: lower the "
-                "learning rate, train in float32, or look for clips that are not finite with `consistency-tta "
-                "data-check`"
+                f"{self.skipped} of {trainer.global_step} steps had gradients that are not finite, so the model is not "
+                "usable: lower the learning rate, train in float32, or look for clips that are not finite with "
+                "`consistency-tta data-check`"
             )
 
     def state_dict(self) -> dict[str, Any]:

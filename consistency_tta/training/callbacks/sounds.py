@@ -87,7 +87,7 @@ class ExportFolder(Callback):
         """Write the folder.
 
         Raises:
-            ConfigurationError: if every step was skipped.
+            ConfigurationError: if more steps were skipped than taken.
             ModelFolderError: if a weight is not finite.
         """
         if not isinstance(pl_module, TrainingModule):
