@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from consistency_tta.cli import COMMANDS, main
+from consistency_tta.cli import main
 from consistency_tta.generate import generate
 from consistency_tta.generation.teacher_samples import TeacherSamples
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -141,7 +141,7 @@ def test_the_command_takes_any_text_as_it_is(prompt: str, monkeypatch: pytest.Mo
     def record(texts: list[str], model: str) -> None:
         taken.append(texts)
 
-    monkeypatch.setitem(COMMANDS, "generate", record)
+    monkeypatch.setattr("consistency_tta.generate.generate", record)
     main(["generate", prompt, "rain", "--model", "m"])
     assert taken == [[prompt, "rain"]]
 

@@ -8,7 +8,8 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from consistency_tta.runtime.errors import ModelFolderError
-from consistency_tta.storage.bundled import PIPELINE, offer, resolve
+from consistency_tta.runtime.suggest import nearest
+from consistency_tta.storage.bundled import PIPELINE, bundled_models, offer, resolve
 from consistency_tta.storage.text import parse_json, read_text
 
 #: Options for the revision of a hub model, and for how it is fetched.
@@ -83,7 +84,9 @@ def _fetch(name: str, **options: Any) -> str:
     except (OSError, ValueError) as error:  # all of the hub's are among them
         # A path on this machine cannot be an id, which the client would explain at length.
         said = "" if name.count("/") > 1 else f". The hub's client: {str(error).split(chr(10))[0]:.150}"
+        near = nearest(name, bundled_models())
+        hint = f": did you mean {near}?" if near else ": train it or convert it first, or name another"
         raise FileNotFoundError(
             f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "
-            f"({offer()}): train it or convert it first, or name another{said}"
+            f"({offer()}){hint}{said}"
         ) from None

@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from consistency_tta.audio.sound_file import BadClip
-from consistency_tta.cli import one_line_errors
+from consistency_tta.cli.user_errors import one_line_errors
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules.audiocaps import AudioCapsDataModule, AudioDataset
 from consistency_tta.datamodules.clips import Clip

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from consistency_tta.cli import main, overview
+from consistency_tta.cli import main
+from consistency_tta.cli.overview import overview
 from consistency_tta.listening.key import Key
 from tests.listening.noise import SYSTEMS, noise_folders
 
@@ -23,4 +24,4 @@ def test_makes_a_test(tmp_path: Path, words: list[str]) -> None:
 
 
 def test_the_overview_names_a_command_once() -> None:
-    assert overview().count("(Write a blinded listening test") == 1
+    assert overview().count("Write a blinded listening test") == 1

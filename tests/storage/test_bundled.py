@@ -59,6 +59,8 @@ def test_the_command_line_takes_names(models: Path) -> None:
 def test_an_unknown_names_error_lists_what_is_bundled(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match="tiny-student, tiny-teacher"):
         TextToAudioPipeline.from_pretrained("tiny-techer")
+    with pytest.raises(FileNotFoundError, match=r"did you mean tiny-student\?"):
+        TextToAudioPipeline.from_pretrained("tiny_student")
     for path in ("runs/audiocaps/teacher/model", "/nowhere"):
         with pytest.raises(FileNotFoundError, match=path):
             TextToAudioPipeline.from_pretrained(path)

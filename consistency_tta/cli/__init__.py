@@ -1,0 +1,18 @@
+"""The command ``consistency-tta``: Lightning's fit, validate, test and predict, and this project's own subcommands.
+
+commands.py       all subcommands in one table; nothing is imported until a subcommand is known
+command_line.py   from the first word to the subcommand
+overview.py       what ``--help`` prints
+mistakes.py       wrong words that can be refused, with the right ones, before anything is imported
+signature.py      options and description of an own subcommand, read from its source
+quick_help.py     ``--help`` of an own subcommand, from its source
+own_commands.py   runs an own subcommand
+training_cli.py   runs Lightning's
+parser.py         the parser of both
+plugins.py        classes that need no full path
+user_errors.py    errors in one line
+"""
+
+from consistency_tta.cli.command_line import main
+
+__all__ = ["main"]

@@ -1,0 +1,122 @@
+"""All subcommands. This module imports nothing heavy, so that ``--help`` and a typo are answered at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """One of this project's own subcommands.
+
+    Attributes:
+        module: where its function is.
+        function: its function's name; the docstring's first line describes the subcommand.
+        arguments: what the function's signature does not have: names of positional arguments, and lists.
+        lightning: whether it reads classes of trainings or datamodules, which import Lightning.
+    """
+
+    module: str
+    function: str
+    arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lightning: bool = False
+
+
+#: Lightning's subcommands.
+LIGHTNING = {
+    "fit": "Train: distil a student, or train a teacher, a codec or a CLAP.",
+    "validate": "Evaluate a checkpoint on the validation clips.",
+    "test": "Evaluate a checkpoint on the test clips.",
+    "predict": "Write the sounds of the test clips' captions.",
+}
+#: What a command line of Lightning's subcommands may begin an option with; tests compare it with Lightning's parser.
+LIGHTNING_OPTIONS = {
+    "fit": {"ckpt_path", "weights_only"},
+    "validate": {"ckpt_path", "verbose", "weights_only"},
+    "test": {"ckpt_path", "verbose", "weights_only"},
+    "predict": {"return_predictions", "ckpt_path", "weights_only"},
+}
+#: Options of all Lightning's subcommands.
+SHARED_OPTIONS = {"config", "help", "print_config", "seed_everything", "trainer", "model", "data"}
+
+SYSTEMS: dict[str, Any] = {
+    "--systems": {"nargs": "+", "required": True, "help": "name=folder, one or more; the files bear the clips' names"}
+}
+TEST_FOLDER: dict[str, Any] = {"type": Path, "help": "that `listening-test` wrote"}
+MAKE_LISTENING_TEST = Command("consistency_tta.listening.builder", "make", SYSTEMS)
+
+#: This project's own subcommands.
+COMMANDS: dict[str, Command] = {
+    "generate": Command(
+        "consistency_tta.generate",
+        "generate",
+        {
+            "texts": {
+                "nargs": "*",
+                "help": "captions, text files (.txt) of one a line, or one caption file (.csv, .jsonl)",
+            }
+        },
+    ),
+    "evaluate": Command("consistency_tta.evaluation.evaluate", "evaluate"),
+    "sweep": Command(
+        "consistency_tta.evaluation.sweep.command",
+        "sweep",
+        {
+            "settings": {
+                "nargs": "+",
+                "metavar": "SETTING=VALUES",
+                "help": "such as guidance_scale=1,2,3 steps=1,2: a folder for each combination, and curves of them",
+            }
+        },
+    ),
+    "export": Command(
+        "consistency_tta.export",
+        "export",
+        {"checkpoint": {"type": Path, "help": "a .ckpt file that `consistency-tta fit` wrote"}},
+        lightning=True,
+    ),
+    "convert": Command(
+        "consistency_tta.convert.command",
+        "convert",
+        {
+            "source": {
+                "choices": ["tango", "audioldm", "consistencytta", "stable-audio", "tangoflux"],
+                "help": "whose checkpoint it is",
+            },
+            "checkpoints": {"nargs": "+", "type": Path, "help": "its files, or folders of them; see docs/convert.md"},
+        },
+    ),
+    "encode": Command("consistency_tta.encode", "encode", lightning=True),
+    "data-check": Command("consistency_tta.datamodules.check", "data_check", lightning=True),
+    "listening-test": MAKE_LISTENING_TEST,
+    "listening-test make": MAKE_LISTENING_TEST,
+    "listening-test serve": Command("consistency_tta.listening.server", "serve", {"folder": TEST_FOLDER}),
+    "listening-test analyse": Command(
+        "consistency_tta.listening.analysis",
+        "analyse",
+        {
+            "folder": {"type": Path, "help": "that `listening-test` wrote; its key and all answers in it are read"},
+            "answers": {"nargs": "*", "type": Path, "help": "more answer files, or folders of them"},
+        },
+    ),
+}
+#: What other programs call a subcommand.
+OTHER_NAMES = {
+    "train": "fit",
+    "distil": "fit",
+    "distill": "fit",
+    "resume": "fit",
+    "sample": "generate",
+    "synthesize": "generate",
+    "infer": "generate",
+    "inference": "generate",
+    "benchmark": "evaluate",
+    "metrics": "evaluate",
+}
+
+
+def first_words() -> list[str]:
+    """The first word of each subcommand, Lightning's first."""
+    return [*LIGHTNING, *dict.fromkeys(name.split()[0] for name in COMMANDS)]

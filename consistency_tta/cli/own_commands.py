@@ -1,0 +1,64 @@
+"""Runs one of this project's own subcommands: a function, whose signature makes the parser."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from jsonargparse import ActionConfigFile
+
+from consistency_tta.cli.commands import COMMANDS, Command
+from consistency_tta.cli.mistakes import check_assignments, check_options, refuse_generate_sweep
+from consistency_tta.cli.parser import Parser, set_up_parsing
+from consistency_tta.cli.plugins import load_generation_plugins, load_plugins
+from consistency_tta.cli.quick_help import CONFIG, quick_help
+from consistency_tta.cli.signature import option_names, summary
+from consistency_tta.cli.user_errors import one_line_errors
+from consistency_tta.runtime.option_order import check_order
+
+
+def run(name: str, args: list[str]) -> Any:
+    """Check and parse the arguments of a subcommand, and call its function."""
+    command = COMMANDS[name]
+    known = option_names(command) | {argument.lstrip("-") for argument in command.arguments}
+    if name == "generate":
+        refuse_generate_sweep(args)
+        check_assignments(args, known)
+        args = [word if word.startswith("--") else escape_interpolation(word) for word in args]
+    check_options(args, known | {"config", "help", "print_config"}, f"consistency-tta {name} --help")
+    if args in (["-h"], ["--help"]) and (text := quick_help(name, command)):
+        sys.stdout.write(text)
+        raise SystemExit(0)
+    check_order(args)
+    function, parser = load(name, command)
+    with one_line_errors():
+        settings = parser.instantiate(parser.parse_args(args))
+        return function(**{key: value for key, value in settings.items() if key != "config"})
+
+
+def load(name: str, command: Command) -> tuple[Callable[..., Any], Parser]:
+    """Import the function of a subcommand, and make its parser."""
+    set_up_parsing()
+    parser_class = Parser
+    if command.lightning:
+        from consistency_tta.cli.training_cli import TrainingParser
+
+        parser_class = TrainingParser
+        load_plugins()
+    else:
+        load_generation_plugins()
+    function = getattr(import_module(command.module), command.function)
+    parser = parser_class(prog=f"consistency-tta {name}", description=summary(command))
+    for argument, options in command.arguments.items():
+        parser.add_argument(argument, **options)
+    parser.add_argument("-c", "--config", action=ActionConfigFile, help=CONFIG)
+    parser.add_function_arguments(function, skip={argument.lstrip("-") for argument in command.arguments} or None)
+    return function, parser
+
+
+def escape_interpolation(text: str) -> str:
+    """Text in which the parser's ``${...}`` stays as it is, for captions; k backslashes before it stay k."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

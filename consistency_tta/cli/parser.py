@@ -1,0 +1,60 @@
+"""The parser of all subcommands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, ClassVar, NoReturn
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+from omegaconf import OmegaConf
+
+from consistency_tta.runtime.suggest import suggest
+
+
+def set_up_parsing() -> None:
+    """Settings of the parsers, which jsonargparse and OmegaConf keep for the whole process."""
+    # ${...} in the YAML files is resolved after the command line's overrides. YAML files of any fsspec address are
+    # read, as Lightning's parser does.
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True, config_read_mode_fsspec_enabled=True)
+    OmegaConf.register_resolver("fastest_precision", _fastest_precision, replace=True)
+
+
+def _fastest_precision() -> str:
+    from consistency_tta.runtime.precision import fastest_precision  # imports torch
+
+    return fastest_precision()
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's, with interpolation, and with the nearest right key in messages about wrong ones."""
+
+    #: Classes whose arguments may be meant by a wrong key.
+    known_classes: ClassVar[Iterable[type]] = ()
+    #: Classes whose subclasses may be meant by a wrong name.
+    plugin_classes: ClassVar[Iterable[type]] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # What an abbreviation means changes with the next option that is added.
+        settings: dict[str, Any] = {"parser_mode": "omegaconf+", "allow_abbrev": False}
+        super().__init__(*args, **(settings | kwargs))
+
+    def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Any:
+        """Parse arguments; null for an argument in a group of a class, which jsonargparse would hand on as "None"."""
+        if isinstance(args, list):
+            args = [f"{arg[:-4]}null" if isinstance(arg, str) and arg.endswith("=None") else arg for arg in args]
+        return super().parse_args(args, *rest, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Exit with the message and a suggestion, without the hundred lines of usage."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        options = [action.dest for action in self._actions]
+        message = suggest(self.explain(message), self.known_classes, self.plugin_classes, options)
+        sys.stderr.write(f"error: {message}\n")
+        sys.stderr.write("See consistency-tta SUBCOMMAND --help for what is accepted.\n")
+        self.exit(2)
+
+    def explain(self, message: str) -> str:
+        """A message of jsonargparse in this project's words, where it has better ones."""
+        return message

@@ -1,0 +1,55 @@
+"""``--help`` of an own subcommand without importing its function, where source and docstring say enough."""
+
+from __future__ import annotations
+
+import ast
+from argparse import ArgumentParser
+from typing import Any
+
+import docstring_parser
+
+from consistency_tta.cli.commands import Command
+from consistency_tta.cli.signature import definition, summary
+
+#: Names in the annotations of arguments that are one option each. Dataclasses are several.
+SIMPLE = {"str", "int", "float", "bool", "list", "Path", "Literal"}
+CONFIG = "a YAML file with the options below"
+
+
+def quick_help(name: str, command: Command) -> str | None:
+    """The text of ``--help``; None where the parser of the imported function is needed for it."""
+    function = definition(command)
+    if function.args.posonlyargs or function.args.kwonlyargs:
+        return None
+    documented = docstring_parser.parse(ast.get_docstring(function) or "").params
+    described = {parameter.arg_name: parameter.description or "" for parameter in documented}
+    parser = ArgumentParser(prog=f"consistency-tta {name}", description=summary(command))
+    for argument, options in command.arguments.items():
+        parser.add_argument(argument, **options)
+    parser.add_argument("-c", "--config", help=CONFIG)
+    parser.add_argument("--print_config", nargs="?", metavar="FLAGS", help="print the configuration and exit")
+    given = {argument.lstrip("-") for argument in command.arguments}
+    arguments = function.args.args
+    required: list[ast.expr | None] = [None] * (len(arguments) - len(function.args.defaults))
+    for argument, default in zip(arguments, [*required, *function.args.defaults], strict=True):
+        if argument.arg in given:
+            continue
+        annotation = argument.annotation or ast.Name("str")
+        of_class = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)} - SIMPLE
+        if of_class and not (isinstance(default, ast.Constant) and default.value is None):
+            return None
+        if of_class:
+            parser.add_argument(f"--{argument.arg}.help", metavar="CLASS", help="print a class's arguments and exit")
+        parser.add_argument(f"--{argument.arg}", **_option(argument.arg, annotation, default, described))
+    return parser.format_help()
+
+
+def _option(name: str, annotation: ast.expr, default: ast.expr | None, described: dict[str, str]) -> dict[str, Any]:
+    """Arguments of ``add_argument`` for one option."""
+    kind = ast.unparse(annotation).replace("None", "null")
+    value = default.args[0] if isinstance(default, ast.Call) and default.args else default  # of Path("out"): "out"
+    shown = value.value if isinstance(value, ast.Constant) else value and ast.unparse(value)
+    note = f"(type: {kind}, default: {'null' if shown is None else shown})" if default else f"(required, type: {kind})"
+    text = f"{' '.join(described.get(name, '').split())} {note}".replace("``", "`").replace("%", "%%")
+    metavar = "{true,false}" if kind == "bool" else name.upper()
+    return {"required": default is None, "metavar": metavar, "help": text}

@@ -1,0 +1,122 @@
+"""Lightning's subcommands: fit, validate, test and predict."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import sys
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from consistency_tta import __version__
+from consistency_tta.cli.parser import Parser, set_up_parsing
+from consistency_tta.cli.plugins import load_plugins
+from consistency_tta.cli.user_errors import one_line_errors, raised_here
+from consistency_tta.contracts import Loss
+from consistency_tta.runtime.option_order import check_order
+from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.checkpoint_file import check_resumable, newest_checkpoint, read_checkpoint
+from consistency_tta.training.earlier_versions import moved_option, upgrade_config
+
+logger = logging.getLogger(__name__)
+
+
+def run_lightning(args: list[str]) -> LightningCLI:
+    """Run one of Lightning's subcommands."""
+    # Frozen networks are meant to be in evaluation mode.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
+    # Lightning's use of torch's pytree, for its maintainers to mend.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    load_plugins()
+    set_up_parsing()
+    check_order(args)
+    return TrainingCLI(
+        TrainingModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,  # the trainings bring their own: `model.init_args.optimization`
+        seed_everything_default=0,
+        parser_class=TrainingParser,
+        parser_kwargs={
+            "prog": "consistency-tta",
+            "version": __version__,
+            "description": "Text to audio in one network query; consistency-tta --help has all subcommands.",
+        },
+        save_config_kwargs={"overwrite": True},
+        args=None if args == sys.argv[1:] else args,  # LightningCLI warns about arguments given twice
+    )
+
+
+class TrainingParser(Parser, LightningArgumentParser):
+    """Lightning's parser; reads configurations of version 0.1, too."""
+
+    known_classes = (Trainer,)
+    plugin_classes = (Loss,)
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
+        """Read a configuration, of version 0.1, too."""
+        with suppress(yaml.YAMLError):  # which the parser reports
+            config = yaml.safe_load(content)
+            if isinstance(config, dict) and (upgraded := upgrade_config(config)) is not config:
+                logger.warning("the configuration is of version 0.1 and read as docs/upgrade.md describes")
+                content = yaml.safe_dump(upgraded, sort_keys=False)
+        return super().parse_string(content, *args, **kwargs)
+
+    def explain(self, message: str) -> str:
+        """Name the new place of an option that moved since version 0.1."""
+        wrong = re.search(r"training\.(?:\w+\.)*Distillation':\s+Option '(\w+)' is not accepted", message)
+        if wrong and (moved := moved_option(wrong[1])):
+            return f"--model.{wrong[1]} is --model.{moved} since version 0.2, see docs/upgrade.md"
+        return message
+
+
+class TrainingCLI(LightningCLI):
+    """Lightning's, in which a checkpoint brings weights and progress, and the configuration everything else."""
+
+    def instantiate_classes(self) -> None:
+        """Make model, data and trainer, or say in one line why not."""
+        with one_line_errors():
+            super().instantiate_classes()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Fit, validate, test or predict; where this package itself refuses what it was given, say so in one line."""
+        try:
+            with one_line_errors(raised_here):
+                super()._run_subcommand(subcommand)
+        except SIGTERMException:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        except SystemExit as stopped:
+            # Lightning leaves with 1 after Ctrl+C.
+            if isinstance(stopped.__context__, KeyboardInterrupt):
+                raise SystemExit(128 + signal.SIGINT) from None
+            raise
+
+    def _parse_ckpt_path(self) -> None:
+        """Find the checkpoint of ``last``; refuse damaged ones and another class's before anything is built.
+
+        Lightning's own method would put the checkpoint's hyperparameters in the place of what the YAML and the command
+        line say: a new learning rate, or the new place of a moved teacher, would be ignored without a word.
+        """
+        subcommand = self.config.get("subcommand")
+        settings = self.config.get(subcommand, {})
+        path = settings.get("ckpt_path")
+        if not path or path in ("best", "hpc"):
+            return
+        with one_line_errors():
+            if path == "last":
+                path = newest_checkpoint(Path(settings["trainer"].get("default_root_dir") or "."))
+                settings["ckpt_path"] = str(path)
+            content = check_resumable(path) if subcommand == "fit" else read_checkpoint(path, mmap=True)
+        written = content.get("hyper_parameters", {}).get("_class_path")
+        configured = settings["model"]["class_path"]
+        if written is not None and written.rpartition(".")[2] != configured.rpartition(".")[2]:
+            self.parser.error(f"the checkpoint {path} is of {written}, but the configuration's model is {configured}")
