@@ -35,12 +35,14 @@ def quick_help(name: str, command: Command) -> str | None:
         if argument.arg in given:
             continue
         annotation = argument.annotation or ast.Name("str")
-        of_class = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)} - SIMPLE
+        names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
+        of_class = names - SIMPLE
         if of_class and not (isinstance(default, ast.Constant) and default.value is None):
             return None
         if of_class:
             parser.add_argument(f"--{argument.arg}.help", metavar="CLASS", help="print a class's arguments and exit")
-        parser.add_argument(f"--{argument.arg}", **_option(argument.arg, annotation, default, described))
+        flags = [f"--{argument.arg}", *([f"--{argument.arg}+"] if "list" in names else [])]  # with +, one more
+        parser.add_argument(*flags, **_option(argument.arg, annotation, default, described))
     return parser.format_help()
 
 
