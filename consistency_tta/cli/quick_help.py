@@ -24,11 +24,11 @@ def quick_help(name: str, command: Command) -> str | None:
     documented = docstring_parser.parse(ast.get_docstring(function) or "").params
     described = {parameter.arg_name: parameter.description or "" for parameter in documented}
     parser = ArgumentParser(prog=f"consistency-tta {name}", description=summary(command))
-    for argument, options in command.arguments.items():
-        parser.add_argument(argument, **options)
+    for given_name, options in command.arguments.items():
+        parser.add_argument(given_name, **options)
     parser.add_argument("-c", "--config", help=CONFIG)
     parser.add_argument("--print_config", nargs="?", metavar="FLAGS", help="print the configuration and exit")
-    given = {argument.lstrip("-") for argument in command.arguments}
+    given = {given_name.lstrip("-") for given_name in command.arguments}
     arguments = function.args.args
     required: list[ast.expr | None] = [None] * (len(arguments) - len(function.args.defaults))
     for argument, default in zip(arguments, [*required, *function.args.defaults], strict=True):
@@ -50,8 +50,10 @@ def _option(name: str, annotation: ast.expr, default: ast.expr | None, described
     """Arguments of ``add_argument`` for one option."""
     kind = ast.unparse(annotation).replace("None", "null")
     value = default.args[0] if isinstance(default, ast.Call) and default.args else default  # of Path("out"): "out"
-    shown = value.value if isinstance(value, ast.Constant) else value and ast.unparse(value)
-    note = f"(type: {kind}, default: {'null' if shown is None else shown})" if default else f"(required, type: {kind})"
+    shown = str(value.value) if isinstance(value, ast.Constant) else ast.unparse(value) if value else ""
+    note = (
+        f"(type: {kind}, default: {'null' if shown == 'None' else shown})" if default else f"(required, type: {kind})"
+    )
     text = f"{' '.join(described.get(name, '').split())} {note}".replace("``", "`").replace("%", "%%")
     metavar = "{true,false}" if kind == "bool" else name.upper()
     return {"required": default is None, "metavar": metavar, "help": text}
