@@ -36,8 +36,8 @@ INSTALLED: dict[str, dict[str, Any]] = {
     "a function": {"objective": {"class_path": "os.system", "init_args": {"command": "true"}}},
     "a function as text": {"objective": "os.system"},
     "a builtin": {"objective": {"class_path": "builtins.eval"}},
-    "by way of this package": {"objective": {"class_path": "consistency_tta.cli.os.system"}},
-    "by way of this package, as text": {"objective": "consistency_tta.cli.signal.raise_signal"},
+    "by way of this package": {"objective": {"class_path": "consistency_tta.cli.user_errors.os.system"}},
+    "by way of this package, as text": {"objective": "consistency_tta.cli.training_cli.signal.raise_signal"},
     "a process": {"losses": {"a": {"class_path": "subprocess.Popen", "init_args": {"args": ["true"]}}}},
     "a library's function": {
         "objective": {"class_path": "transformers.dynamic_module_utils.get_class_from_dynamic_module"}
