@@ -90,10 +90,12 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
     fit(
         "tiny/consistency.yaml",
         *latents,
-        "--model.objective.num_discretization_steps",
+        "--model.objective.objectives.consistency.init_args.num_discretization_steps",
         "4",
-        "--model.objective.teacher_steps",
+        "--model.objective.objectives.consistency.init_args.teacher_steps",
         "2",
+        "--model.objective.weights.distribution.begin",  # joins at the second step
+        "0",
     )
     fit("tiny/audio.yaml", *latents, "--model.decoding.train_decoder", "true", "--model.decoding.crop_frames", "16")
     for name in ("consistency", "audio"):

@@ -33,4 +33,6 @@ def test_an_accelerator_decides(native: bool, expected: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "lightning_configs" / "tiny").glob("*.yaml")), ids=lambda p: p.stem)
 def test_recipes_for_two_cores_ask_for_it(recipe: Path) -> None:
-    assert yaml.safe_load(recipe.read_text())["trainer"]["precision"] == "${fastest_precision:}"
+    content = yaml.safe_load(recipe.read_text())
+    if "data" in content:  # else it is laid over another
+        assert content["trainer"]["precision"] == "${fastest_precision:}"

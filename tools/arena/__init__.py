@@ -9,6 +9,7 @@ A *contestant* is a YAML file in ``contestants/`` that is laid over ``base.yaml`
 network for one clip; see :mod:`tools.arena.passes`. Folders:
 
     <output>/<contestant>/seed<k>/models/<fraction>/   the model at that share of the budget; snapshot.json
+    .../models/teacher                                 a link to the teacher, on which these models rest
     <output>/<contestant>/seed<k>/run/                 checkpoints and Lightning's log
     .../models/<fraction>/evaluation/                  latents, embeddings, metric values
     <output>/references/<name>/evaluation/             the same of other models, such as the teacher

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +75,9 @@ class SaveSnapshots(Callback):
         unchanged = ["mel", "vae", "vocoder", "text_encoder", "tokenizer"]
         if training.decoders.decoder is not None:
             unchanged.remove("vae")
-        base = os.path.relpath(model_folder(self.teacher), folder)
-        rest_on(folder, base, [name for name in unchanged if (folder / name).is_dir()])
+        # A folder may rest on a neighbour alone: a link makes the teacher one.
+        link = self.folder / "teacher"
+        if not link.exists():
+            link.symlink_to(Path(model_folder(self.teacher)).resolve(), target_is_directory=True)
+        rest_on(folder, "../teacher", [name for name in unchanged if (folder / name).is_dir()])
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

@@ -70,8 +70,8 @@ def test_counts_survive_a_resume(teacher_folder: Path, tmp_path: Path) -> None:
         running.fit(distillation(teacher_folder, losses={"broken": loss}), data(), **kwargs)
         return running
 
-    fit(BrokenLoss({1, 2}), 3).save_checkpoint(tmp_path / "it.ckpt")
-    resumed = fit(BrokenLoss({0}), 4, ckpt_path=str(tmp_path / "it.ckpt"), weights_only=True)
+    fit(BrokenLoss({5, 6}), 7).save_checkpoint(tmp_path / "it.ckpt")
+    resumed = fit(BrokenLoss({0}), 8, ckpt_path=str(tmp_path / "it.ckpt"), weights_only=True)
     (counter,) = [callback for callback in resumed.callbacks if isinstance(callback, SkipNonFiniteSteps)]
     assert (counter.skipped, counter.in_a_row) == (3, 3)
 
