@@ -18,7 +18,7 @@ TIMES = {"mean": 0.7, "std": 1.6, "terminal_fraction": 0.1}
     "objective",
     [
         {
-            "class_path": "ConsistencyTraining",
+            "class_path": "consistency_tta.training.ConsistencyTraining",
             "init_args": {
                 "times": TIMES,
                 "pairs": {"class_path": "TighteningPairs", "init_args": {"every": 1, "base": 4.0}},
@@ -26,7 +26,7 @@ TIMES = {"mean": 0.7, "std": 1.6, "terminal_fraction": 0.1}
             },
         },
         {
-            "class_path": "ConsistencyTraining",
+            "class_path": "consistency_tta.training.ConsistencyTraining",
             "init_args": {
                 "pairs": {
                     "class_path": "GridPairs",
