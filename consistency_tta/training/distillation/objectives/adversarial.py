@@ -36,8 +36,7 @@ class AdversarialDistillation(Objective):
 
     D scores z_t = alpha_t x + sigma_t epsilon by heads on the blocks of the frozen teacher's network, unguided; t is
     uniform in ``time_range``. Recordings and samples are noised alike. The student learns what no solver of the
-    teacher's ODE can give it: the distribution of the data, at any w. A few hundred recordings are soon known
-    by heart; low times then do harm.
+    teacher's ODE can give it: the distribution of the data, at any w.
 
     Sources: Sauer et al., "Fast High-Resolution Image Synthesis with Latent Adversarial Diffusion Distillation", 2024,
     https://arxiv.org/abs/2403.12015; Yin et al., "Improved Distribution Matching Distillation for Fast Image

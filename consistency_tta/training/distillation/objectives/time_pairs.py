@@ -10,6 +10,7 @@ from torch import Tensor
 from consistency_tta.contracts import Randomness, Schedule
 from consistency_tta.diffusion.flow_map import noise_share, time_of_share
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training.distillation.objectives.times import lowest_time
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class TimePairs:
         apart = rng.to_device((~same).nonzero()[:, 0])
         high, low = rng.to_device(torch.maximum(one, other)), rng.to_device(torch.minimum(one, other))
         same, terminal = rng.to_device(same), rng.to_device(terminal)
-        lowest = min(schedule.lowest_time, schedule.num_train_timesteps / 1000)
+        lowest = lowest_time(schedule)
         top = torch.full_like(high, float(schedule.num_train_timesteps))
         share = noise_share(schedule, top)
         t = time_of_share(schedule, share * high).to(high.dtype).clamp(min=lowest)
