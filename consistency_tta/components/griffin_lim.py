@@ -75,11 +75,17 @@ class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         hop_length: int = self.config["hop_length"]
         # Half precision has no FFT on the CPU.
         with torch.autocast(spectrogram.device.type, enabled=False):
-            # One frame more than needed: a centred inverse STFT of n + 1 frames has n hops.
-            mel = F.pad(spectrogram.float().transpose(1, 2), (0, 1), mode="replicate").transpose(1, 2).exp()
-            magnitude = self.magnitude(mel).transpose(1, 2)
+            magnitude = self.fitted_magnitude(spectrogram)
             phase = self.phase(magnitude.detach(), hop_length * spectrogram.shape[1])
-            return self._waveform(magnitude * phase, hop_length * spectrogram.shape[1])
+            return self.waveform(magnitude * phase, hop_length * spectrogram.shape[1])
+
+    def fitted_magnitude(self, spectrogram: Tensor) -> Tensor:
+        """Natural-log mel (B, frames, bins) -> magnitudes (B, frequencies, frames + 1) whose mel it is.
+
+        One frame more than the mel has: a centred inverse STFT of n + 1 frames has n hops.
+        """
+        mel = F.pad(spectrogram.float().transpose(1, 2), (0, 1), mode="replicate").transpose(1, 2).exp()
+        return self.magnitude(mel).transpose(1, 2)
 
     def magnitude(self, mel: Tensor) -> Tensor:
         """Mel magnitudes (B, frames, bins) -> magnitudes >= 0 whose mel they are (B, frames, frequencies)."""
@@ -93,27 +99,40 @@ class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         return magnitude * (mel @ filters.T) / fitted
 
     @torch.no_grad()
-    def phase(self, magnitude: Tensor, samples: int) -> Tensor:
-        """Unit complex numbers (B, frequencies, frames) that suit the magnitudes; the same at every call."""
-        # Drawn frame after frame, on the CPU, by sixteen frames (torch draws by sixteens): a longer sound begins as a
-        # shorter one, on every device.
-        generator, frames = torch.Generator().manual_seed(0), -(-magnitude.shape[2] // 16) * 16
-        angle = 2 * torch.pi * torch.rand(frames, magnitude.shape[1], generator=generator)[: magnitude.shape[2]]
-        phase = torch.polar(torch.ones_like(angle), angle).T.to(magnitude.device).expand(magnitude.shape)
+    def phase(self, magnitude: Tensor, samples: int, start: Tensor | None = None) -> Tensor:
+        """Unit complex numbers (B, frequencies, frames) that suit the magnitudes; the same at every call.
+
+        Args:
+            magnitude: (B, frequencies, frames).
+            samples: of the waveform.
+            start: of the search, unit complex numbers of the same shape; random ones if None.
+        """
+        phase = self.random_phase(magnitude) if start is None else start
         momentum = self.config["momentum"] / (1 + self.config["momentum"])
         previous = torch.zeros_like(phase)
         for _ in range(self.config["num_iterations"]):
-            consistent = self._spectrum(self._waveform(magnitude * phase, samples))
+            consistent = self.spectrum(self.waveform(magnitude * phase, samples))
             phase = consistent - momentum * previous
             phase = phase / phase.abs().clamp_min(1e-9)
             previous = consistent
         return phase
 
-    def _waveform(self, spectrum: Tensor, samples: int) -> Tensor:
+    def random_phase(self, magnitude: Tensor) -> Tensor:
+        """Unit complex numbers of the shape of the magnitudes (B, frequencies, frames)."""
+        # Drawn frame after frame, on the CPU, by sixteen frames (torch draws by sixteens): a longer sound begins as a
+        # shorter one, on every device.
+        generator, frames = torch.Generator().manual_seed(0), -(-magnitude.shape[2] // 16) * 16
+        angle = torch.rand(frames, magnitude.shape[1], generator=generator, dtype=torch.float32)[: magnitude.shape[2]]
+        angle = 2 * torch.pi * angle
+        return torch.polar(torch.ones_like(angle), angle).T.to(magnitude.device).expand(magnitude.shape)
+
+    def waveform(self, spectrum: Tensor, samples: int) -> Tensor:
+        """Complex spectrum (B, frequencies, frames) -> waveform (B, samples)."""
         n_fft, hop_length = self.config["n_fft"], self.config["hop_length"]
         return torch.istft(spectrum, n_fft, hop_length, window=self.window.float(), length=samples)
 
-    def _spectrum(self, waveform: Tensor) -> Tensor:
+    def spectrum(self, waveform: Tensor) -> Tensor:
+        """Waveform (B, samples) -> complex spectrum (B, frequencies, samples // hop_length + 1)."""
         n_fft, hop_length = self.config["n_fft"], self.config["hop_length"]
         return torch.stft(
             waveform, n_fft, hop_length, window=self.window.float(), pad_mode="constant", return_complex=True

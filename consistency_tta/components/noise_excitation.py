@@ -16,7 +16,7 @@ def periodic_spectrum(noise: Tensor, n_fft: int, hop_length: int) -> Tensor:
 
     Divided by the window's norm, so that magnitudes are 1 in root mean square.
     """
-    window = torch.hann_window(n_fft, device=noise.device)
+    window = torch.hann_window(n_fft, dtype=noise.dtype, device=noise.device)
     around = torch.cat([noise[:, -(n_fft // 2) :], noise, noise[:, : n_fft // 2]], dim=1)
     spectrum = torch.stft(around, n_fft, hop_length, window=window, center=False, return_complex=True) / window.norm()
     return torch.cat([spectrum.real, spectrum.imag], dim=1)[..., : noise.shape[1] // hop_length]
@@ -52,14 +52,14 @@ def mel_to_log_magnitude(
     filters = torch.as_tensor(
         mel_filter_bank(mel_n_fft // 2 + 1, n_mels, f_min, f_max, sampling_rate, norm="slaney", mel_scale="slaney")
     ).float()
-    frequency = torch.linspace(0, sampling_rate / 2, mel_n_fft // 2 + 1)
+    frequency = torch.linspace(0, sampling_rate / 2, mel_n_fft // 2 + 1, dtype=torch.float32)
     total = filters.sum(0).clamp_min(1e-8)
     centre = (frequency @ filters) / total
-    wanted = torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1)
+    wanted = torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1, dtype=torch.float32)
     above = torch.searchsorted(centre, wanted).clamp(1, n_mels - 1)
     share = ((wanted - centre[above - 1]) / (centre[above] - centre[above - 1]).clamp_min(1e-6)).clamp(0, 1)
     rows = torch.arange(len(wanted))
-    weight = torch.zeros(len(wanted), n_mels)
+    weight = torch.zeros(len(wanted), n_mels, dtype=torch.float32)
     weight[rows, above - 1], weight[rows, above] = 1 - share, share
     # Noise grows with the norm of the window, the root of its length.
     return weight, 0.5 * math.log(n_fft / mel_n_fft) - weight @ total.log()

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from consistency_tta.components.float32_buffers import Float32Buffers
+from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.inverse_stft import InverseSTFT
+from consistency_tta.components.mel_matching import MelMatching
 from consistency_tta.components.noise_excitation import mel_to_log_magnitude, noise_spectra
+from consistency_tta.runtime.errors import ConfigurationError
 
 
 class ConvNeXtBlock(nn.Module):
@@ -65,11 +68,17 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         num_layers: ConvNeXt blocks.
         noise_channels: channels of white noise that the network reads with the mel. From it the network can make
             textures such as rain where the mel is too smooth to determine them.
-        noise_excitation: add filtered noise. The mel is then expected to be a natural-log one, as
+        noise_excitation: add filtered noise.
+        mel_share: weight of the magnitudes that have the given mel against the network's own, in [0, 1]; see
+            :class:`~consistency_tta.components.mel_matching.MelMatching`. For evaluation: train with 0. With this or
+            ``noise_excitation`` the mel is expected to be a natural-log one, as
             :class:`~consistency_tta.components.mel.MelSpectrogram` makes it, with the three settings below.
         mel_n_fft: window length of the mel in samples.
         f_min: lowest frequency of the mel filters in Hz.
         f_max: highest frequency of the mel filters in Hz.
+
+    Raises:
+        ConfigurationError: if ``mel_share`` is out of range.
 
     All noise is new at each call in training mode. In evaluation mode it is always the same, on every device, and
     repeats after 512 frames.
@@ -92,8 +101,11 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         mel_n_fft: int = 1024,
         f_min: float = 0.0,
         f_max: float = 8000.0,
+        mel_share: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= mel_share <= 1:
+            raise ConfigurationError(f"expected a mel_share in [0, 1], got {mel_share}")
         self.embed = nn.Conv1d(model_in_dim + noise_channels, channels, kernel_size=7, padding=3)
         self.embed_norm = nn.LayerNorm(channels, eps=1e-6)
         self.blocks = nn.ModuleList(ConvNeXtBlock(channels, 3 * channels, 1 / num_layers) for _ in range(num_layers))
@@ -104,7 +116,8 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         nn.init.zeros_(self.head.bias)
         self.inverse_stft = InverseSTFT(n_fft, hop_length)
         generator = torch.Generator().manual_seed(0)
-        inputs = torch.randn(NOISE_FRAMES, noise_channels, generator=generator).T
+        # In float32 whatever the default is: half precision reads the same noise.
+        inputs = torch.randn(NOISE_FRAMES, noise_channels, generator=generator, dtype=torch.float32).T
         self.register_buffer("noise_inputs", inputs, persistent=False)
         if noise_excitation:
             self.envelope = nn.Linear(model_in_dim, frequencies)
@@ -115,12 +128,24 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
                 # The network begins with noise of the right power: the other part's phases are wrong at first.
                 self.head.bias[:frequencies] = -2
                 self.head.bias[frequencies : 3 * frequencies] = -0.5 * math.log(2)
-            white = torch.randn(1, NOISE_FRAMES * hop_length, generator=generator)
+            white = torch.randn(1, NOISE_FRAMES * hop_length, generator=generator, dtype=torch.float32)
             spectra = noise_spectra(white, n_fft, hop_length)
             self.register_buffer("noise_spectra", spectra, persistent=False)
+        self.mel_matching = None
+        if mel_share > 0:
+            mel = (model_in_dim, sampling_rate, mel_n_fft, hop_length, f_min, f_max)
+            self.mel_matching = MelMatching(GriffinLimVocoder(*mel, num_iterations=1, num_updates=5), mel_share)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Mel (B, frames, bins) -> waveform (B, frames * hop_length)."""
+        waveform = self.network(spectrogram)
+        if self.mel_matching is None:
+            return waveform
+        with torch.autocast(spectrogram.device.type, enabled=False):
+            return self.mel_matching(waveform, spectrogram)
+
+    def network(self, spectrogram: Tensor) -> Tensor:
+        """Mel (B, frames, bins) -> the network's own waveform (B, frames * hop_length)."""
         # One frame more than needed: a centred inverse STFT of n + 1 frames has n hops.
         mel = torch.cat([spectrogram, spectrogram[:, -1:]], dim=1)
         features = torch.cat([mel.transpose(1, 2), self.noise(mel)], dim=1)
