@@ -8,6 +8,7 @@ signature.py      options and description of an own subcommand, read from its so
 quick_help.py     ``--help`` of an own subcommand, from its source
 own_commands.py   runs an own subcommand
 training_cli.py   runs Lightning's
+launcher.py       the number of processes, of which launcher and trainer must say the same
 parser.py         the parser of both
 plugins.py        classes that need no full path
 user_errors.py    errors in one line

@@ -17,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from consistency_tta import __version__
+from consistency_tta.cli.launcher import check_launcher
 from consistency_tta.cli.parser import Parser, set_up_parsing
 from consistency_tta.cli.plugins import load_plugins
 from consistency_tta.cli.user_errors import one_line_errors, raised_here
@@ -86,6 +87,7 @@ class TrainingCLI(LightningCLI):
         """Make model, data and trainer, or say in one line why not."""
         with one_line_errors():
             super().instantiate_classes()
+            check_launcher(self.trainer)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Fit, validate, test or predict; where this package itself refuses what it was given, say so in one line."""

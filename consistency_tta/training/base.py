@@ -26,6 +26,7 @@ from consistency_tta.training.checkpoint_file import AtomicCheckpointIO
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.optimizer import build_optimizer, clip_each, trainable_parameters
 from consistency_tta.training.position import restore_position, store_position
+from consistency_tta.training.precision import check_precision
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
 
 
@@ -103,7 +104,8 @@ class TrainingModule(LightningModule, ABC):
         )
 
     def setup(self, stage: str) -> None:
-        """Write checkpoints whole; compare sample rates before any sound is read."""
+        """Write checkpoints whole; compare precision and sample rates before any sound is read."""
+        check_precision(self.trainer)
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         rate = getattr(getattr(self.trainer, "datamodule", None), "sample_rate", self.sample_rate)
