@@ -25,6 +25,7 @@ from consistency_tta.contracts import (
     Step,
 )
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training.distillation.objectives.times import UniformTimes
 
 
 class AdversarialDistillation(Objective):
@@ -76,18 +77,16 @@ class AdversarialDistillation(Objective):
         warmup_steps: int = 0,
     ) -> None:
         super().__init__()
-        low, high = time_range
         if loss not in ("hinge", "relativistic"):
             raise ConfigurationError(f"expected loss to be 'hinge' or 'relativistic', got {loss!r}")
-        if discriminator_steps < 1 or warmup_steps < 0 or not 0 <= low < high <= 1:
+        if discriminator_steps < 1 or warmup_steps < 0:
             raise ConfigurationError(
-                "expected discriminator_steps >= 1, warmup_steps >= 0 and a time_range within [0, 1], got "
-                f"{discriminator_steps}, {warmup_steps} and {list(time_range)}"
+                f"expected discriminator_steps >= 1 and warmup_steps >= 0, got {discriminator_steps} and {warmup_steps}"
             )
         self.optimization = discriminator_optimization
         self.players: tuple[Callable[..., Tensor], Callable[..., Tensor]] = LOSSES[loss]
         self.contrastive_weight, self.penalty_weight = contrastive_weight, penalty_weight
-        self.time_range, self.blocks, self.hidden = (low, high), blocks, hidden
+        self.times, self.blocks, self.hidden = UniformTimes(*time_range), blocks, hidden
         self.discriminator_steps, self.warmup_steps = discriminator_steps, warmup_steps
 
     def build(self, networks: Networks, schedule: Schedule) -> None:
@@ -137,12 +136,6 @@ class AdversarialDistillation(Objective):
             yield real, replace(step.conditioning, text=text)
         if self.penalty_weight:
             yield real + self.PERTURBATION * step.rng.normal_like(real), step.conditioning
-
-    def times(self, step: Step) -> Tensor:
-        """T (B,) at which both are noised."""
-        low, high = (share * step.schedule.num_train_timesteps for share in self.time_range)
-        t = step.rng.to_device(low + (high - low) * step.rng.uniform(len(step)))
-        return t.clamp_min(step.schedule.lowest_time)
 
     def features(self, networks: Networks) -> DenoiserFeatures:
         """The teacher's blocks."""

@@ -22,6 +22,7 @@ from consistency_tta.contracts import (
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.weighting import FlooredMinSNR
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training.distillation.objectives.times import UniformTimes
 
 
 class DistributionMatching(Objective):
@@ -63,15 +64,13 @@ class DistributionMatching(Objective):
         fake_weighting: Weighting | None = None,
     ) -> None:
         super().__init__()
-        low, high = time_range
-        if fake_steps < 1 or warmup_steps < 0 or not 0 <= low < high <= 1:
+        if fake_steps < 1 or warmup_steps < 0:
             raise ConfigurationError(
-                "expected fake_steps >= 1, warmup_steps >= 0 and a time_range within [0, 1], got "
-                f"{fake_steps}, {warmup_steps} and {list(time_range)}"
+                f"expected fake_steps >= 1 and warmup_steps >= 0, got {fake_steps} and {warmup_steps}"
             )
         self.fake_optimization = fake_optimization
         self.fake_steps, self.warmup_steps = fake_steps, warmup_steps
-        self.time_range, self.guidance_share = (low, high), guidance_share
+        self.times, self.guidance_share = UniformTimes(*time_range), guidance_share
         self.fake_weighting = fake_weighting or FlooredMinSNR()
 
     def build(self, networks: Networks, schedule: Schedule) -> None:
@@ -114,9 +113,7 @@ class DistributionMatching(Objective):
 
     def noised(self, step: Step, sample: Tensor) -> tuple[Tensor, Tensor]:
         """Samples at random times: z_t (B, C, *) and t (B,)."""
-        low, high = (share * step.schedule.num_train_timesteps for share in self.time_range)
-        t = step.rng.to_device(low + (high - low) * step.rng.uniform(len(step)))
-        t = t.clamp_min(step.schedule.lowest_time)
+        t = self.times(step)
         return step.add_noise(sample.detach(), step.rng.normal_like(sample), t), t
 
     def teacher_conditioning(self, conditioning: Conditioning) -> Conditioning:

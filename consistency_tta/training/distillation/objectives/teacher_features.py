@@ -10,7 +10,7 @@ from torch.nn.functional import layer_norm
 
 from consistency_tta.components.denoiser_features import DenoiserFeatures
 from consistency_tta.contracts import Networks, Step
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training.distillation.objectives.times import UniformTimes
 
 #: Maps latents (B, C, *) to vectors (B, n), one for each space in which distances are taken.
 Embedding = Callable[[Tensor], list[Tensor]]
@@ -34,9 +34,7 @@ class TeacherFeatures:
     pooled: bool = False
 
     def __post_init__(self) -> None:
-        low, high = self.time_range
-        if not 0 <= low <= high <= 1:
-            raise ConfigurationError(f"expected a time_range within [0, 1], got {list(self.time_range)}")
+        UniformTimes(*self.time_range)  # refuses a range outside of [0, 1]
 
     def network(self, networks: Networks) -> DenoiserFeatures:
         """The teacher's blocks.
@@ -50,8 +48,7 @@ class TeacherFeatures:
     def embedding(self, step: Step, networks: Networks, one_for_all: bool) -> Embedding:
         """The embedding of a step: each row has a t and noise of its own, or all rows have the same."""
         features, rng = self.network(networks), step.rng
-        low, high = (share * step.schedule.num_train_timesteps for share in self.time_range)
-        t = rng.to_device(low + (high - low) * rng.uniform(len(step))).clamp_min(step.schedule.lowest_time)
+        t = UniformTimes(*self.time_range)(step)
         noise = rng.normal_like(step.clean_latent)
         if one_for_all:
             t, noise = t[:1].expand_as(t), noise[:1].expand_as(noise)

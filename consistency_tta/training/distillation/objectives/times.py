@@ -1,4 +1,4 @@
-"""Which noise levels an objective without a grid trains."""
+"""At which times objectives without a grid noise latents."""
 
 from __future__ import annotations
 
@@ -53,6 +53,29 @@ class LogNormalTimes:
             terminal = rng.to_device(rng.uniform(len(step)) < self.terminal_fraction)
             t = torch.where(terminal, float(schedule.num_train_timesteps), t)
         return t
+
+
+@dataclass(frozen=True)
+class UniformTimes:
+    """Times that are uniform in a range, but at least the schedule's lowest.
+
+    Attributes:
+        low: lowest t, as a share of the top time T.
+        high: highest t, in the same way.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high <= 1:
+            raise ConfigurationError(f"expected a time_range within [0, 1], got [{self.low}, {self.high}]")
+
+    def __call__(self, step: Step) -> Tensor:
+        """Times (B,) on the device."""
+        low, high = (share * step.schedule.num_train_timesteps for share in (self.low, self.high))
+        t = step.rng.to_device(low + (high - low) * step.rng.uniform(len(step)))
+        return t.clamp_min(step.schedule.lowest_time)
 
 
 def lowest_time(schedule: Schedule) -> float:

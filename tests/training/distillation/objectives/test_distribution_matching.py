@@ -135,7 +135,7 @@ def test_who_learns_when(options: dict[str, int], expected: list[str]) -> None:
     ]
 
 
-@pytest.mark.parametrize("options", [{"fake_steps": 0}, {"warmup_steps": -1}, {"time_range": (0.5, 0.5)}])
+@pytest.mark.parametrize("options", [{"fake_steps": 0}, {"warmup_steps": -1}, {"time_range": (0.9, 0.1)}])
 def test_impossible_numbers_are_named(options: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=str(next(iter(options)))):
         DistributionMatching(**options)
