@@ -174,6 +174,7 @@ def test_what_is_laid_over_the_audiocaps_recipes_runs_as_tiny_twins(
     full = ["--config", str(CONFIGS / "tango_full/consistency.yaml")]
     corrected = ["--config", str(CONFIGS / "audiocaps/corrected.yaml")]
     fit("audiocaps/consistency.yaml", *full, *corrected, *SHORT)
+    corrected = ["--config", str(CONFIGS / "audiocaps/corrected_audio.yaml")]
     fit("audiocaps/audio.yaml", "--config", str(CONFIGS / "tango_full/audio.yaml"), *corrected, *SHORT)
     student = TextToAudioPipeline.from_pretrained(tmp_path / "runs/tango_full/audio/model")
     assert student.sampler.one_query
@@ -251,7 +252,7 @@ def is_full_size(stage: Any, millions: int) -> bool:
         (["audiocaps/consistency", "audiocaps/stft"], 557),
         (["audiocaps/consistency", "audiocaps/corrected"], 557),
         (["audiocaps/audio"], 557),
-        (["audiocaps/audio", "audiocaps/corrected"], 557),
+        (["audiocaps/audio", "audiocaps/corrected_audio"], 557),
         (["audiocaps/guidance", "tango_full/guidance"], 866),
         (["audiocaps/consistency", "tango_full/consistency", "audiocaps/corrected"], 866),
         (["audiocaps/audio", "tango_full/audio"], 866),
