@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import ClapFeatureExtractor
 
 from consistency_tta.runtime.cut_inputs import warn_of_cut_sound
+from consistency_tta.runtime.device import exact_dtype
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
@@ -63,8 +64,8 @@ class ClapFrontEnd(nn.Module):
         """
         if waveform.ndim != 2 or not waveform.shape[1]:
             raise ShapeError(f"expected a waveform (B, samples), got {tuple(waveform.shape)}")
-        # Next to a loud tone, float32's rounding errors would fill the silent bands up. Apple's GPUs have no float64.
-        exact = torch.float32 if waveform.device.type == "mps" else torch.float64
+        # Next to a loud tone, float32's rounding errors would fill the silent bands up.
+        exact = exact_dtype(waveform.device)
         with torch.autocast(waveform.device.type, enabled=False):
             window = torch.hann_window(self.n_fft, dtype=exact, device=waveform.device)
             spectrum = torch.stft(

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
+from consistency_tta.components.attention_mask import attention_mask
 from consistency_tta.components.clap_front_end import ClapFrontEnd
 from consistency_tta.components.laion_checkpoint import FETCH, read_laion
 from consistency_tta.components.laion_model import clap_model, feature_extractor
 from consistency_tta.components.laion_tokenizer import fetched, laion_tokenizer
 from consistency_tta.components.without_code import load_without_code
 from consistency_tta.runtime.cut_inputs import warn_of_cut_captions
+from consistency_tta.runtime.device import to_device
 from consistency_tta.runtime.errors import ModelFolderError
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
 from consistency_tta.storage.text import parse_json, read_text
@@ -66,8 +68,9 @@ class Clap(nn.Module):
             list(captions), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
         )
         warn_of_cut_captions(self.tokenizer, captions, tokens.attention_mask, self.max_length)
-        tokens = tokens.to(self.model.device)
-        hidden = self.model.text_model(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+        device = self.model.device
+        mask = attention_mask(self.model.text_model, tokens.attention_mask, device)
+        hidden = self.model.text_model(to_device(tokens.input_ids, device), attention_mask=mask).pooler_output
         return F.normalize(self.model.text_projection(hidden).float(), dim=-1)
 
     @property

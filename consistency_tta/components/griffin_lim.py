@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from consistency_tta.components.float32_buffers import Float32Buffers
 from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.runtime.device import to_device
 from consistency_tta.runtime.errors import ConfigurationError
 
 
@@ -124,12 +125,15 @@ class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         generator, frames = torch.Generator().manual_seed(0), -(-magnitude.shape[2] // 16) * 16
         angle = torch.rand(frames, magnitude.shape[1], generator=generator, dtype=torch.float32)[: magnitude.shape[2]]
         angle = 2 * torch.pi * angle
-        return torch.polar(torch.ones_like(angle), angle).T.to(magnitude.device).expand(magnitude.shape)
+        phase = torch.polar(torch.ones_like(angle), angle).T
+        return to_device(phase, magnitude.device).expand(magnitude.shape)
 
     def waveform(self, spectrum: Tensor, samples: int) -> Tensor:
         """Complex spectrum (B, frequencies, frames) -> waveform (B, samples)."""
         n_fft, hop_length = self.config["n_fft"], self.config["hop_length"]
-        return torch.istft(spectrum, n_fft, hop_length, window=self.window.float(), length=samples)
+        if spectrum.device.type == "cpu":
+            return torch.istft(spectrum, n_fft, hop_length, window=self.window.float(), length=samples)
+        return centred_istft(spectrum, self.window.float(), hop_length, samples)
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """Waveform (B, samples) -> complex spectrum (B, frequencies, samples // hop_length + 1)."""
@@ -137,3 +141,27 @@ class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         return torch.stft(
             waveform, n_fft, hop_length, window=self.window.float(), pad_mode="constant", return_complex=True
         )
+
+
+def centred_istft(spectrum: Tensor, window: Tensor, hop_length: int, samples: int) -> Tensor:
+    """``torch.istft`` without its check that windows cover every sample, for which it waits for the device.
+
+    Args:
+        spectrum: of centred frames, (B, frequencies, frames).
+        window: (n_fft,).
+        hop_length: samples between frames.
+        samples: of the waveform.
+
+    Returns:
+        Waveform (B, samples).
+    """
+    frames = torch.fft.irfft(spectrum, len(window), dim=1) * window[:, None]
+    envelope = _overlap_add(window.square()[None, :, None].expand(-1, -1, frames.shape[2]), hop_length)
+    start = len(window) // 2
+    return (_overlap_add(frames, hop_length) / envelope)[:, start : start + samples]
+
+
+def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+    """Frames (B, samples, frames), each a hop after the one before -> their sum (B, samples)."""
+    length = frames.shape[1] + hop_length * (frames.shape[2] - 1)
+    return F.fold(frames, (1, length), (1, frames.shape[1]), stride=(1, hop_length))[:, 0, 0]

@@ -19,9 +19,11 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
+from consistency_tta.components.attention_mask import attention_mask
 from consistency_tta.components.without_code import load_without_code
 from consistency_tta.contracts import TextEmbedding
 from consistency_tta.runtime.cut_inputs import warn_of_cut_captions
+from consistency_tta.runtime.device import to_device
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 
 
@@ -89,9 +91,12 @@ class TextEncoder(nn.Module):
             list(captions), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
         )
         warn_of_cut_captions(self.tokenizer, captions, tokens.attention_mask, self.max_length)
-        tokens = tokens.to(self.encoder.device)
-        hidden = self.encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
-        return TextEmbedding(hidden, tokens.attention_mask.bool())
+        device = self.encoder.device
+        hidden = self.encoder(
+            input_ids=to_device(tokens.input_ids, device),
+            attention_mask=attention_mask(self.encoder, tokens.attention_mask, device),
+        ).last_hidden_state
+        return TextEmbedding(hidden, to_device(tokens.attention_mask.bool(), device))
 
 
 class PretrainedTextEncoder(TextEncoder):

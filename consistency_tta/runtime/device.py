@@ -25,6 +25,23 @@ def best_device(name: str | None = None) -> torch.device:
     return accelerator or torch.device("cpu")
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor from the CPU to a device without waiting for the work that the device has still to do."""
+    # CUDA copies in the background only from page-locked memory.
+    source = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
+    return source.to(device, non_blocking=True)
+
+
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """float64, or float32 on devices that have no float64, such as Apple's GPUs."""
+    return torch.float64 if device.type in ("cpu", "cuda", "xpu") else torch.float32
+
+
+def exact_device(device: torch.device) -> torch.device:
+    """The device, or the CPU where the device has no float64."""
+    return device if exact_dtype(device) == torch.float64 else torch.device("cpu")
+
+
 def device_of(network: nn.Module) -> torch.device:
     """The device of a network's first parameter or buffer, be it in a :class:`Frozen`; the CPU where it has none."""
     first = next(_tensors(network), None)

@@ -18,13 +18,13 @@ from torch.optim import Optimizer
 
 from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
+from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps, step_taken
 from consistency_tta.training.callbacks.predictions import WriteSounds
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.stop_signal import SaveOnSigterm
 from consistency_tta.training.checkpoint_file import AtomicCheckpointIO
 from consistency_tta.training.ema import ExponentialMovingAverage
-from consistency_tta.training.optimizer import build_optimizer, clip_each, trainable_parameters
+from consistency_tta.training.optimizer import build_optimizer, can_fuse, clip_each, trainable_parameters
 from consistency_tta.training.position import restore_position, store_position
 from consistency_tta.training.precision import check_precision
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
@@ -139,11 +139,9 @@ class TrainingModule(LightningModule, ABC):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as Lightning does; where there are several networks, each by itself."""
-        if len(optimizer.param_groups) > 1 and gradient_clip_val:
+        """Clip the gradients of each network by itself, as Lightning does where there is one."""
+        if gradient_clip_val:
             clip_each(optimizer, gradient_clip_val, gradient_clip_algorithm or "norm")
-        else:
-            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The loss of held-out clips, with the same draws every time."""
@@ -176,17 +174,22 @@ class TrainingModule(LightningModule, ABC):
         """Step, then update the averages, unless the step was skipped."""
         super().optimizer_step(*args, **kwargs)
         if any(parameter.grad is not None for parameter in self.ema_source().parameters()):
-            self.update_averages()
+            self.update_averages(step_taken(self.trainer.optimizers[0]))
 
-    def update_averages(self) -> None:
-        """Let all averages follow; called after each step that was taken."""
+    def update_averages(self, taken: Tensor | None) -> None:
+        """Update all averages after a step.
+
+        Args:
+            taken: see :meth:`ExponentialMovingAverage.update`.
+        """
         for average in self.emas():
-            average.update(self.ema_source())
+            average.update(self.ema_source(), taken)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up for all :meth:`learners`, stepped per optimizer step."""
         steps = self.trainer.estimated_stepping_batches
-        built = build_optimizer(self.learners(), self.optimization, None if math.isinf(steps) else int(steps))
+        fused = can_fuse(self.device, str(self.trainer.precision))
+        built = build_optimizer(self.learners(), self.optimization, None if math.isinf(steps) else int(steps), fused)
         return cast(OptimizerLRScheduler, built)
 
     def configure_callbacks(self) -> list[Callback]:

@@ -7,7 +7,6 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.weight_norm import WeightNorm
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from consistency_tta.runtime.errors import ConfigurationError
 
@@ -16,7 +15,8 @@ class ExponentialMovingAverage(nn.Module):
     """average <- decay * average + (1 - decay) * source, for all parameters in a few fused calls.
 
     Starts as a copy of the source. The average is saved with its owner, has no gradients and stays in evaluation mode.
-    Parameters that the source does not train are shared with it instead of copied.
+    Parameters that the source does not train are shared with it instead of copied. The number of updates is kept on the
+    device, so that an update never waits for it.
 
     Args:
         source: the module in training.
@@ -26,37 +26,50 @@ class ExponentialMovingAverage(nn.Module):
             and the weights of diffusers' ``EMAModel``.
     """
 
+    updates: Tensor
+
     def __init__(self, source: nn.Module, decay: float, warm_up: bool = False) -> None:
         super().__init__()
         if not 0 <= decay < 1:
             raise ConfigurationError(f"expected a decay in [0, 1), got {decay}")
         self.decay = decay
         self.warm_up = warm_up
-        self.updates = 0
+        self.register_buffer("updates", torch.tensor(0), persistent=False)
         # deepcopy shares what its memo lists as copied already.
         shared = {id(parameter): parameter for parameter in source.parameters() if not parameter.requires_grad}
         self.module = deepcopy(copyable(source), shared).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, source: nn.Module) -> None:
-        """Take in the source's weights; its buffers are copied."""
-        self.updates += 1
-        decay = min(self.decay, self.updates / (self.updates + 9)) if self.warm_up else self.decay
+    def update(self, source: nn.Module, taken: Tensor | None = None) -> None:
+        """Follow the source's weights; its buffers are copied.
+
+        Args:
+            source: the module in training.
+            taken: whether the optimizer step was taken, 1 or 0, a scalar on the device. After a step that was skipped
+                the average stays as it is. None for a step that was taken.
+        """
+        self.updates += 1 if taken is None else taken.to(self.updates.dtype)
+        # 1 - min(decay, n / (n + 9)), on the device.
+        weight = torch.full((), 1 - self.decay, device=self.updates.device)
+        if self.warm_up:
+            weight = torch.maximum(weight, 9 / (self.updates + 9))
+        if taken is not None:
+            weight = weight * taken
         pairs = zip(self.module.parameters(), source.parameters(), strict=True)
         moving = [(average, current) for average, current in pairs if average is not current]
         if moving:
             averages, current = map(list, zip(*moving, strict=True))
-            get_ema_multi_avg_fn(decay)(averages, current, 0)
+            torch._foreach_lerp_(averages, current, [weight.to(average.dtype) for average in averages])
         for average, buffer in zip(self.module.buffers(), source.buffers(), strict=True):
             average.copy_(buffer)
 
     def get_extra_state(self) -> Tensor:
         """The number of updates, for checkpoints."""
-        return torch.tensor(self.updates)
+        return self.updates.clone()
 
     def set_extra_state(self, state: Tensor) -> None:
         """Continue counting."""
-        self.updates = int(state)
+        self.updates.copy_(state)
 
     def train(self, mode: bool = True) -> ExponentialMovingAverage:
         """Do nothing: an average is never in training mode."""

@@ -19,14 +19,21 @@ from torch.optim.lr_scheduler import LambdaLR
 from consistency_tta.contracts import Learner, Optimization
 from consistency_tta.runtime.errors import ConfigurationError
 
+#: Where torch has a kernel of AdamW for all parameters at once.
+FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps")
 
-def build_optimizer(learners: Mapping[str, Learner], default: Optimization, steps: int | None) -> dict[str, Any]:
+
+def build_optimizer(
+    learners: Mapping[str, Learner], default: Optimization, steps: int | None, fused: bool = False
+) -> dict[str, Any]:
     """Build what ``configure_optimizers`` returns.
 
     Args:
         learners: the networks in training, by name, which becomes the parameter group's.
         default: settings of those that bring none.
         steps: optimizer steps of the whole training, for schedules that end; None where it has no end.
+        fused: whether AdamW updates all parameters in one kernel. Such an optimizer also skips a step on the device
+            where its attribute ``found_inf`` is 1.
 
     Raises:
         ConfigurationError: if a parameter belongs to two networks, or a schedule needs an end and there is none.
@@ -50,9 +57,25 @@ def build_optimizer(learners: Mapping[str, Learner], default: Optimization, step
         raise ConfigurationError(f"expected networks without common parameters to be optimized, got {list(learners)}")
     # AdamW refuses a group without parameters, such as that of a discriminator whose weights are frozen.
     kept = [(group, schedule) for group, schedule in zip(groups, schedules, strict=True) if group["params"]]
-    optimizer: Optimizer = AdamW([group for group, _ in kept])
+    optimizer: Optimizer = AdamW([group for group, _ in kept], fused=fused)
+    optimizer.register_load_state_dict_pre_hook(_keep_fused)
     scheduler = LambdaLR(optimizer, [schedule for _, schedule in kept])
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def can_fuse(device: torch.device, precision: str) -> bool:
+    """Whether AdamW can update all parameters in one kernel.
+
+    With float16, a gradient scaler divides the gradients first. A fused optimizer would do that itself, after they were
+    clipped.
+    """
+    return device.type in FUSED_DEVICES and not precision.startswith("16")
+
+
+def _keep_fused(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """Fuse as this run does; the checkpoint's run may have done otherwise."""
+    fused = optimizer.defaults["fused"]
+    return state | {"param_groups": [group | {"fused": fused} for group in state["param_groups"]]}
 
 
 def trainable_parameters(module: nn.Module) -> Iterator[nn.Parameter]:

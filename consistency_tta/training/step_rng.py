@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from consistency_tta.runtime.device import to_device
+
 #: Seed of every validation, so that its draws differ from those of training and its curves can be compared.
 VALIDATION_SEED = 2**31 - 1
 
@@ -54,9 +56,7 @@ class StepRNG:
 
     def to_device(self, drawn: Tensor) -> Tensor:
         """A small tensor from the CPU to the device, without waiting for what the device is doing."""
-        # Only a copy from pinned memory can be left to run by itself.
-        pinned = drawn.pin_memory() if self.device.type == "cuda" else drawn
-        return pinned.to(self.device, non_blocking=True)
+        return to_device(drawn, self.device)
 
     def normal_like(self, example: Tensor) -> Tensor:
         """Unit normal numbers on the device, one row per row of ``example`` (B, ...)."""

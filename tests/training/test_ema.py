@@ -43,6 +43,18 @@ def test_warm_up_forgets_the_untrained_network_and_survives_a_checkpoint() -> No
         assert average.module.weight.item() == pytest.approx(value, rel=1e-5)
 
 
+def test_a_skipped_step_changes_neither_average_nor_count() -> None:
+    source = nn.Linear(3, 2)
+    average, expected = (ExponentialMovingAverage(source, 0.5, warm_up=True) for _ in range(2))
+    for taken in (1.0, 0.0, 1.0):
+        nn.init.normal_(source.weight)
+        average.update(source, torch.tensor(taken))
+        if taken:
+            expected.update(source)
+    assert torch.equal(average.module.weight, expected.module.weight)
+    assert average.get_extra_state() == 2
+
+
 def test_decay_0_is_a_copy() -> None:
     source = nn.Linear(3, 2)
     average = ExponentialMovingAverage(source, 0.0)

@@ -290,3 +290,21 @@ def test_an_idle_networks_gradients_are_not_looked_at(teacher_folder: Path, tmp_
     run.fit(module, data())
     assert run.callback_metrics["train/skipped_steps"] == 0
     assert any(not torch.equal(value, before[name]) for name, value in module.student.named_parameters())
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_checkpoint_of_the_other_kind_of_adamw_is_resumed(fused: bool) -> None:
+    def stepped(fused: bool) -> tuple[nn.Module, Any]:
+        torch.manual_seed(0)
+        network = nn.Linear(3, 2)
+        optimizer = build_optimizer({"model": Learner(network)}, STUDENT, 10, fused)["optimizer"]
+        network(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+        return network, optimizer
+
+    (network, resumed), (other, saved) = stepped(fused), stepped(not fused)
+    resumed.load_state_dict(saved.state_dict())
+    assert resumed.param_groups[0]["fused"] is fused
+    for optimizer in (resumed, saved):
+        optimizer.step()
+    torch.testing.assert_close(network.weight, other.weight)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.metrics.encoders.window_encoder import WindowEncoder
 from consistency_tta.metrics.kaldi_mel import kaldi_mel_filters
+from consistency_tta.runtime.device import exact_dtype
 from consistency_tta.storage.checksum import checksum
 from consistency_tta.storage.published_weights import Published, load, locate, read
 
@@ -62,8 +63,8 @@ class VGGishNetwork(nn.Module):
 
     def log_mel(self, waveform: Tensor) -> Tensor:
         """(B, samples) -> (B, W, 96, 64); samples after the last whole window are left out."""
-        # As the original, which is numpy's; Apple's GPUs have no float64.
-        exact = torch.float32 if waveform.device.type == "mps" else torch.float64
+        # As the original, which is numpy's.
+        exact = exact_dtype(waveform.device)
         padded = nn.functional.pad(waveform.to(exact), (0, 112))
         spectrum = torch.stft(padded, 512, 160, window=self.window.to(exact), center=False, return_complex=True)
         log_mel = (spectrum.abs().mT @ self.mel_filters.to(exact) + 0.01).log().float()

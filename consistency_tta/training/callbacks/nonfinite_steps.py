@@ -6,16 +6,19 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 from torch.optim import Optimizer
 
+from consistency_tta.runtime.device import to_device
 from consistency_tta.runtime.errors import ConfigurationError
 
 
 class SkipNonFiniteSteps(Callback):
     """Skips optimizer steps whose gradients have NaN or infinite entries, counts them, stops after too many in a row.
 
-    The gradients are looked at after they were summed over processes, so that all ranks agree. Dropped gradients
-    leave weights, optimizer state and averages as they were.
+    The gradients are examined after they were summed over processes, so that all ranks agree. A skipped step leaves
+    weights, optimizer state and averages as they were. On an accelerator a fused optimizer skips it there, and nothing
+    waits for the device: the counts are read only at the steps that are logged, for which Lightning waits in any case.
 
     Args:
         max_in_a_row: how many consecutive steps may be skipped before training stops with an error.
@@ -25,22 +28,41 @@ class SkipNonFiniteSteps(Callback):
         if max_in_a_row < 1:
             raise ConfigurationError(f"expected max_in_a_row of at least 1, got {max_in_a_row}")
         self.max_in_a_row = max_in_a_row
-        self.skipped = 0
-        self.in_a_row = 0
+        # Steps skipped in all, in a row up to now, and the most in a row.
+        self.counts = torch.zeros(3)
+
+    @property
+    def skipped(self) -> int:
+        """Steps skipped in all; reading it waits for the device."""
+        return int(self.counts[0])
+
+    @property
+    def in_a_row(self) -> int:
+        """Steps skipped since the last that was taken; reading it waits for the device."""
+        return int(self.counts[1])
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Drop the gradients if one is not finite."""
+        """Skip the step if a gradient is not finite."""
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        # One number per gradient, read once: the only wait for the device in a step.
-        finite = all(torch.isfinite(torch.stack(torch._foreach_norm(gradients, ord=1))).tolist()) if gradients else True
-        self.in_a_row = 0 if finite else self.in_a_row + 1
-        if not finite:
-            self.skipped += 1
+        if not gradients:
+            return
+        norms = torch.stack(torch._foreach_norm(gradients, ord=1))
+        skip = (~norms.isfinite().all()).float()
+        skipped, in_a_row, most = to_device(self.counts, skip.device).unbind()
+        in_a_row = skip * (in_a_row + 1)
+        self.counts = torch.stack([skipped + skip, in_a_row, torch.maximum(most, in_a_row)])
+        pl_module.log("train/skipped_steps", self.counts[0])
+        optimizer.found_inf = skip  # type: ignore[attr-defined]  # torch's fused optimizers read it, others do not
+        if not optimizer.defaults.get("fused") and skip:
             optimizer.zero_grad(set_to_none=True)
-        pl_module.log("train/skipped_steps", float(self.skipped))
-        if self.in_a_row >= self.max_in_a_row:
+        if skip.device.type == "cpu" or (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+            self._stop_after_too_many(trainer)
+
+    def _stop_after_too_many(self, trainer: Trainer) -> None:
+        most = int(self.counts[2])
+        if most >= self.max_in_a_row:
             raise FloatingPointError(
-                f"{self.in_a_row} steps in a row had gradients that are not finite (last: step {trainer.global_step}; "
+                f"{most} steps in a row had gradients that are not finite (last: step {trainer.global_step}; "
                 f"{self.skipped} skipped in all); the weights are those before them. Lower the learning rate, "
                 "train in float32, or look for clips that are not finite with `consistency-tta data-check`."
             )
@@ -69,4 +91,11 @@ class SkipNonFiniteSteps(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue counting."""
-        self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+        skipped, in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+        self.counts = torch.tensor([skipped, in_a_row, in_a_row], dtype=torch.float32)
+
+
+def step_taken(optimizer: Optimizer) -> Tensor | None:
+    """Whether the last step was taken, 1 or 0 on the device; None where :class:`SkipNonFiniteSteps` was not in use."""
+    skip: Tensor | None = getattr(optimizer, "found_inf", None)
+    return None if skip is None else 1 - skip

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from consistency_tta.components.reward_lineage import EncoderFingerprint
 from consistency_tta.contracts import AudioEncoder
 from consistency_tta.metrics.clap import clap_scores
+from consistency_tta.runtime.device import exact_device
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.prompt_scores import PromptScores, paired_change
@@ -139,19 +140,20 @@ class OverfittingGuard:
 
     def update(self, waveform: Tensor, sounds: Sounds) -> None:
         """Score a batch of sounds (B, samples)."""
-        self.scores.to(waveform.device)
+        device = exact_device(waveform.device)
+        self.scores.to(device)
         self.judge.to(waveform.device)
         scores = [
             clap_scores(network, waveform, sounds.captions, sounds.sample_rate) for network in (self.reward, self.judge)
         ]
-        self.scores.update(sounds.prompts.to(waveform.device), torch.stack(scores, dim=1))
+        self.scores.update(sounds.prompts.to(device), torch.stack(scores, dim=1).to(device))
 
     def compute_and_log(self, trainer: Trainer, module: TrainingModule) -> None:
         """Compare with the best validation by the independent score, log, warn, and write the report."""
         scores = self.scores.compute().cpu()
         self.scores.reset()
         for column, name in enumerate(("reward", "judge")):
-            value = scores[:, column].mean().to(module.device, torch.float32)
+            value = scores[:, column].mean().float().to(module.device)
             module.log(f"val/guard/{name}", value, sync_dist=True)
         self.append(trainer.global_step, scores)
         if self.in_a_row >= self.rule["patience"] and self.diverged_at is None:

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from consistency_tta.contracts import AudioEmbedding, AudioEncoder, Batch, Codec, to_mono
 from consistency_tta.metrics.inputs import EMBEDDINGS, RECORDINGS, metric_inputs, metric_numbers, select_inputs
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.device import exact_device
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.callbacks.prompts import FixedPrompts, PromptSampling, Sounds, read_captions
 from consistency_tta.training.callbacks.recordings import PromptRecordings
@@ -88,9 +89,10 @@ class SoundEvaluation:
     ) -> None:
         """Update the metrics with this process's share of the sounds and of the reference."""
         device, place = trainer.strategy.root_device, (trainer.global_rank, trainer.world_size)
-        for part in (*self.metrics.values(), self.encoder):
-            if part is not None:
-                part.to(device)
+        for metric in self.metrics.values():
+            metric.to(exact_device(device))  # metrics sum in float64
+        if self.encoder is not None:
+            self.encoder.to(device)
         prompts = FixedPrompts(self._read_prompts(trainer), sampling)
         if len(prompts.captions) * sampling.num_samples < trainer.world_size:
             raise ConfigurationError(
@@ -156,6 +158,10 @@ class SoundEvaluation:
 
     def _update(self, available: dict[str, Any]) -> None:
         """Update each metric with the inputs that it takes; with the reference only those that take ``real``."""
+        available = {
+            key: value.to(exact_device(value.device)) if isinstance(value, Tensor) else value
+            for key, value in available.items()
+        }
         for name, metric in self.metrics.items():
             if not available["real"] or "real" in self.inputs[name]:
                 metric.update(**select_inputs(name, self.inputs[name], available))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torchmetrics import Metric
@@ -108,7 +107,7 @@ class SoundMetrics(Callback):
             return
         also = None if self.guard is None else self.guard.update
         for key, value in self.evaluation.compute(trainer, pl_module.pipeline(), also=also).items():
-            pl_module.log(f"{PREFIX}{key}", value.to(pl_module.device, torch.float32), sync_dist=True)
+            pl_module.log(f"{PREFIX}{key}", value.float().to(pl_module.device), sync_dist=True)
         if self.guard is not None:
             self.guard.compute_and_log(trainer, pl_module)
 

@@ -42,9 +42,9 @@ class TrainedDecoder(nn.Module):
         for codec in self.__dict__["codecs"]:
             codec.enable_gradient_checkpointing()
 
-    def update_average(self) -> None:
-        """Let the average follow."""
-        self.average.update(self.parts)
+    def update_average(self, taken: Tensor | None = None) -> None:
+        """Update the average; see :meth:`ExponentialMovingAverage.update`."""
+        self.average.update(self.parts, taken)
 
 
 def decoder_of(vae: nn.Module) -> nn.ModuleDict:

@@ -211,11 +211,11 @@ class Distillation(LatentTraining):
         """The evaluation average, and the target network if the objective has one."""
         return tuple(filter(None, (self.target, self.average)))
 
-    def update_averages(self) -> None:
+    def update_averages(self, taken: Tensor | None) -> None:
         """The student's, and the decoder's if it is trained along."""
-        super().update_averages()
+        super().update_averages(taken)
         if self.decoders.decoder is not None:
-            self.decoders.decoder.update_average()
+            self.decoders.decoder.update_average(taken)
 
     def setup(self, stage: str) -> None:
         """Prepare the decoders, too."""
