@@ -39,7 +39,9 @@ def audio_stage(folder: Path) -> TrainingModule:
         "stft": MultiResolutionSTFTLoss((64,), (16,), (64,)),
     }
     options = {"train_decoder": True, "crop_frames": 16, "gradient_checkpointing": True, "caption_dropout": 0.5}
-    return runs.distillation(folder, losses=losses, lora=LoRA(rank=2), teacher_trajectory_fraction=0.4, **options)
+    return runs.distillation(
+        folder, losses=losses, lora=LoRA(rank=2), teacher_trajectory_fraction=0.4, teacher_steps=1, **options
+    )
 
 
 def contrastive(_: Path) -> TrainingModule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -55,7 +55,7 @@ class SkipNonFiniteSteps(Callback):
         optimizer.found_inf = skip  # type: ignore[attr-defined]  # torch's fused optimizers read it, others do not
         if not optimizer.defaults.get("fused") and skip:
             optimizer.zero_grad(set_to_none=True)
-        if skip.device.type == "cpu" or (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+        if skip.device.type == "cpu" or (trainer.global_step + 1) % cast(Any, trainer).log_every_n_steps == 0:
             self._stop_after_too_many(trainer)
 
     def _stop_after_too_many(self, trainer: Trainer) -> None:
