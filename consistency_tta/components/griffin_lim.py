@@ -6,12 +6,17 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from consistency_tta.components.float32_buffers import Float32Buffers
 from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.short_time_fourier import ShortTimeFourier
 from consistency_tta.runtime.device import to_device
 from consistency_tta.runtime.errors import ConfigurationError
+
+#: The smallest magnitude before the last update, which could not raise it from zero.
+SMALLEST = 1e-8
+#: Of the magnitudes' search: with 0.8, 8 updates fit the mel as well as 50 multiplicative ones.
+MAGNITUDE_MOMENTUM = 0.8
 
 
 class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
@@ -24,8 +29,9 @@ class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
 
     Sources: Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984,
     https://doi.org/10.1109/TASSP.1984.1164317; Perraudin, Balazs and Søndergaard, "A fast Griffin-Lim algorithm", 2013,
-    https://doi.org/10.1109/WASPAA.2013.6701851, algorithm 2; for the magnitudes Lee and Seung, "Algorithms for
-    non-negative matrix factorization", 2000, eq. 4.
+    https://doi.org/10.1109/WASPAA.2013.6701851, algorithm 2; for the magnitudes Polyak, "Some methods of speeding up
+    the convergence of iteration methods", 1964, https://doi.org/10.1016/0041-5553(64)90137-5; for the last update Lee
+    and Seung, "Algorithms for non-negative matrix factorization", 2000, eq. 4.
 
     Args:
         model_in_dim: mel bins (named as in ``SpeechT5HifiGanConfig``).
@@ -57,7 +63,7 @@ class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         f_max: float = 8000.0,
         num_iterations: int = 8,
         momentum: float = 0.99,
-        num_updates: int = 50,
+        num_updates: int = 8,
     ) -> None:
         super().__init__()
         if num_iterations < 0 or num_updates < 1 or not 0 <= momentum < 1:
@@ -73,50 +79,53 @@ class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Natural-log mel (B, frames, bins) -> waveform (B, frames * hop_length)."""
-        hop_length: int = self.config["hop_length"]
         # Half precision has no FFT on the CPU.
         with torch.autocast(spectrogram.device.type, enabled=False):
             magnitude = self.fitted_magnitude(spectrogram)
-            phase = self.phase(magnitude.detach(), hop_length * spectrogram.shape[1])
-            return self.waveform(magnitude * phase, hop_length * spectrogram.shape[1])
+            return self.waveform(magnitude * self.phase(magnitude.detach()))
 
     def fitted_magnitude(self, spectrogram: Tensor) -> Tensor:
         """Natural-log mel (B, frames, bins) -> magnitudes (B, frequencies, frames + 1) whose mel it is.
 
         One frame more than the mel has: a centred inverse STFT of n + 1 frames has n hops.
         """
-        mel = F.pad(spectrogram.float().transpose(1, 2), (0, 1), mode="replicate").transpose(1, 2).exp()
+        mel = torch.cat([spectrogram, spectrogram[:, -1:]], dim=1).float().exp()
         return self.magnitude(mel).transpose(1, 2)
 
     def magnitude(self, mel: Tensor) -> Tensor:
-        """Mel magnitudes (B, frames, bins) -> magnitudes >= 0 whose mel they are (B, frames, frequencies)."""
-        filters = self.filters.float()  # loaded in half precision, they are of it
+        """Mel magnitudes (B, frames, bins) -> magnitudes >= 0 whose mel they are (B, frames, frequencies).
+
+        Projected gradient descent with momentum, preconditioned by the pseudo-inverse. The last update is
+        multiplicative, so that magnitudes are proportional to the mel in the backward pass, too.
+        """
+        filters, inverse = self.filters.float(), self.inverse.float()  # loaded in half precision, they are of it
+        target = mel.flatten(0, 1)  # matrices: their products can add to what there is, without a copy
         with torch.no_grad():
-            magnitude = (mel @ self.inverse.float()).clamp_min(1e-8)
-            target = mel @ filters.T
+            magnitude = extrapolated = (target @ inverse).clamp_min_(SMALLEST)
             for _ in range(self.config["num_updates"] - 1):
-                magnitude = magnitude * target / ((magnitude @ filters) @ filters.T + 1e-9)
-            fitted = (magnitude @ filters) @ filters.T + 1e-9
-        return magnitude * (mel @ filters.T) / fitted
+                before, residual = magnitude, torch.addmm(target, extrapolated, filters, alpha=-1)
+                magnitude = torch.addmm(extrapolated, residual, inverse).clamp_min_(SMALLEST)
+                extrapolated = magnitude.lerp(before, -MAGNITUDE_MOMENTUM)
+            ratio = magnitude / ((magnitude @ filters) @ filters.T).add_(1e-9)
+        return (ratio * (target @ filters.T)).unflatten(0, mel.shape[:2])
 
     @torch.no_grad()
-    def phase(self, magnitude: Tensor, samples: int, start: Tensor | None = None) -> Tensor:
+    def phase(self, magnitude: Tensor, start: Tensor | None = None) -> Tensor:
         """Unit complex numbers (B, frequencies, frames) that suit the magnitudes; the same at every call.
 
         Args:
             magnitude: (B, frequencies, frames).
-            samples: of the waveform.
             start: of the search, unit complex numbers of the same shape; random ones if None.
         """
-        phase = self.random_phase(magnitude) if start is None else start
+        phase = (self.random_phase(magnitude) if start is None else start).transpose(1, 2)
         momentum = self.config["momentum"] / (1 + self.config["momentum"])
-        previous = torch.zeros_like(phase)
+        magnitude = magnitude.transpose(1, 2)
+        transform, previous = self._transform(magnitude.shape[1]), torch.zeros((), device=magnitude.device)
         for _ in range(self.config["num_iterations"]):
-            consistent = self.spectrum(self.waveform(magnitude * phase, samples))
-            phase = consistent - momentum * previous
-            phase = phase / phase.abs().clamp_min(1e-9)
+            consistent = transform.spectrum(transform.waveform(magnitude * phase))
+            phase = consistent.sub(previous, alpha=momentum).sgn_()
             previous = consistent
-        return phase
+        return phase.transpose(1, 2)
 
     def random_phase(self, magnitude: Tensor) -> Tensor:
         """Unit complex numbers of the shape of the magnitudes (B, frequencies, frames)."""
@@ -125,43 +134,17 @@ class GriffinLimVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         generator, frames = torch.Generator().manual_seed(0), -(-magnitude.shape[2] // 16) * 16
         angle = torch.rand(frames, magnitude.shape[1], generator=generator, dtype=torch.float32)[: magnitude.shape[2]]
         angle = 2 * torch.pi * angle
-        phase = torch.polar(torch.ones_like(angle), angle).T
-        return to_device(phase, magnitude.device).expand(magnitude.shape)
+        return to_device(torch.polar(torch.ones_like(angle), angle).T, magnitude.device).expand(magnitude.shape)
 
-    def waveform(self, spectrum: Tensor, samples: int) -> Tensor:
-        """Complex spectrum (B, frequencies, frames) -> waveform (B, samples)."""
-        n_fft, hop_length = self.config["n_fft"], self.config["hop_length"]
-        if spectrum.device.type == "cpu":
-            return torch.istft(spectrum, n_fft, hop_length, window=self.window.float(), length=samples)
-        return centred_istft(spectrum, self.window.float(), hop_length, samples)
+    def waveform(self, spectrum: Tensor) -> Tensor:
+        """Complex spectrum (B, frequencies, frames) -> waveform (B, (frames - 1) * hop_length)."""
+        transform = self._transform(spectrum.shape[2])
+        return transform.waveform(spectrum.transpose(1, 2))[:, transform.sound]
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """Waveform (B, samples) -> complex spectrum (B, frequencies, samples // hop_length + 1)."""
-        n_fft, hop_length = self.config["n_fft"], self.config["hop_length"]
-        return torch.stft(
-            waveform, n_fft, hop_length, window=self.window.float(), pad_mode="constant", return_complex=True
-        )
+        transform = self._transform(waveform.shape[1] // self.config["hop_length"] + 1)
+        return transform.spectrum(transform.padded(waveform)).transpose(1, 2)
 
-
-def centred_istft(spectrum: Tensor, window: Tensor, hop_length: int, samples: int) -> Tensor:
-    """``torch.istft`` without its check that windows cover every sample, for which it waits for the device.
-
-    Args:
-        spectrum: of centred frames, (B, frequencies, frames).
-        window: (n_fft,).
-        hop_length: samples between frames.
-        samples: of the waveform.
-
-    Returns:
-        Waveform (B, samples).
-    """
-    frames = torch.fft.irfft(spectrum, len(window), dim=1) * window[:, None]
-    envelope = _overlap_add(window.square()[None, :, None].expand(-1, -1, frames.shape[2]), hop_length)
-    start = len(window) // 2
-    return (_overlap_add(frames, hop_length) / envelope)[:, start : start + samples]
-
-
-def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
-    """Frames (B, samples, frames), each a hop after the one before -> their sum (B, samples)."""
-    length = frames.shape[1] + hop_length * (frames.shape[2] - 1)
-    return F.fold(frames, (1, length), (1, frames.shape[1]), stride=(1, hop_length))[:, 0, 0]
+    def _transform(self, frames: int) -> ShortTimeFourier:
+        return ShortTimeFourier(self.window.float(), self.config["hop_length"], frames)

@@ -43,5 +43,5 @@ class MelMatching(nn.Module):
         own = spectrum.abs().clamp_min(1e-6)
         fitted = self.griffin_lim.fitted_magnitude(spectrogram).clamp_min(1e-6)
         magnitude = fitted**self.share * own ** (1 - self.share)
-        phase = self.griffin_lim.phase(magnitude.detach(), waveform.shape[1], start=spectrum / own)
-        return self.griffin_lim.waveform(magnitude * phase, waveform.shape[1])
+        phase = self.griffin_lim.phase(magnitude.detach(), start=spectrum / own)
+        return self.griffin_lim.waveform(magnitude * phase)
