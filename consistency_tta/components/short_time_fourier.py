@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 class ShortTimeFourier:
     """``torch.stft`` and ``torch.istft`` with centred windows and silence around the sound, without copies between.
 
-    Spectra are (B, frames, n_fft / 2 + 1), the layout in which the FFT works. Waveforms are padded, (B, padded samples):
+    Spectra are (B, frames, n_fft / 2 + 1), the layout in which the FFT works. Waveforms are padded, (B, samples):
     n_fft / 2 samples of silence, the sound of (frames - 1) * hop_length samples, and silence up to the last window's
     end.
 
