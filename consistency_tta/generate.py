@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from tqdm import tqdm
 
@@ -12,8 +13,7 @@ from consistency_tta.generation.fill import Tally, fill
 from consistency_tta.generation.folder import Folder, write_sound
 from consistency_tta.generation.plugin_name import plugin_name
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound, expect_at_least, generate_batch, sounds_of
-from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.device import best_device
+from consistency_tta.pipeline.inference import load_for_generation, prepare_for_generation
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.text import filled_lines, read_text
 
@@ -38,6 +38,7 @@ def generate(
     overwrite: bool = False,
     grid: TimeGrid | None = None,
     seconds: float | None = None,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
 ) -> list[Path]:
     """Write 16-bit wav files for captions, by a teacher or a one-query student.
 
@@ -69,6 +70,8 @@ def generate(
         grid: times of the steps, uniform if not given. ``LinspaceGrid`` is the official ConsistencyTTA's.
         seconds: length of each sound, at most that of the model's latents, which it is if not given. A model that reads
             durations, such as Stable Audio, is conditioned by it.
+        dtype: number format of the networks. ``auto`` is bfloat16 where the device multiplies in it and float32
+            elsewhere, or that of the sounds which a folder has already.
 
     Returns:
         The files written; of a caption file all its files, by whichever process.
@@ -82,11 +85,11 @@ def generate(
             raise ConfigurationError(f"expected texts or a caption file, got {both}")
         sounds = sounds_of(captions, num_samples, all_captions)
         folder = Folder(output, request, sounds)
-        fill([folder], model, batch_size=batch_size, device=device, devices=devices, overwrite=overwrite)
+        fill([folder], model, batch_size=batch_size, device=device, devices=devices, overwrite=overwrite, dtype=dtype)
         return folder.files
     if all_captions or devices > 1:
         raise ConfigurationError("expected a caption file, --captions FILE, for all_captions and devices, got texts")
-    return _generate_texts(texts, model, output, request, num_samples, batch_size, device)
+    return _generate_texts(texts, model, output, request, num_samples, batch_size, device, dtype)
 
 
 def _generate_texts(
@@ -97,6 +100,7 @@ def _generate_texts(
     num_samples: int,
     batch_size: int,
     device: str | None,
+    dtype: str,
 ) -> list[Path]:
     """Generate texts, into files named after caption and settings."""
     prompts = [line for text in texts for line in _lines(text)]
@@ -106,7 +110,7 @@ def _generate_texts(
         for index, prompt in enumerate(prompts)
         for sample in range(num_samples)
     ]
-    pipeline = TextToAudioPipeline.from_pretrained(model).to(best_device(device))
+    pipeline = prepare_for_generation(load_for_generation(model, dtype, device))
     external = "" if request.external_guidance_scale == 1 else f"_x{request.external_guidance_scale:g}"
     times = "" if request.grid is None else "_" + re.sub(r"[^\w.]+", "-", plugin_name(request.grid)).strip("-")
     length = "" if request.seconds is None else f"_{request.seconds:g}s"

@@ -34,7 +34,7 @@ class ShortTimeFourier:
 
     def waveform(self, spectrum: Tensor) -> Tensor:
         """The padded waveform whose spectrum is the nearest to this one (B, frames, frequencies)."""
-        windows = torch.fft.irfft(spectrum, len(self.window)) * self.window
+        windows = torch.fft.irfft(spectrum, len(self.window)).mul_(self.window)
         return overlap_add(windows, self.hop_length) * self.gain
 
     def padded(self, waveform: Tensor) -> Tensor:

@@ -8,12 +8,21 @@ from dataclasses import dataclass, field
 import torch
 from tqdm import tqdm
 
-from consistency_tta.generation.folder import Folder, prepare, sampler_settings, weights_sha256, write_sound
+from consistency_tta.generation.folder import (
+    Folder,
+    dtype_of,
+    prepare,
+    sampler_settings,
+    weights_sha256,
+    write_sound,
+)
 from consistency_tta.generation.sampling_config import Sound, expect_at_least, generate_batch
 from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline
+from consistency_tta.pipeline.inference import load_for_generation, prepare_for_generation
 from consistency_tta.runtime.device import best_device
 from consistency_tta.runtime.distributed import ProcessRank
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.precision import inference_dtype
 
 
 @dataclass
@@ -48,6 +57,7 @@ def fill(
     device: str | None = None,
     devices: int = 1,
     overwrite: bool = False,
+    dtype: str = "auto",
 ) -> None:
     """Generate what is missing in folders.
 
@@ -59,6 +69,8 @@ def fill(
         devices: processes to start, each on a device of its own, or on the CPU; under a launcher (torchrun, srun) 1,
             as it has started them.
         overwrite: empty a folder whose sounds were made otherwise, instead of raising an error.
+        dtype: number format of the networks; ``auto`` for that of the sounds that the folders have, and the fastest in
+            empty ones.
 
     Raises:
         DataError: a folder has sounds of other settings.
@@ -76,9 +88,14 @@ def fill(
         raise ConfigurationError(
             f"expected devices of at most {torch.accelerator.device_count()} {kind}, got {devices}"
         )
-    pipeline = TextToAudioPipeline.from_pretrained(model)
+    if dtype == "auto" and not overwrite:
+        dtype = next((found for folder in folders if (found := dtype_of(folder.path))), dtype)
+    pipeline = TextToAudioPipeline.from_pretrained(model)  # in float32: the checksum does not depend on dtype
     pipeline.require("unet|transformer")
     about = {"model": model, "weights": weights_sha256(pipeline), "sampler": sampler_settings(pipeline)}
+    number_format = inference_dtype(dtype, best_device(device))
+    about["dtype"] = dtype = str(number_format).removeprefix("torch.")
+    pipeline.to(dtype=number_format)
     about["rewards"] = pipeline.config["rewards"]
     for folder in folders:
         prepare(folder, about, pipeline.default_steps, overwrite)
@@ -89,16 +106,26 @@ def fill(
     else:
         del pipeline  # each process has its own
         threads = max(1, torch.get_num_threads() // devices) if kind == "cpu" else torch.get_num_threads()
-        torch.multiprocessing.spawn(_work, (devices, threads, model, folders, batch_size, device), nprocs=devices)
+        torch.multiprocessing.spawn(
+            _work, (devices, threads, model, folders, batch_size, device, dtype), nprocs=devices
+        )
 
 
 def _work(
-    rank: int, world_size: int, threads: int, model: str, folders: Sequence[Folder], batch_size: int, device: str | None
+    rank: int,
+    world_size: int,
+    threads: int,
+    model: str,
+    folders: Sequence[Folder],
+    batch_size: int,
+    device: str | None,
+    dtype: str,
 ) -> None:
     """A process that :func:`fill` starts."""
     torch.set_num_threads(threads)
-    pipeline = TextToAudioPipeline.from_pretrained(model)
-    _make(pipeline, folders, batch_size, device, ProcessRank(rank, world_size, rank))
+    place = ProcessRank(rank, world_size, rank)
+    pipeline = load_for_generation(model, dtype, _device(device, place))
+    _make(pipeline, folders, batch_size, device, place)
 
 
 def _make(
@@ -106,7 +133,7 @@ def _make(
 ) -> None:
     """Make this process's share of the batches."""
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(_device(device, place))
+    prepare_for_generation(pipeline.to(_device(device, place)))
     work, tally = [], Tally()
     for folder, batch in place.share(list(_batches(folders, batch_size))):
         missing = {sound.file for sound in batch if not (folder.path / sound.file).exists()}

@@ -55,7 +55,8 @@ def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite
 
     Args:
         folder: to be filled.
-        model: its name, the SHA-256 of its ``weights``, its ``sampler``, and what is known of its ``rewards``.
+        model: its name, the SHA-256 of its ``weights``, its ``sampler``, the networks' ``dtype``, and what is known of
+            its ``rewards``.
         default_steps: of the model.
         overwrite: empty a folder whose sounds were made otherwise, instead of raising.
 
@@ -68,12 +69,13 @@ def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite
     captions = hashlib.sha256(json.dumps(pairs, ensure_ascii=False).encode()).hexdigest()
     manifest: dict[str, Any] = model | request | {"sounds": len(pairs), "captions": captions}
     if (found := read_manifest(folder.path)) is not None:
+        found = {"dtype": "float32"} | found  # of folders from before the option dtype
         # The same weights make the same sounds wherever they lie, and whatever they were trained by. Folders from
         # before samplers do not name one.
         compared = manifest.keys() - {"model", "rewards"} - ({"sampler"} - found.keys())
         other = [name for name in manifest if name in compared and found.get(name) != manifest[name]]
         if not other:
-            if found != manifest:
+            if read_manifest(folder.path) != manifest:
                 _write(folder.path / MANIFEST, _json(manifest))
             return None
         differences = ", ".join(
@@ -106,6 +108,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     return parse_json(read_text(file), f"{file}, which `generate` wrote")
+
+
+def dtype_of(folder: Path) -> str | None:
+    """In which number format a folder's sounds were made; None for a folder without a manifest."""
+    manifest = read_manifest(folder)
+    return None if manifest is None else manifest.get("dtype", "float32")
 
 
 def weights_sha256(pipeline: TextToAudioPipeline) -> str:

@@ -109,16 +109,17 @@ def sounds_of(captions: Path, num_samples: int = 1, all_captions: bool = False) 
 def generate_batch(
     pipeline: TextToAudioPipeline, request: SamplingConfig, sounds: Sequence[Sound]
 ) -> TextToAudioOutput:
-    """Make sounds in one batch."""
-    return pipeline(
-        [sound.caption for sound in sounds],
-        request.guidance_scale,
-        request.steps,
-        grid=request.grid,
-        generator=[noise(request.seed, *sound.position) for sound in sounds],
-        external_guidance_scale=request.external_guidance_scale,
-        seconds=request.seconds,
-    )
+    """Make sounds in one batch; the tensors are of inference mode, of which nothing can learn."""
+    with torch.inference_mode():
+        return pipeline(
+            [sound.caption for sound in sounds],
+            request.guidance_scale,
+            request.steps,
+            grid=request.grid,
+            generator=[noise(request.seed, *sound.position) for sound in sounds],
+            external_guidance_scale=request.external_guidance_scale,
+            seconds=request.seconds,
+        )
 
 
 def noise(*position: int) -> torch.Generator:

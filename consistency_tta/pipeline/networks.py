@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from consistency_tta.components.backbones import Backbone, build_backbone
 from consistency_tta.components.build_codec import build_codec
 from consistency_tta.components.codec import MelCodec
 from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.components.text import TextEncoder, max_tokens
+from consistency_tta.components.text_cache import TextCache
 from consistency_tta.contracts import Codec
 from consistency_tta.diffusion.schedules import prediction_type_from_config, schedule_from_config
 from consistency_tta.pipeline.model_folder import ModelFolder
 from consistency_tta.runtime.errors import ModelFolderError
 
 
+@dataclass(frozen=True)
+class InferenceNetworks:
+    """The networks that a pipeline generates with, put together once instead of at each call."""
+
+    text: TextCache
+    denoiser: Backbone
+    codec: Codec
+
+
 class ModelNetworks(ModelFolder):
-    """A model folder whose parts are used together; each property raises a ``ModelFolderError`` if one is missing."""
+    """A model folder whose parts are used together; each property raises a ``ModelFolderError`` if one is missing.
+
+    Attributes:
+        prepared: what :func:`~consistency_tta.pipeline.inference.prepare_for_generation` made of the parts.
+    """
+
+    prepared: InferenceNetworks | None = None
 
     @property
     def rewards(self) -> RewardLineage:

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from consistency_tta.components.decoding import decode
 from consistency_tta.contracts import Conditioning, Solver, TextEmbedding, TimeGrid, squeeze_mono
 from consistency_tta.diffusion.guidance import CFGDenoiser
 from consistency_tta.pipeline.arguments import as_generators, as_prompts, check_finite, check_latents, check_sampled
@@ -79,7 +80,7 @@ class TextToAudioPipeline(ModelNetworks):
         by_mel = self.vae is None or isinstance(self.vae, AutoencoderKL)
         needed = ("mel", "vae", "vocoder") if by_mel else ("vae",)
         self.require(*needed, "text_encoder", "tokenizer", "unet|transformer", "scheduler")
-        codec = self.codec
+        networks = self.prepared or self
         started = time.perf_counter()
         latent, queries = self.sample(
             prompt,
@@ -94,7 +95,8 @@ class TextToAudioPipeline(ModelNetworks):
         )
         self._wait()
         sampled = time.perf_counter()
-        audio = codec.decode(latent).clamp(-1, 1).cpu()
+        codec = networks.codec
+        audio = decode(codec, latent).clamp(-1, 1).cpu()
         if seconds is not None:
             audio = audio[..., : max(1, round(seconds * codec.sample_rate))]
         elapsed = {"latents": sampled - started, "decoders": time.perf_counter() - sampled}
@@ -119,7 +121,8 @@ class TextToAudioPipeline(ModelNetworks):
         generator = as_generators(generator, len(prompts))
         check_finite(guidance_scale=guidance_scale, external_guidance_scale=external_guidance_scale)
         external = self._external_guidance(guidance_scale, external_guidance_scale)
-        text, denoiser = self.text, self.denoiser
+        networks = self.prepared or self
+        text, denoiser = networks.text, networks.denoiser
         guided = denoiser if external == 1 else CFGDenoiser(denoiser, denoiser.unconditional(text([""])), external)
         noise = self._noise(latents, len(prompts), denoiser.latent_shape, generator)
         conditioning = self._conditioning(text(prompts), noise, guidance_scale, seconds)
@@ -154,12 +157,12 @@ class TextToAudioPipeline(ModelNetworks):
 
     def _noise(self, latents: Tensor | None, batch_size: int, latent_shape: tuple[int, ...], generator: Any) -> Tensor:
         """Starting noise (B, C, *) in float32, drawn where ``latents`` is None."""
+        device = self._execution_device
         if latents is None:
-            shape = (batch_size, *latent_shape)
-            latents = randn_tensor(shape, generator=generator, device=self._execution_device)
+            latents = randn_tensor((batch_size, *latent_shape), generator=generator, device=device)
         else:
             check_latents(latents, batch_size, latent_shape)
-        return latents.to(self._execution_device, torch.float32)
+        return latents.to(device, torch.float32)
 
     def _conditioning(
         self, text: TextEmbedding, noise: Tensor, guidance_scale: float, seconds: float | None
@@ -180,8 +183,9 @@ class TextToAudioPipeline(ModelNetworks):
 
     def _wait(self) -> None:
         """Wait for the accelerator, so that times are those of the work."""
-        if self._execution_device.type != "cpu":
-            torch.accelerator.synchronize(self._execution_device)
+        device = self._execution_device
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
 
     @property
     def quiet(self) -> bool:

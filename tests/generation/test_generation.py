@@ -144,6 +144,30 @@ def test_other_settings_are_refused_or_begin_anew(teacher_folder: Path, captions
     assert list(contents(output)) == ["a.wav", "mine.wav"]
 
 
+def test_the_number_format_is_a_setting(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    make(captions, teacher_folder, output, dtype="bfloat16")
+    manifest = json.loads((output / "generation.json").read_text())
+    assert manifest["dtype"] == "bfloat16"
+    assert manifest["weights"] == weights_sha256(TextToAudioPipeline.from_pretrained(teacher_folder))
+    with pytest.raises(DataError, match=r"bfloat16 .* float32"):
+        make(captions, teacher_folder, output, dtype="float32")
+    whole = contents(output)
+    (output / "a.wav").unlink()
+    make(captions, teacher_folder, output)  # auto goes on as the folder began
+    assert contents(output) == whole
+
+    make(captions, teacher_folder, tmp_path / "float32", dtype="float32")
+    exact = contents(tmp_path / "float32")
+    assert exact != whole
+    manifest = json.loads((tmp_path / "float32" / "generation.json").read_text())
+    del manifest["dtype"]  # as an earlier version wrote it
+    (tmp_path / "float32" / "generation.json").write_text(json.dumps(manifest))
+    (tmp_path / "float32" / "a.wav").unlink()
+    make(captions, teacher_folder, tmp_path / "float32")
+    assert contents(tmp_path / "float32") == exact
+
+
 def test_other_weights_are_refused(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
     make(captions, teacher_folder, tmp_path / "out")
     pipeline = TextToAudioPipeline.from_pretrained(teacher_folder)

@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 
-from consistency_tta.runtime.precision import fastest_precision
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.precision import fastest_precision, inference_dtype
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +30,17 @@ def test_an_accelerator_decides(native: bool, expected: str, monkeypatch: pytest
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
     assert fastest_precision() == expected
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_generation_uses_it_by_default(native: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": native}, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert inference_dtype("auto", torch.device("cpu")) == expected
+    assert inference_dtype("auto", torch.device("meta")) == torch.float32
+    assert inference_dtype("float16", torch.device("cpu")) == torch.float16
+    with pytest.raises(ConfigurationError, match="int8"):
+        inference_dtype("int8", torch.device("cpu"))
 
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "lightning_configs" / "tiny").glob("*.yaml")), ids=lambda p: p.stem)

@@ -16,9 +16,10 @@ from consistency_tta import __version__
 from consistency_tta.diffusion.solve import DDIM
 from consistency_tta.evaluation.sweep.facts import NO_SOLVER
 from consistency_tta.evaluation.sweep.options import EvaluatorOptions
-from consistency_tta.generation.folder import Folder, read_manifest
+from consistency_tta.generation.folder import Folder, dtype_of, read_manifest
 from consistency_tta.generation.sampling_config import generate_batch
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.pipeline.inference import load_for_generation, prepare_for_generation
 from consistency_tta.runtime.device import best_device
 from consistency_tta.storage.captions import caption_file
 from consistency_tta.storage.checksum import checksum
@@ -48,7 +49,8 @@ def score_folders(
     if not waiting:
         return
     place, source = best_device(device), caption_file(captions)
-    pipeline = TextToAudioPipeline.from_pretrained(model).to(place)
+    pipeline = load_for_generation(model, dtype_of(waiting[0].path) or "auto", place)
+    prepare_for_generation(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     for folder in tqdm(waiting, desc="evaluating", unit="folder"):
         queries, seconds = _cost(pipeline, folder)
