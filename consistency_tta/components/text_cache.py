@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from consistency_tta.contracts import TextEmbedding
+from consistency_tta.runtime.device import to_device
 
 
 class TextCache:
@@ -36,5 +37,5 @@ class TextCache:
         text = self.kept[unique]
         if len(unique) == len(captions):
             return text
-        rows = torch.tensor([unique.index(caption) for caption in captions], device=text.mask.device)
+        rows = to_device(torch.tensor([unique.index(caption) for caption in captions]), text.mask.device)
         return TextEmbedding(text.embedding[rows], text.mask[rows])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from consistency_tta.components.griffin_lim import GriffinLimVocoder, centred_istft
+from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.runtime.errors import ConfigurationError
 
@@ -96,9 +96,3 @@ def test_half_precision_casts_leave_the_filters_alone(dtype: torch.dtype, tmp_pa
     error = MelSpectrogram()(loaded(mel)) - MelSpectrogram()(expected)
     assert error[mel > mel.max() - 5].abs().mean() < 0.3
     assert MelSpectrogram().to(dtype).double().filters.dtype == torch.float64
-
-
-def test_the_inverse_transform_of_devices_is_torchs() -> None:
-    spectrum, window = torch.randn(2, 129, 21, dtype=torch.complex64), torch.hann_window(256)
-    expected = torch.istft(spectrum, 256, 64, window=window, length=20 * 64)
-    torch.testing.assert_close(centred_istft(spectrum, window, 64, 20 * 64), expected, atol=1e-5, rtol=1e-5)
