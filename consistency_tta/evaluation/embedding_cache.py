@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from consistency_tta.contracts import AudioEmbedding, AudioEncoder
+from consistency_tta.storage.atomic_file import save_tensors
 
 #: Changes when equal sounds, weights and settings would have other embeddings.
 FORMAT = 1
@@ -53,14 +52,5 @@ class EmbeddingCache:
 
     def save(self, path: Path, embedding: AudioEmbedding) -> None:
         """Write a file; another process that reads it meanwhile finds the whole file or none."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {"vectors": embedding.vectors} | ({} if embedding.logits is None else {"logits": embedding.logits})
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
-            # Copies: safetensors refuses tensors that share memory.
-            save_file({key: tensor.cpu().clone().contiguous() for key, tensor in tensors.items()}, name)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        save_tensors(tensors, path)

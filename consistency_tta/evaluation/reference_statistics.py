@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from consistency_tta.metrics.frechet import frechet_distance
 from consistency_tta.runtime.errors import DataError
+from consistency_tta.storage.atomic_file import save_tensors
 from consistency_tta.storage.bundled import TRANSFORMERS, resolve
 
 #: File in the folder of a CLAP.
@@ -57,8 +58,8 @@ class ReferenceStatistics:
 
     def save(self, clap: Path) -> None:
         """Write them to a CLAP's folder."""
-        tensors = {"count": torch.tensor(self.count), "mean": self.mean, "covariance": self.covariance.contiguous()}
-        save_file(tensors, clap / REAL_CLIPS)
+        tensors = {"count": torch.tensor(self.count), "mean": self.mean, "covariance": self.covariance}
+        save_tensors(tensors, clap / REAL_CLIPS)
 
     def distance(self, embeddings: Tensor) -> float:
         """Fréchet distance of embeddings (clips, D) from these; biased upwards, the more so the fewer the clips.

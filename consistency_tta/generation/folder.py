@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import soundfile
 import torch
@@ -20,6 +19,7 @@ from consistency_tta.generation.plugin_name import plugin_name
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import DataError
+from consistency_tta.storage.atomic_file import write_file
 from consistency_tta.storage.text import parse_json, read_text
 
 MANIFEST, CAPTIONS = "generation.json", "captions.csv"
@@ -76,7 +76,7 @@ def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite
         other = [name for name in manifest if name in compared and found.get(name) != manifest[name]]
         if not other:
             if read_manifest(folder.path) != manifest:
-                _write(folder.path / MANIFEST, _json(manifest))
+                write_file(folder.path / MANIFEST, _json(manifest))
             return None
         differences = ", ".join(
             f"{name} {_short(found.get(name))} instead of {_short(manifest[name])}" for name in other
@@ -97,8 +97,8 @@ def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite
     for parent, sounds in _tables(folder).items():
         text = io.StringIO(newline="")
         csv.writer(text).writerows([("file", "caption"), *sounds])
-        _write(parent / CAPTIONS, text.getvalue().encode())
-    _write(folder.path / MANIFEST, _json(manifest))
+        write_file(parent / CAPTIONS, text.getvalue().encode())
+    write_file(folder.path / MANIFEST, _json(manifest))
     return None
 
 
@@ -137,7 +137,7 @@ def write_sound(path: Path, waveform: Tensor, sample_rate: int) -> None:
     """Write a waveform (samples,) or (channels, samples) as a 16-bit wav file, whole or not at all."""
     content = io.BytesIO()
     soundfile.write(content, waveform.movedim(-1, 0).numpy(), sample_rate, format="WAV", subtype="PCM_16")
-    _write(path, content.getvalue())
+    write_file(path, content.getvalue())
 
 
 def _tables(folder: Folder) -> dict[Path, list[tuple[str, str]]]:
@@ -161,13 +161,6 @@ def _empty(folder: Path) -> None:
 
 def _json(tree: dict[str, Any]) -> bytes:
     return (json.dumps(tree, indent=2) + "\n").encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{uuid4().hex}.part")  # several processes may write a manifest at once
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
 
 
 def _short(value: object) -> str:

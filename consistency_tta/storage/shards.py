@@ -11,10 +11,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from consistency_tta.runtime.errors import DataError, ShapeError
+from consistency_tta.storage.atomic_file import save_tensors
 from consistency_tta.storage.text import parse_json, read_text
 
 
@@ -44,9 +44,7 @@ def write_shard(folder: Path, number: int, moments: Tensor, captions: Sequence[s
     if len(lines) != len(moments):
         raise ShapeError(f"expected one caption per latent, got {len(lines)} captions for {len(moments)} latents")
     captions_file(latents).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    unfinished = latents.with_suffix(".part")
-    save_file({"moments": moments.half().cpu().contiguous()}, unfinished)
-    unfinished.rename(latents)
+    save_tensors({"moments": moments.half()}, latents)
 
 
 def read_shard_captions(latents: Path) -> list[tuple[str, str]]:

@@ -52,11 +52,10 @@ def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(tensors: object, name: str) -> None:
-        Path(name).write_bytes(b"half")
+    def fail(self: Path, goal: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(module, "save_file", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     cache = EmbeddingCache(tmp_path)
     with pytest.raises(OSError, match="disk full"):
         cache.save(cache.path("content", ToyNetwork(), None), AudioEmbedding(torch.zeros(1, 4)))

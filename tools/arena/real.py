@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from consistency_tta.audio.recordings import read_recording
 from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.runtime.errors import DataError
+from consistency_tta.storage.atomic_file import save_tensors
 from tools.esc10 import CLASSES
 from tools.esc10_captions import recordings
 
@@ -40,8 +41,7 @@ class RealClips:
     def save(self, file: Path) -> None:
         """Write a safetensors file."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Clones: views of one tensor cannot be saved.
-        save_file({name: value.clone().contiguous() for name, value in vars(self).items()}, file)
+        save_tensors(vars(self), file)
 
     @property
     def held_out_embedding(self) -> AudioEmbedding:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import soundfile
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from consistency_tta.contracts import Codec
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.storage.atomic_file import save_tensors
 from tools.arena.classifier import SoundClassifier
 from tools.esc10 import CLASSES
 from tools.esc10_captions import captions_by_label
@@ -68,7 +69,7 @@ def sample(pipeline: TextToAudioPipeline, sampling: Sampling, file: Path, batch_
     order = [list(captions).index(label) for label in CLASSES]
     found = torch.stack([latents[index] for index in order])
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"latents": found}, file)
+    save_tensors({"latents": found}, file)
     return found
 
 
@@ -100,7 +101,7 @@ def classify(
                 write(mono, sounds, label, first, codec.sample_rate)
     embeddings, scores = (torch.cat(parts).unflatten(0, latents.shape[:2]) for parts in zip(*results, strict=True))
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"embeddings": embeddings.contiguous(), "scores": scores.contiguous()}, file)
+    save_tensors({"embeddings": embeddings, "scores": scores}, file)
     return embeddings, scores
 
 

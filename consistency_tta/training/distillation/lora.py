@@ -10,11 +10,12 @@ from typing import Any, cast
 from diffusers.loaders import PeftAdapterMixin
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from safetensors.torch import save_file
 from torch import nn
 
 from consistency_tta.components.backbones import Backbone
 from consistency_tta.runtime.errors import ConfigurationError, MissingExtraError
+from consistency_tta.storage.atomic_directory import atomic_directory
+from consistency_tta.storage.atomic_file import save_tensors
 from consistency_tta.training.callbacks.best_under_constraints import exported_weights
 
 
@@ -121,8 +122,7 @@ def merged(network: nn.Module) -> nn.Module:
 
 def save_adapter(student: Backbone, folder: str | Path) -> None:
     """Write a student's adapter, for diffusers' ``load_lora_adapter(..., prefix=None)``, and what reads scalars."""
-    student.network.save_lora_adapter(folder)
-    for name in student.scalar_layers:
-        layer = student.network.get_submodule(name)
-        weights = {key: value.contiguous() for key, value in layer.state_dict().items()}
-        save_file(weights, Path(folder) / f"{name}.safetensors")
+    with atomic_directory(Path(folder), last="pytorch_lora_weights.safetensors") as partial:
+        student.network.save_lora_adapter(partial)
+        for name in student.scalar_layers:
+            save_tensors(student.network.get_submodule(name).state_dict(), partial / f"{name}.safetensors")
