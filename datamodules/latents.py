@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from consistency_tta.contracts import Batch, LatentSource
+from consistency_tta.contracts import Batch, LatentSource, TextEmbedding, Trajectory
 from consistency_tta.datamodules.base import ResumableDataModule
 from consistency_tta.runtime.errors import ConfigurationError, DataError
-from consistency_tta.storage.shards import latents_file, read_shard_captions, write_shard
+from consistency_tta.storage.encoding_manifest import MANIFEST, read_manifest
+from consistency_tta.storage.shards import Shard, latents_file, noise_of_seed, write_shard
 from consistency_tta.storage.text import filled_lines, read_text
+
+logger = logging.getLogger(__name__)
+
+
+class EncodedClip(NamedTuple):
+    """A clip as ``encode`` wrote it.
+
+    Attributes:
+        moments: (2 C, *).
+        caption, id: of the clip.
+        text: the caption's embedding (tokens, width); None where there is none, as for all that follow.
+        audio: the recording's embedding (D,), by the checksum of its encoder.
+        trajectory: noise (C, *), latent (C, *) and w () of a teacher.
+    """
+
+    moments: Tensor
+    caption: str
+    id: str
+    text: Tensor | None = None
+    audio: tuple[str, Tensor] | None = None
+    trajectory: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 class LatentsDataset(Dataset):
@@ -24,50 +47,68 @@ class LatentsDataset(Dataset):
 
     Args:
         folder: with ``latents-*.safetensors`` and ``captions-*.jsonl``.
+        text: whether to read the captions' embeddings, where the folder has them.
+        trajectories: whether to read a teacher's trajectories, where the folder has them.
+
+    Attributes:
+        manifest: of :mod:`consistency_tta.storage.encoding_manifest`; None for folders that have none.
+        encoders: the manifest's networks whose results are read: ``codec``, and ``text``, ``audio`` and ``teacher``.
 
     Raises:
         FileNotFoundError: if there is no such folder, or a file is missing in it.
-        ValueError: if a file of latents and its captions differ in number.
+        DataError: if a file of latents and its captions differ in number, or the folder is not complete.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, text: bool = True, trajectories: bool = True) -> None:
         if not Path(folder).is_dir():
             raise FileNotFoundError(
                 f"the folder of latents {folder} does not exist or is no folder: make it with `consistency-tta encode`"
             )
-        self.files = sorted(Path(folder).glob("latents-*.safetensors"))
-        if not self.files:
+        files = sorted(Path(folder).glob("latents-*.safetensors"))
+        if not files:
             raise FileNotFoundError(f"no latents-*.safetensors in {folder}: make them with `consistency-tta encode`")
-        self.captions = [read_shard_captions(file) for file in self.files]
-        for file, captions in zip(self.files, self.captions, strict=True):
-            num_latents = _moments(file).get_shape()[0]
-            if num_latents != len(captions):
-                raise DataError(f"{file} has {num_latents} latents for {len(captions)} captions: encode again")
-        self._shards: dict[int, Any] = {}
-        self.ends = list(accumulate(len(captions) for captions in self.captions))
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Open files cannot be sent to a worker that is not forked: it opens its own.
-        return self.__dict__ | {"_shards": {}}
+        self.manifest = read_manifest(Path(folder))
+        if self.manifest is not None and self.manifest["shards"] != len(files):
+            raise DataError(
+                f"{folder} has {len(files)} of {self.manifest['shards']} files of latents: run the same `encode` "
+                "command again, which goes on where it was stopped"
+            )
+        self.shards = [Shard(file) for file in files]
+        everywhere = frozenset.intersection(*(shard.contents for shard in self.shards))
+        self.has_text = text and "text" in everywhere
+        self.has_trajectories = trajectories and "teacher_latent" in everywhere
+        audio = (self.manifest or {}).get("audio", {}) if "audio" in everywhere else {}
+        self.audio_checksum: str | None = audio.get("sha256")
+        read = {"text": self.has_text, "teacher": self.has_trajectories}
+        self.encoders: dict[str, Any] = {
+            name: self.manifest[name]
+            for name in ("codec", "text", "audio", "teacher")
+            if self.manifest is not None and name in self.manifest and read.get(name, True)
+        }
+        self._ends = list(accumulate(len(shard) for shard in self.shards))
 
     def __len__(self) -> int:
-        return self.ends[-1]
+        return self._ends[-1]
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, str, str]:
-        """Moments (2 C, *), caption, id."""
+    def __getitem__(self, key: int | tuple[int, int]) -> EncodedClip:
+        """A clip; epochs do not differ."""
         index = key[1] if isinstance(key, tuple) else key
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        shard = bisect_right(self.ends, index)
-        row = index - (self.ends[shard - 1] if shard else 0)
-        if shard not in self._shards:
-            self._shards[shard] = _moments(self.files[shard])
-        return self._shards[shard][row].float(), *self.captions[shard][row]
+        number = bisect_right(self._ends, index)
+        shard, row = self.shards[number], index - (self._ends[number - 1] if number else 0)
+        return EncodedClip(
+            shard.tensor("moments", row).float(),
+            *shard.captions[row],
+            shard.text(row).float() if self.has_text else None,
+            (self.audio_checksum, shard.tensor("audio", row)) if self.audio_checksum else None,
+            self._trajectory(shard, row) if self.has_trajectories else None,
+        )
 
-
-def _moments(latents: Path) -> Any:
-    """(clips, 2 C, *) in the file, read where it is indexed."""
-    return safe_open(latents, framework="pt").get_slice("moments")
+    def _trajectory(self, shard: Shard, row: int) -> tuple[Tensor, Tensor, Tensor]:
+        latent = shard.tensor("teacher_latent", row).float()
+        noise = noise_of_seed(int(shard.tensor("noise_seed", row)), latent.shape)
+        return noise, latent, shard.tensor("guidance_scale", row)
 
 
 class LatentsDataModule(ResumableDataModule):
@@ -80,7 +121,13 @@ class LatentsDataModule(ResumableDataModule):
         val_batch_size: the same for validation; ``batch_size`` if null.
         num_workers: processes that load data for each training process.
         seed: of the order; that of ``seed_everything`` if null.
+        text_embeddings: whether to read the captions' embeddings, where the folders have them; false for a training of
+            the text encoder.
+        trajectories: whether to read a teacher's trajectories, where the folders have them.
     """
+
+    #: Whether a folder without a manifest is one of an earlier version.
+    expects_manifest = True
 
     def __init__(
         self,
@@ -90,23 +137,60 @@ class LatentsDataModule(ResumableDataModule):
         val_batch_size: int | None = None,
         num_workers: int = 0,
         seed: int | None = None,
+        text_embeddings: bool = True,
+        trajectories: bool = True,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
         self.train_folder = train_folder
         self.val_folder = val_folder
+        self.text_embeddings, self.trajectories = text_embeddings, trajectories
 
     def setup(self, stage: str | None = None) -> None:
         """Open the folders."""
+        #: By folder, the networks whose results are read from it; trainings compare them with their own.
+        self.encodings: dict[str, dict[str, Any]] = {}
         if stage in ("fit", None):
-            self.train_dataset = LatentsDataset(self.train_folder)
+            self.train_dataset = self._open(self.train_folder)
         if self.val_folder is not None:
-            self.val_dataset = self.test_dataset = LatentsDataset(self.val_folder)
+            self.val_dataset = self.test_dataset = self._open(self.val_folder)
+
+    def _open(self, folder: str) -> LatentsDataset:
+        dataset = LatentsDataset(folder, self.text_embeddings, self.trajectories)
+        self.encodings[folder] = dataset.encoders
+        if dataset.manifest is None and self.expects_manifest:
+            logger.warning(
+                f"{folder} has no {MANIFEST}, so that its autoencoder cannot be compared with the model's: encode "
+                "again if they might differ"
+            )
+        return dataset
 
     @staticmethod
-    def collate(examples: list[tuple[Tensor, str, str]]) -> Batch:
-        """A batch with moments and without waveforms."""
-        moments, captions, ids = zip(*examples, strict=True)
-        return Batch(list(captions), list(ids), moments=torch.stack(moments))
+    def collate(examples: list[EncodedClip]) -> Batch:
+        """A batch with moments and without waveforms, and with what else was encoded."""
+        first = examples[0]
+        return Batch(
+            [clip.caption for clip in examples],
+            [clip.id for clip in examples],
+            moments=torch.stack([clip.moments for clip in examples]),
+            text=None if first.text is None else _padded([clip.text for clip in examples if clip.text is not None]),
+            audio_embeddings=(
+                {first.audio[0]: torch.stack([clip.audio[1] for clip in examples if clip.audio is not None])}
+                if first.audio is not None
+                else {}
+            ),
+            trajectory=(
+                None
+                if first.trajectory is None
+                else Trajectory(*map(torch.stack, zip(*(c.trajectory for c in examples if c.trajectory), strict=True)))
+            ),
+        )
+
+
+def _padded(embeddings: list[Tensor]) -> TextEmbedding:
+    """Embeddings (tokens, width), padded with zeros to the longest."""
+    lengths = torch.tensor([len(embedding) for embedding in embeddings])
+    mask = torch.arange(int(lengths.max())) < lengths[:, None]
+    return TextEmbedding(pad_sequence(embeddings, batch_first=True), mask)
 
 
 class GeneratedLatentsDataModule(LatentsDataModule):
@@ -128,8 +212,10 @@ class GeneratedLatentsDataModule(LatentsDataModule):
 
     Raises:
         FileNotFoundError: if there is no file of captions.
-        ValueError: if it is empty, or for fewer copies than 1.
+        ConfigurationError: if it is empty, or for fewer copies than 1.
     """
+
+    expects_manifest = False
 
     def __init__(
         self,

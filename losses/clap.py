@@ -28,8 +28,8 @@ class CLAPLoss(EncoderLoss):
             ``text_weight`` 0. Cosines are of its vectors, whatever their length.
         text_weight: of the distance to the caption, >= 0.
         audio_weight: of the distance to the reference, >= 0.
-        reference: ``recording`` is the batch's waveform, or the target's sound where the data are latents; ``target``
-            is always the latter.
+        reference: ``recording`` is the batch's waveform, or what ``encode`` wrote of it by this encoder; the target's
+            sound where the data are latents without such embeddings. ``target`` is always the latter.
 
     Raises:
         ConfigurationError: an option is out of range, or ``text_weight`` is not 0 and the encoder has no text side.
@@ -63,12 +63,19 @@ class CLAPLoss(EncoderLoss):
         if self.text_weight:
             loss = loss + self.text_weight * (1 - (student * self.embed_text(out.batch.captions)).sum(1))
         if self.audio_weight:
-            recorded = self.reference == "recording" and out.batch.waveform is not None
             with torch.no_grad():
-                waveform = out.reference_waveform if recorded else out.target_waveform
-                reference = self.embed_audio(waveform, out.sample_rate)
+                reference = self.embed_reference(out)
             loss = loss + self.audio_weight * (1 - (student * reference).sum(1))
         return loss
+
+    def embed_reference(self, out: AudioOutput) -> Tensor:
+        """Vectors (B, D) of length 1 of what the student's sounds are compared with."""
+        if self.reference == "recording":
+            if (embedded := out.batch.audio_embeddings.get(self.encoder.checksum or "")) is not None:
+                return F.normalize(embedded.float(), dim=1)
+            if out.batch.waveform is not None:
+                return self.embed_audio(out.reference_waveform, out.sample_rate)
+        return self.embed_audio(out.target_waveform, out.sample_rate)
 
     def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
         """Waveform (B, samples) at any rate -> vectors (B, D) of length 1.

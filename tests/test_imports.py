@@ -26,6 +26,7 @@ ORDER: list[set[str]] = [
     {""},
     {"metrics"},
     {"generation"},
+    {"encoding"},
     {"training", "encode"},
     {"export", "convert"},
     {"losses", "datamodules"},

@@ -22,7 +22,7 @@ Glossary, used in every other file:
 
 from consistency_tta.contracts.audio import AudioEmbedding, AudioEncoder, Codec, MelDecoder
 from consistency_tta.contracts.channels import squeeze_mono, to_channels, to_mono
-from consistency_tta.contracts.data import Batch, Conditioning, LatentSource, TextEmbedding
+from consistency_tta.contracts.data import Batch, Conditioning, LatentSource, TextEmbedding, Trajectory
 from consistency_tta.contracts.diffusion import Denoiser, Schedule, Solver, TimeGrid, Weighting
 from consistency_tta.contracts.loss import AudioOutput, DistillationOutput, Loss
 from consistency_tta.contracts.objective import (
@@ -60,6 +60,7 @@ __all__ = [
     "Step",
     "TextEmbedding",
     "TimeGrid",
+    "Trajectory",
     "Weighting",
     "squeeze_mono",
     "to_channels",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,6 +60,25 @@ class Conditioning:
 
 
 @dataclass
+class Trajectory:
+    """The two ends of trajectories of a frozen guided teacher, which were solved beforehand, for B examples.
+
+    Attributes:
+        noise: standard normal (B, C, *), where they begin.
+        latent: z_0 (B, C, *), scaled, where they end.
+        guidance_scale: w (B,) of the teacher.
+    """
+
+    noise: Tensor
+    latent: Tensor
+    guidance_scale: Tensor
+
+    def rows(self, index: Tensor) -> Trajectory:
+        """The examples at ``index`` (a bool mask or int64 positions), in that order."""
+        return Trajectory(self.noise[index], self.latent[index], self.guidance_scale[index])
+
+
+@dataclass
 class Batch:
     """What a datamodule hands to training. Give ``waveform``, or ``moments``, or both.
 
@@ -70,6 +90,9 @@ class Batch:
         moments: (B, 2 C, *) mean and log-variance of the codec's posterior, unscaled, where latents were encoded
             beforehand.
         text: the captions' embeddings, where captions were encoded beforehand.
+        audio_embeddings: embeddings (B, D) of the recordings, computed beforehand, by the checksum of their
+            :class:`~consistency_tta.contracts.AudioEncoder`.
+        trajectory: of a teacher, for these captions and w, where they were solved beforehand.
     """
 
     captions: list[str]
@@ -77,6 +100,8 @@ class Batch:
     waveform: Tensor | None = None
     moments: Tensor | None = None
     text: TextEmbedding | None = None
+    audio_embeddings: dict[str, Tensor] = field(default_factory=dict)
+    trajectory: Trajectory | None = None
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -85,8 +110,10 @@ class Batch:
         """The first ``number`` examples."""
         waveform = None if self.waveform is None else self.waveform[:number]
         moments = None if self.moments is None else self.moments[:number]
-        text = self.text and self.text.rows(torch.arange(min(number, len(self))))
-        return Batch(self.captions[:number], self.ids[:number], waveform, moments, text)
+        rows = torch.arange(min(number, len(self)))
+        text, trajectory = self.text and self.text.rows(rows), self.trajectory and self.trajectory.rows(rows)
+        embeddings = {name: vectors[:number] for name, vectors in self.audio_embeddings.items()}
+        return Batch(self.captions[:number], self.ids[:number], waveform, moments, text, embeddings, trajectory)
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (called by ``DataLoader(pin_memory=True)``)."""
@@ -94,8 +121,17 @@ class Batch:
         def pin(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.pin_memory()
 
-        text = self.text and TextEmbedding(self.text.embedding.pin_memory(), self.text.mask.pin_memory())
-        return replace(self, waveform=pin(self.waveform), moments=pin(self.moments), text=text)
+        def pin_fields(value: Any) -> Any:
+            return value and replace(value, **{name: tensor.pin_memory() for name, tensor in vars(value).items()})
+
+        return replace(
+            self,
+            waveform=pin(self.waveform),
+            moments=pin(self.moments),
+            text=pin_fields(self.text),
+            audio_embeddings={name: vectors.pin_memory() for name, vectors in self.audio_embeddings.items()},
+            trajectory=pin_fields(self.trajectory),
+        )
 
 
 class LatentSource(ABC):

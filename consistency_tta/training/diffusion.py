@@ -115,7 +115,8 @@ class LatentDiffusion(LatentTraining):
         encoder = self.text_encoder(self.active_networks())
         dropout = self.caption_dropout if self.trainer.training else 0.0
         unconditional = cast(Backbone, self.networks["denoiser"]).unconditional
-        return embed_with_dropout(batch, encoder, dropout, rng, unconditional)
+        empty = self.embed_empty if "text" in self.frozen.held else lambda: encoder([""])
+        return embed_with_dropout(batch, encoder, dropout, rng, unconditional, empty)
 
     def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """Weighted squared error of z_0 at uniformly drawn noise levels."""

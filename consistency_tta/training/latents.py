@@ -12,10 +12,12 @@ from consistency_tta.components.text import TextEncoder
 from consistency_tta.contracts import Batch, Optimization, TextEmbedding
 from consistency_tta.diffusion.guidance import same_length
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.pipeline.fingerprints import codec_fingerprint, text_fingerprint
 from consistency_tta.runtime.errors import DataError, ShapeError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
+from consistency_tta.training.encoded_data import check_encodings
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
 from consistency_tta.training.time_binned_losses import TimeBinnedLosses
 
@@ -38,6 +40,30 @@ class LatentTraining(TrainingModule):
     ) -> None:
         super().__init__(optimization, seed)
         self.frozen = Frozen(codec=model.codec, **frozen)
+        self._empty: TextEmbedding | None = None
+
+    def setup(self, stage: str) -> None:
+        """Compare the networks that encoded the data with those of this training."""
+        super().setup(stage)
+        encodings = getattr(getattr(self.trainer, "datamodule", None), "encodings", {})
+        model = self.hparams.get("teacher", self.hparams.get("model", "this model"))
+        check_encodings(encodings, str(model), self.fingerprints())
+
+    def fingerprints(self) -> dict[str, Callable[[], str] | None]:
+        """How to recognise the networks whose results may be read from disk, by name; None for one that is trained."""
+        text = self.frozen.text if "text" in self.frozen.held else None
+        return {
+            "codec": lambda: codec_fingerprint(self.frozen.codec),
+            "text": None if text is None else lambda: text_fingerprint(text),
+        }
+
+    def embed_empty(self) -> TextEmbedding:
+        """The empty caption, by the frozen text encoder; computed once on a device."""
+        if self._empty is None or self._empty.mask.device != self.device:
+            # What validation's inference mode computes could not be used in training.
+            with torch.inference_mode(False), torch.no_grad():
+                self._empty = self.frozen.text([""])
+        return self._empty
 
     @property
     def sample_rate(self) -> int:
@@ -124,6 +150,7 @@ def embed_with_dropout(
     dropout: float,
     rng: StepRNG,
     unconditional: Callable[[TextEmbedding], TextEmbedding],
+    empty: Callable[[], TextEmbedding],
 ) -> TextEmbedding:
     """Embeddings of the batch's captions, each replaced with the probability ``dropout`` by what means no caption.
 
@@ -133,9 +160,10 @@ def embed_with_dropout(
         dropout: in [0, 1).
         rng: draws which.
         unconditional: what means no caption, of the empty prompt's embedding, as a backbone has it.
+        empty: the empty prompt's embedding, where the batch's captions were embedded beforehand.
     """
     kept = rng.uniform(len(batch)) >= dropout
     if batch.text is not None:
-        return text_rows(rng.to_device(kept), batch.text, unconditional(text([""])))
+        return batch.text if kept.all() else text_rows(rng.to_device(kept), batch.text, unconditional(empty()))
     embedded = text([c if keep else "" for c, keep in zip(batch.captions, kept.tolist(), strict=True)])
     return text_rows(rng.to_device(kept), embedded, unconditional(embedded))

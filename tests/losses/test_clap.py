@@ -186,3 +186,15 @@ def test_wrong_arguments_are_named() -> None:
         CLAPLoss(ToyEncoder(), 0, 0)
     with pytest.raises(ConfigurationError, match="wav"):
         CLAPLoss(ToyEncoder(), reference="wav")  # type: ignore[arg-type]
+
+
+def test_recordings_that_were_embedded_beforehand_are_the_reference() -> None:
+    encoder = ToyEncoder()
+    encoder.checksum = "a" * 64
+    plain, encoded = sounds(), sounds(recording=None)
+    encoded.batch.audio_embeddings = {"a" * 64: encoder.embed(RECORDING, 16000), "b" * 64: torch.zeros(2, 2)}
+    loss = CLAPLoss(encoder)
+    torch.testing.assert_close(loss(encoded), loss(plain))
+    torch.testing.assert_close(
+        CLAPLoss(encoder, reference="target")(encoded), CLAPLoss(encoder, reference="target")(plain)
+    )

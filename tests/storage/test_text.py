@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from consistency_tta.runtime.errors import DataError
-from consistency_tta.storage.shards import captions_file, latents_file, read_shard_captions
+from consistency_tta.storage.shard_captions import ShardCaptions
+from consistency_tta.storage.shards import captions_file, latents_file
 from consistency_tta.storage.text import parse_json, split_lines
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,6 @@ def test_a_damaged_line_of_a_shard_is_named(line: str, tmp_path: Path) -> None:
     latents = latents_file(tmp_path, 0)
     captions_file(latents).write_text(f'{{"id": "a", "caption": "A\u2028B\x85"}}\n\n{line}\n', encoding="utf-8")
     with pytest.raises(DataError, match=f"{captions_file(latents).name}, line 3"):
-        read_shard_captions(latents)
+        ShardCaptions(captions_file(latents))[1]
     captions_file(latents).write_text('{"id": "a", "caption": "A\u2028B\x85"}\n', encoding="utf-8")
-    assert read_shard_captions(latents) == [("A\u2028B\x85", "a")]
+    assert list(ShardCaptions(captions_file(latents))) == [("A\u2028B\x85", "a")]

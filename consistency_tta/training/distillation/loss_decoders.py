@@ -97,4 +97,4 @@ class LossDecoders(nn.Module):
         frames = self.config.crop_frames // self.downsampling
         crop = Crop(random_starts(rng, len(batch), self.latent_frames, frames), frames, codec.samples_per_frame)
         waveform = None if batch.waveform is None else crop.waveform(batch.waveform)
-        return whole | {"batch": replace(batch, waveform=waveform), "crop": crop.latent}
+        return whole | {"batch": replace(batch, waveform=waveform, audio_embeddings={}), "crop": crop.latent}

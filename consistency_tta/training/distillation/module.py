@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -25,12 +26,15 @@ from consistency_tta.contracts import (
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.sampler import default_sampler
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.pipeline.fingerprints import teacher_fingerprint
+from consistency_tta.pipeline.guided import guided
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.distillation.lora import SaveAdapter, merged
 from consistency_tta.training.distillation.loss_decoders import DecodingConfig, LossDecoders
 from consistency_tta.training.distillation.student import StudentConfig, build_student, scheduler_for
-from consistency_tta.training.distillation.teacher import guidance_range, guided, load_teacher
+from consistency_tta.training.distillation.teacher import guidance_range, load_teacher
 from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.encoded_data import check_trajectories
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
 from consistency_tta.training.step_rng import StepRNG
 from consistency_tta.training.time_binned_losses import TimeBinnedLosses
@@ -113,6 +117,8 @@ class Distillation(LatentTraining):
         def condition() -> Conditioning:
             low, high = self.guidance_range
             w = rng.to_device(low + (high - low) * rng.uniform(len(batch)))
+            if batch.trajectory is not None:
+                w = batch.trajectory.guidance_scale
             return Conditioning(self.embed(batch, rng), w, scalars=self.durations(z_0))
 
         return Step(
@@ -146,7 +152,7 @@ class Distillation(LatentTraining):
         if rng is None or not self.caption_dropout or not self.trainer.training:
             return batch.text or self.frozen.text(batch.captions)
         unconditional = self.student.unconditional
-        return embed_with_dropout(batch, self.frozen.text, self.caption_dropout, rng, unconditional)
+        return embed_with_dropout(batch, self.frozen.text, self.caption_dropout, rng, unconditional, self.embed_empty)
 
     def compute_losses(self, step: Step, prediction: Prediction) -> Tensor:
         """The weighted sum of the losses, and the objective's own; logs each of them."""
@@ -218,9 +224,18 @@ class Distillation(LatentTraining):
             self.decoders.decoder.update_average(taken)
 
     def setup(self, stage: str) -> None:
-        """Prepare the decoders, too."""
+        """Compare the teacher with that of encoded trajectories; prepare the decoders."""
         super().setup(stage)
+        encodings = getattr(getattr(self.trainer, "datamodule", None), "encodings", {})
+        check_trajectories(encodings, self.guidance_range, self.caption_dropout)
         self.decoders.setup()
+
+    def fingerprints(self) -> dict[str, Callable[[], str] | None]:
+        """The teacher's, too."""
+        own = super().fingerprints()
+        if self.objective.needs_teacher:
+            own["teacher"] = lambda: teacher_fingerprint(self.frozen.teacher)
+        return own
 
     def configure_callbacks(self) -> list[Callback]:
         """LoRA reports what is trained, and leaves its adapter."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
-from consistency_tta.contracts import Denoiser
-from consistency_tta.diffusion.guidance import CFGDenoiser
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 
@@ -31,15 +27,6 @@ def load_teacher(folder: str, guidance_scale: float | tuple[float, float]) -> Te
             f"guidance_scale is {low:g} to {high:g}: stay within, or distil from the teacher it was made of"
         )
     return parts
-
-
-def guided(parts: TextToAudioPipeline) -> Denoiser:
-    """Guided by ``Conditioning.guidance_scale``: in one query if the network has learnt to read it, else in two."""
-    denoiser = parts.denoiser
-    if denoiser.reads_guidance:
-        return denoiser
-    with torch.no_grad():
-        return CFGDenoiser(denoiser, denoiser.unconditional(parts.text.eval()([""])))
 
 
 def guidance_range(guidance_scale: float | tuple[float, float]) -> tuple[float, float]:

@@ -43,7 +43,8 @@ class ConsistencyDistillation(Objective):
         terminal_fraction: share of the training examples placed at the top time t = T, the only one a one-query
             generation uses, in addition to those that the grid places there.
         teacher_trajectory_fraction: share of the training examples at the top time whose target is the end of the
-            teacher's whole trajectory from the same noise. Each costs ``teacher_steps`` steps of the solver.
+            teacher's whole trajectory from the same noise. Each costs ``teacher_steps`` steps of the solver, or nothing
+            where the data have trajectories that were solved beforehand (``encode --trajectories``).
         teacher_steps: steps of the teacher's whole trajectory, in training and for ``val/teacher_distance``; 0 for
             none.
         weighting: of losses with ``noise_weighted``; uniform if not given.
@@ -101,7 +102,13 @@ class ConsistencyDistillation(Objective):
         epsilon = rng.normal_like(z_0)
         if len(trajectory_rows):
             rows = rng.to_device(trajectory_rows)
-            z_0 = z_0.index_copy(0, rows, self.teacher_latent(networks, epsilon[rows], conditioning.rows(rows)))
+            if step.batch.trajectory is not None:
+                solved = step.batch.trajectory.rows(rows)
+                epsilon = epsilon.index_copy(0, rows, solved.noise.to(epsilon.dtype))
+                ends = solved.latent.to(z_0.dtype)
+            else:
+                ends = self.teacher_latent(networks, epsilon[rows], conditioning.rows(rows))
+            z_0 = z_0.index_copy(0, rows, ends)
         z_t = step.add_noise(z_0, epsilon, t)
         target_latent = self.target_latent(networks, z_0, z_t, t, s, conditioning, noisy_rows)
         return Prediction(networks.student(z_t, t, conditioning), target_latent, z_0, t, s)
