@@ -133,7 +133,7 @@ class AudioDataset(Dataset):
                     raise BadClip(
                         bad.fault,
                         f"{bad.detail} (clip {clip.id}, {clip.path}); remove its captions, or set bad_clips: skip",
-                    ) from None  # the command would show the cause, which names no clip
+                    ) from bad
                 self._tell_once(index, bad)
             index = substitute
         raise RuntimeError(

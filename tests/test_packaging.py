@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.toys import NUM_SAMPLES
-
 ROOT = Path(__file__).parents[1]
 
 #: A user's module in the folder of their configuration: prints which files our modules came from.
@@ -27,22 +25,19 @@ class Witness(Callback):
         files = {name: module.__file__ for name, module in sys.modules.items() if name.startswith("consistency_tta")}
         Path("witness.json").write_text(json.dumps({"step": trainer.global_step, "files": files}))
 """
-CONFIG = f"""
-model:
-  class_path: consistency_tta.training.AutoencoderTraining
-  init_args:
-    vae:
-      class_path: consistency_tta.components.networks.autoencoder
-      init_args: {{channels: [4, 8], latent_channels: 2, layers_per_block: 1, norm_num_groups: 4, attention: false}}
+#: Laid over the recipe tiny/demo, to make it short.
+SHORT = """
 data:
-  class_path: consistency_tta.datamodules.SyntheticDataModule
-  init_args: {{num_clips: 4, num_val_clips: 1, num_samples: {NUM_SAMPLES}, batch_size: 2}}
+  class_path: consistency_tta.datamodules.GeneratedLatentsDataModule
+  init_args:
+    copies: 1
+    batch_size: 2
+    source:
+      class_path: consistency_tta.generation.teacher_samples.TeacherSamples
+      init_args: {num_inference_steps: 1}
 trainer:
   max_steps: 2
   accelerator: cpu
-  logger: false
-  enable_progress_bar: false
-  enable_checkpointing: false
   callbacks:
     - class_path: witness.Witness
 """
@@ -58,7 +53,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
@@ -70,7 +65,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy: setuptools would put what an earlier build left in ./build into the wheel."""
     folder = tmp_path_factory.mktemp("packaging")
     source = folder / "source"
-    for name in ("consistency_tta", "losses", "datamodules"):
+    for name in ("consistency_tta", "losses", "datamodules", "lightning_configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -94,20 +89,24 @@ def test_the_only_top_level_name_is_ours(wheel: Path) -> None:
     data = {f"consistency_tta/{name}" for name in ("py.typed", *MODEL)}
     for folder in ("consistency_tta/models", "consistency_tta/evaluation/protocols"):
         data |= {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
+    recipes = ROOT / "lightning_configs"
+    files = [path.relative_to(recipes).as_posix() for path in recipes.rglob("*") if path.is_file()]
+    data |= {f"consistency_tta/recipes/{name}" for name in files}
     for kind in ("html", "css", "js"):
         data |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "consistency_tta").rglob(f"*.{kind}")}
     assert {name for name in names if name.startswith("consistency_tta/")} == ours | data
 
 
-def test_fit_runs_from_a_folder_with_its_own_losses_and_datamodules(wheel: Path, tmp_path: Path) -> None:
+def test_a_recipe_trains_from_a_folder_with_its_own_losses_and_datamodules(wheel: Path, tmp_path: Path) -> None:
     site, project = tmp_path / "site", tmp_path / "project"
     run("-m", "pip", "install", "--no-deps", "--no-index", "--target", site, wheel, cwd=tmp_path)
     for name in ("losses", "datamodules"):
         (project / name).mkdir(parents=True)
         (project / name / "__init__.py").write_text("raise ImportError('the user\\'s own folder was imported')\n")
     (project / "witness.py").write_text(WITNESS)
-    (project / "config.yaml").write_text(CONFIG)
-    run("-m", "consistency_tta", "fit", "--config", "config.yaml", cwd=project, PYTHONPATH=str(site))
+    (project / "short.yaml").write_text(SHORT)
+    command = ("-m", "consistency_tta", "fit", "--config", "tiny/demo", "--config", "short.yaml")
+    run(*command, cwd=project, PYTHONPATH=str(site))
     witness = json.loads((project / "witness.json").read_text())
     assert witness["step"] == 2
     assert {"consistency_tta.losses", "consistency_tta.datamodules"} <= witness["files"].keys()

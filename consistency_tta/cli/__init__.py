@@ -4,9 +4,11 @@ commands.py       all subcommands in one table; nothing is imported until a subc
 command_line.py   from the first word to the subcommand
 overview.py       what ``--help`` prints
 mistakes.py       wrong words that can be refused, with the right ones, before anything is imported
+config_files.py   the files after --config, where a recipe's name stands for its file
 signature.py      options and description of an own subcommand, read from its source
 quick_help.py     ``--help`` of an own subcommand, from its source
 own_commands.py   runs an own subcommand
+recipes.py        lists and copies recipes
 training_cli.py   runs Lightning's
 launcher.py       the number of processes, of which launcher and trainer must say the same
 parser.py         the parser of both

@@ -7,6 +7,7 @@ from typing import Any
 
 from consistency_tta import __version__
 from consistency_tta.cli.commands import COMMANDS, LIGHTNING
+from consistency_tta.cli.config_files import find_recipes
 from consistency_tta.cli.mistakes import check_lightning, check_subcommand
 from consistency_tta.cli.overview import overview
 from consistency_tta.runtime.trust import take_trust
@@ -39,6 +40,7 @@ def main(args: list[str] | None = None) -> Any:
             return run(name, args[words:])
     if args[0] in LIGHTNING:
         check_lightning(args)
+    args = find_recipes(args)
     from consistency_tta.cli.training_cli import run_lightning
 
     return run_lightning(args)

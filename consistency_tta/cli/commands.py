@@ -16,12 +16,14 @@ class Command:
         function: its function's name; the docstring's first line describes the subcommand.
         arguments: what the function's signature does not have: names of positional arguments, and lists.
         lightning: whether it reads classes of trainings or datamodules, which import Lightning.
+        plain: whether no option names a class, so that no plugins are imported.
     """
 
     module: str
     function: str
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     lightning: bool = False
+    plain: bool = False
 
 
 #: Lightning's subcommands.
@@ -89,6 +91,16 @@ COMMANDS: dict[str, Command] = {
         },
     ),
     "encode": Command("consistency_tta.encode", "encode", lightning=True),
+    "recipes": Command("consistency_tta.cli.recipes", "list_recipes", plain=True),
+    "recipes copy": Command(
+        "consistency_tta.cli.recipes",
+        "copy",
+        {
+            "name": {"help": "of a recipe, such as tiny/consistency, or of a family, such as tiny"},
+            "folder": {"type": Path, "help": "where to put the copy"},
+        },
+        plain=True,
+    ),
     "data-check": Command("consistency_tta.datamodules.check", "data_check", lightning=True),
     "listening-test": MAKE_LISTENING_TEST,
     "listening-test make": MAKE_LISTENING_TEST,

@@ -16,8 +16,8 @@ from consistency_tta.runtime.suggest import nearest
 BEFORE_SUBCOMMAND = {"help", "version", "config", "print_config", "print_shtab"}
 RECIPE = """\
 error: {0} needs a recipe, a YAML file that has the model, the data and the trainer:
-  consistency-tta {0} --config lightning_configs/tiny/consistency.yaml
-The folder lightning_configs has the other recipes; consistency-tta {0} --help has all options."""
+  consistency-tta {0} --config tiny/demo
+consistency-tta recipes lists all that come with the package, consistency-tta {0} --help has the options."""
 #: An assignment without dashes, as Hydra takes it.
 ASSIGNMENT = re.compile(r"\+{0,2}(?P<option>[A-Za-z_]\w*(?:\.\w+)*)=(?P<value>.*)", re.DOTALL)
 

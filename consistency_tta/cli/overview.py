@@ -9,7 +9,7 @@ from consistency_tta.cli.signature import summary
 
 NEXT = """\
 First sound:     consistency-tta generate "a dog barks" --model tiny-student
-First training:  consistency-tta fit --config lightning_configs/tiny/consistency.yaml
+First training:  consistency-tta fit --config tiny/demo
 Options:         consistency-tta SUBCOMMAND --help
 """
 

@@ -48,7 +48,7 @@ def load(name: str, command: Command) -> tuple[Callable[..., Any], Parser]:
 
         parser_class = TrainingParser
         load_plugins()
-    else:
+    elif not command.plain:
         load_generation_plugins()
     function = getattr(import_module(command.module), command.function)
     parser = parser_class(prog=f"consistency-tta {name}", description=summary(command))

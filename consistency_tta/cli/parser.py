@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 from omegaconf import OmegaConf
 
 from consistency_tta.runtime.suggest import suggest
+
+#: Folders of the configuration files that this process has read. By its number here a value finds its file's folder,
+#: since interpolations are resolved when all files and options have been put together.
+FOLDERS: list[str] = []
 
 
 def set_up_parsing() -> None:
@@ -18,6 +23,7 @@ def set_up_parsing() -> None:
     # read, as Lightning's parser does.
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True, config_read_mode_fsspec_enabled=True)
     OmegaConf.register_resolver("fastest_precision", _fastest_precision, replace=True)
+    OmegaConf.register_resolver("recipe_folder", lambda number: FOLDERS[int(number)], replace=True)
 
 
 def _fastest_precision() -> str:
@@ -44,6 +50,17 @@ class Parser(ArgumentParser):
         if isinstance(args, list):
             args = [f"{arg[:-4]}null" if isinstance(arg, str) and arg.endswith("=None") else arg for arg in args]
         return super().parse_args(args, *rest, **kwargs)
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Read a configuration file, whose folder is ``${recipe_folder:}`` in it."""
+        FOLDERS.append(str(Path(path).absolute().parent))
+        return super().parse_path(path, *args, **kwargs)
+
+    def parse_string(self, content: str, path: Any = "", *args: Any, **kwargs: Any) -> Any:
+        """Read a configuration."""
+        if path:  # of parse_path
+            content = content.replace("${recipe_folder:}", f"${{recipe_folder:{len(FOLDERS) - 1}}}")
+        return super().parse_string(content, path, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with the message and a suggestion, without the hundred lines of usage."""

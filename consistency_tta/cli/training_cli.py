@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import signal
-import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +35,8 @@ def run_lightning(args: list[str]) -> LightningCLI:
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
     # Lightning's use of torch's pytree, for its maintainers to mend.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    # Arguments in which names of recipes are files already, for those of this process.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
     load_plugins()
     set_up_parsing()
     check_order(args)
@@ -53,7 +54,7 @@ def run_lightning(args: list[str]) -> LightningCLI:
             "description": "Text to audio in one network query; consistency-tta --help has all subcommands.",
         },
         save_config_kwargs={"overwrite": True},
-        args=None if args == sys.argv[1:] else args,  # LightningCLI warns about arguments given twice
+        args=args,
     )
 
 

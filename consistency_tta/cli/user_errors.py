@@ -23,9 +23,22 @@ def raised_here(error: BaseException) -> bool:
     return bool(frames) and frames[-1][0].f_globals.get("__name__", "").split(".")[0] == "consistency_tta"
 
 
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Errors in what the user gave: an error and its causes, the outermost first.
+
+    The first one of this package has the best message. What is outside of it, a library made of it, such as one that
+    resolves the values of a configuration; what is inside of it, this package has put into its own words.
+    """
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, user_errors()):
+            yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+
+
 @contextmanager
 def one_line_errors(concerned: Callable[[BaseException], bool] = lambda error: True) -> Iterator[None]:
-    """Exit with the first cause of an error in what the user gave, instead of a traceback.
+    """Exit with an error in what the user gave, in one line instead of a traceback.
 
     CONSISTENCY_TTA_TRACEBACK=1 shows all tracebacks.
 
@@ -37,8 +50,6 @@ def one_line_errors(concerned: Callable[[BaseException], bool] = lambda error: T
     except user_errors() as error:
         if os.environ.get("CONSISTENCY_TTA_TRACEBACK") or not concerned(error):
             raise
-        cause: BaseException = error
-        while deeper := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__):
-            cause = deeper
-        message = str(cause if isinstance(cause, user_errors()) else error)
+        shown = next((cause for cause in chain(error) if raised_here(cause)), error)
+        message = str(shown) or type(shown).__name__
         raise SystemExit(f"error: {message}\n(CONSISTENCY_TTA_TRACEBACK=1 shows where)") from error

@@ -92,7 +92,7 @@ def clap_folder(name: str) -> Path:
     if not (folder / "config.json").exists():
         fault = "has no config.json" if folder.exists() else "is neither a folder here nor a fetched model of the hub"
         raise FileNotFoundError(
-            f"expected a CLAP, but {name} {fault}: train one with lightning_configs/tiny/clap.yaml, or fetch one with "
+            f"expected a CLAP, but {name} {fault}: train one with the recipe tiny/clap, or fetch one with "
             "`hf download laion/clap-htsat-unfused`"
         )
     kind = parse_json(read_text(folder / "config.json"), str(folder / "config.json")).get("model_type")

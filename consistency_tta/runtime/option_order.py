@@ -12,7 +12,7 @@ import yaml
 def check_order(args: list[str]) -> None:
     """Exit where an option stands before a configuration file that has it, and would silently replace it."""
     early: list[str] = []
-    for word, following in zip(args, [*args[1:], ""], strict=True):
+    for word, following in zip(args, [*args[1:], ""], strict=False):
         option, _, value = word.partition("=")
         if option in ("--config", "-c"):
             config = _read_yaml(value or following)

@@ -32,7 +32,7 @@ def read_text(file: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{file}, line {line}: expected UTF-8 text, got the byte {content[error.start]:#04x}: save it as UTF-8"
-        ) from None  # the command would show the cause, which names no file
+        ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{file}, line {line}: expected UTF-8 text, got a NUL character: save it as UTF-8")

@@ -60,7 +60,7 @@ def test_a_caption_or_a_value_may_have_an_equals_sign(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "predict"])
 def test_a_training_without_options_names_a_recipe(subcommand: str) -> None:
-    with pytest.raises(SystemExit, match=rf"{subcommand} --config \S+\.yaml"):
+    with pytest.raises(SystemExit, match=f"{subcommand} --config tiny/demo"):
         main([subcommand])
 
 

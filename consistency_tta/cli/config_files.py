@@ -1,0 +1,37 @@
+"""Configuration files on a command line of Lightning's subcommands: recipes are found by name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from consistency_tta.cli.mistakes import refuse
+from consistency_tta.storage.recipes import nearest_recipe, resolve_recipe
+
+OPTIONS = ("--config", "-c")
+
+
+def find_recipes(args: list[str]) -> list[str]:
+    """Put the files of recipes in the place of their names; exit with 2 where there is no file and no recipe."""
+    found = []
+    for before, word in zip(["", *args], args, strict=False):
+        option, equals, value = word.partition("=")
+        if before in OPTIONS:
+            found.append(_file(word))
+        elif equals and option in OPTIONS:
+            found.append(f"{option}={_file(value)}")
+        else:
+            found.append(word)
+    return found
+
+
+def _file(name: str) -> str:
+    """The file that a configuration's name stands for."""
+    file = resolve_recipe(name)
+    # Other files are the parser's to read: addresses such as s3://..., and YAML instead of a file's name.
+    if not re.search(r"[:{\n]", name) and not Path(file).is_file():
+        near = nearest_recipe(name)
+        hint = f"did you mean the recipe {near}?" if near else "consistency-tta recipes lists those of the package"
+        fault = "is a folder" if Path(name).is_dir() else "is not there"
+        refuse(f"expected a YAML file or the name of a recipe after --config, but {name or 'nothing'} {fault}: {hint}")
+    return file
