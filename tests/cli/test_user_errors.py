@@ -45,9 +45,12 @@ def raised_from() -> list[tuple[str, str]]:
     """(module, class) of every ``raise Class(...) from error`` in the package, but of those from None."""
     found = []
     for module, source in sources().items():
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.cause, ast.Name):
-                found.append((module.removesuffix(".__init__"), ast.unparse(node.exc.func)))
+        raised = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Raise)]
+        found += [
+            (module.removesuffix(".__init__"), ast.unparse(node.exc.func))
+            for node in raised
+            if isinstance(node.exc, ast.Call) and isinstance(node.cause, ast.Name)
+        ]
     return sorted(set(found))
 
 
