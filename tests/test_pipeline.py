@@ -68,7 +68,7 @@ def test_a_folder_keeps_every_bit(tmp_path: Path) -> None:
 
 def test_the_folder_has_diffusers_layout(teacher_folder: Path) -> None:
     index = json.loads((teacher_folder / "model_index.json").read_text())
-    assert index["_class_name"] == "TextToAudioPipeline"
+    assert index["_class_name"] == ["pipeline", "TextToAudioPipeline"]
     assert index["unet"] == ["diffusers", "UNet2DConditionModel"]
     assert index["vae"] == ["diffusers", "AutoencoderKL"]
     assert index["text_encoder"] == ["transformers", "T5EncoderModel"]
@@ -230,7 +230,7 @@ def test_any_text_is_a_prompt(prompt: str) -> None:
     assert torch.equal(alone, pipeline((prompt,), latents=noise).waveform)
 
 
-@pytest.mark.parametrize("scale", [math.nan, math.inf, -math.inf, True, "3", None])
+@pytest.mark.parametrize("scale", [math.nan, math.inf, -math.inf, True, "3"])
 def test_a_scale_that_is_no_number_is_refused(scale: object, teacher: TextToAudioPipeline) -> None:
     for name in ("guidance_scale", "external_guidance_scale"):
         with pytest.raises(ConfigurationError, match=name):
@@ -374,8 +374,8 @@ def test_seconds_condition_the_network_and_cut_the_waveform() -> None:
     part = pipeline(["a dog", "rain"], generator=torch.Generator().manual_seed(0), seconds=0.25)
     assert pipeline.sampler.given.scalars["seconds_total"].tolist() == [0.25, 0.25]
     assert torch.equal(part.waveform, whole.waveform[:, :4000])
-    for seconds in (0.0, -1.0, 0.33, float("nan")):
-        with pytest.raises(ConfigurationError, match="seconds"):
+    for seconds in (0.0, -1.0, 6.0, float("nan"), "1"):
+        with pytest.raises(ConfigurationError, match="audio_length_in_s"):
             pipeline("a dog", seconds=seconds)
 
 

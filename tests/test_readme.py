@@ -45,10 +45,12 @@ def test_the_loss_and_the_objective_train(
     assert type(run.model.objective).__name__ == "ConsistencyTraining"
 
 
-def test_python_makes_sound() -> None:
+def test_python_makes_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (block,) = (block for block in BLOCKS if "from_pretrained" in block)
     found: dict[str, Any] = {}
     exec(compile(block, "README.md", "exec"), found)
     sound = found["sound"]
-    assert (sound.waveform.shape[0], sound.sample_rate, sound.queries) == (1, 16000, 1)
-    assert sound.waveform.abs().max() <= 1
+    assert (sound.audios.shape[0], sound.sample_rate, sound.queries) == (1, 16000, 1)
+    assert sound.audios.abs().max() <= 1
+    assert (tmp_path / "dog.wav").is_file()

@@ -96,7 +96,8 @@ class TextEncoder(nn.Module):
             input_ids=to_device(tokens.input_ids, device),
             attention_mask=attention_mask(self.encoder, tokens.attention_mask, device),
         ).last_hidden_state
-        return TextEmbedding(hidden, to_device(tokens.attention_mask.bool(), device))
+        # Offloading moves the encoder, and so what it returns, but not its device before that.
+        return TextEmbedding(hidden, to_device(tokens.attention_mask.bool(), hidden.device))
 
 
 class PretrainedTextEncoder(TextEncoder):

@@ -26,14 +26,14 @@ class CFGDenoiser(Denoiser):
 
     Args:
         denoiser: answers both with and without a caption.
-        unconditional: embedding (1, tokens, width) and mask (1, tokens) of the empty prompt. It moves with the module
-            but is not part of its state_dict.
+        unconditional: embedding (1, tokens, width) and mask (1, tokens) of the empty prompt; or of B negative prompts,
+            whose sounds guidance leads away from. It moves with the module but is not part of its state_dict.
         guidance_scale: w for every example; then ``Conditioning.guidance_scale`` is passed on to a ``denoiser`` that
             has learnt guidance, which is so guided on top. None to read w there, and not to pass it on.
         unconditional_texts: the same of the empty prompt for each of ``Conditioning.texts``, by name.
 
     Raises:
-        ShapeError: if an unconditional embedding is not one example; on a query, if widths differ.
+        ShapeError: if a mask does not go with its embedding; on a query, if widths or numbers of examples differ.
         ConfigurationError: on a query, if no w is known, or the empty prompt of a further text is.
     """
 
@@ -94,13 +94,18 @@ class CFGDenoiser(Denoiser):
         )
 
     def _with_empty(self, text: TextEmbedding, name: str) -> TextEmbedding:
-        """The empty prompt B times, and then the captions (2 B, tokens, width)."""
+        """The empty or negative prompts, and then the captions (2 B, tokens, width)."""
         batch_size, _, width = text.embedding.shape
         embedding, mask = getattr(self, f"{name}_embedding").to(text.embedding.dtype), getattr(self, f"{name}_mask")
         if embedding.shape[2] != width:
             raise ShapeError(
                 f"the captions' embeddings are {width} wide, but the unconditional one is {embedding.shape[2]}: "
                 "make both with the same text encoder"
+            )
+        if embedding.shape[0] not in (1, batch_size):
+            raise ShapeError(
+                f"expected the embedding of one unconditional prompt, or of {batch_size}, one for each caption, got "
+                f"{embedding.shape[0]}"
             )
         empty, captions = same_length(TextEmbedding(embedding, mask), text)
         return TextEmbedding(
@@ -110,10 +115,10 @@ class CFGDenoiser(Denoiser):
 
     def _register(self, name: str, text: TextEmbedding) -> None:
         embedding, mask = text.embedding, text.mask
-        if embedding.ndim != 3 or embedding.shape[0] != 1 or mask.shape != embedding.shape[:2]:
+        if embedding.ndim != 3 or mask.shape != embedding.shape[:2]:
             raise ShapeError(
-                "the unconditional embedding must be the empty prompt's alone, (1, tokens, width) with a mask "
-                f"(1, tokens), but they have shapes {tuple(embedding.shape)} and {tuple(mask.shape)}"
+                "expected an unconditional embedding (1, tokens, width), or one for each caption, with a mask "
+                f"(1, tokens), got shapes {tuple(embedding.shape)} and {tuple(mask.shape)}"
             )
         self.register_buffer(f"{name}_embedding", embedding.detach().clone(), persistent=False)
         self.register_buffer(f"{name}_mask", mask.detach().clone().bool(), persistent=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -16,6 +16,9 @@ from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.noise import add_noise, expand
 from consistency_tta.runtime.errors import ConfigurationError
 
+#: Called after each step with its index, its time t and the latents (B, C, *); returns the latents to go on with.
+OnStep = Callable[[int, float, Tensor], Tensor]
+
 
 @torch.no_grad()
 def sample_diffusion(
@@ -25,6 +28,7 @@ def sample_diffusion(
     noise: Tensor,
     conditioning: Conditioning,
     progress: bool = False,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Generate by solving the probability-flow ODE from pure noise.
 
@@ -35,6 +39,7 @@ def sample_diffusion(
         noise: standard normal (B, C, *).
         conditioning: for B examples.
         progress: whether to show a progress bar.
+        on_step: see :data:`OnStep`.
 
     Returns:
         z_0 (B, C, *), of the noise's dtype.
@@ -45,8 +50,9 @@ def sample_diffusion(
     times = _check_grid(grid_times, denoiser.schedule)
     z_t = _prior(denoiser.schedule, noise)
     steps = list(pairwise(times))
-    for t, s in logging.tqdm(steps, desc="diffusion", disable=not progress):
+    for index, (t, s) in enumerate(logging.tqdm(steps, desc="diffusion", disable=not progress)):
         z_t = solver(denoiser, z_t, _fill(t, noise), _fill(s, noise), conditioning)
+        z_t = z_t if on_step is None else on_step(index, t, z_t)
     return z_t
 
 
@@ -58,6 +64,7 @@ def sample_consistency(
     times: Sequence[float] | Tensor,
     generator: torch.Generator | list[torch.Generator] | None = None,
     progress: bool = False,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Generate with a consistency model: one query, or several with fresh noise before each but the first.
 
@@ -71,6 +78,7 @@ def sample_consistency(
         times: one for each query, falling strictly from num_train_timesteps, all above 0 (:func:`consistency_times`).
         generator: draws the fresh noise; one for the batch, or one for each example.
         progress: whether to show a progress bar.
+        on_step: see :data:`OnStep`.
 
     Returns:
         z_0 (B, C, *), of the noise's dtype.
@@ -85,10 +93,12 @@ def sample_consistency(
         raise ConfigurationError(f"a denoiser is defined for times above 0, but times is {times}: leave out the last")
     z_t = _prior(schedule, noise)
     z_0 = denoiser(z_t, _fill(times[0], noise), conditioning).to(noise.dtype)
-    for time in logging.tqdm(times[1:], desc="consistency", disable=not progress):
+    z_0 = z_0 if on_step is None else on_step(0, times[0], z_0)
+    for index, time in enumerate(logging.tqdm(times[1:], desc="consistency", disable=not progress), 1):
         epsilon = randn_tensor(noise.shape, generator=generator, device=noise.device, dtype=noise.dtype)
         z_t = add_noise(schedule, z_0, epsilon, _fill(time, noise))
         z_0 = denoiser(z_t, _fill(time, noise), conditioning).to(noise.dtype)
+        z_0 = z_0 if on_step is None else on_step(index, time, z_0)
     return z_0
 
 
@@ -101,6 +111,7 @@ def sample_trajectory(
     gamma: float = 0.0,
     generator: torch.Generator | list[torch.Generator] | None = None,
     progress: bool = False,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Generate with a flow map: one query for each step of a grid.
 
@@ -119,6 +130,7 @@ def sample_trajectory(
         gamma: in [0, 1]. 0 draws no further noise; 1 is :func:`sample_consistency`.
         generator: draws the fresh noise; one for the batch, or one for each example.
         progress: whether to show a progress bar.
+        on_step: see :data:`OnStep`.
 
     Returns:
         z_0 (B, C, *), of the noise's dtype.
@@ -129,17 +141,17 @@ def sample_trajectory(
     schedule = denoiser.schedule
     times = _check_grid(grid_times, schedule)
     z_t = _prior(schedule, noise)
-    for t, s in logging.tqdm(list(pairwise(times)), desc="trajectory", disable=not progress):
+    for index, (t, s) in enumerate(logging.tqdm(list(pairwise(times)), desc="trajectory", disable=not progress)):
+        start, end = _fill(t, noise), _fill(s, noise)
         if not gamma or not s:
-            z_t = jump(denoiser, z_t, _fill(t, noise), _fill(s, noise), conditioning)
-            continue
-        end = _fill(s, noise)
-        ratio = schedule.ratio(end)
-        cleaner = schedule.time(ratio * (1 - gamma**2) ** 0.5).to(end.dtype)
-        z_t = jump(denoiser, z_t, _fill(t, noise), cleaner, conditioning)
-        epsilon = randn_tensor(noise.shape, generator=generator, device=noise.device, dtype=noise.dtype)
-        kept, added = schedule.alpha(end) / schedule.alpha(cleaner), gamma * schedule.sigma(end)
-        z_t = (expand(kept, noise) * z_t + expand(added, noise) * epsilon).to(noise.dtype)
+            z_t = jump(denoiser, z_t, start, end, conditioning)
+        else:
+            cleaner = schedule.time(schedule.ratio(end) * (1 - gamma**2) ** 0.5).to(end.dtype)
+            z_t = jump(denoiser, z_t, start, cleaner, conditioning)
+            epsilon = randn_tensor(noise.shape, generator=generator, device=noise.device, dtype=noise.dtype)
+            kept, added = schedule.alpha(end) / schedule.alpha(cleaner), gamma * schedule.sigma(end)
+            z_t = (expand(kept, noise) * z_t + expand(added, noise) * epsilon).to(noise.dtype)
+        z_t = z_t if on_step is None else on_step(index, t, z_t)
     return z_t
 
 

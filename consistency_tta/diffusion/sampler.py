@@ -21,7 +21,13 @@ from torch import Tensor
 from consistency_tta.contracts import Conditioning, Denoiser, Solver, TimeGrid
 from consistency_tta.diffusion import grid as grids
 from consistency_tta.diffusion import solve as solvers
-from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion, sample_trajectory
+from consistency_tta.diffusion.sample import (
+    OnStep,
+    consistency_times,
+    sample_consistency,
+    sample_diffusion,
+    sample_trajectory,
+)
 from consistency_tta.runtime.class_path import build
 from consistency_tta.runtime.errors import ConfigurationError
 
@@ -57,6 +63,7 @@ class Sampler(SchedulerMixin, ConfigMixin, ABC):
         grid: TimeGrid | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         progress: bool = False,
+        on_step: OnStep | None = None,
     ) -> tuple[Tensor, int]:
         """Sample latents.
 
@@ -68,6 +75,7 @@ class Sampler(SchedulerMixin, ConfigMixin, ABC):
             solver, grid: what to use instead of the sampler's own; samplers without any pass them over.
             generator: draws further noise; one for the batch, or one for each example.
             progress: whether to show a progress bar.
+            on_step: see :data:`~consistency_tta.diffusion.sample.OnStep`; given only where a caller has one.
 
         Returns:
             z_0 (B, C, *), and how often the denoiser was queried.
@@ -101,11 +109,12 @@ class ConsistencySampler(Sampler):
         grid: TimeGrid | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         progress: bool = False,
+        on_step: OnStep | None = None,
     ) -> tuple[Tensor, int]:
         """See :class:`Sampler`; there is no solver."""
         steps = self.default_steps if num_steps is None else num_steps
         times = consistency_times(denoiser.schedule, steps, grid or self.grid)
-        latent = sample_consistency(denoiser, noise, conditioning, times, generator=generator, progress=progress)
+        latent = sample_consistency(denoiser, noise, conditioning, times, generator, progress, on_step)
         return latent, len(times)
 
 
@@ -145,10 +154,11 @@ class TrajectorySampler(Sampler):
         grid: TimeGrid | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         progress: bool = False,
+        on_step: OnStep | None = None,
     ) -> tuple[Tensor, int]:
         """See :class:`Sampler`; there is no solver."""
         times = (grid or self.grid)(denoiser.schedule, self.default_steps if num_steps is None else num_steps)
-        latent = sample_trajectory(denoiser, noise, conditioning, times, self.gamma, generator, progress)
+        latent = sample_trajectory(denoiser, noise, conditioning, times, self.gamma, generator, progress, on_step)
         return latent, len(times) - 1
 
 
@@ -185,11 +195,12 @@ class ODESampler(Sampler):
         grid: TimeGrid | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         progress: bool = False,
+        on_step: OnStep | None = None,
     ) -> tuple[Tensor, int]:
         """See :class:`Sampler`; nothing further is drawn."""
         solver = solver or self.solver
         times = (grid or self.grid)(denoiser.schedule, self.default_steps if num_steps is None else num_steps)
-        latent = sample_diffusion(denoiser, solver, times, noise, conditioning, progress=progress)
+        latent = sample_diffusion(denoiser, solver, times, noise, conditioning, progress, on_step)
         return latent, (len(times) - 1) * solver.queries_per_step
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
 from diffusers import AutoencoderKL, AutoencoderOobleck, DiffusionPipeline, ModelMixin, SchedulerMixin
@@ -16,7 +17,11 @@ from consistency_tta.components.scalar_embedding import ScalarEmbedding
 from consistency_tta.components.tangoflux_projection import TangoFluxProjection as TangoFluxProjection
 from consistency_tta.components.vocoder import FourierVocoder
 from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler, Sampler
+from consistency_tta.pipeline.loader_file import CLASS_IN_FOLDER, write_loader
+from consistency_tta.pipeline.model_card import write_model_card
+from consistency_tta.pipeline.scheduler_swap import sampler_for
 from consistency_tta.pipeline.trusted_parts import check_parts
+from consistency_tta.pipeline.upload import UPLOAD_OPTIONS, upload_model
 from consistency_tta.runtime.errors import ModelFolderError
 from consistency_tta.runtime.trusted_class import trusted_class
 from consistency_tta.storage.atomic_directory import atomic_directory
@@ -45,6 +50,7 @@ class ModelFolder(DiffusionPipeline):
         second_time_embedding: for a flow map, which reads a second time.
         sampler: how the network is sampled. By default as ``distilled`` says: in one query, or by 50 steps along the
             probability-flow ODE, with classifier-free guidance unless the network has learnt guidance.
+        training: what is known of the trainings that made it, one after another, for its card.
     """
 
     _optional_components: ClassVar[list[str]] = [
@@ -62,6 +68,8 @@ class ModelFolder(DiffusionPipeline):
         "sampler",
     ]
     model_cpu_offload_seq = "text_encoder->projection_model->unet->transformer->vae->vocoder"
+    #: Without parameters: small, and accelerate cannot offload them.
+    _exclude_from_cpu_offload: ClassVar[list[str]] = ["mel", "guidance_embedding", "second_time_embedding"]
 
     def __init__(
         self,
@@ -80,6 +88,7 @@ class ModelFolder(DiffusionPipeline):
         projection_model: ModelMixin | None = None,
         second_time_embedding: ScalarEmbedding | None = None,
         sampler: Sampler | None = None,
+        training: list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         if sampler is None and (unet is not None or transformer is not None):
@@ -99,7 +108,22 @@ class ModelFolder(DiffusionPipeline):
             second_time_embedding=second_time_embedding,
             sampler=sampler,
         )
-        self.register_to_config(guidance_range=guidance_range, rewards=rewards)
+        self.register_to_config(guidance_range=guidance_range, rewards=rewards, training=training)
+        if isinstance(vae, AutoencoderKL) and mel is not None:
+            # Where users of StableAudioPipeline look for it, whose autoencoder is one of waveforms.
+            vae.sampling_rate = mel.config["sample_rate"]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a part. Another scheduler is another way of sampling, so it also replaces the sampler.
+
+        Raises:
+            ConfigurationError: if another scheduler is given to a network that its own sampler alone can sample.
+        """
+        before = self.__dict__.get("scheduler") if name == "scheduler" else None
+        if before is not None and self.__dict__.get("sampler") is not None:
+            sampler = sampler_for(value, before, self.sampler)
+            super().__setattr__("sampler", sampler)
+        super().__setattr__(name, value)
 
     def use_sampler(self, sampler: Sampler) -> None:
         """Replace the sampler."""
@@ -119,6 +143,7 @@ class ModelFolder(DiffusionPipeline):
         hub = {option: kwargs.pop(option) for option in HUB_OPTIONS if option in kwargs}
         folder = model_folder(pretrained_model_name_or_path, **hub)
         check_parts(folder, cls._optional_components)
+        scheduler = kwargs.pop("scheduler") if kwargs.get("scheduler") is not None else None
         parts = cls._parts_of_base(folder, kwargs)
         given = parts | kwargs
         # Not by diffusers, which takes only classes of modules that import one of its base classes by name.
@@ -128,6 +153,8 @@ class ModelFolder(DiffusionPipeline):
         pipeline = super().from_pretrained(str(folder), **options)
         if sampler is not None:
             pipeline.use_sampler(sampler)
+        if scheduler is not None:
+            pipeline.scheduler = scheduler
         if not {"dtype", "torch_dtype"} & kwargs.keys():
             # diffusers loads in float32; transformers would train and run a float16 folder's text encoder in float16.
             for part in pipeline.components.values():
@@ -135,10 +162,50 @@ class ModelFolder(DiffusionPipeline):
                     part.float()
         return pipeline
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Write a model folder, whole or not at all; see ``diffusers.DiffusionPipeline``."""
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """The content of ``model_index.json``, without the folder's own code, which loading by this class does not run.
+
+        It is there for ``DiffusionPipeline.from_pretrained``, see :mod:`consistency_tta.pipeline.loader_file`.
+        """
+        loaded = super().load_config(*args, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        if config.get("_class_name") == CLASS_IN_FOLDER:
+            config["_class_name"] = CLASS_IN_FOLDER[1]
+        return loaded
+
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Write a model folder, whole or not at all; see ``diffusers.DiffusionPipeline``.
+
+        Args:
+            save_directory: the folder.
+            push_to_hub: whether to upload it, too; then ``repo_id``, ``commit_message``, ``private``, ``create_pr`` and
+                ``token`` are those of :meth:`push_to_hub`.
+            **kwargs: ``license`` of the weights for the card, by the hub's name such as ``mit``; others see there.
+        """
+        licence = kwargs.pop("license", None)
+        upload = {name: kwargs.pop(name) for name in UPLOAD_OPTIONS if name in kwargs}
         with atomic_directory(Path(save_directory), last="model_index.json") as folder:
             super().save_pretrained(folder, **kwargs)
+            if type(self).__module__.startswith("consistency_tta."):
+                write_loader(folder)
+            write_model_card(folder, self, Path(save_directory).absolute() / "README.md", licence)
+        if push_to_hub:
+            upload_model(Path(save_directory), **upload)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model folder with its card to the Hugging Face hub; returns the address.
+
+        Args:
+            repo_id: such as ``user/name``.
+            **options: ``commit_message``, ``private``, ``create_pr`` and ``token``; others are those of
+                :meth:`save_pretrained`.
+        """
+        upload = {name: options.pop(name) for name in UPLOAD_OPTIONS if name in options}
+        with TemporaryDirectory() as parent:
+            folder = Path(parent) / "model"
+            self.save_pretrained(folder, **options)
+            return upload_model(folder, repo_id, **upload)
 
     @classmethod
     def _parts_of_base(cls, folder: Path, kwargs: dict[str, Any]) -> dict[str, Any]:

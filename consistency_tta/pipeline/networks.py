@@ -72,9 +72,10 @@ class ModelNetworks(ModelFolder):
         self.require("unet|transformer", "scheduler")
         network = self.transformer if self.unet is None else self.unet
         parts = {} if self.projection_model is None else {"projection_model": self.projection_model}
+        device = self._execution_device if hasattr(network, "_hf_hook") else network.device  # a hook offloads it
         return build_backbone(
             network,
-            schedule_from_config(self.scheduler.config).to(network.device),
+            schedule_from_config(self.scheduler.config).to(device),
             prediction_type_from_config(self.scheduler.config),
             guidance_embedding=self.guidance_embedding,
             second_time_embedding=self.second_time_embedding,

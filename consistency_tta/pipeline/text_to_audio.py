@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from consistency_tta.components.decoding import decode
-from consistency_tta.contracts import Conditioning, Solver, TextEmbedding, TimeGrid, squeeze_mono
-from consistency_tta.diffusion.guidance import CFGDenoiser
-from consistency_tta.pipeline.arguments import as_generators, as_prompts, check_finite, check_latents, check_sampled
-from consistency_tta.pipeline.networks import ModelNetworks
+from consistency_tta.contracts import Solver, TimeGrid, squeeze_mono
+from consistency_tta.pipeline.alternatives import one_of, step_callback
+from consistency_tta.pipeline.latent_sampling import LatentSampling
+from consistency_tta.pipeline.lora import LoRAWeights
 from consistency_tta.pipeline.output import TextToAudioOutput
 from consistency_tta.runtime.errors import ConfigurationError
 
-logger = logging.getLogger(__name__)
+OUTPUT_TYPES = ("pt", "np", "latent")
 
 
-class TextToAudioPipeline(ModelNetworks):
+class TextToAudioPipeline(LoRAWeights, LatentSampling):
     """Text to audio, by a diffusion teacher in many queries or by its distilled student in one.
 
     A folder written half-way through training (an autoencoder without a network, say) is a pipeline, too: what is
@@ -32,26 +29,35 @@ class TextToAudioPipeline(ModelNetworks):
     :class:`~consistency_tta.pipeline.model_folder.ModelFolder`.
     """
 
-    @property
-    def default_steps(self) -> int:
-        """``num_inference_steps`` where it is not given."""
-        self.require("sampler")
-        return self.sampler.default_steps
-
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         guidance_scale: float = 3.0,
         num_inference_steps: int | None = None,
         solver: Solver | None = None,
         grid: TimeGrid | None = None,
         latents: Tensor | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
-        external_guidance_scale: float = 1.0,
+        external_guidance_scale: float | None = None,
+        audio_length_in_s: float | None = None,
+        *,
+        negative_prompt: str | Sequence[str] | None = None,
+        num_waveforms_per_prompt: int = 1,
+        prompt_embeds: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        negative_attention_mask: Tensor | None = None,
+        output_type: str = "pt",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[..., dict[str, Tensor] | None] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         seconds: float | None = None,
+        audio_end_in_s: float | None = None,
+        callback: Callable[[int, int, Tensor], None] | None = None,
+        callback_steps: int = 1,
     ) -> TextToAudioOutput:
-        """Generate one sound per prompt.
+        """Generate sounds, N for each of B prompts, in the order of the prompts.
 
         Args:
             prompt: B captions; a blank one stands for "no caption".
@@ -61,26 +67,45 @@ class TextToAudioPipeline(ModelNetworks):
             solver: instead of the sampler's.
             grid: times of the solver, or of a student's queries, instead of the sampler's. ``LinspaceGrid`` has the
                 times at which the official ConsistencyTTA queries a student several times.
-            latents: starting noise (B, C, *), drawn from a unit normal; fix it to compare models.
-            generator: draws the noise; a list has one for each prompt, which makes sounds independent of the batch.
+            latents: starting noise (B N, C, *), drawn from a unit normal; fix it to compare models.
+            generator: draws the noise; a list has one for each sound, which makes sounds independent of the batch.
             external_guidance_scale: w of classifier-free guidance on top of what the network has learnt of guidance, at
-                twice the queries; 1 for none. For a student of an unguided teacher (``guidance_scale`` 1) this is the
-                direct guidance of the paper. Train with ``caption_dropout``, or the student does not know the empty
-                prompt.
-            seconds: length of the sound, at most that of the latents. The network is conditioned by it, if it reads
-                durations, and the waveform is cut there. The whole latents if not given.
+                twice the queries; 1, the default, for none. For a student of an unguided teacher (``guidance_scale`` 1)
+                this is the direct guidance of the paper. Train with ``caption_dropout``, or the student does not know
+                the empty prompt.
+            audio_length_in_s: length of the sound, by default that of the latents. A U-Net makes longer ones, too, with
+                a warning. The network is conditioned by it, if it reads durations, and the waveform is cut there.
+            negative_prompt: what the sounds should not be: one for all, or one for each prompt. Guidance leads away
+                from it, not from the empty prompt; that of a network that has learnt guidance is external, with a scale
+                of 1.5 if none is given. Without guidance (w = 1) it has no effect.
+            num_waveforms_per_prompt: N.
+            prompt_embeds, attention_mask: instead of ``prompt``, its embeddings (B, tokens, width) and their mask
+                (B, tokens), as :meth:`encode_prompt` makes them.
+            negative_prompt_embeds, negative_attention_mask: the same of the negative prompts.
+            output_type: "pt" for tensors, "np" for numpy arrays, "latent" for latents that are not decoded.
+            return_dict: false for a tuple, whose first item is the sounds.
+            callback_on_step_end: called after each step as ``(pipeline, step, timestep, {"latents": (B N, C, *)})``,
+                where ``timestep`` falls from the number of training steps; may return a dictionary with the latents to
+                go on with.
+            callback_on_step_end_tensor_inputs: what is in that dictionary.
+            seconds, audio_end_in_s: other names of ``audio_length_in_s``.
+            callback, callback_steps: ``(step, timestep, latents)`` at every so many steps, as StableAudioPipeline and
+                AudioLDM2Pipeline have it.
 
         Raises:
-            ConfigurationError: a prompt is no text, there is none, a scale is not finite, or steps or seconds are out
-                of range.
-            ShapeError: latents or generators do not go with the prompts.
+            ConfigurationError: a prompt is no text, there is none, a scale is not finite, steps or length are out of
+                range, or an argument is given under two names with two values.
+            ShapeError: latents, generators, embeddings or negative prompts do not go with the prompts.
             DataError: the network computed NaN or infinity.
             ModelFolderError: a part of the model is missing.
         """
-        by_mel = self.vae is None or isinstance(self.vae, AutoencoderKL)
-        needed = ("mel", "vae", "vocoder") if by_mel else ("vae",)
-        self.require(*needed, "text_encoder", "tokenizer", "unet|transformer", "scheduler")
-        networks = self.prepared or self
+        if output_type not in OUTPUT_TYPES:
+            raise ConfigurationError(f"expected an output_type among {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
+        length = one_of(audio_length_in_s=audio_length_in_s, seconds=seconds, audio_end_in_s=audio_end_in_s)
+        on_step = step_callback(
+            self, callback_on_step_end, callback_on_step_end_tensor_inputs, callback, callback_steps
+        )
+        self._require_parts()
         started = time.perf_counter()
         latent, queries = self.sample(
             prompt,
@@ -91,103 +116,42 @@ class TextToAudioPipeline(ModelNetworks):
             latents,
             generator,
             external_guidance_scale,
-            seconds,
+            length,
+            on_step=on_step,
+            prompt_embeds=prompt_embeds,
+            attention_mask=attention_mask,
+            negative_prompt=negative_prompt,
+            negative_prompt_embeds=negative_prompt_embeds,
+            negative_attention_mask=negative_attention_mask,
+            num_waveforms_per_prompt=num_waveforms_per_prompt,
         )
         self._wait()
         sampled = time.perf_counter()
-        codec = networks.codec
+        audios: Any = latent if output_type == "latent" else self._decode(latent, length)
+        elapsed = {"latents": sampled - started, "decoders": time.perf_counter() - sampled}
+        self.maybe_free_model_hooks()
+        if output_type == "np":
+            audios = audios.numpy()
+        if not return_dict:
+            return cast(Any, (audios,))
+        return TextToAudioOutput(audios, self._networks.codec.sample_rate, latent, queries, elapsed)
+
+    def _require_parts(self) -> None:
+        """Check that all parts of a text-to-audio model are there."""
+        by_mel = self.vae is None or isinstance(self.vae, AutoencoderKL)
+        decoders = ("mel", "vae", "vocoder") if by_mel else ("vae",)
+        self.require(*decoders, "text_encoder", "tokenizer", "unet|transformer", "scheduler")
+
+    def _decode(self, latent: Tensor, seconds: float | None) -> Tensor:
+        """The sounds (B, samples) or (B, channels, samples) of latents (B, C, *)."""
+        codec = self._networks.codec
         audio = decode(codec, latent).clamp(-1, 1).cpu()
         if seconds is not None:
             audio = audio[..., : max(1, round(seconds * codec.sample_rate))]
-        elapsed = {"latents": sampled - started, "decoders": time.perf_counter() - sampled}
-        return TextToAudioOutput(squeeze_mono(audio), codec.sample_rate, latent, queries, elapsed)
-
-    @torch.no_grad()
-    def sample(
-        self,
-        prompt: str | Sequence[str],
-        guidance_scale: float = 3.0,
-        num_inference_steps: int | None = None,
-        solver: Solver | None = None,
-        grid: TimeGrid | None = None,
-        latents: Tensor | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
-        external_guidance_scale: float = 1.0,
-        seconds: float | None = None,
-    ) -> tuple[Tensor, int]:
-        """The latents (B, C, *) of :meth:`__call__`, which has the same arguments, and the queries they took."""
-        self.require("sampler")
-        prompts = as_prompts(prompt)
-        generator = as_generators(generator, len(prompts))
-        check_finite(guidance_scale=guidance_scale, external_guidance_scale=external_guidance_scale)
-        external = self._external_guidance(guidance_scale, external_guidance_scale)
-        networks = self.prepared or self
-        text, denoiser = networks.text, networks.denoiser
-        guided = denoiser if external == 1 else CFGDenoiser(denoiser, denoiser.unconditional(text([""])), external)
-        noise = self._noise(latents, len(prompts), denoiser.latent_shape, generator)
-        conditioning = self._conditioning(text(prompts), noise, guidance_scale, seconds)
-        latent, queries = self.sampler.sample(
-            guided,
-            noise,
-            conditioning,
-            num_steps=num_inference_steps,
-            solver=solver,
-            grid=grid,
-            generator=generator,
-            progress=not self.quiet,
-        )
-        check_sampled(latent, denoiser.dtype)
-        return latent, queries * (1 if external == 1 else 2)
-
-    def _external_guidance(self, guidance_scale: float, external_guidance_scale: float) -> float:
-        """W of classifier-free guidance, 1 for none."""
-        low, high = self.config.get("guidance_range") or (-math.inf, math.inf)
-        if not low <= guidance_scale <= high:
-            logger.warning(
-                f"guidance_scale {guidance_scale:g} is outside what the network was trained for, {low:g} to {high:g}"
-            )
-        if not self.sampler.classifier_free_guidance:
-            return external_guidance_scale
-        if external_guidance_scale != 1:
-            raise ConfigurationError(
-                "the network has learnt nothing of guidance, all of which is external: give "
-                f"guidance_scale={external_guidance_scale:g} and leave external_guidance_scale at 1"
-            )
-        return guidance_scale
-
-    def _noise(self, latents: Tensor | None, batch_size: int, latent_shape: tuple[int, ...], generator: Any) -> Tensor:
-        """Starting noise (B, C, *) in float32, drawn where ``latents`` is None."""
-        device = self._execution_device
-        if latents is None:
-            latents = randn_tensor((batch_size, *latent_shape), generator=generator, device=device)
-        else:
-            check_latents(latents, batch_size, latent_shape)
-        return latents.to(device, torch.float32)
-
-    def _conditioning(
-        self, text: TextEmbedding, noise: Tensor, guidance_scale: float, seconds: float | None
-    ) -> Conditioning:
-        """What the network may read of captions, w and durations."""
-        conditioning = Conditioning(text, noise.new_full(noise.shape[:1], guidance_scale))
-        if self.vae is None and seconds is None:
-            return conditioning
-        codec = self.codec
-        longest = noise.shape[2] * codec.samples_per_frame / codec.sample_rate
-        if seconds is not None and not 0 < seconds <= longest:
-            raise ConfigurationError(
-                f"expected seconds above 0 and at most {longest:g}, the length of the latents, got {seconds:g}"
-            )
-        start = noise.new_zeros(noise.shape[:1])
-        conditioning.scalars |= {"seconds_start": start, "seconds_total": start + (seconds or longest)}
-        return conditioning
+        return squeeze_mono(audio)
 
     def _wait(self) -> None:
         """Wait for the accelerator, so that times are those of the work."""
         device = self._execution_device
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether progress bars are switched off (``set_progress_bar_config(disable=True)``)."""
-        return bool(getattr(self, "_progress_bar_config", {}).get("disable", False))

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from consistency_tta.diffusion.sampler import Sampler
+from consistency_tta.pipeline.loader_file import CLASS_IN_FOLDER
 from consistency_tta.runtime.errors import ModelFolderError
 from consistency_tta.runtime.trusted_class import check_settings, trusted_class, untrusted
 from consistency_tta.storage.model_folder import model_index
@@ -35,7 +36,7 @@ def check_parts(folder: Path, parts: Iterable[str]) -> None:
     """
     file, index = folder / "model_index.json", model_index(folder)
     pipeline = index.get("_class_name") if isinstance(index, dict) else None
-    if not isinstance(pipeline, str):
+    if not isinstance(pipeline, str) and pipeline != CLASS_IN_FOLDER:  # ours, whose file is not run
         raise ModelFolderError(
             f"expected the name of one class as _class_name in {file}, got {pipeline}: code of a model's author is not "
             "run, so use a folder that `consistency-tta export` or `convert` wrote"

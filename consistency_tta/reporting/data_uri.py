@@ -18,7 +18,7 @@ def audio_uri(waveform: Tensor, sample_rate: int) -> str:
     """A waveform as 16-bit FLAC, which is lossless: the listener gets the model's sound and no codec's.
 
     Args:
-        waveform: (samples,) in [-1, 1]; what lies outside is clipped.
+        waveform: (samples,) or (samples, channels) in [-1, 1]; what lies outside is clipped.
         sample_rate: in Hz.
     """
     file = io.BytesIO()

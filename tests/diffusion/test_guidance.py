@@ -138,5 +138,15 @@ def test_refuses_a_query_without_a_scale_and_texts_of_other_shapes(teacher, nois
         CFGDenoiser(teacher, empty_prompt(0.0))(noise, t, conditioning)
     with pytest.raises(ShapeError, match="7"):
         CFGDenoiser(teacher, empty_prompt(0.0, width=7), guidance_scale=3.0)(noise, t, conditioning)
+    with pytest.raises(ShapeError, match="2"):
+        CFGDenoiser(teacher, conditioning.text.rows(torch.arange(2)), guidance_scale=3.0)(noise, t, conditioning)
     with pytest.raises(ShapeError):
-        CFGDenoiser(teacher, conditioning.text)
+        CFGDenoiser(teacher, TextEmbedding(conditioning.text.embedding, conditioning.text.mask[:1]))
+
+
+def test_each_caption_is_led_away_from_a_negative_prompt_of_its_own(teacher, noise, conditioning):
+    t, negative = torch.full((3,), 500.0), conditioning.text.rows(torch.tensor([2, 0, 1]))
+    guided = CFGDenoiser(teacher, negative, guidance_scale=3.0)(noise, t, Conditioning(conditioning.text))
+    towards = teacher(noise, t, Conditioning(conditioning.text))
+    away = teacher(noise, t, Conditioning(negative))
+    torch.testing.assert_close(guided, away + 3.0 * (towards - away))

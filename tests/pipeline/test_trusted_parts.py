@@ -90,6 +90,13 @@ def test_code_in_the_folder_is_not_run(file: str, model: Path, untrusted: Untrus
     assert not untrusted.ran
 
 
+def test_the_file_for_diffusers_is_not_run_by_our_own_loading(model: Path, untrusted: Untrusted) -> None:
+    (model / "pipeline.py").write_text(untrusted.source.replace("Network", "TextToAudioPipeline"))
+    assert json.loads((model / INDEX).read_text())["_class_name"] == ["pipeline", "TextToAudioPipeline"]
+    assert type(TextToAudioPipeline.from_pretrained(model)) is TextToAudioPipeline
+    assert not untrusted.ran
+
+
 def test_a_base_is_checked_as_the_folder_is(model: Path, teacher_folder: Path, untrusted: Untrusted) -> None:
     resting = Path(shutil.copytree(teacher_folder, model.parent / "resting"))
     shutil.rmtree(resting / "unet")

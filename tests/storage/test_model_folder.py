@@ -24,7 +24,7 @@ def hub(teacher_folder: Path, tmp_path: Path) -> Path:
 
 def test_a_folder_is_itself_and_says_what_it_has(teacher_folder: Path) -> None:
     assert model_folder(teacher_folder) == teacher_folder
-    assert model_index(teacher_folder)["_class_name"] == "TextToAudioPipeline"
+    assert model_index(teacher_folder)["_class_name"] == ["pipeline", "TextToAudioPipeline"]
     assert base_folder(teacher_folder, model_index(teacher_folder)) is None
 
 

@@ -38,12 +38,15 @@ class Backbone(Denoiser):
         component: the network's name in a model folder.
         scalar_layers: the network's layers that read scalars, which LoRA trains in full.
         lora_layers: ends of the names of the layers that LoRA adapts if nothing else is given.
+        frame_multiple: the network takes latents of any number of frames that is a multiple of this; None for a network
+            that takes no more than it was made for.
     """
 
     network_class: ClassVar[type[nn.Module]]
     component: ClassVar[str]
     scalar_layers: ClassVar[tuple[str, ...]]
     lora_layers: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
+    frame_multiple: int | None = None
     schedule: NoiseSchedule  # it also makes z_t, which the contract does not require
 
     def __init__(

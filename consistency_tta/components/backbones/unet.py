@@ -48,6 +48,11 @@ class UNetBackbone(Backbone):
         return self.network.config.in_channels, *((size, size) if isinstance(size, int) else size)
 
     @property
+    def frame_multiple(self) -> int:  # type: ignore[override]
+        """How many frames become one in the U-Net, which is convolutional in time."""
+        return 2 ** (len(self.network.config.down_block_types) - 1)
+
+    @property
     def text_width(self) -> int:
         """Of the captions' embeddings."""
         return self.network.config.encoder_hid_dim or self.network.config.cross_attention_dim
