@@ -70,8 +70,8 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
             textures such as rain where the mel is too smooth to determine them.
         noise_excitation: add filtered noise.
         mel_share: weight of the magnitudes that have the given mel against the network's own, in [0, 1]; see
-            :class:`~consistency_tta.components.mel_matching.MelMatching`. In training mode the network's alone. With this or
-            ``noise_excitation`` the mel is expected to be a natural-log one, as
+            :class:`~consistency_tta.components.mel_matching.MelMatching`. In training mode the network's alone. With
+            this or ``noise_excitation`` the mel is expected to be a natural-log one, as
             :class:`~consistency_tta.components.mel.MelSpectrogram` makes it, with the three settings below.
         mel_n_fft: window length of the mel in samples.
         f_min: lowest frequency of the mel filters in Hz.

@@ -43,7 +43,7 @@ class SchedulerSampler(Sampler):
         num_steps: int = 50,
         classifier_free_guidance: bool = True,
     ) -> None:
-        cls = getattr(diffusers, scheduler, None)
+        cls: Any = getattr(diffusers, scheduler, None)
         if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
             raise ConfigurationError(f"expected a scheduler of diffusers, got {scheduler!r}")
         self.scheduler: Any = cls.from_config(settings or {})
