@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import torch
@@ -43,10 +43,10 @@ class SchedulerSampler(Sampler):
         num_steps: int = 50,
         classifier_free_guidance: bool = True,
     ) -> None:
-        cls: Any = getattr(diffusers, scheduler, None)
+        cls = getattr(diffusers, scheduler, None)
         if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
             raise ConfigurationError(f"expected a scheduler of diffusers, got {scheduler!r}")
-        self.scheduler: Any = cls.from_config(settings or {})
+        self.scheduler: Any = cast(Any, cls).from_config(settings or {})
         if not hasattr(self.scheduler, "alphas_cumprod") and not scheduler.startswith("FlowMatch"):
             raise ConfigurationError(
                 "expected a scheduler of a variance-preserving diffusion, such as DPMSolverMultistepScheduler, or of "
