@@ -30,7 +30,7 @@ ORDER: list[set[str]] = [
     {"training", "encode"},
     {"export", "convert"},
     {"losses", "datamodules"},
-    {"generate", "evaluation", "listening"},
+    {"generate", "evaluation", "listening", "benchmark"},
     {"cli"},
     {"__main__"},
 ]

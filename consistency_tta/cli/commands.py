@@ -73,6 +73,11 @@ COMMANDS: dict[str, Command] = {
             }
         },
     ),
+    "benchmark": Command(
+        "consistency_tta.benchmark.command",
+        "benchmark",
+        {"model": {"help": "model folder, bundled name or hub id"}},
+    ),
     "export": Command(
         "consistency_tta.export",
         "export",
@@ -124,7 +129,7 @@ OTHER_NAMES = {
     "synthesize": "generate",
     "infer": "generate",
     "inference": "generate",
-    "benchmark": "evaluate",
+    "speed": "benchmark",
     "metrics": "evaluate",
 }
 

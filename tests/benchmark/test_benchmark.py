@@ -1,0 +1,55 @@
+"""The benchmark: tasks take turns, parts add up, numbers are in the file and the table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from consistency_tta.benchmark.command import benchmark
+from consistency_tta.benchmark.parts import operations
+from consistency_tta.benchmark.peaks import activation_bytes, peak_tasks
+from consistency_tta.benchmark.timing import interleave
+from consistency_tta.runtime.errors import ConfigurationError
+
+CPU = torch.device("cpu")
+
+
+def test_tasks_take_turns_and_the_first_round_does_not_count() -> None:
+    calls: list[str] = []
+    times = interleave({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2, CPU)
+    assert "".join(calls) == "ababab"
+    assert all(time.wall_seconds >= 0 and time.seconds(CPU) == time.cpu_seconds for time in times.values())
+
+
+def test_peaks_have_the_operations_that_torch_counts() -> None:
+    for task, count in peak_tasks(torch.float32, CPU, size=64).values():
+        assert operations(task) == count
+
+
+def test_activations_are_the_memory_that_is_held_at_once() -> None:
+    measured = activation_bytes(lambda: torch.ones(64 << 20, dtype=torch.uint8), CPU)
+    assert measured is None or measured == pytest.approx(64 << 20, rel=0.1)
+
+
+def test_a_model_by_part(teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "new" / "benchmark.json"
+    result = benchmark(str(teacher_folder), file, batch_size=2, rounds=1, queries=10, device="cpu")
+    assert json.loads(file.read_text()) == result
+    for numbers in result["dtypes"].values():
+        assert list(numbers["operations"]) == ["text", "denoise", "decoder", "vocoder"]
+        assert all(count > 0 for count in numbers["operations"].values())
+        assert numbers["many_queries"]["denoise"] >= numbers["many_queries"]["sound"] >= 1
+        assert numbers["sounds_per_second"] > 0
+    weights = [numbers["weight_bytes"] for numbers in result["dtypes"].values()]
+    assert weights[0] > 1.5 * weights[1]
+    table = capsys.readouterr().out
+    assert "denoise" in table
+    assert "bfloat16 ratio" in table
+
+
+def test_counts_below_one_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="rounds=0"):
+        benchmark("tiny-student", rounds=0)
