@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from consistency_tta.runtime.allocator import return_freed_memory
+
 #: Where Linux resets and reports the peak of this process's memory.
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
@@ -42,6 +44,7 @@ def activation_bytes(task: Callable[[], Any], device: torch.device) -> int | Non
         return torch.cuda.max_memory_allocated(device) - before
     if device.type != "cpu" or not RESET.exists():
         return None
+    return_freed_memory()
     try:
         RESET.write_text("5")
     except OSError:  # of a system that does not allow it

@@ -26,3 +26,9 @@ def keep_freed_memory(megabytes: int = 512) -> bool:
     # 32 MiB is the highest value that it takes for the second one.
     kept = library.mallopt(M_TRIM_THRESHOLD, megabytes << 20)
     return bool(kept and library.mallopt(M_MMAP_THRESHOLD, 32 << 20))
+
+
+def return_freed_memory() -> None:
+    """Return the kept memory to the system, before memory is measured; does nothing without GNU's C library."""
+    if sys.platform.startswith("linux") and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)

@@ -12,6 +12,7 @@ from consistency_tta.benchmark.command import benchmark
 from consistency_tta.benchmark.parts import operations
 from consistency_tta.benchmark.peaks import activation_bytes, peak_tasks
 from consistency_tta.benchmark.timing import interleave
+from consistency_tta.runtime.allocator import keep_freed_memory
 from consistency_tta.runtime.errors import ConfigurationError
 
 CPU = torch.device("cpu")
@@ -30,8 +31,10 @@ def test_peaks_have_the_operations_that_torch_counts() -> None:
 
 
 def test_activations_are_the_memory_that_is_held_at_once() -> None:
-    measured = activation_bytes(lambda: torch.ones(64 << 20, dtype=torch.uint8), CPU)
-    assert measured is None or measured == pytest.approx(64 << 20, rel=0.1)
+    keep_freed_memory()
+    for _ in range(2):  # what the first time frees is kept, and counts the second time all the same
+        measured = activation_bytes(lambda: torch.ones(24 << 20, dtype=torch.uint8), CPU)
+    assert measured is None or measured == pytest.approx(24 << 20, rel=0.1)
 
 
 def test_a_model_by_part(teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
