@@ -55,10 +55,10 @@ class ResumableSampler(DistributedSampler):
         self.first_batch = first_batch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        # The order of DistributedSampler, kept as a tensor: its lists take ten times the memory.
+        # The order of DistributedSampler as an array: lists, and tensors of one number each, take much more memory.
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = torch.randperm(len(self.dataset), generator=generator)  # type: ignore[arg-type]
-        own = order[self.rank : self.total_size : self.num_replicas]
+        own = order[self.rank : self.total_size : self.num_replicas].numpy()
         for index in own[self.first_batch() * self.batch_size :]:
             yield self.epoch, int(index)
 

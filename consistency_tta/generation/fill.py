@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from tqdm import tqdm
 
 from consistency_tta.generation.folder import (
@@ -23,6 +22,7 @@ from consistency_tta.runtime.device import best_device
 from consistency_tta.runtime.distributed import ProcessRank
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.precision import inference_dtype
+from consistency_tta.runtime.workers import check_processes, device_of_process, run_in_processes
 
 
 @dataclass
@@ -76,17 +76,11 @@ def fill(
         DataError: a folder has sounds of other settings.
         ConfigurationError: the machine has fewer devices, or both a launcher and ``devices`` start processes.
     """
-    expect_at_least(1, batch_size=batch_size, devices=devices)
-    place = ProcessRank.of_launcher()
-    if place.world_size > 1 and (devices > 1 or overwrite):
+    expect_at_least(1, batch_size=batch_size)
+    place = check_processes(devices, device)
+    if place.world_size > 1 and overwrite:
         raise ConfigurationError(
-            f"expected devices=1 and no overwrite under a launcher, in {place}, got devices={devices}, "
-            f"overwrite={overwrite}: the launcher starts the processes, and none may empty a folder that others fill"
-        )
-    kind = best_device(device).type
-    if kind != "cpu" and devices > torch.accelerator.device_count():
-        raise ConfigurationError(
-            f"expected devices of at most {torch.accelerator.device_count()} {kind}, got {devices}"
+            f"expected no overwrite under a launcher, in {place}: no process may empty a folder that others fill"
         )
     if dtype == "auto" and not overwrite:
         dtype = next((found for folder in folders if (found := dtype_of(folder.path))), dtype)
@@ -105,26 +99,14 @@ def fill(
         _make(pipeline, folders, batch_size, device, place)
     else:
         del pipeline  # each process has its own
-        threads = max(1, torch.get_num_threads() // devices) if kind == "cpu" else torch.get_num_threads()
-        torch.multiprocessing.spawn(
-            _work, (devices, threads, model, folders, batch_size, device, dtype), nprocs=devices
-        )
+        run_in_processes(devices, device, _work, model, folders, batch_size, device, dtype)
 
 
 def _work(
-    rank: int,
-    world_size: int,
-    threads: int,
-    model: str,
-    folders: Sequence[Folder],
-    batch_size: int,
-    device: str | None,
-    dtype: str,
+    place: ProcessRank, model: str, folders: Sequence[Folder], batch_size: int, device: str | None, dtype: str
 ) -> None:
     """A process that :func:`fill` starts."""
-    torch.set_num_threads(threads)
-    place = ProcessRank(rank, world_size, rank)
-    pipeline = load_for_generation(model, dtype, _device(device, place))
+    pipeline = load_for_generation(model, dtype, device_of_process(device, place))
     _make(pipeline, folders, batch_size, device, place)
 
 
@@ -133,7 +115,7 @@ def _make(
 ) -> None:
     """Make this process's share of the batches."""
     pipeline.set_progress_bar_config(disable=True)
-    prepare_for_generation(pipeline.to(_device(device, place)))
+    prepare_for_generation(pipeline.to(device_of_process(device, place)))
     work, tally = [], Tally()
     for folder, batch in place.share(list(_batches(folders, batch_size))):
         missing = {sound.file for sound in batch if not (folder.path / sound.file).exists()}
@@ -155,11 +137,3 @@ def _batches(folders: Sequence[Folder], batch_size: int) -> Iterator[tuple[Folde
     for folder in folders:
         for start in range(0, len(folder.sounds), batch_size):
             yield folder, folder.sounds[start : start + batch_size]
-
-
-def _device(name: str | None, place: ProcessRank) -> torch.device:
-    """This process's own device of the requested kind."""
-    device = best_device(name)
-    if place.world_size == 1 or device.type == "cpu" or device.index is not None:
-        return device
-    return torch.device(device.type, place.local_rank % torch.accelerator.device_count())
