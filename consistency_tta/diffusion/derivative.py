@@ -37,6 +37,7 @@ def directional_derivative(
         torch.no_grad(),
         sdpa_kernel(SDPBackend.MATH),
         torch.autocast(device, enabled=False),
+        torch.compiler.set_stance("force_eager"),  # compiled blocks have no forward-mode derivative
     ):
         primal = tuple(value.detach().clone() for value in inputs)
         direction = tuple(value.detach().clone().to(like.dtype) for value, like in zip(tangents, inputs, strict=True))
@@ -60,7 +61,7 @@ def value_and_derivative(
     Returns:
         The value (B, C, *), and the derivative per unit of t (B, C, *).
     """
-    with sdpa_kernel(SDPBackend.MATH), _NormalisationsInFloat32():
+    with sdpa_kernel(SDPBackend.MATH), _NormalisationsInFloat32(), torch.compiler.set_stance("force_eager"):
         value, derivative, *_ = torch.func.jvp(function, (z, t), (direction, torch.ones_like(t)))
     return value, derivative.detach()
 

@@ -2,7 +2,9 @@
 
 from consistency_tta.contracts import Optimization
 from consistency_tta.training.callbacks.best_under_constraints import BestUnderConstraints
+from consistency_tta.training.callbacks.compilation import CompileBlocks
 from consistency_tta.training.callbacks.constraints import Constraint
+from consistency_tta.training.callbacks.gradient_checkpointing import GradientCheckpointing
 from consistency_tta.training.callbacks.loss_time_plot import DrawLossByTime
 from consistency_tta.training.callbacks.overfitting import OverfittingGuard
 from consistency_tta.training.callbacks.sound_metrics import SoundMetrics
@@ -43,6 +45,7 @@ __all__ = [
     "AutoencoderTraining",
     "BestUnderConstraints",
     "CombinedObjective",
+    "CompileBlocks",
     "ConsistencyDistillation",
     "ConsistencyTraining",
     "Constraint",
@@ -57,6 +60,7 @@ __all__ = [
     "EnergyDistance",
     "EnergyScore",
     "ExportFolder",
+    "GradientCheckpointing",
     "GridPairs",
     "GuidanceDistillation",
     "LatentDiffusion",

@@ -32,7 +32,7 @@ from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.distillation.lora import SaveAdapter, merged
 from consistency_tta.training.distillation.loss_decoders import DecodingConfig, LossDecoders
 from consistency_tta.training.distillation.student import StudentConfig, build_student, scheduler_for
-from consistency_tta.training.distillation.teacher import guidance_range, load_teacher
+from consistency_tta.training.distillation.teacher import guidance_range, load_teacher, to_bfloat16
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.encoded_data import check_trajectories
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
@@ -224,11 +224,13 @@ class Distillation(LatentTraining):
             self.decoders.decoder.update_average(taken)
 
     def setup(self, stage: str) -> None:
-        """Compare the teacher with that of encoded trajectories; prepare the decoders."""
+        """Compare the teacher with that of encoded trajectories; prepare the decoders, and the teacher's precision."""
         super().setup(stage)
         encodings = getattr(getattr(self.trainer, "datamodule", None), "encodings", {})
         check_trajectories(encodings, self.guidance_range, self.caption_dropout)
         self.decoders.setup()
+        if self.objective.needs_teacher and str(self.trainer.precision) == "bf16-mixed":
+            to_bfloat16(self.frozen.teacher)
 
     def fingerprints(self) -> dict[str, Callable[[], str] | None]:
         """The teacher's, too."""

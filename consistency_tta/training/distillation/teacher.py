@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
+from consistency_tta.components.backbones import Backbone
+from consistency_tta.contracts import Denoiser
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 
@@ -27,6 +31,17 @@ def load_teacher(folder: str, guidance_scale: float | tuple[float, float]) -> Te
             f"guidance_scale is {low:g} to {high:g}: stay within, or distil from the teacher it was made of"
         )
     return parts
+
+
+def to_bfloat16(teacher: Denoiser) -> None:
+    """Keep the weights of a teacher's network in bfloat16, for trainings that compute in it.
+
+    Autocast would round the same weights at each query, and the float32 weights would take twice the memory. Schedules
+    and guidance stay in float32.
+    """
+    for module in teacher.modules():
+        if isinstance(module, Backbone):
+            module.network.to(torch.bfloat16)
 
 
 def guidance_range(guidance_scale: float | tuple[float, float]) -> tuple[float, float]:

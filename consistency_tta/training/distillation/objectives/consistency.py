@@ -48,7 +48,8 @@ class ConsistencyDistillation(Objective):
         teacher_steps: steps of the teacher's whole trajectory, in training and for ``val/teacher_distance``; 0 for
             none.
         weighting: of losses with ``noise_weighted``; uniform if not given.
-        target_ema_decay: of the target network's moving average, in [0, 1).
+        target_ema_decay: of the target network's moving average, in [0, 1); None for the student's own weights, without
+            a copy, which is what 0 computes.
 
     Raises:
         ConfigurationError: if the fractions or the number of steps cannot be right.
@@ -63,7 +64,7 @@ class ConsistencyDistillation(Objective):
         teacher_trajectory_fraction: float = 0.0,
         teacher_steps: int = 18,
         weighting: Weighting | None = None,
-        target_ema_decay: float = 0.95,
+        target_ema_decay: float | None = 0.95,
     ) -> None:
         super().__init__()
         if min(terminal_fraction, teacher_trajectory_fraction) < 0 or (
@@ -148,7 +149,7 @@ class ConsistencyDistillation(Objective):
         """What the student should return (B, C, *).
 
         Args:
-            networks: teacher and target are queried.
+            networks: teacher and target are queried; the student where there is no target.
             z_0, z_t: (B, C, *).
             t, s: (B,).
             conditioning: for B examples.
@@ -158,7 +159,8 @@ class ConsistencyDistillation(Objective):
             return z_0
         some, s = conditioning.rows(noisy_rows), s[noisy_rows]
         z_s = self.solver(_there(networks.teacher), z_t[noisy_rows], t[noisy_rows], s, some)
-        return z_0.index_copy(0, noisy_rows, _there(networks.target)(z_s, s, some))
+        target = networks.student if networks.target is None else networks.target
+        return z_0.index_copy(0, noisy_rows, target(z_s, s, some))
 
     @torch.no_grad()
     def metrics(self, step: Step, networks: Networks) -> dict[str, Tensor]:

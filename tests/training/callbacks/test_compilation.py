@@ -1,0 +1,81 @@
+"""Compiled blocks change nothing but the time: no graph breaks, the same loss, gradients and keys; resumable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from consistency_tta.diffusion.solve import DDIM
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training import CompileBlocks, LoRA, MeanFlow
+from tests.training.runs import (
+    autoencoder,
+    batch,
+    data,
+    distil,
+    distillation,
+    equal,
+    in_training,
+    rng,
+    snapshot,
+    trainer,
+)
+
+
+def pair(folder: Path, make: Any, **kwargs: Any) -> list[Any]:
+    """A training twice, from the same weights; the second is compiled."""
+    modules = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        modules.append(in_training(make(**kwargs), folder))
+    torch._dynamo.reset()
+    counters.clear()
+    # Graphs are made as for any backend, and run without code generation.
+    CompileBlocks(backend="eager").on_fit_start(modules[1].trainer, modules[1])
+    return modules
+
+
+def test_a_compiled_step_is_the_same_without_graph_breaks(teacher_folder: Path, tmp_path: Path) -> None:
+    options = {"solver": DDIM(), "num_discretization_steps": 3, "lora": LoRA(rank=2)}  # the teacher has none
+    plain, compiled = pair(tmp_path, lambda: distillation(teacher_folder, **options))
+    for index in range(2):  # with other numbers of rows for teacher and target
+        losses = [module.loss(batch(), rng(index)) for module in (plain, compiled)]
+        torch.testing.assert_close(*losses)
+    for loss in losses:
+        loss.backward()
+    for one, other in zip(plain.student.parameters(), compiled.student.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    assert counters["frames"]["ok"] > 0
+    assert not counters["graph_break"]
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+    assert plain.pipeline().unet.state_dict().keys() == compiled.pipeline().unet.state_dict().keys()
+
+
+def test_derivatives_are_taken_without_compilation(teacher_folder: Path, tmp_path: Path) -> None:
+    plain, compiled = pair(tmp_path, lambda: distil(MeanFlow, teacher_folder))
+    torch.testing.assert_close(compiled.loss(batch(), rng()), plain.loss(batch(), rng()))
+
+
+def test_a_compiled_run_is_resumed(tmp_path: Path) -> None:
+    def fit(steps: int, **kwargs: Any) -> Any:
+        torch.manual_seed(0)
+        module = autoencoder(tmp_path, seed=0)
+        run = trainer(tmp_path, max_steps=steps, callbacks=[CompileBlocks(backend="eager")])
+        run.fit(module, data(), **kwargs)
+        run.save_checkpoint(tmp_path / f"{steps}.ckpt")
+        return snapshot(module, run)
+
+    fit(1)
+    resumed = fit(2, ckpt_path=str(tmp_path / "1.ckpt"), weights_only=True)
+    assert equal(resumed, fit(2))
+
+
+def test_a_training_without_such_blocks_is_refused(tmp_path: Path) -> None:
+    callback = CompileBlocks()
+    callback.names = {"NoBlock"}
+    with pytest.raises(ConfigurationError, match="NoBlock"):
+        callback.on_fit_start(trainer(tmp_path), autoencoder(tmp_path))
