@@ -64,7 +64,8 @@ class ResumableDataModule(LightningDataModule):
         """Shuffled, in whole batches, entered where the checkpoint left the epoch."""
         if self.train_dataset is None:
             raise ConfigurationError(
-                f"{type(self).__name__} has no training data: configure it, or only validate or test"
+                f"{type(self).__name__} has no training data: call setup() first if no trainer does, configure it, or "
+                "only validate or test"
             )
         world_size = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
@@ -89,7 +90,8 @@ class ResumableDataModule(LightningDataModule):
         if self.test_dataset is None:
             # Lightning would run over no loader, do nothing and call it a success.
             raise ConfigurationError(
-                f"{type(self).__name__} has no data to test or predict on: configure it, or only fit"
+                f"{type(self).__name__} has no data to test or predict on: call setup() first if no trainer does, "
+                "configure it, or only fit"
             )
         return self._in_order(self.test_dataset)
 

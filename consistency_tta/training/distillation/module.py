@@ -45,9 +45,10 @@ class Distillation(LatentTraining):
     """Trains a student by an objective, with any losses of latents and of sound.
 
     Args:
-        teacher: folder or hub id of the guided teacher, which also brings the codec, the text encoder and the noise
-            schedule. One that was distilled to be guided in one query (``GuidanceDistillation``) is queried once a time
-            and costs half.
+        teacher: folder or hub id of the guided teacher, or from Python the ``TextToAudioPipeline`` itself, whose
+            networks are then used and frozen. It also brings the codec, the text encoder and the noise schedule. One
+            that was distilled to be guided in one query (``GuidanceDistillation``) is queried once a time and costs
+            half.
         objective: what the student learns, such as ``ConsistencyDistillation``.
         losses: loss plugins by name. They compare the objective's latents, or sounds decoded from them. An objective
             with losses of its own alone, such as ``DistributionMatching``, needs none.
@@ -61,7 +62,7 @@ class Distillation(LatentTraining):
 
     def __init__(
         self,
-        teacher: str,
+        teacher: str | Any,  # Any: a pipeline, whose class the command line would read as one to configure
         objective: Objective,
         losses: dict[str, Loss] | None = None,
         loss_weights: dict[str, float] | None = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from consistency_tta.components.backbones import Backbone
@@ -10,14 +12,22 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 
 
-def load_teacher(folder: str, guidance_scale: float | tuple[float, float]) -> TextToAudioPipeline:
-    """Load a diffusion teacher, guided in two queries or, if it has learnt the guidance scales required, in one.
+def load_teacher(
+    teacher: str | Path | TextToAudioPipeline, guidance_scale: float | tuple[float, float]
+) -> TextToAudioPipeline:
+    """A diffusion teacher, guided in two queries or, if it has learnt the guidance scales required, in one.
+
+    Args:
+        teacher: its folder or hub id, or the model itself.
+        guidance_scale: w, or the two ends of its range.
 
     Raises:
         ModelFolderError: if the folder has a one-query student.
         ConfigurationError: if the teacher was trained for fewer guidance scales than required.
     """
-    parts = TextToAudioPipeline.from_pretrained(folder)
+    loaded = isinstance(teacher, TextToAudioPipeline)
+    parts = teacher if loaded else TextToAudioPipeline.from_pretrained(teacher)
+    folder = parts.config.get("_name_or_path") or "memory" if loaded else teacher
     parts.require("unet|transformer", "scheduler")
     if parts.sampler.one_query:
         raise ModelFolderError(

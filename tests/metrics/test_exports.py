@@ -1,0 +1,23 @@
+"""The metrics of the package are found by their names, and imported only then."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from torchmetrics import Metric
+
+from consistency_tta import metrics
+
+
+def test_all_metrics_are_exported() -> None:
+    assert all(issubclass(getattr(metrics, name), Metric) for name in metrics.__all__)
+    assert set(metrics.__all__) <= set(dir(metrics))
+    with pytest.raises(AttributeError, match="NoSuchMetric"):
+        _ = metrics.NoSuchMetric
+
+
+def test_the_package_alone_imports_nothing_heavy() -> None:
+    program = "import sys, consistency_tta.metrics; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout.strip() == b"False"
