@@ -25,9 +25,8 @@ def load_teacher(
         ModelFolderError: if the folder has a one-query student.
         ConfigurationError: if the teacher was trained for fewer guidance scales than required.
     """
-    loaded = isinstance(teacher, TextToAudioPipeline)
-    parts = teacher if loaded else TextToAudioPipeline.from_pretrained(teacher)
-    folder = parts.config.get("_name_or_path") or "memory" if loaded else teacher
+    parts = teacher if isinstance(teacher, TextToAudioPipeline) else TextToAudioPipeline.from_pretrained(teacher)
+    folder = parts.config.get("_name_or_path") or "memory"
     parts.require("unet|transformer", "scheduler")
     if parts.sampler.one_query:
         raise ModelFolderError(
