@@ -104,7 +104,11 @@ def _generate_texts(
 ) -> list[Path]:
     """Generate texts, into files named after caption and settings."""
     prompts = [line for text in texts for line in _lines(text)]
-    expect_at_least(1, num_samples=num_samples, batch_size=batch_size, captions=len(prompts))
+    expect_at_least(1, num_samples=num_samples, batch_size=batch_size)
+    if not prompts:
+        raise ConfigurationError(f"expected a caption, such as 'a dog barks', got {', '.join(texts) or 'none'}")
+    if output.is_file():
+        raise ConfigurationError(f"expected a folder for --output, but {output} is a file: name another")
     sounds = [
         Sound(f"{index:03d}_{_slug(prompt)}", prompt, (index, sample))
         for index, prompt in enumerate(prompts)

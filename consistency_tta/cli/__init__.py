@@ -12,6 +12,7 @@ recipes.py        lists and copies recipes
 training_cli.py   runs Lightning's
 launcher.py       the number of processes, of which launcher and trainer must say the same
 parser.py         the parser of both
+parser_messages.py  its messages, each in one line
 plugins.py        classes that need no full path
 user_errors.py    errors in one line
 """

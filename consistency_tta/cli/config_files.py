@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import yaml
+
 from consistency_tta.cli.mistakes import refuse
+from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.recipes import nearest_recipe, resolve_recipe
+from consistency_tta.storage.text import read_text
 
 OPTIONS = ("--config", "-c")
 
@@ -34,4 +38,23 @@ def _file(name: str) -> str:
         hint = f"did you mean the recipe {near}?" if near else "consistency-tta recipes lists those of the package"
         fault = "is a folder" if Path(name).is_dir() else "is not there"
         refuse(f"expected a YAML file or the name of a recipe after --config, but {name or 'nothing'} {fault}: {hint}")
+    if Path(file).is_file():
+        _check_yaml(Path(file))
     return file
+
+
+def _check_yaml(file: Path) -> None:
+    """Exit where a file is no YAML of options; the parser's own message would not name the file."""
+    try:
+        content = yaml.safe_load(read_text(file))
+    except DataError as error:
+        refuse(str(error))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        refuse(f"{file}{line}: not valid YAML: {error.problem or error.context}: correct it there or just before")
+    except yaml.YAMLError as error:
+        refuse(f"{file}: not valid YAML: {' '.join(str(error).split())}")
+    if not isinstance(content, dict):
+        got = "nothing" if content is None else f"a {type(content).__name__}"
+        refuse(f"{file}: expected options with values, such as `trainer: {{max_steps: 100}}`, got {got}")

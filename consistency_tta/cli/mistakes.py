@@ -38,6 +38,8 @@ def check_lightning(args: list[str]) -> None:
     subcommand, options = args[0], args[1:]
     if not options:
         raise SystemExit(RECIPE.format(subcommand))
+    if not options[0].startswith("-") and "=" not in options[0]:
+        refuse(f"expected an option, got {options[0]}: did you mean --config {options[0]}?")
     known = SHARED_OPTIONS | LIGHTNING_OPTIONS[subcommand]
     check_assignments(options, known)
     check_options(options, known, f"consistency-tta {subcommand} --help")

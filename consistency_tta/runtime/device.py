@@ -17,10 +17,14 @@ def best_device(name: str | None = None) -> torch.device:
         try:
             return torch.empty(0, device=name).device
         except (RuntimeError, AssertionError) as error:  # the latter is of a torch that was built without
+            # torch names all kinds of devices that it has ever known to one that it does not know.
+            reason = (
+                "no such kind of device" if "at start of device string" in str(error) else str(error).split("\n")[0]
+            )
+            remedy = "give cuda, or leave it out" if name == "gpu" else "leave it out"
             raise ConfigurationError(
-                f"expected a device that torch finds here, got {name} "
-                f"({str(error).partition(chr(10))[0]}): leave it out for the best available, or give cpu"
-            ) from None
+                f"expected a device that torch finds here, got {name} ({reason}): {remedy} for the best available"
+            ) from error
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")
 

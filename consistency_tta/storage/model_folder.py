@@ -29,9 +29,10 @@ def model_folder(name: str | Path, **hub_options: Any) -> Path:
     name = resolve(name)
     folder = Path(name if Path(name).exists() else _fetch(name, **hub_options))
     if not (folder / PIPELINE).exists():
-        raise FileNotFoundError(
-            f"{folder} is no model folder: it has no {PIPELINE}. Make one with `consistency-tta export`."
-        )
+        # A part of a model, such as unet, or a training's folder with the model in it.
+        near = next((other for other in (folder.parent, folder / "model") if (other / PIPELINE).exists()), None)
+        remedy = f"did you mean {near}?" if near else "make one with `consistency-tta export`"
+        raise FileNotFoundError(f"{folder} is no model folder, since it has no {PIPELINE}: {remedy}")
     return folder
 
 
@@ -82,9 +83,9 @@ def _fetch(name: str, **options: Any) -> str:
     try:
         return snapshot_download(name, **options)
     except (OSError, ValueError) as error:  # all of the hub's are among them
-        # A path on this machine cannot be an id, which the client would explain at length.
-        said = "" if name.count("/") > 1 else f". The hub's client: {str(error).split(chr(10))[0]:.150}"
         near = nearest(name, bundled_models())
+        # A path on this machine cannot be an id, which the client would explain at length.
+        said = "" if near or name.count("/") > 1 else f". The hub's client: {str(error).split(chr(10))[0]:.150}"
         hint = f": did you mean {near}?" if near else ": train it or convert it first, or name another"
         raise FileNotFoundError(
             f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "

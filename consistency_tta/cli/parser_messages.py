@@ -1,0 +1,38 @@
+"""Messages of jsonargparse, which take up to fourteen lines, in one."""
+
+from __future__ import annotations
+
+import re
+
+KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s+')
+EXPECTED = re.compile(r"^\s*(?:- )?Expected an? (?P<kind>.+?)(?:\. Got value: (?P<value>.*))?$", re.MULTILINE)
+VALUE = re.compile(r"^\s*Given value: (?P<value>.*)", re.MULTILINE | re.DOTALL)
+REQUIRED = re.compile(r"the following arguments are required: (?P<names>.+)")
+LITERAL = re.compile(r"typing\.Literal\[(.*)\]")
+#: How jsonargparse names types, and what users write.
+KINDS = {"int": "a whole number", "float": "a number", "NoneType": "null", "str": "text", "bool": "true or false"}
+
+
+def one_line(message: str) -> str:
+    """A message in one line: of a wrong value, what was expected and what came, without the types tried in vain."""
+    if key := KEY.search(message):
+        kinds = list(dict.fromkeys(_kind(found["kind"]) for found in EXPECTED.finditer(message)))
+        values = [found["value"] for found in EXPECTED.finditer(message) if found["value"] is not None]
+        if kinds and (given := VALUE.search(message)):
+            values = [given["value"]]
+        if kinds and values:
+            return f"expected {' or '.join(kinds)} for --{key['key']}, got {' '.join(values[-1].split())}"
+    if required := REQUIRED.fullmatch(message.strip()):
+        names = [f"--{name.rpartition('.')[2]}" for name in required["names"].split(", ")]
+        of_recipes = ": recipes have it, such as --config tiny/demo" if "." in required["names"] else ""
+        return f"expected a value for {' and '.join(names)}, got none{of_recipes}"
+    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
+
+
+def _kind(kind: str) -> str:
+    """A type as a user would name it."""
+    if literal := LITERAL.fullmatch(kind):
+        return f"one of {literal[1]}"
+    if found := re.fullmatch(r"<class '(?:\w+\.)*(\w+)'>", kind):
+        return KINDS.get(found[1], f"a {found[1]}")
+    return "the path of a class" if kind.startswith("dot import path string") else kind

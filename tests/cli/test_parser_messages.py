@@ -1,0 +1,48 @@
+"""Messages of jsonargparse in one line; the long ones here are real."""
+
+from __future__ import annotations
+
+import pytest
+
+from consistency_tta.cli.parser_messages import one_line
+
+UNION = """Parser key "steps":
+  Does not validate against any of the Union subtypes
+  Subtypes: [<class 'int'>, <class 'NoneType'>]
+  Errors:
+    - Expected a <class 'int'>
+    - Expected a <class 'NoneType'>
+  Given value type: <class 'str'>
+  Given value: many"""
+CLASSES = """Parser key "grid":
+  Does not validate against any of the Union subtypes
+  Subtypes: [<class 'consistency_tta.contracts.diffusion.TimeGrid'>, <class 'NoneType'>]
+  Errors:
+    - Expected a dot import path string: LinspaceGird
+    - Expected a <class 'NoneType'>
+  Given value type: <class 'str'>
+  Given value: LinspaceGird"""
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (UNION, "expected a whole number or null for --steps, got many"),
+        (CLASSES, "expected the path of a class or null for --grid, got LinspaceGird"),
+        (
+            "Parser key \"seed\":\n  Expected a <class 'int'>. Got value: abc",
+            "expected a whole number for --seed, got abc",
+        ),
+        ("the following arguments are required: model", "expected a value for --model, got none"),
+        ("something else\n  of two lines", "something else; of two lines"),
+    ],
+    ids=["union", "classes", "one type", "required", "other"],
+)
+def test_a_message_is_one_line(message: str, line: str) -> None:
+    assert one_line(message) == line
+
+
+def test_what_a_recipe_would_have_names_one() -> None:
+    line = one_line("the following arguments are required: fit.data, fit.model")
+    assert "--data and --model" in line
+    assert "--config tiny/demo" in line
