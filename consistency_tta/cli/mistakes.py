@@ -29,6 +29,7 @@ def check_subcommand(args: list[str]) -> None:
         check_options([args[0]], BEFORE_SUBCOMMAND, "consistency-tta --help")
     elif args[0] not in known:
         near = OTHER_NAMES.get(args[0]) or nearest(args[0], known)
+        near = near or OTHER_NAMES.get(nearest(args[0], OTHER_NAMES) or "")
         hint = f"; did you mean {near!r}?" if near else ""
         raise SystemExit(f"error: expected one of {', '.join(known)}, got {args[0]!r}{hint}")
 
@@ -51,7 +52,7 @@ def check_options(args: list[str], known: Iterable[str], help_command: str) -> N
         name = re.split(r"[.=+]", word.removeprefix("--"), maxsplit=1)[0]
         if word.startswith("--") and name not in known:
             near = nearest(name, known)
-            hint = f"\n'{name}' is not known: did you mean '{near}'?" if near else ""
+            hint = f": '{name}' is not known: did you mean '{near}'?" if near else ""
             refuse(f"unrecognized arguments: {word.partition('=')[0]}{hint}", help_command)
 
 

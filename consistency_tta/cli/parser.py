@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NoReturn
 from jsonargparse import ArgumentParser, set_parsing_settings
 from omegaconf import OmegaConf
 
-from consistency_tta.cli.parser_messages import one_line
+from consistency_tta.cli.parser_messages import one_line, unnest
 from consistency_tta.runtime.suggest import suggest
 
 #: Folders of the configuration files that this process has read. By its number here a value finds its file's folder,
@@ -68,7 +68,7 @@ class Parser(ArgumentParser):
         if not self.exit_on_error:
             super().error(message, ex)
         options = [action.dest for action in self._actions]
-        message = self.explain(message)
+        message = self.explain(unnest(message))
         hint = suggest(message, self.known_classes, self.plugin_classes, options).removeprefix(message)
         sys.stderr.write(f"error: {one_line(message)}{hint.replace(chr(10), ': ')}\n")
         command = self.prog.replace(" [options]", "") if " " in self.prog else f"{self.prog} SUBCOMMAND"

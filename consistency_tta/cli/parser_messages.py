@@ -6,20 +6,28 @@ import re
 
 KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s+')
 EXPECTED = re.compile(r"^\s*(?:- )?Expected an? (?P<kind>.+?)(?:\. Got value: (?P<value>.*))?$", re.MULTILINE)
-VALUE = re.compile(r"^\s*Given value: (?P<value>.*)", re.MULTILINE | re.DOTALL)
+VALUE = re.compile(r"^\s*Given value: (?P<value>.*)", re.MULTILINE)
+#: A value for an argument inside of an option, such as --model.objective.
+NESTED = re.compile(r"NestedArg\(key='(?P<key>[^']*)', val='?(?P<value>.*?)'?\)")
 REQUIRED = re.compile(r"the following arguments are required: (?P<names>.+)")
 LITERAL = re.compile(r"typing\.Literal\[(.*)\]")
 #: How jsonargparse names types, and what users write.
 KINDS = {"int": "a whole number", "float": "a number", "NoneType": "null", "str": "text", "bool": "true or false"}
 
 
+def unnest(message: str) -> str:
+    """A message about a value inside of an option, as one about that option: ``--model.objective``, not ``--model``."""
+    if found := NESTED.search(message):
+        message = KEY.sub(lambda key: f'Parser key "{key["key"]}.{found["key"]}":\n', NESTED.sub(r"\g<value>", message))
+    return message
+
+
 def one_line(message: str) -> str:
     """A message in one line: of a wrong value, what was expected and what came, without the types tried in vain."""
     if key := KEY.search(message):
-        kinds = list(dict.fromkeys(_kind(found["kind"]) for found in EXPECTED.finditer(message)))
-        values = [found["value"] for found in EXPECTED.finditer(message) if found["value"] is not None]
-        if kinds and (given := VALUE.search(message)):
-            values = [given["value"]]
+        tried = [found for found in EXPECTED.finditer(message) if not found["kind"].startswith("path but")]
+        kinds = list(dict.fromkeys(_kind(found["kind"]) for found in tried))
+        values = VALUE.findall(message) or [found["value"] for found in tried if found["value"] is not None]
         if kinds and values:
             return f"expected {' or '.join(kinds)} for --{key['key']}, got {' '.join(values[-1].split())}"
     if required := REQUIRED.fullmatch(message.strip()):

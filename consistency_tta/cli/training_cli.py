@@ -20,7 +20,7 @@ from consistency_tta.cli.launcher import check_launcher
 from consistency_tta.cli.parser import Parser, set_up_parsing
 from consistency_tta.cli.plugins import load_plugins
 from consistency_tta.cli.user_errors import one_line_errors, raised_here
-from consistency_tta.contracts import Loss
+from consistency_tta.contracts import Loss, Objective
 from consistency_tta.runtime.option_order import check_order
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.checkpoint_file import check_resumable, newest_checkpoint, read_checkpoint
@@ -62,7 +62,7 @@ class TrainingParser(Parser, LightningArgumentParser):
     """Lightning's parser; reads configurations of version 0.1, too."""
 
     known_classes = (Trainer,)
-    plugin_classes = (Loss,)
+    plugin_classes = (Loss, Objective)
 
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration, of version 0.1, too."""

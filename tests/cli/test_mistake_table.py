@@ -1,6 +1,6 @@
 """Seventy mistakes of a new user: each is one line that names the thing and says what is expected, at once.
 
-Before the line an own subcommand's usage hint may follow; nothing is trained, generated or written.
+A second line may say where help is. Nothing is trained, generated or written.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("export|audio|--output|o", ["audio", ".ckpt"]),
     ("export|weights.ckpt", ["--output"]),
     # Other subcommands.
-    ("evaluate|--generated|audio|--reference|audio|--captions|nowhere.csv", ["nowhere.csv"]),
+    ("evaluate|--generated|audio|--reference|audio|--captions|ok.csv", ["--protocol"]),
     ("sweep|guidence=1,2|--captions|ok.csv|--model|tiny-student|--output|s", ["guidence", "guidance_scale"]),
     ("convert|tangoo|x|--output|o", ["tangoo", "tango"]),
     ("convert|tango|nowhere.bin|--output|o", ["nowhere.bin"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consistency_tta.cli.parser_messages import one_line
+from consistency_tta.cli.parser_messages import one_line, unnest
 
 UNION = """Parser key "steps":
   Does not validate against any of the Union subtypes
@@ -40,6 +40,11 @@ CLASSES = """Parser key "grid":
 )
 def test_a_message_is_one_line(message: str, line: str) -> None:
     assert one_line(message) == line
+
+
+def test_a_value_inside_of_an_option_names_the_whole_option() -> None:
+    message = UNION.replace('"steps"', '"model"').replace("many", "NestedArg(key='loss_weights', val='heavy')")
+    assert one_line(unnest(message)) == "expected a whole number or null for --model.loss_weights, got heavy"
 
 
 def test_what_a_recipe_would_have_names_one() -> None:
