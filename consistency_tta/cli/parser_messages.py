@@ -18,7 +18,7 @@ KINDS = {"int": "a whole number", "float": "a number", "NoneType": "null", "str"
 def unnest(message: str) -> str:
     """A message about a value inside of an option, as one about that option: ``--model.objective``, not ``--model``."""
     if found := NESTED.search(message):
-        message = KEY.sub(lambda key: f'Parser key "{key["key"]}.{found["key"]}":\n', NESTED.sub(r"\g<value>", message))
+        message = KEY.sub(rf'Parser key "\g<key>.{found["key"]}":\n', NESTED.sub(r"\g<value>", message))
     return message
 
 
