@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-laion lint format clean
+.PHONY: help setup demo test test-browser test-nodes test-laion lint format clean
 
 # Nothing here may wait for a model hub.
 export HF_HUB_OFFLINE := 1
@@ -29,6 +29,9 @@ test: .venv/.installed  ## run the tests
 
 test-browser: .venv/.installed  ## run the tests of the listening test's page, in Chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
+
+test-nodes: .venv/.installed  ## run the tests of two machines, in network namespaces (root, Linux, minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nodes
 
 # laion_clap asks for older releases than constraints.txt has, and with them comes torch for GPUs: 7 GB.
 .venv-laion/.installed: pyproject.toml constraints-laion.txt
