@@ -1,7 +1,6 @@
 """Two machines train as one does, and what happens to one of them, or to the cable, loses nothing.
 
-The machines are network namespaces on one; torchrun starts a process on each. The settings of its rendezvous are those of
-docs/cluster.md.
+The machines are network namespaces on one; torchrun starts a process on each, with the settings of docs/cluster.md.
 """
 
 from __future__ import annotations
@@ -50,7 +49,8 @@ class Run:
         # A process that torchrun starts again goes on from the newest checkpoint.
         fit = f"{sys.executable} -m consistency_tta fit --config {folder}/config.yaml"
         (folder / "fit.sh").write_text(
-            f"if ls {folder}/checkpoints/*.ckpt >/dev/null 2>&1; then resume='--ckpt_path last'; fi\nexec {fit} $resume\n"
+            f"if ls {folder}/checkpoints/*.ckpt >/dev/null 2>&1; then resume='--ckpt_path last'; fi\n"
+            f"exec {fit} $resume\n"
         )
 
     def start(self, node: Node, first: Node) -> subprocess.Popen[bytes]:
