@@ -204,7 +204,9 @@ def test_mixtures_with_losses_of_sound_run_as_tiny_twins(
 @pytest.mark.parametrize("config", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_recipes_are_short(config: Path) -> None:
     assert len(config.read_text().splitlines()) <= 90
-    assert yaml.safe_load(config.read_text())["model"]["class_path"].startswith("consistency_tta.")
+    content = yaml.safe_load(config.read_text())
+    if config.parent.name != "cluster" or "model" in content:
+        assert content["model"]["class_path"].startswith("consistency_tta.")
 
 
 def test_the_full_size_u_net_is_tangos() -> None:

@@ -37,6 +37,7 @@ from consistency_tta.training.distillation.objectives.times import LogNormalTime
 from consistency_tta.training.distillation.objectives.trajectory_backward import TrajectoryBackward
 from consistency_tta.training.distillation.objectives.trajectory_consistency import TrajectoryConsistency
 from consistency_tta.training.distillation.student import StudentConfig
+from consistency_tta.training.fully_sharded import FullySharded
 
 __all__ = [
     "AdversarialDistillation",
@@ -60,6 +61,7 @@ __all__ = [
     "EnergyDistance",
     "EnergyScore",
     "ExportFolder",
+    "FullySharded",
     "GradientCheckpointing",
     "GridPairs",
     "GuidanceDistillation",

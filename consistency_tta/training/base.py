@@ -6,7 +6,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -24,10 +24,15 @@ from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.stop_signal import SaveOnSigterm
 from consistency_tta.training.checkpoint_file import AtomicCheckpointIO
 from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.fully_sharded import FullySharded, check_strategy
 from consistency_tta.training.optimizer import build_optimizer, can_fuse, clip_each, trainable_parameters
 from consistency_tta.training.position import restore_position, store_position
 from consistency_tta.training.precision import check_precision
+from consistency_tta.training.sharding import ShardedNetworks
+from consistency_tta.training.shards import average_whole
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class TrainingModule(LightningModule, ABC):
@@ -46,6 +51,8 @@ class TrainingModule(LightningModule, ABC):
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.optimization = optimization
+        #: The networks that are sharded over processes, under the strategy ``fsdp2``.
+        self.sharded: ShardedNetworks | None = None
         # Where Lightning's seed_everything leaves its seed, for the processes it starts as well.
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
 
@@ -104,13 +111,25 @@ class TrainingModule(LightningModule, ABC):
         )
 
     def setup(self, stage: str) -> None:
-        """Write checkpoints whole; compare precision and sample rates before any sound is read."""
+        """Write checkpoints whole; check precision, strategy and sample rates before any sound is read."""
         check_precision(self.trainer)
+        check_strategy(self.trainer.strategy)
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         rate = getattr(getattr(self.trainer, "datamodule", None), "sample_rate", self.sample_rate)
         if rate != self.sample_rate:
             raise ValueError(f"the model works at {self.sample_rate} Hz, the datamodule at {rate}: set its sample_rate")
+
+    def configure_model(self) -> None:
+        """Shard the networks over the processes, if the strategy is ``fsdp2``."""
+        strategy = None if self._trainer is None else self.trainer.strategy
+        if isinstance(strategy, FullySharded) and self.sharded is None:
+            strategy.broadcast_weights(self)
+            self.sharded = ShardedNetworks(self, strategy.mesh, strategy.shard_frozen)
+
+    def whole(self, module: M) -> M:
+        """The module; where its weights are sharded a copy with whole ones, for which all processes call together."""
+        return module if self.sharded is None else cast(M, self.sharded.gathered(module))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the global generators as well: dropout and other people's losses draw from them."""
@@ -119,7 +138,7 @@ class TrainingModule(LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; a loss that is not finite makes every gradient NaN, so that all ranks skip the step together."""
         loss = self.loss(batch, self.rng(batch_idx))
-        if self.trainer.world_size > 1:
+        if self.trainer.world_size > 1 and self.sharded is None:
             # DistributedDataParallel waits for a gradient of every parameter, and not every step reaches all networks
             # that learn beside the main one.
             others = [learner for name, learner in self.learners().items() if name not in ("model", "student")]
@@ -129,9 +148,14 @@ class TrainingModule(LightningModule, ABC):
         return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
 
     def on_after_backward(self) -> None:
-        """Drop gradients of networks that this step does not update: they are neither checked, clipped nor taken."""
+        """Drop gradients of networks that this step does not update: they are neither checked, clipped nor taken.
+
+        Where networks are sharded, average those gradients over the processes that no sharded network averages.
+        """
         for parameter in self.idle_parameters():
             parameter.grad = None
+        if self.sharded is not None:
+            average_whole(p for learner in self.learners().values() for p in trainable_parameters(learner.module))
 
     def configure_gradient_clipping(
         self,

@@ -132,7 +132,7 @@ class LatentDiffusion(LatentTraining):
 
     def pipeline(self) -> TextToAudioPipeline:
         """The teacher with averaged weights."""
-        averaged = cast(nn.ModuleDict, self.average.module)
+        averaged = self.whole(cast(nn.ModuleDict, self.average.module))
         text = self.text_encoder(averaged)
         networks = cast(Backbone, averaged["denoiser"]).components()
         sampler = ODESampler(classifier_free_guidance=networks["guidance_embedding"] is None)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.weight_norm import WeightNorm
 
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training.shards import local
 
 
 class ExponentialMovingAverage(nn.Module):
@@ -58,7 +59,7 @@ class ExponentialMovingAverage(nn.Module):
         pairs = zip(self.module.parameters(), source.parameters(), strict=True)
         moving = [(average, current) for average, current in pairs if average is not current]
         if moving:
-            averages, current = map(list, zip(*moving, strict=True))
+            averages, current = ([local(tensor) for tensor in tensors] for tensors in zip(*moving, strict=True))
             torch._foreach_lerp_(averages, current, [weight.to(average.dtype) for average in averages])
         for average, buffer in zip(self.module.buffers(), source.buffers(), strict=True):
             average.copy_(buffer)

@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from diffusers.optimization import SchedulerType, get_scheduler
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from consistency_tta.contracts import Learner, Optimization
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training.shards import local, total_norm
 
 #: Where torch has a kernel of AdamW for all parameters at once.
 FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps")
@@ -57,8 +59,15 @@ def build_optimizer(
         raise ConfigurationError(f"expected networks without common parameters to be optimized, got {list(learners)}")
     # AdamW refuses a group without parameters, such as that of a discriminator whose weights are frozen.
     kept = [(group, schedule) for group, schedule in zip(groups, schedules, strict=True) if group["params"]]
+    for group, _ in kept:
+        sharded = {isinstance(parameter, DTensor) for parameter in group["params"]}
+        if True in sharded:
+            # Operations on lists take one kind of tensor alone; the fused one takes no sharded gradients with a flag
+            # that is not sharded.
+            group |= {"fused": False, "foreach": False not in sharded}
+            fused = False
     optimizer: Optimizer = AdamW([group for group, _ in kept], fused=fused)
-    optimizer.register_load_state_dict_pre_hook(_keep_fused)
+    optimizer.register_load_state_dict_pre_hook(_keep_kernels)
     scheduler = LambdaLR(optimizer, [schedule for _, schedule in kept])
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -72,10 +81,13 @@ def can_fuse(device: torch.device, precision: str) -> bool:
     return device.type in FUSED_DEVICES and not precision.startswith("16")
 
 
-def _keep_fused(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+def _keep_kernels(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     """Fuse as this run does; the checkpoint's run may have done otherwise."""
-    fused = optimizer.defaults["fused"]
-    return state | {"param_groups": [group | {"fused": fused} for group in state["param_groups"]]}
+    own, saved = optimizer.param_groups, state["param_groups"]
+    if len(own) != len(saved):
+        return state  # which torch refuses
+    pairs = zip(own, saved, strict=True)
+    return state | {"param_groups": [group | {key: now[key] for key in ("fused", "foreach")} for now, group in pairs]}
 
 
 def trainable_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
@@ -89,16 +101,23 @@ def is_learnable(module: nn.Module) -> bool:
 
 
 def clip_each(optimizer: Optimizer, value: float, algorithm: str) -> None:
-    """Clip the gradients of each parameter group by itself, as separate optimizers would.
+    """Clip the gradients of each parameter group by itself, as separate optimizers would; sharded ones as whole ones.
 
     Args:
         optimizer: of the groups.
         value: largest norm of a group's gradients, or largest absolute entry.
         algorithm: ``norm`` or ``value``.
     """
-    clip: Callable[..., Any] = nn.utils.clip_grad_norm_ if algorithm == "norm" else nn.utils.clip_grad_value_
     for group in optimizer.param_groups:
-        clip(group["params"], value)
+        gradients = [parameter.grad for parameter in group["params"] if parameter.grad is not None]
+        parts = [local(gradient) for gradient in gradients]
+        if not gradients:
+            continue
+        if algorithm == "norm":
+            torch._foreach_mul_(parts, (value / (total_norm(gradients) + 1e-6)).clamp(max=1.0))
+        else:
+            torch._foreach_clamp_min_(parts, -value)
+            torch._foreach_clamp_max_(parts, value)
 
 
 def _learning_rate_factor(settings: Optimization, steps: int | None) -> Callable[[int], float]:

@@ -1,16 +1,21 @@
-"""Two processes of batch B train what one of batch 2 B does, where more or less than the U-Net is trained."""
+"""Two processes of batch B train what one of batch 2 B does: whole networks in each, or sharded ones."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import pytest
 import torch
+from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
+from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import (
     AdversarialDistillation,
     CombinedObjective,
@@ -26,6 +31,7 @@ from consistency_tta.training import (
 )
 from consistency_tta.training import DistributionMatching as RealMatching
 from consistency_tta.training.optimizer import trainable_parameters
+from consistency_tta.training.shards import local
 from tests.training.matching import DistributionMatching
 from tests.training.runs import data, trainer
 
@@ -67,6 +73,11 @@ TRAINED = {
 }
 
 
+#: Which are also trained sharded: with several queries of a network before a backward pass, features of the teacher's
+#: blocks, networks that take turns, and networks that stay whole.
+SHARDED = ("decoder", "score", "adversary", "combination")
+
+
 class Plain(Distillation):
     """Trained by plain descent: Adam would make of a gradient's rounding errors steps as large as any."""
 
@@ -76,7 +87,16 @@ class Plain(Distillation):
         )
 
 
-def train(teacher: Path, folder: Path, setting: str, devices: int = 1, rank: int = 0) -> None:
+def train(
+    teacher: Path,
+    folder: Path,
+    setting: str,
+    devices: int = 1,
+    rank: int = 0,
+    strategy: str = "auto",
+    max_steps: int = 4,
+    checkpoint: Path | None = None,
+) -> Plain:
     """Four steps of two accumulated batches; the first process leaves the weights before and after, and the model."""
     torch.manual_seed(rank)  # as adapters are drawn at random, the processes must agree on the first one's
     module = Plain(
@@ -86,37 +106,96 @@ def train(teacher: Path, folder: Path, setting: str, devices: int = 1, rank: int
     before = {name: value.detach().clone() for name, value in module.named_parameters()}
     run = trainer(
         folder,
-        max_steps=4,
+        max_steps=max_steps,
+        gradient_clip_val=0.5,
         accumulate_grad_batches=2,
         devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
+        strategy=strategy,
         callbacks=[ExportFolder(str(folder / "model"))],
     )
-    run.fit(module, data(batch_size=4 // devices))
+    run.fit(module, data(batch_size=4 // devices), ckpt_path=checkpoint)
+    run.save_checkpoint(folder / "last.ckpt")
     if run.is_global_zero:
-        torch.save([before, {name: value.detach() for name, value in module.named_parameters()}], folder / "weights.pt")
+        torch.save(before, folder / "before.pt")
+    return module
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    """All parameters, of a checkpoint."""
+    state = torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+    names = torch.load(folder / "before.pt", weights_only=True)
+    return {name: state[name] for name in names if name in state}
+
+
+def held_bytes(module: Plain) -> int:
+    """Of weights, gradients, averages and teacher in this process."""
+    held = [*module.parameters(), *module.frozen.teacher.parameters()]
+    held += [p.grad for p in module.parameters() if p.grad is not None]
+    return sum(local(tensor).nbytes for tensor in held)
 
 
 def process(rank: int, teacher: Path, folder: Path) -> None:
     """One of two; Lightning starts no others where the environment gives its rank."""
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    sizes = []
     for setting in SETTINGS:
-        train(teacher, folder / setting, setting, devices=2, rank=rank)
+        module = train(teacher, folder / "ddp" / setting, setting, 2, rank, "ddp")
+        sizes.append(held_bytes(module))
+    for setting in SHARDED:
+        module = train(teacher, folder / "fsdp2" / setting, setting, 2, rank, "fsdp2")
+        sizes.append(held_bytes(module))
+    half, resumed = folder / "half", folder / "resumed"
+    train(teacher, half, "score", 2, rank, "fsdp2", max_steps=2)
+    module = train(teacher, resumed, "score", 2, rank, "fsdp2", checkpoint=half / "last.ckpt")
+    if rank == 0:
+        names = [f"ddp/{name}" for name in SETTINGS] + [f"fsdp2/{name}" for name in SHARDED]
+        (folder / "sizes.json").write_text(json.dumps(dict(zip(names, sizes, strict=True))))
 
 
-def test_two_processes_train_like_one(teacher_folder: Path, tmp_path: Path) -> None:
-    """All settings at once: to start processes takes longer than to train in them."""
-    for devices in (1, 2):
+@pytest.fixture(scope="module")
+def runs(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All settings at once, in one and in two processes: to start processes takes longer than to train in them."""
+    folder = tmp_path_factory.mktemp("runs")
+    with mock.patch.dict(os.environ, {"MASTER_PORT": str(20000 + os.getpid() % 12000)}):
+        spawn(process, (teacher_folder, folder / "2"), nprocs=2)
         for setting in SETTINGS:
-            (tmp_path / str(devices) / setting).mkdir(parents=True)
-    spawn(process, (teacher_folder, tmp_path / "2"), nprocs=2)
-    for setting, trained in TRAINED.items():
-        train(teacher_folder, tmp_path / "1" / setting, setting)
-        before, one = torch.load(tmp_path / "1" / setting / "weights.pt")
-        _, two = torch.load(tmp_path / "2" / setting / "weights.pt")
-        change = {name: float((value - before[name]).abs().max()) for name, value in one.items()}
-        moved = {name for name in change if change[name]}
-        assert moved <= {name for name in change if any(re.search(part, name) for part in trained)}
-        assert all(any(re.search(part, name) for name in moved) for part in trained)
-        for name, value in two.items():
-            assert float((value - one[name]).abs().max()) < 3e-4 * max(change.values()), f"{setting}: {name}"
+            train(teacher_folder, folder / "1" / setting, setting)
+    return folder
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor], change: float) -> None:
+    """Equal up to rounding, compared with how far the weights have moved."""
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert float((value - other[name]).abs().max()) < 3e-4 * change, name
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_two_processes_train_like_one(setting: str, runs: Path) -> None:
+    before = torch.load(runs / "1" / setting / "before.pt")
+    one = weights(runs / "1" / setting)
+    change = {name: float((value - before[name]).abs().max()) for name, value in one.items()}
+    moved, trained = {name for name in change if change[name]}, TRAINED[setting]
+    assert moved <= {name for name in change if any(re.search(part, name) for part in trained)}
+    assert all(any(re.search(part, name) for name in moved) for part in trained)
+    same(one, weights(runs / "2/ddp" / setting), max(change.values()))
+    if setting in SHARDED:
+        same(one, weights(runs / "2/fsdp2" / setting), max(change.values()))
+        models = [TextToAudioPipeline.from_pretrained(runs / way / setting / "model") for way in ("1", "2/fsdp2")]
+        same(models[0].unet.state_dict(), models[1].unet.state_dict(), max(change.values()))
+
+
+def test_a_sharded_run_resumes_exactly_and_without_sharding(teacher_folder: Path, runs: Path, tmp_path: Path) -> None:
+    straight, resumed = (weights(runs / "2" / name) for name in ("fsdp2/score", "resumed"))
+    assert all(torch.equal(value, resumed[name]) for name, value in straight.items())
+    train(teacher_folder, tmp_path, "score", checkpoint=runs / "2/half/last.ckpt")
+    before = torch.load(runs / "1/score/before.pt")
+    same(
+        straight, weights(tmp_path), max(float((value - before[name]).abs().max()) for name, value in straight.items())
+    )
+
+
+def test_a_process_holds_half_of_what_is_sharded(runs: Path) -> None:
+    sizes = json.loads((runs / "2/sizes.json").read_text())
+    for setting in ("score", "combination"):
+        assert sizes[f"fsdp2/{setting}"] < 0.65 * sizes[f"ddp/{setting}"]

@@ -18,6 +18,7 @@ from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.constraints import ConstrainedSelection, Constraint
 from consistency_tta.training.callbacks.kept_weights import exported_state, replaced_state
 from consistency_tta.training.callbacks.sound_metrics import PREFIX, SoundMetrics
+from consistency_tta.training.fully_sharded import FullySharded
 
 
 class BestUnderConstraints(Callback):
@@ -64,7 +65,12 @@ class BestUnderConstraints(Callback):
         self._validated_step = -1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse relative constraints without what computes their references, before training."""
+        """Refuse relative constraints without what computes their references, before training; and sharded weights."""
+        if isinstance(trainer.strategy, FullySharded):
+            raise ConfigurationError(
+                "BestUnderConstraints keeps whole weights in each process, and the strategy fsdp2 shards them: set "
+                "--trainer.strategy ddp, or keep the best checkpoint with ModelCheckpoint"
+            )
         for name, constraint in self.selection.constraints.items():
             if constraint.of is not None:
                 self._sound_metrics(trainer, name)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from consistency_tta.runtime.device import to_device
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training.shards import local
 
 
 class SkipNonFiniteSteps(Callback):
@@ -43,11 +44,13 @@ class SkipNonFiniteSteps(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Skip the step if a gradient is not finite."""
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [local(p.grad) for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if not gradients:
             return
         norms = torch.stack(torch._foreach_norm(gradients, ord=1))
         skip = (~norms.isfinite().all()).float()
+        if getattr(pl_module, "sharded", None) is not None:  # each process has a part of the gradients
+            torch.distributed.all_reduce(skip, torch.distributed.ReduceOp.MAX)
         skipped, in_a_row, most = to_device(self.counts, skip.device).unbind()
         in_a_row = skip * (in_a_row + 1)
         self.counts = torch.stack([skipped + skip, in_a_row, torch.maximum(most, in_a_row)])

@@ -8,7 +8,7 @@ from pathlib import Path
 import soundfile
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from consistency_tta.contracts import Batch
@@ -50,9 +50,12 @@ class LogSounds(Callback):
         self.validations += 1
         if (self.validations - 1) % self.every_n_validations == 0:
             folder = run_folder(trainer) / "sounds"
-            if trainer.is_global_zero:
+            # Where weights are sharded, all processes gather them together.
+            if trainer.is_global_zero or pl_module.sharded is not None:
                 with torch.no_grad():
-                    self.write(folder, trainer, pl_module, pl_module.previews(batch.first(self.num_sounds)))
+                    previews = pl_module.previews(batch.first(self.num_sounds))
+                if trainer.is_global_zero:
+                    self.write(folder, trainer, pl_module, previews)
 
     def write(self, folder: Path, trainer: Trainer, pl_module: TrainingModule, previews: list[Preview]) -> None:
         """Write the previews to TensorBoard, or to wav files in a folder."""
@@ -82,7 +85,6 @@ class ExportFolder(Callback):
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the folder.
 
@@ -92,6 +94,9 @@ class ExportFolder(Callback):
         """
         if not isinstance(pl_module, TrainingModule):
             return
+        # Where weights are sharded, all processes gather them together.
+        if not trainer.is_global_zero and pl_module.sharded is None:
+            return
         if getattr(trainer, "fast_dev_run", False):
             rank_zero_info(f"fast_dev_run: no model is written to {self.folder}")
             return
@@ -100,6 +105,7 @@ class ExportFolder(Callback):
                 callback.check(trainer)
         with exported_weights(trainer, pl_module):
             pipeline = pl_module.pipeline()
-            check_finite(pipeline.components, self.folder)
-            pipeline.save_pretrained(self.folder)
+            if trainer.is_global_zero:
+                check_finite(pipeline.components, self.folder)
+                pipeline.save_pretrained(self.folder)
         rank_zero_info(f"model folder written to {self.folder}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import Callback
@@ -36,6 +36,7 @@ from consistency_tta.training.distillation.teacher import guidance_range, load_t
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.encoded_data import check_trajectories
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
+from consistency_tta.training.sharding import backbones
 from consistency_tta.training.step_rng import StepRNG
 from consistency_tta.training.time_binned_losses import TimeBinnedLosses
 from consistency_tta.training.weighted_losses import WeightedLosses
@@ -58,6 +59,7 @@ class Distillation(LatentTraining):
         ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule of the student, and of whatever brings none of its own.
         seed: of all random draws; that of ``seed_everything`` if not given.
+        teacher_dtype: of the teacher's weights, which are only queried: ``bfloat16`` takes half of the memory.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Distillation(LatentTraining):
         ema_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
+        teacher_dtype: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         losses = losses or {}
         if decoding.train_decoder and all(loss.noise_weighted for loss in losses.values()):
@@ -96,6 +99,9 @@ class Distillation(LatentTraining):
         self.decoders = LossDecoders(self.frozen.codec, start.vae, self.latent_shape[1], decoding, ema_decay)
         names = [f"loss/{name}" for name in self.losses.names(training=False)]
         self.binned = TimeBinnedLosses(names, self.schedule.num_train_timesteps)
+        if objective.needs_teacher and teacher_dtype == "bfloat16":  # student and objective have made their copies
+            for backbone in backbones(self.frozen.teacher):
+                backbone.network.to(torch.bfloat16)
         # Not registered: the networks among them are in `frozen`.
         self.parts: dict[str, Any] = {
             name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")
@@ -248,7 +254,7 @@ class Distillation(LatentTraining):
         """Leave out what is not trained: it comes from the model folders again."""
         super().on_save_checkpoint(checkpoint)
         for name in self.untrained():
-            del checkpoint["state_dict"][name]
+            checkpoint["state_dict"].pop(name, None)  # where networks are sharded, only the first process has it
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Fill in what was left out, so that whatever else is missing is an error."""
@@ -267,7 +273,7 @@ class Distillation(LatentTraining):
 
     def pipeline(self) -> TextToAudioPipeline:
         """The student with averaged weights, its own decoder if it has one, and the teacher's other parts."""
-        student = cast(Backbone, self.average.module)
+        student = self.whole(cast(Backbone, self.average.module))
         own = self.decoders.student_codec(averaged=True)
         parts = self.parts if own is None else self.parts | {"vae": own.vae}
         networks = student.components() | {student.component: merged(student.network)}

@@ -1,0 +1,34 @@
+#!/bin/bash
+# Four machines of eight GPUs under SLURM: sbatch docs/cluster/slurm.sh
+# Before its time is over, or when it is preempted, the run saves a checkpoint, and the job goes back into the queue.
+#SBATCH --job-name=consistency-tta
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=8
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:USR1@300
+set -u
+
+RUN=${RUN:-runs/audiocaps/consistency}
+requeue() {
+  echo "saving a checkpoint, then job $SLURM_JOB_ID goes back into the queue"
+  kill -TERM "$training"      # srun hands it on; each run saves sigterm.ckpt after its step and exits with 143
+  wait "$training"
+  scontrol requeue "$SLURM_JOB_ID"
+  exit 0
+}
+trap requeue USR1 TERM        # USR1: the time is nearly over (--signal); TERM: preemption
+
+go_on=()
+if [ -n "$(find "$RUN" -name '*.ckpt' -print -quit 2>/dev/null)" ]; then
+  go_on=(--ckpt_path last)    # the newest whole checkpoint below default_root_dir
+fi
+# One task for each GPU; Lightning reads ranks and addresses from SLURM. Job names `bash` and `interactive` would hide them.
+srun --kill-on-bad-exit=1 consistency-tta fit --config lightning_configs/audiocaps/consistency.yaml \
+  --config lightning_configs/cluster/ddp.yaml --config lightning_configs/cluster/multi_node.yaml \
+  --trainer.num_nodes "$SLURM_NNODES" --trainer.devices 8 --trainer.default_root_dir "$RUN" "${go_on[@]}" "$@" &
+training=$!
+wait "$training"
