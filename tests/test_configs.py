@@ -13,6 +13,7 @@ import soundfile
 import torch
 import yaml
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
 
 from consistency_tta.cli import main
 from consistency_tta.components.backbones import unet as unet_backbone
@@ -23,7 +24,14 @@ from consistency_tta.components.text import ByteTextEncoder
 from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import ConsistencyDistillation, DecodingConfig, Distillation, LoRA, StudentConfig
+from consistency_tta.training import (
+    ConsistencyDistillation,
+    DecodingConfig,
+    Distillation,
+    FullySharded,
+    LoRA,
+    StudentConfig,
+)
 from tests.recordings import write_recordings
 from tests.toys import TEXT, toy_parts
 
@@ -248,14 +256,14 @@ def is_full_size(stage: Any, millions: int) -> bool:
 @pytest.mark.parametrize(
     ("recipes", "millions"),
     [
-        (["audiocaps/guidance"], 557),
-        (["audiocaps/consistency"], 557),
+        (["audiocaps/guidance", "cluster/ddp"], 557),
+        (["audiocaps/consistency", "cluster/card24gb"], 557),
         (["audiocaps/consistency", "audiocaps/mel"], 557),
         (["audiocaps/consistency", "audiocaps/stft"], 557),
         (["audiocaps/consistency", "audiocaps/corrected"], 557),
         (["audiocaps/audio"], 557),
         (["audiocaps/audio", "audiocaps/corrected_audio"], 557),
-        (["audiocaps/guidance", "tango_full/guidance"], 866),
+        (["audiocaps/guidance", "tango_full/guidance", "cluster/fsdp2", "cluster/multi_node"], 866),
         (["audiocaps/consistency", "tango_full/consistency", "audiocaps/corrected"], 866),
         (["audiocaps/audio", "tango_full/audio"], 866),
     ],
@@ -268,6 +276,12 @@ def test_the_recipes_are_built_at_full_size(recipes: list[str], millions: int, m
     run: Any = main(["fit", *files, "--trainer.accelerator", "cpu", "--trainer.devices", "1"])
     assert is_full_size(run.model, millions)
     assert run.datamodule.num_samples == 163840
+    # What the overlays of cluster/ set.
+    expected = {"cluster/ddp": DDPStrategy, "cluster/fsdp2": FullySharded}
+    assert all(isinstance(run.trainer.strategy, expected[name]) for name in expected.keys() & set(recipes))
+    assert run.trainer.num_nodes == (4 if "cluster/multi_node" in recipes else 1)
+    teacher = {weight.dtype for weight in run.model.frozen.teacher.denoiser.network.parameters()}
+    assert teacher == {torch.bfloat16 if "cluster/card24gb" in recipes else torch.float32}
 
 
 @pytest.mark.parametrize(("stage", "examples"), [("guidance", 96), ("consistency", 45), ("audio", 45)])

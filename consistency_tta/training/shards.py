@@ -31,11 +31,10 @@ def whole(value: Any) -> Any:
 
 def shard_like(value: Any, like: Any) -> Any:
     """A whole tensor sharded as another of its shape is; anything else as it is."""
-    if isinstance(like, DTensor) and isinstance(value, Tensor) and not isinstance(value, DTensor):
-        if value.shape == like.shape:
-            moved = value.to(like.device)
-            return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
-    return value
+    entire = isinstance(value, Tensor) and not isinstance(value, DTensor)
+    if not entire or not isinstance(like, DTensor) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:

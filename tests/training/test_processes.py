@@ -75,7 +75,7 @@ TRAINED = {
 
 #: Which are also trained sharded: with several queries of a network before a backward pass, features of the teacher's
 #: blocks, networks that take turns, and networks that stay whole.
-SHARDED = ("decoder", "score", "adversary", "combination")
+SHARDED = ("decoder", "score", "combination")
 
 
 class Plain(Distillation):

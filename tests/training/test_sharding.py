@@ -1,0 +1,77 @@
+"""What is sharded, and what is refused; ``test_processes.py`` trains with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from torch import nn
+
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training import ConsistencyDistillation, FullySharded, LoRA
+from consistency_tta.training.fully_sharded import check_strategy
+from consistency_tta.training.sharding import ShardedNetworks, backbones, size, units
+from consistency_tta.training.shards import is_sharded, local, shard_like, total_norm, whole
+from tests.training.runs import autoencoder, distil, distillation
+
+NO_MESH: Any = None
+
+
+def test_all_backbones_are_found_once(teacher_folder: Path) -> None:
+    module = distillation(teacher_folder)
+    learning = list(backbones(module))
+    assert learning == [module.student, module.average.module, module.target.module]
+    assert set(backbones(module, frozen=True)) == {module.frozen.teacher.denoiser, *learning}
+
+
+def test_units_hold_every_parameter_and_outer_ones_come_first(teacher_folder: Path) -> None:
+    network = distillation(teacher_folder).student.network
+    found = units(network)
+    assert found[0] is network
+    assert len(found) == len(set(found)) > 4
+    for number, unit in enumerate(found):
+        assert size(unit) >= 0.01 * size(network)
+        assert not any(outer in unit.modules() for outer in found[:number])
+
+
+def test_trainings_without_backbones_and_lora_are_refused(teacher_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="AutoencoderTraining"):
+        ShardedNetworks(autoencoder(tmp_path), NO_MESH, shard_frozen=True)
+    adapted = distil(ConsistencyDistillation, teacher_folder, lora=LoRA(rank=2))
+    with pytest.raises(ConfigurationError, match="LoRA"):
+        ShardedNetworks(adapted, NO_MESH, shard_frozen=True)
+
+
+@pytest.mark.parametrize(
+    "strategy", [FSDPStrategy(), ModelParallelStrategy()], ids=lambda strategy: type(strategy).__name__
+)
+def test_other_strategies_that_shard_are_refused(strategy: Strategy) -> None:
+    with pytest.raises(ConfigurationError, match=type(strategy).__name__):
+        check_strategy(strategy)
+
+
+def test_float16_is_refused_where_networks_are_sharded() -> None:
+    strategy = FullySharded()
+    check_strategy(strategy)
+    strategy.precision_plugin = MixedPrecision("16-mixed", "cpu")
+    with pytest.raises(ConfigurationError, match="16-mixed"):
+        check_strategy(strategy)
+    check_strategy(DDPStrategy())
+
+
+def test_whole_tensors_pass_unchanged() -> None:
+    tensor = torch.randn(3, 4)
+    assert local(tensor) is whole(tensor) is shard_like(tensor, torch.zeros(3, 4)) is tensor
+    assert not is_sharded(nn.Linear(2, 2))
+    parts = [torch.randn(5), torch.randn(2, 3), torch.tensor(2.0)]
+    torch.testing.assert_close(total_norm(parts), torch.cat([part.flatten() for part in parts]).norm())
+
+
+def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(teacher_folder: Path) -> None:
+    module = distillation(teacher_folder, teacher_dtype="bfloat16")
+    assert {weight.dtype for weight in module.frozen.teacher.denoiser.network.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in module.parameters()} == {torch.float32}
