@@ -7,7 +7,7 @@ with another number of processes, or without sharding.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ def total_norm(tensors: Sequence[Tensor]) -> Tensor:
 
 def average_whole(parameters: Iterable[nn.Parameter]) -> None:
     """Average the gradients of parameters that are not sharded over the processes, as DistributedDataParallel does."""
-    gradients = [cast(Tensor, p.grad) for p in parameters if p.grad is not None and not isinstance(p, DTensor)]
+    gradients = [p.grad for p in parameters if p.grad is not None and not isinstance(p, DTensor)]
     if gradients:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         torch.distributed.all_reduce(flat)
