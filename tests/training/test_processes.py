@@ -28,6 +28,7 @@ from consistency_tta.training import (
     StudentConfig,
     TeacherFeatures,
     TrajectoryBackward,
+    sharding,
 )
 from consistency_tta.training import DistributionMatching as RealMatching
 from consistency_tta.training.optimizer import trainable_parameters
@@ -74,8 +75,8 @@ TRAINED = {
 
 
 #: Which are also trained sharded: with several queries of a network before a backward pass, features of the teacher's
-#: blocks, networks that take turns, and networks that stay whole.
-SHARDED = ("decoder", "score", "combination")
+#: blocks, and networks that stay whole.
+SHARDED = ("decoder", "score")
 
 
 class Plain(Distillation):
@@ -141,6 +142,7 @@ def process(rank: int, teacher: Path, folder: Path) -> None:
     for setting in SETTINGS:
         module = train(teacher, folder / "ddp" / setting, setting, 2, rank, "ddp")
         sizes.append(held_bytes(module))
+    sharding.SMALLEST_UNIT = 0.1  # fewer parts, each of which takes time to gather
     for setting in SHARDED:
         module = train(teacher, folder / "fsdp2" / setting, setting, 2, rank, "fsdp2")
         sizes.append(held_bytes(module))
@@ -197,5 +199,4 @@ def test_a_sharded_run_resumes_exactly_and_without_sharding(teacher_folder: Path
 
 def test_a_process_holds_half_of_what_is_sharded(runs: Path) -> None:
     sizes = json.loads((runs / "2/sizes.json").read_text())
-    for setting in ("score", "combination"):
-        assert sizes[f"fsdp2/{setting}"] < 0.65 * sizes[f"ddp/{setting}"]
+    assert sizes["fsdp2/score"] < 0.65 * sizes["ddp/score"]

@@ -55,8 +55,10 @@ class SkipNonFiniteSteps(Callback):
         in_a_row = skip * (in_a_row + 1)
         self.counts = torch.stack([skipped + skip, in_a_row, torch.maximum(most, in_a_row)])
         pl_module.log("train/skipped_steps", self.counts[0])
-        optimizer.found_inf = skip  # type: ignore[attr-defined]  # torch's fused optimizers read it, others do not
-        if not optimizer.defaults.get("fused") and skip:
+        optimizer.skipped_step = skip  # type: ignore[attr-defined]  # for `step_taken`
+        if optimizer.defaults.get("fused"):
+            optimizer.found_inf = skip  # type: ignore[attr-defined]  # torch's fused optimizers read it, others refuse it
+        elif skip:
             optimizer.zero_grad(set_to_none=True)
         if skip.device.type == "cpu" or (trainer.global_step + 1) % cast(Any, trainer).log_every_n_steps == 0:
             self._stop_after_too_many(trainer)
@@ -100,5 +102,5 @@ class SkipNonFiniteSteps(Callback):
 
 def step_taken(optimizer: Optimizer) -> Tensor | None:
     """Whether the last step was taken, 1 or 0 on the device; None where :class:`SkipNonFiniteSteps` was not in use."""
-    skip: Tensor | None = getattr(optimizer, "found_inf", None)
+    skip: Tensor | None = getattr(optimizer, "skipped_step", None)
     return None if skip is None else 1 - skip
