@@ -27,8 +27,8 @@ if [ -n "$(find "$RUN" -name '*.ckpt' -print -quit 2>/dev/null)" ]; then
   go_on=(--ckpt_path last)    # the newest whole checkpoint below default_root_dir
 fi
 # One task for each GPU; Lightning reads ranks and addresses from SLURM. Job names `bash` and `interactive` would hide them.
-srun --kill-on-bad-exit=1 consistency-tta fit --config lightning_configs/audiocaps/consistency.yaml \
-  --config lightning_configs/cluster/ddp.yaml --config lightning_configs/cluster/multi_node.yaml \
+srun --kill-on-bad-exit=1 consistency-tta fit --config audiocaps/consistency \
+  --config cluster/ddp --config cluster/multi_node \
   --trainer.num_nodes "$SLURM_NNODES" --trainer.devices 8 --trainer.default_root_dir "$RUN" "${go_on[@]}" "$@" &
 training=$!
 wait "$training"

@@ -15,6 +15,6 @@ fi
 exec torchrun --nnodes "$NODES" --nproc-per-node "$GPUS" --max-restarts 3 \
   --rdzv-backend c10d --rdzv-endpoint "$HEAD:29500" --rdzv-id consistency-tta \
   --rdzv-conf join_timeout=900,last_call_timeout=60,read_timeout=900 \
-  -m consistency_tta fit --config lightning_configs/audiocaps/consistency.yaml \
-  --config lightning_configs/cluster/ddp.yaml --config lightning_configs/cluster/multi_node.yaml \
+  -m consistency_tta fit --config audiocaps/consistency \
+  --config cluster/ddp --config cluster/multi_node \
   --trainer.num_nodes "$NODES" --trainer.devices "$GPUS" --trainer.default_root_dir "$RUN" "${go_on[@]}" "$@"

@@ -73,5 +73,6 @@ def test_whole_tensors_pass_unchanged() -> None:
 
 def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(teacher_folder: Path) -> None:
     module = distillation(teacher_folder, teacher_dtype="bfloat16")
+    module.configure_model()
     assert {weight.dtype for weight in module.frozen.teacher.denoiser.network.parameters()} == {torch.bfloat16}
     assert {weight.dtype for weight in module.parameters()} == {torch.float32}

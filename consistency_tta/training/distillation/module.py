@@ -99,9 +99,7 @@ class Distillation(LatentTraining):
         self.decoders = LossDecoders(self.frozen.codec, start.vae, self.latent_shape[1], decoding, ema_decay)
         names = [f"loss/{name}" for name in self.losses.names(training=False)]
         self.binned = TimeBinnedLosses(names, self.schedule.num_train_timesteps)
-        if objective.needs_teacher and teacher_dtype == "bfloat16":  # student and objective have made their copies
-            for backbone in backbones(self.frozen.teacher):
-                backbone.network.to(torch.bfloat16)
+        self.teacher_dtype = getattr(torch, teacher_dtype)
         # Not registered: the networks among them are in `frozen`.
         self.parts: dict[str, Any] = {
             name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")
@@ -242,9 +240,21 @@ class Distillation(LatentTraining):
     def fingerprints(self) -> dict[str, Callable[[], str] | None]:
         """The teacher's, too."""
         own = super().fingerprints()
-        if self.objective.needs_teacher:
+        # A run that follows another one in Python finds the teacher compared, cast and sharded.
+        if self.objective.needs_teacher and self.sharded is None and self.teacher_is_float32():
             own["teacher"] = lambda: teacher_fingerprint(self.frozen.teacher)
         return own
+
+    def teacher_is_float32(self) -> bool:
+        """Whether the teacher's weights are as they were loaded."""
+        return all(weight.dtype == torch.float32 for weight in self.frozen.teacher.parameters())
+
+    def configure_model(self) -> None:
+        """Cast the teacher, now that everything has been copied from it and compared with it; shard."""
+        if self.objective.needs_teacher and self.teacher_dtype != torch.float32:
+            for backbone in backbones(self.frozen.teacher):
+                backbone.network.to(self.teacher_dtype)
+        super().configure_model()
 
     def configure_callbacks(self) -> list[Callback]:
         """LoRA reports what is trained, and leaves its adapter."""
