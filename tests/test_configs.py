@@ -280,9 +280,6 @@ def test_the_recipes_are_built_at_full_size(recipes: list[str], millions: int, m
     expected = {"cluster/ddp": DDPStrategy, "cluster/fsdp2": FullySharded}
     assert all(isinstance(run.trainer.strategy, expected[name]) for name in expected.keys() & set(recipes))
     assert run.trainer.num_nodes == (4 if "cluster/multi_node" in recipes else 1)
-    run.model.configure_model()
-    teacher = {weight.dtype for weight in run.model.frozen.teacher.denoiser.network.parameters()}
-    assert teacher == {torch.bfloat16 if "cluster/card24gb" in recipes else torch.float32}
 
 
 @pytest.mark.parametrize(("stage", "examples"), [("guidance", 96), ("consistency", 45), ("audio", 45)])

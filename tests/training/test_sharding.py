@@ -69,10 +69,3 @@ def test_whole_tensors_pass_unchanged() -> None:
     assert not is_sharded(nn.Linear(2, 2))
     parts = [torch.randn(5), torch.randn(2, 3), torch.tensor(2.0)]
     torch.testing.assert_close(total_norm(parts), torch.cat([part.flatten() for part in parts]).norm())
-
-
-def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(teacher_folder: Path) -> None:
-    module = distillation(teacher_folder, teacher_dtype="bfloat16")
-    module.configure_model()
-    assert {weight.dtype for weight in module.frozen.teacher.denoiser.network.parameters()} == {torch.bfloat16}
-    assert {weight.dtype for weight in module.parameters()} == {torch.float32}

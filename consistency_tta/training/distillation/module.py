@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback
@@ -36,7 +36,6 @@ from consistency_tta.training.distillation.teacher import guidance_range, load_t
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.encoded_data import check_trajectories
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
-from consistency_tta.training.sharding import backbones
 from consistency_tta.training.step_rng import StepRNG
 from consistency_tta.training.time_binned_losses import TimeBinnedLosses
 from consistency_tta.training.weighted_losses import WeightedLosses
@@ -59,7 +58,6 @@ class Distillation(LatentTraining):
         ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule of the student, and of whatever brings none of its own.
         seed: of all random draws; that of ``seed_everything`` if not given.
-        teacher_dtype: of the teacher's weights, which are only queried: ``bfloat16`` takes half of the memory.
     """
 
     def __init__(
@@ -73,7 +71,6 @@ class Distillation(LatentTraining):
         ema_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
-        teacher_dtype: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         losses = losses or {}
         if decoding.train_decoder and all(loss.noise_weighted for loss in losses.values()):
@@ -99,7 +96,6 @@ class Distillation(LatentTraining):
         self.decoders = LossDecoders(self.frozen.codec, start.vae, self.latent_shape[1], decoding, ema_decay)
         names = [f"loss/{name}" for name in self.losses.names(training=False)]
         self.binned = TimeBinnedLosses(names, self.schedule.num_train_timesteps)
-        self.teacher_dtype = getattr(torch, teacher_dtype)
         # Not registered: the networks among them are in `frozen`.
         self.parts: dict[str, Any] = {
             name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")
@@ -240,21 +236,9 @@ class Distillation(LatentTraining):
     def fingerprints(self) -> dict[str, Callable[[], str] | None]:
         """The teacher's, too."""
         own = super().fingerprints()
-        # A run that follows another one in Python finds the teacher compared, cast and sharded.
-        if self.objective.needs_teacher and self.sharded is None and self.teacher_is_float32():
+        if self.objective.needs_teacher and self.sharded is None:  # a run after the first finds it compared
             own["teacher"] = lambda: teacher_fingerprint(self.frozen.teacher)
         return own
-
-    def teacher_is_float32(self) -> bool:
-        """Whether the teacher's weights are as they were loaded."""
-        return all(weight.dtype == torch.float32 for weight in self.frozen.teacher.parameters())
-
-    def configure_model(self) -> None:
-        """Cast the teacher, now that everything has been copied from it and compared with it; shard."""
-        if self.objective.needs_teacher and self.teacher_dtype != torch.float32:
-            for backbone in backbones(self.frozen.teacher):
-                backbone.network.to(self.teacher_dtype)
-        super().configure_model()
 
     def configure_callbacks(self) -> list[Callback]:
         """LoRA reports what is trained, and leaves its adapter."""
