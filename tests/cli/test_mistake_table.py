@@ -1,4 +1,4 @@
-"""Seventy mistakes of a new user: each is one line that names the thing and says what is expected, at once.
+"""Mistakes of a new user: each is one line that names the thing and says what is expected, at once.
 
 A second line may say where help is. Nothing is trained, generated or written.
 """
@@ -79,10 +79,12 @@ MISTAKES: list[tuple[str, list[str]]] = [
     (f"{FIT}|--model|consistency_tta.training.Distilation", ["Distilation", "did you mean 'Distillation'?"]),
     (f"{FIT}|--model|nowhere.Model", ["nowhere"]),
     (f"{FIT}|--model.losses|{{latent: {{class_path: my_losses.Loss}}}}", ["my_losses"]),
+    (f"{FIT}|--model.loss_weights|heavy", ["--model.loss_weights", "heavy"]),
     (f"{FIT}|--model.loss_weights|{{latnt: 1}}", ["latnt", "'latent'"]),
     (f"{FIT}|--model.teacher|tiny_teacher", ["did you mean tiny-teacher?"]),
     (f"{FIT}|--model.optimization.learning_rate|fast", ["learning_rate", "fast"]),
     (f"{FIT}|--model.optimization.lerning_rate|1", ["did you mean 'learning_rate'?"]),
+    (f"{FIT}|--model.objective|ConsistencyDistilation", ["ConsistencyDistilation", "ConsistencyDistillation"]),
     # Data.
     (f"{FIT}|--data|AudioCapsDataModul", ["did you mean 'AudioCapsDataModule'?"]),
     (f"{FIT}|--data.captions|nowhere.txt", ["nowhere.txt"]),
