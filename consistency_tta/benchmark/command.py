@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,9 @@ def benchmark(
             f"queries={queries} and dtypes={dtypes}"
         )
     place = best_device(device)
-    tasks, speeds, formats = {}, {}, {}
+    tasks: dict[str, Callable[[], Any]] = {}
+    speeds: dict[str, float] = {}
+    formats: dict[str, dict[str, Any]] = {}
     for dtype in dict.fromkeys(dtypes):
         pipeline = prepare_for_generation(load_for_generation(model, dtype, place))
         pipeline.set_progress_bar_config(disable=True)
