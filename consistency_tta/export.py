@@ -1,17 +1,19 @@
-"""A training checkpoint to a model folder."""
+"""A training checkpoint to a model folder, and a student to graphs that run without this package."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from consistency_tta.graphs.folder import export_graphs
+from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.finite_weights import check_finite
-from consistency_tta.runtime.errors import CheckpointError
+from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 from consistency_tta.runtime.trust import trust as trust_modules
 from consistency_tta.runtime.trusted_class import check_settings, trusted_class, untrusted
 from consistency_tta.training.base import TrainingModule
@@ -19,22 +21,49 @@ from consistency_tta.training.checkpoint_file import read_checkpoint
 from consistency_tta.training.earlier_versions import upgrade_checkpoint
 
 
-def export(checkpoint: Path, output: Path, half: bool = False, trust: list[str] | None = None) -> Path:
-    """Write the model of a checkpoint as a folder that ``generate`` and further trainings read.
+def export(
+    checkpoint: Path,
+    output: Path,
+    half: bool = False,
+    trust: list[str] | None = None,
+    format: Literal["folder", "onnx", "torch"] = "folder",  # noqa: A002  # the option's name
+    int8: bool = False,
+    tolerance: float = 1e-3,
+) -> Path:
+    """Write a checkpoint as a model folder, or a student as ONNX or torch.export programs.
 
     Args:
         checkpoint: a ``.ckpt`` file of any training of this project; the folders it was trained from must still be
-            there.
+            there. For the formats other than ``folder`` also a model folder, or a bundled model's name.
         output: folder to write.
-        half: whether to store weights in float16, at half the size.
-        trust: modules, beside this package and installed plugins, whose classes the checkpoint may name.
+        half: whether to store a model folder's weights in float16, at half the size.
+        trust: modules, in addition to this package and installed plugins, whose classes the checkpoint may name.
+        format: ``folder``, which ``generate`` and further trainings read; or ``onnx`` or ``torch``, three graphs of
+            a one-query student (docs/export.md).
+        int8: whether to store the weights of ONNX graphs in 8 bits.
+        tolerance: the most that a graph may differ from torch, relative to the largest value of its output.
 
     Raises:
         CheckpointError: if the checkpoint is damaged.
-        UntrustedClassError: if it names classes of other modules.
-        ModelFolderError: if a weight is not finite.
+        ConfigurationError: if an option does not go with the format.
+        ExportError: if a graph differs from torch by more than the tolerance.
+        MissingExtraError: if the format needs a package that is not installed.
+        ModelFolderError: if a weight is not finite, or a graph is wanted of a model that is no one-query student.
+        UntrustedClassError: if the checkpoint names classes of other modules.
     """
     trust_modules(trust or [])
+    if (half and format != "folder") or (int8 and format != "onnx"):
+        raise ConfigurationError(
+            f"expected --half with --format folder and --int8 with onnx, got --format {format}: leave it out"
+        )
+    if format == "folder":
+        return export_folder(checkpoint, output, half)
+    export_graphs(load_model(checkpoint), output, format, int8, tolerance)
+    return output
+
+
+def export_folder(checkpoint: Path, output: Path, half: bool) -> Path:
+    """Write the model of a checkpoint as a folder; see :func:`export`."""
     check_classes(read_checkpoint(checkpoint, mmap=True), checkpoint)
     module = load_training(checkpoint)
     pipeline = module.pipeline()
@@ -44,6 +73,14 @@ def export(checkpoint: Path, output: Path, half: bool = False, trust: list[str] 
     pipeline.save_pretrained(output)
     print(f"{type(module).__name__} of {checkpoint} written to {output}")
     return output
+
+
+def load_model(source: Path) -> TextToAudioPipeline:
+    """The model of a checkpoint, a model folder, a bundled model's name or a hub id."""
+    if source.suffix != ".ckpt":
+        return TextToAudioPipeline.from_pretrained(source)
+    check_classes(read_checkpoint(source, mmap=True), source)
+    return load_training(source).pipeline()
 
 
 def check_classes(content: dict[str, Any], checkpoint: Path) -> None:

@@ -14,7 +14,7 @@ from consistency_tta.cli import main
 from consistency_tta.export import export
 from consistency_tta.generate import generate
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.errors import CheckpointError
+from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 from tests.toys import MEL, NUM_SAMPLES, TEXT, VOCODER
 
 NETWORKS = "consistency_tta.components.networks"
@@ -142,3 +142,11 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "hyper_parameters": {"seed": 0}}, tmp_path / "python.ckpt")
     with pytest.raises(CheckpointError, match=r"python\.ckpt"):
         export(tmp_path / "python.ckpt", tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "options", [{"format": "onnx", "half": True}, {"format": "torch", "int8": True}, {"format": "folder", "int8": True}]
+)
+def test_options_of_another_format_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=options["format"]):
+        export(Path("tiny-student"), tmp_path / "model", **options)

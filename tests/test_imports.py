@@ -24,7 +24,7 @@ ORDER: list[set[str]] = [
     {"pipeline"},
     # The package itself offers the pipeline under its own name, and imports it at the first use.
     {""},
-    {"metrics"},
+    {"metrics", "graphs"},
     {"generation"},
     {"encoding"},
     {"training", "encode"},
@@ -44,6 +44,9 @@ OPTIONAL = {
     "matplotlib": {"reporting", "evaluation", "training"},
     "krippendorff": {"listening"},
     "scipy": {"listening"},
+    "onnx": {"graphs"},
+    "onnxruntime": {"graphs"},
+    "onnxscript": {"graphs"},
 }
 
 

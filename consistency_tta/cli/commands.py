@@ -81,7 +81,7 @@ COMMANDS: dict[str, Command] = {
     "export": Command(
         "consistency_tta.export",
         "export",
-        {"checkpoint": {"type": Path, "help": "a .ckpt file that `consistency-tta fit` wrote"}},
+        {"checkpoint": {"type": Path, "help": "a .ckpt file that `fit` wrote; for graphs also a model folder or name"}},
         lightning=True,
     ),
     "convert": Command(

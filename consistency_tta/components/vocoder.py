@@ -166,7 +166,7 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
 
     def noise(self, mel: Tensor) -> Tensor:
         """White noise (B, noise_channels, frames) for a mel (B, frames, bins)."""
-        shape = (len(mel), self.config["noise_channels"], mel.shape[1])
+        shape = (mel.shape[0], self.config["noise_channels"], mel.shape[1])
         if self.training:
             return torch.randn(shape, dtype=mel.dtype, device=mel.device)
         frames = torch.arange(mel.shape[1], device=mel.device) % NOISE_FRAMES
@@ -180,7 +180,7 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         white, flat = self.noise_spectra[..., frames % NOISE_FRAMES].unbind(0)
         if self.training:
             return white.transpose(0, 1), flat.transpose(0, 1)
-        return white.expand(len(mel), -1, -1), flat.expand(len(mel), -1, -1)
+        return white.expand(mel.shape[0], -1, -1), flat.expand(mel.shape[0], -1, -1)
 
 
 def bounded_exp(log_magnitude: Tensor) -> Tensor:

@@ -29,5 +29,9 @@ class UntrustedClassError(ValueError):
     """A file names a class of a module that is not trusted: read that module's code, then trust it, or do without."""
 
 
+class ExportError(ValueError):
+    """A written graph computes something else than the network: report it, or accept the difference it names."""
+
+
 class MissingExtraError(ModuleNotFoundError):
     """An optional package is not installed; the message has the command that installs it."""
