@@ -92,7 +92,7 @@ def test_a_text_file_stands_for_its_lines(teacher_folder: Path, tmp_path: Path) 
 def test_wrong_arguments_are_named(teacher_folder: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.touch()
-    with pytest.raises(ConfigurationError, match="captions"):
+    with pytest.raises(ConfigurationError, match=r"empty\.txt"):
         generate([str(empty)], str(teacher_folder), tmp_path)
     with pytest.raises(ConfigurationError, match="num_samples"):
         generate(["a"], str(teacher_folder), tmp_path, num_samples=0)

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from consistency_tta.runtime.allocator import return_freed_memory
+from consistency_tta.storage.text import split_lines
 
 #: Where Linux resets and reports the peak of this process's memory.
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -56,5 +57,5 @@ def activation_bytes(task: Callable[[], Any], device: torch.device) -> int | Non
 
 def _status(key: str) -> int:
     """Bytes of an entry such as ``VmHWM:  1234 kB``."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
+    line = next(line for line in split_lines(STATUS.read_text()) if line.startswith(key))
     return int(line.split()[1]) << 10

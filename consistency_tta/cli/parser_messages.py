@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from consistency_tta.storage.text import filled_lines
+
 KEY = re.compile(r'Parser key "(?P<key>[^"]+)":\s+')
 EXPECTED = re.compile(r"^\s*(?:- )?Expected an? (?P<kind>.+?)(?:\. Got value: (?P<value>.*))?$", re.MULTILINE)
 VALUE = re.compile(r"^\s*Given value: (?P<value>.*)", re.MULTILINE)
@@ -34,7 +36,7 @@ def one_line(message: str) -> str:
         names = [f"--{name.rpartition('.')[2]}" for name in required["names"].split(", ")]
         of_recipes = ": recipes have it, such as --config tiny/demo" if "." in required["names"] else ""
         return f"expected a value for {' and '.join(names)}, got none{of_recipes}"
-    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
+    return "; ".join(filled_lines(message))
 
 
 def _kind(kind: str) -> str:

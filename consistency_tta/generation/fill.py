@@ -17,11 +17,10 @@ from consistency_tta.generation.folder import (
 )
 from consistency_tta.generation.sampling_config import Sound, expect_at_least, generate_batch
 from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline
-from consistency_tta.pipeline.inference import load_for_generation, prepare_for_generation
+from consistency_tta.pipeline.inference import generation_dtype, load_for_generation, prepare_for_generation
 from consistency_tta.runtime.device import best_device
 from consistency_tta.runtime.distributed import ProcessRank
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.runtime.precision import inference_dtype
 from consistency_tta.runtime.workers import check_processes, device_of_process, run_in_processes
 
 
@@ -87,7 +86,7 @@ def fill(
     pipeline = TextToAudioPipeline.from_pretrained(model)  # in float32: the checksum does not depend on dtype
     pipeline.require("unet|transformer")
     about = {"model": model, "weights": weights_sha256(pipeline), "sampler": sampler_settings(pipeline)}
-    number_format = inference_dtype(dtype, best_device(device))
+    number_format = generation_dtype(pipeline, dtype, best_device(device))
     about["dtype"] = dtype = str(number_format).removeprefix("torch.")
     pipeline.to(dtype=number_format)
     about["rewards"] = pipeline.config["rewards"]

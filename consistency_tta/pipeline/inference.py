@@ -23,12 +23,25 @@ def load_for_generation(
 
     Args:
         model: model folder, bundled name or hub id.
-        dtype: number format of the networks, see :func:`~consistency_tta.runtime.precision.inference_dtype`.
+        dtype: number format of the networks, see :func:`generation_dtype`.
         device: such as cuda or cpu; the best available if None.
     """
     place = best_device(device) if device is None or isinstance(device, str) else device
-    pipeline = TextToAudioPipeline.from_pretrained(model, dtype=inference_dtype(dtype, place))
+    wanted = inference_dtype(dtype, place)
+    pipeline = TextToAudioPipeline.from_pretrained(model, dtype=wanted)
+    if generation_dtype(pipeline, dtype, place) != wanted:
+        pipeline = TextToAudioPipeline.from_pretrained(model)
     return pipeline.to(place)
+
+
+def generation_dtype(pipeline: TextToAudioPipeline, name: str, device: torch.device) -> torch.dtype:
+    """The number format for a model: that of :func:`~consistency_tta.runtime.precision.inference_dtype`.
+
+    But ``auto`` is float32 for backbones of other packages: they need not cast what they read to their own format.
+    """
+    network = pipeline.components.get("unet") or pipeline.components.get("transformer")
+    foreign = network is not None and not type(pipeline.denoiser).__module__.startswith("consistency_tta.")
+    return torch.float32 if foreign and name == "auto" else inference_dtype(name, device)
 
 
 def prepare_for_generation(pipeline: TextToAudioPipeline) -> TextToAudioPipeline:

@@ -14,10 +14,10 @@ from consistency_tta.diffusion.solve import DDIM
 from consistency_tta.diffusion.weighting import Uniform
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.pipeline.guided import guided
 from consistency_tta.training import LoRA
 from consistency_tta.training.distillation import module as distillation_module
 from consistency_tta.training.distillation.lora import merged
-from consistency_tta.training.distillation.teacher import guided
 from tests.training.recorded_encoder import AudioEmbedding as Outputs
 from tests.training.runs import adversary, batch, data, distil, distillation, in_training, rng, trainer
 
