@@ -30,7 +30,7 @@ ORDER: list[set[str]] = [
     {"training", "encode"},
     {"export", "convert"},
     {"losses", "datamodules"},
-    {"generate", "evaluation", "listening", "benchmark"},
+    {"generate", "evaluation", "listening", "benchmark", "planning"},
     {"cli"},
     {"__main__"},
 ]

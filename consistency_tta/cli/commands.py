@@ -17,6 +17,8 @@ class Command:
         arguments: what the function's signature does not have: names of positional arguments, and lists.
         lightning: whether it reads classes of trainings or datamodules, which import Lightning.
         plain: whether no option names a class, so that no plugins are imported.
+        surroundings: a context manager of the same module, of the parser and the configuration files, within which the
+            arguments become objects and the function runs.
     """
 
     module: str
@@ -24,6 +26,7 @@ class Command:
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     lightning: bool = False
     plain: bool = False
+    surroundings: str | None = None
 
 
 #: Lightning's subcommands.
@@ -95,6 +98,7 @@ COMMANDS: dict[str, Command] = {
             "checkpoints": {"nargs": "+", "type": Path, "help": "its files, or folders of them; see docs/convert.md"},
         },
     ),
+    "plan": Command("consistency_tta.planning.command", "plan", lightning=True, surroundings="shapes_only"),
     "encode": Command("consistency_tta.encode", "encode", lightning=True),
     "recipes": Command("consistency_tta.cli.recipes", "list_recipes", plain=True),
     "recipes copy": Command(

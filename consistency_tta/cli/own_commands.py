@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ActionConfigFile
 
 from consistency_tta.cli.commands import COMMANDS, Command
+from consistency_tta.cli.config_files import find_recipes
 from consistency_tta.cli.mistakes import check_assignments, check_options, refuse_generate_sweep
 from consistency_tta.cli.parser import Parser, set_up_parsing
 from consistency_tta.cli.plugins import load_generation_plugins, load_plugins
@@ -33,10 +37,14 @@ def run(name: str, args: list[str]) -> Any:
         sys.stdout.write(text)
         raise SystemExit(0)
     check_order(args)
+    if command.surroundings is not None:
+        args = find_recipes(args)
     function, parser = load(name, command)
     with one_line_errors():
-        settings = parser.instantiate(parser.parse_args(args))
-        return function(**{key: value for key, value in settings.items() if key != "config"})
+        parsed = parser.parse_args(args)
+        with surroundings(command, parser, args):
+            settings = parser.instantiate(parsed)
+            return function(**{key: value for key, value in settings.items() if key != "config"})
 
 
 def load(name: str, command: Command) -> tuple[Callable[..., Any], Parser]:
@@ -57,6 +65,19 @@ def load(name: str, command: Command) -> tuple[Callable[..., Any], Parser]:
     parser.add_argument("-c", "--config", action=ActionConfigFile, help=CONFIG)
     parser.add_function_arguments(function, skip={argument.lstrip("-") for argument in command.arguments} or None)
     return function, parser
+
+
+def surroundings(command: Command, parser: Parser, args: list[str]) -> AbstractContextManager[Any]:
+    """Within which a subcommand's arguments become objects and its function runs."""
+    if command.surroundings is None:
+        return nullcontext()
+    return getattr(import_module(command.module), command.surroundings)(parser, config_files(args))
+
+
+def config_files(args: list[str]) -> list[Path]:
+    """The files that the option ``--config`` names."""
+    joined = [word.removeprefix("--config=") for word in args if word.startswith("--config=")]
+    return [Path(value) for word, value in pairwise(args) if word in ("-c", "--config")] + list(map(Path, joined))
 
 
 def escape_interpolation(text: str) -> str:

@@ -1,0 +1,57 @@
+"""A step that is counted without values needs what a real one needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from consistency_tta.planning.assumed_values import AssumedValues, CopiedTensors
+from consistency_tta.planning.counted_step import StepPeaks, counted_steps
+from consistency_tta.planning.parts import parts
+from consistency_tta.planning.sharded import largest_block, networks, sharded_bytes, size
+from consistency_tta.planning.without_weights import UnloadedModels
+from tests.training.runs import batch, distillation
+
+
+def real(folder: Path, rows: int) -> StepPeaks:
+    return counted_steps(distillation(folder), [batch(rows)], "32-true", {})[0]
+
+
+def without_values(folder: Path, rows: int) -> StepPeaks:
+    examples = batch(rows)
+    with FakeTensorMode(allow_non_fake_inputs=True), AssumedValues(), CopiedTensors():
+        with UnloadedModels(lambda _: None).installed():
+            module = distillation(folder)
+        return counted_steps(module, [examples], "32-true", {})[0]
+
+
+def test_a_step_without_values_counts_what_a_real_step_counts(teacher_folder: Path) -> None:
+    expected, got = real(teacher_folder, 4), without_values(teacher_folder, 4)
+    for phase in ("persistent", "forward", "backward", "optimizer"):
+        assert getattr(got, phase) == pytest.approx(getattr(expected, phase), rel=0.03)
+
+
+def test_the_teacher_takes_half_in_bfloat16(teacher_folder: Path) -> None:
+    module = distillation(teacher_folder)
+    teacher = sum(size(network) for network in networks(module.frozen.teacher))
+    [single] = counted_steps(module, [batch(2)], "32-true", {})
+    [half] = counted_steps(distillation(teacher_folder), [batch(2)], "bf16-mixed", {})
+    assert single.persistent - half.persistent == pytest.approx(teacher / 2, rel=0.01)
+
+
+def test_between_steps_there_are_weights_gradients_and_moments(teacher_folder: Path) -> None:
+    module = distillation(teacher_folder)
+    found = parts(module)
+    [peaks] = counted_steps(module, [batch(2)], "32-true", {})
+    state = sum(part.size for part in found.values()) + 3 * found["trained: student"].size
+    assert peaks.persistent == pytest.approx(state, rel=0.05)
+
+
+def test_backbones_are_what_is_sharded(teacher_folder: Path) -> None:
+    module = distillation(teacher_folder)
+    student, frozen = size(module.student.network), size(module.frozen.teacher)
+    # The student with gradients and moments, its two averages, and the teacher.
+    assert sharded_bytes(module) == 6 * student + frozen
+    assert 0 < largest_block(module) < student
