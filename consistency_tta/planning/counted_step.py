@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
-from lightning.pytorch import Callback, Trainer
-from torch import nn
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from consistency_tta.contracts import Batch
@@ -111,7 +111,11 @@ def counted_steps(
             **{name: settings[name] for name in KEPT if settings.get(name) is not None},
         )
         loader: DataLoader = DataLoader([batches[0], *batches], batch_size=None)  # type: ignore[arg-type]  # a list
-        # Lightning moves the module to the CPU, where it is; tensors without values cannot be moved, only cast.
-        with mock.patch.object(nn.Module, "_apply", apply_without_values):
+        with mock.patch.object(nn.Module, "_apply", _cast_alone):
             trainer.fit(module, train_dataloaders=loader)
     return phases.steps[1:]
+
+
+def _cast_alone(module: nn.Module, function: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    """Cast a network, such as a teacher to bfloat16; leave the training where it is, which Lightning would move."""
+    return module if isinstance(module, LightningModule) else apply_without_values(module, function, recurse)
