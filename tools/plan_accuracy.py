@@ -23,6 +23,7 @@ from consistency_tta.cli.own_commands import config_files, load
 from consistency_tta.planning.command import shapes_only
 from consistency_tta.planning.counted_step import counted_steps
 from consistency_tta.planning.variants import example_batch
+from consistency_tta.storage.text import filled_lines
 
 MIB = 2**20
 
@@ -64,7 +65,7 @@ def real(args: list[str], precision: str) -> dict[str, int]:
 
 def resident(name: str) -> int:
     """Bytes of an entry of this process's status."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    lines = dict(line.split(":", 1) for line in filled_lines(Path("/proc/self/status").read_text()))
     return 1024 * int(lines[name].split()[0])
 
 
@@ -79,7 +80,7 @@ def main(args: list[str] | None = None) -> None:
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     call = [sys.executable, "-m", "tools.plan_accuracy", "--real", *args]
     output = subprocess.run(call, check=True, capture_output=True, text=True, env=environment).stdout
-    found = counted(args, precision) | json.loads(output.splitlines()[-1])
+    found = counted(args, precision) | json.loads(filled_lines(output)[-1])
     for name in sorted(found):
         print(f"{name:18} {found[name] / MIB:8.1f} MiB")
 
