@@ -121,8 +121,14 @@ def shapes_only(parser: Any, recipes: Sequence[Path]) -> Iterator[None]:
     """
     models = unloaded_models(parser, recipes)
     MISSING.set(models.missing)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True), AssumedValues(), CopiedTensors():
-        warnings.filterwarnings("ignore", module="lightning")  # of loaders and evaluation, which a plan does not have
-        with models.installed():
-            yield
+    lightning = logging.getLogger("lightning.pytorch")
+    level = lightning.level
+    lightning.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True), AssumedValues(), CopiedTensors():
+            # Of loaders and evaluation, which a plan does not have.
+            warnings.filterwarnings("ignore", module="lightning")
+            with models.installed():
+                yield
+    finally:
+        lightning.setLevel(level)
