@@ -1,6 +1,6 @@
 """Two machines train as one does, and what happens to one of them, or to the cable, loses nothing.
 
-The machines are network namespaces on one; torchrun starts a process on each, with the settings of docs/cluster.md.
+The machines are network namespaces on one; torchrun starts a process on each. docs/cluster.md has the settings.
 """
 
 from __future__ import annotations
