@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-nodes test-laion lint format clean
+.PHONY: help setup demo docs test test-browser test-nodes test-laion lint format clean
 
 # Nothing here may wait for a model hub.
 export HF_HUB_OFFLINE := 1
@@ -23,6 +23,13 @@ setup: .venv/.installed  ## make .venv; the targets below do it themselves
 
 demo: .venv/.installed  ## distil the bundled teacher and show it in demo/report.html, in a few minutes
 	$(BIN)/python -m tools.demo
+
+# mkdocstrings reads the package where a wheel would have it (pyproject.toml, package-dir). Links that lead nowhere are errors.
+docs: .venv/.installed  ## build the documentation site in build/site; its sounds take a minute the first time
+	$(BIN)/python -m tools.documentation.gallery build/gallery
+	@rm -rf build/package
+	@$(BIN)/python -c 'from setuptools import setup; setup()' -q build_py --build-lib build/package
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 test: .venv/.installed  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -29,8 +29,8 @@ def palette() -> np.ndarray:
     return np.stack(channels, axis=1).round().astype(np.uint8)
 
 
-def spectrogram_uri(mel: Tensor, high: float) -> str:
-    """A log-mel spectrogram as the address of a PNG picture, low frequencies at the bottom.
+def spectrogram_png(mel: Tensor, high: float) -> bytes:
+    """A log-mel spectrogram as a PNG file, low frequencies at the bottom.
 
     Args:
         mel: (frames, bins), natural logarithms of amplitudes.
@@ -41,4 +41,9 @@ def spectrogram_uri(mel: Tensor, high: float) -> str:
     picture, file = Image.fromarray(levels.T.flip(0).contiguous().numpy()), io.BytesIO()
     picture.putpalette(palette().tobytes())
     picture.save(file, "PNG", optimize=True)
-    return data_uri(file.getvalue(), "image/png")
+    return file.getvalue()
+
+
+def spectrogram_uri(mel: Tensor, high: float) -> str:
+    """The picture of :func:`spectrogram_png` as an address."""
+    return data_uri(spectrogram_png(mel, high), "image/png")
