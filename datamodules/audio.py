@@ -8,13 +8,13 @@ models of several channels the channels are kept, and normalised together.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from consistency_tta.audio.resample import resample
 from consistency_tta.audio.sound_file import SILENCE_PEAK, BadClip, Fault, audio_info, decode, decode_channels
+from consistency_tta.audio.sound_source import SoundSource
 from consistency_tta.contracts import to_channels
 
 
@@ -32,7 +32,7 @@ def normalise(waveform: Tensor, peak: float = 0.5) -> Tensor:
 
 
 def read_audio(
-    path: Path,
+    source: SoundSource,
     sample_rate: int,
     num_samples: int,
     peak: float = 0.5,
@@ -46,7 +46,7 @@ def read_audio(
     not, the part around the clip's loudest sample is taken instead.
 
     Args:
-        path: of the file.
+        source: the file.
         sample_rate: wanted rate in Hz.
         num_samples: wanted length at that rate; a shorter clip is followed by zeros.
         peak: the largest magnitude of the result.
@@ -60,32 +60,32 @@ def read_audio(
     Raises:
         BadClip: if it is missing, unreadable, too short, silent, not finite, or its channels cancel each other.
     """
-    rate, frames, _ = audio_info(path, min_seconds)
+    rate, frames, _ = audio_info(source, min_seconds)
     wanted = math.ceil(num_samples * rate / sample_rate)
 
     def part(start: int) -> Tensor:
-        return normalise(_resampled(path, start, wanted, sample_rate, channels)[..., :num_samples], peak)
+        return normalise(_resampled(source, start, wanted, sample_rate, channels)[..., :num_samples], peak)
 
     try:
         waveform = part(round(position * max(0, frames - wanted)))
     except BadClip as bad:
         if bad.fault not in (Fault.SILENT, Fault.CANCELLED) or frames <= wanted:
             raise
-        loudest = int(normalise(_decoded(path, 0, -1, channels)[0]).abs().amax(0).argmax())
+        loudest = int(normalise(_decoded(source, 0, -1, channels)[0]).abs().amax(0).argmax())
         waveform = part(min(max(0, loudest - wanted // 2), frames - wanted))
     waveform = torch.nn.functional.pad(waveform, (0, num_samples - waveform.shape[-1]))
     return waveform[0] if channels == 1 else waveform
 
 
 @torch.no_grad()
-def _resampled(path: Path, start: int, frames: int, sample_rate: int, channels: int) -> Tensor:
-    waveform, rate = _decoded(path, start, frames, channels)
+def _resampled(source: SoundSource, start: int, frames: int, sample_rate: int, channels: int) -> Tensor:
+    waveform, rate = _decoded(source, start, frames, channels)
     return resample(waveform, rate, sample_rate)
 
 
-def _decoded(path: Path, start: int, frames: int, channels: int) -> tuple[Tensor, int]:
+def _decoded(source: SoundSource, start: int, frames: int, channels: int) -> tuple[Tensor, int]:
     if channels == 1:
-        mono, rate = decode(path, start, frames)
+        mono, rate = decode(source, start, frames)
         return mono[None], rate
-    waveform, rate = decode_channels(path, start, frames)
+    waveform, rate = decode_channels(source, start, frames)
     return to_channels(waveform[None], channels)[0], rate

@@ -25,7 +25,7 @@ class ResumableDataModule(LightningDataModule):
     Args:
         batch_size: examples a step in each process.
         val_batch_size: the same for validation, test and prediction; ``batch_size`` if null.
-        num_workers: processes that load data beside each training process; 0 loads in the training process.
+        num_workers: processes that load data for each training process; 0 loads in the training process.
         seed: of the order and of all augmentation; that of ``seed_everything`` if null.
 
     Attributes:
@@ -60,12 +60,23 @@ class ResumableDataModule(LightningDataModule):
         """One batch of what the datasets give. To be overridden by a static method."""
         raise NotImplementedError("a datamodule must define the static method collate(examples) -> Batch")
 
+    def has_split(self, split: str) -> bool:
+        """Whether ``setup`` will find data of a split (``train``, ``val`` or ``test``).
+
+        To be overridden where datasets are not made in the constructor: then loaders before ``setup`` are an error.
+        """
+        return getattr(self, f"{split}_dataset") is not None
+
     def train_dataloader(self) -> DataLoader:
-        """Shuffled, in whole batches, entered where the checkpoint left the epoch."""
+        """Shuffled, in whole batches, entered where the checkpoint left the epoch.
+
+        Raises:
+            ConfigurationError: if there is no training data, or ``setup`` was not called, as for the other loaders.
+        """
+        self._require_setup("train")
         if self.train_dataset is None:
             raise ConfigurationError(
-                f"{type(self).__name__} has no training data: call setup() first if no trainer does, configure it, or "
-                "only validate or test"
+                f"{type(self).__name__} has no training data: specify it in its options, or only validate or test"
             )
         world_size = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
@@ -83,21 +94,30 @@ class ResumableDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list:
         """In order, complete; no loader if there is no validation data."""
+        self._require_setup("val")
         return [] if self.val_dataset is None else self._in_order(self.val_dataset)
 
     def test_dataloader(self) -> DataLoader:
         """In order, complete."""
+        self._require_setup("test")
         if self.test_dataset is None:
             # Lightning would run over no loader, do nothing and call it a success.
             raise ConfigurationError(
-                f"{type(self).__name__} has no data to test or predict on: call setup() first if no trainer does, "
-                "configure it, or only fit"
+                f"{type(self).__name__} has no data to test or predict on: specify it in its options, or only fit"
             )
         return self._in_order(self.test_dataset)
 
     def predict_dataloader(self) -> DataLoader:
         """The test data."""
         return self.test_dataloader()
+
+    def _require_setup(self, split: str) -> None:
+        if self.has_split(split) and getattr(self, f"{split}_dataset") is None:
+            stage = "test" if split == "test" else "fit"
+            raise ConfigurationError(
+                f"{type(self).__name__} has not read its {split} data yet: call setup({stage!r}) before asking for a "
+                "loader, or give the datamodule to a Trainer, which calls it"
+            )
 
     def _in_order(self, dataset: Dataset) -> DataLoader:
         return DataLoader(dataset, batch_size=self.val_batch_size, **self._loader_options())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from consistency_tta.audio.sound_file import BadClip, audio_info
+from consistency_tta.audio.sound_source import SoundSource
 from consistency_tta.datamodules.audio_folder import AmbiguousName, AudioFolder
 from consistency_tta.storage.captions import EXTENSIONS, Row, read_rows
 
-__all__ = ["EXTENSIONS", "AmbiguousName", "AudioFolder", "Clip", "read_captions"]
+__all__ = ["EXTENSIONS", "AmbiguousName", "AudioFolder", "Clip", "new_id", "read_captions"]
 
 #: Seconds by which the times of a row may differ from those of the whole file.
 WHOLE = 0.1
@@ -37,6 +39,13 @@ class Clip:
     ambiguous: str = ""
     missing: str = ""
     others: list[Path] = field(default_factory=list)
+
+    #: Whether its sound is a file of its own, whose header can be read alone.
+    own_file: ClassVar[bool] = True
+
+    def sound(self) -> SoundSource:
+        """The sound file, to be decoded."""
+        return self.path
 
 
 def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) -> list[Clip]:
@@ -65,7 +74,7 @@ def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) 
     ids: set[str] = set()
     for row in rows:
         if row.name not in clips:
-            clips[row.name] = Clip(_new_id(row.name, ids), folder.folder / row.name)
+            clips[row.name] = Clip(new_id(row.name, ids), folder.folder / row.name)
         _locate(clips[row.name], row, folder)
         clips[row.name].captions.append(row.caption)
     return list(clips.values())
@@ -124,7 +133,7 @@ def _looked_for(row: Row, folder: AudioFolder) -> str:
     return f"{looked}; there is {', '.join(near)}: {' or '.join([*kinds, 'correct the name'])}"
 
 
-def _new_id(name: str, ids: set[str]) -> str:
+def new_id(name: str, ids: set[str]) -> str:
     """A name for files, not among ``ids``, to which it is added: ``dog_1`` for ``dog/1``, ``dog_1-2`` for ``dog_1``."""
     stem = re.sub(r"[^\w.-]+", "_", name)
     number, new = 1, stem

@@ -145,6 +145,10 @@ class LatentsDataModule(ResumableDataModule):
         self.val_folder = val_folder
         self.text_embeddings, self.trajectories = text_embeddings, trajectories
 
+    def has_split(self, split: str) -> bool:
+        """Whether there is a folder for a split; the validation folder serves for tests, too."""
+        return split == "train" or self.val_folder is not None
+
     def setup(self, stage: str | None = None) -> None:
         """Open the folders."""
         #: By folder, the networks whose results are read from it; trainings compare them with their own.

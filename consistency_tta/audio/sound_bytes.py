@@ -7,7 +7,6 @@ end. Of a file with a right header nothing but the header, and the frames' own h
 
 from __future__ import annotations
 
-import mmap
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from consistency_tta.audio.foreign import foreign_kind
 from consistency_tta.audio.layout import Bytes, Layout, Part, after_id3
 from consistency_tta.audio.mp3_layout import mp3_layout
 from consistency_tta.audio.ogg_layout import ogg_layout
+from consistency_tta.audio.sound_source import SoundBytes, SoundSource, bytes_of, for_decoder
 from consistency_tta.audio.wav_layout import wav_layout
 
 #: Samples read at a time where the number of all is not known.
@@ -48,31 +48,33 @@ class SoundInfo(NamedTuple):
     truncated: str
 
 
-def inspect(path: Path) -> SoundInfo:
-    """What is known of a file; remembered as long as its size and time stay.
+def inspect(source: SoundSource) -> SoundInfo:
+    """What is known of a file; of one on disk remembered as long as its size and time stay.
 
     Raises:
         BadClip: if it is missing or unreadable.
     """
-    if not path.is_file():
-        raise BadClip(Fault.MISSING, f"no file {path}")
     try:
-        status = path.stat()
-        return _inspect(path, status.st_size, status.st_mtime_ns)
+        if isinstance(source, SoundBytes):
+            return _sound_info(source, len(source.data))
+        if not source.is_file():
+            raise BadClip(Fault.MISSING, f"no file {source}")
+        status = source.stat()
+        return _remembered(source, status.st_size, status.st_mtime_ns)
     except ERRORS as error:
         if isinstance(error, BadClip):
             raise
         raise BadClip(Fault.UNREADABLE, str(error)) from error
 
 
-def read_parts(path: Path, parts: tuple[Part, ...]) -> tuple[np.ndarray, int]:
+def read_parts(source: SoundSource, parts: tuple[Part, ...]) -> tuple[np.ndarray, int]:
     """All samples (frames, channels) float32 of a file whose header is wrong, and their rate in Hz.
 
     Raises:
         BadClip: if parts differ in rate or channels.
         soundfile.SoundFileError: if one cannot be decoded.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with bytes_of(source) as data:
         sounds = [_read_part(part, data) for part in parts]
     if len({(rate, samples.shape[1]) for rate, samples in sounds}) > 1:
         found = ", ".join(f"{rate} Hz with {samples.shape[1]} channels" for rate, samples in sounds)
@@ -96,26 +98,30 @@ class _Forward(soundfile.SoundFile):
 
 
 @lru_cache(maxsize=1 << 16)
-def _inspect(path: Path, size: int, changed: int) -> SoundInfo:
-    """See :func:`inspect`; ``size`` and ``changed`` are here to be remembered."""
+def _remembered(path: Path, size: int, changed: int) -> SoundInfo:
+    """See :func:`inspect`; ``changed`` is here to be remembered."""
+    return _sound_info(path, size)
+
+
+def _sound_info(source: SoundSource, size: int) -> SoundInfo:
     if not size:
         raise BadClip(Fault.UNREADABLE, "the file is empty (0 bytes): fetch it again")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with bytes_of(source) as data:
         start = after_id3(data, 0)
-        if foreign := foreign_kind(data[start : start + 256], path.name):
+        if foreign := foreign_kind(data[start : start + 256], str(source).rpartition("/")[2]):
             raise BadClip(Fault.UNREADABLE, foreign)
-        layout = _layout(path, data)
+        layout = _layout(source, data)
     if layout.broken:
         raise BadClip(Fault.UNREADABLE, layout.broken)
     if layout.parts:
-        samples, rate = read_parts(path, layout.parts)
+        samples, rate = read_parts(source, layout.parts)
         return SoundInfo(rate, len(samples), samples.shape[1], layout.parts, layout.truncated)
-    info = soundfile.info(str(path))
+    info = soundfile.info(for_decoder(source))
     frames = info.frames if layout.frames is None else layout.frames
     return SoundInfo(info.samplerate, frames, info.channels, (), layout.truncated)
 
 
-def _layout(path: Path, data: Bytes) -> Layout:
+def _layout(source: SoundSource, data: Bytes) -> Layout:
     start = after_id3(data, 0)
     if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
         return wav_layout(data)
@@ -124,16 +130,16 @@ def _layout(path: Path, data: Bytes) -> Layout:
     whole = (Part(0, len(data)),)
     if data[:4] == b"OggS":
         layout = ogg_layout(data)
-        return layout if layout.parts or _ends_where_it_says(path) else Layout(whole, truncated=layout.truncated)
-    info = soundfile.info(str(path))
+        return layout if layout.parts or _ends_where_it_says(source) else Layout(whole, truncated=layout.truncated)
+    info = soundfile.info(for_decoder(source))
     if info.format in ("MP3", "MPEG"):
         return mp3_layout(data, info.frames)
-    return Layout() if _ends_where_it_says(path) else Layout(whole)
+    return Layout() if _ends_where_it_says(source) else Layout(whole)
 
 
-def _ends_where_it_says(path: Path) -> bool:
+def _ends_where_it_says(source: SoundSource) -> bool:
     """Whether the last sample that the header promises is there, and can be found."""
-    with soundfile.SoundFile(str(path)) as sound:
+    with soundfile.SoundFile(for_decoder(source)) as sound:
         if not 0 < sound.frames < KNOWN:
             return sound.frames == 0
         try:

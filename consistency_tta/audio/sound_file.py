@@ -15,6 +15,7 @@ from torch import Tensor
 from consistency_tta.audio.bad_clip import BadClip, Fault
 from consistency_tta.audio.mp3_layout import MP3_SLACK
 from consistency_tta.audio.sound_bytes import ERRORS, inspect, read_parts
+from consistency_tta.audio.sound_source import SoundSource, for_decoder, num_bytes
 
 __all__ = [
     "CANCELLED_SHARE",
@@ -58,31 +59,31 @@ class Sound(NamedTuple):
     kept_power: float = 1.0
 
 
-def read_whole(path: Path) -> Sound:
+def read_whole(source: SoundSource) -> Sound:
     """All of a file, if all is there.
 
     Raises:
         BadClip: if it is missing, unreadable, empty, shorter than its header states, has samples that are not finite,
             or channels whose mean is silent though they are not.
     """
-    if truncated := inspect(path).truncated:
+    if truncated := inspect(source).truncated:
         raise BadClip(Fault.TRUNCATED, truncated)
-    rate, frames, channels = audio_info(path)
-    waveform, _ = decode_channels(path)
+    rate, frames, channels = audio_info(source)
+    waveform, _ = decode_channels(source)
     if (decoded := waveform.shape[1]) < frames - MP3_SLACK:
         raise BadClip(Fault.TRUNCATED, f"{decoded / rate:.2f} s, its header states {frames / rate:.2f} s")
     return Sound(_mono(waveform), rate, channels, kept_power(waveform))
 
 
-def audio_info(path: Path, min_seconds: float = 0.0) -> tuple[int, int, int]:
+def audio_info(source: SoundSource, min_seconds: float = 0.0) -> tuple[int, int, int]:
     """Sample rate in Hz, samples and channels: of the header, or counted where its bytes contradict it.
 
     Raises:
         BadClip: if it is missing, unreadable or shorter than ``min_seconds``.
     """
-    info = inspect(path)
+    info = inspect(source)
     if not info.frames:
-        size = path.stat().st_size
+        size = num_bytes(source)
         raise BadClip(Fault.TOO_SHORT, f"no samples in the file of {size:,} bytes, expected some")
     if info.frames < min_seconds * info.sample_rate:
         seconds = info.frames / info.sample_rate
@@ -90,11 +91,11 @@ def audio_info(path: Path, min_seconds: float = 0.0) -> tuple[int, int, int]:
     return info.sample_rate, info.frames, info.channels
 
 
-def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
+def decode(source: SoundSource, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
     """Read a file, or a part of it, as mono.
 
     Args:
-        path: of the file.
+        source: the file.
         start: first sample to read, at the file's rate.
         frames: how many samples to read; -1 for all.
 
@@ -104,15 +105,15 @@ def decode(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
     Raises:
         BadClip: as :func:`decode_channels`; also if the mean of channels is silent though they are not.
     """
-    waveform, rate = decode_channels(path, start, frames)
+    waveform, rate = decode_channels(source, start, frames)
     return _mono(waveform), rate
 
 
-def decode_channels(path: Path, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
+def decode_channels(source: SoundSource, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
     """Read a file, or a part of it.
 
     Args:
-        path, start, frames: as :func:`decode` takes them.
+        source, start, frames: as :func:`decode` takes them.
 
     Returns:
         Waveform (channels, samples) float32 with the file's channels, and the sample rate in Hz.
@@ -122,12 +123,12 @@ def decode_channels(path: Path, start: int = 0, frames: int = -1) -> tuple[Tenso
             not be.
     """
     try:
-        info = inspect(path)
+        info = inspect(source)
         if info.parts:
-            whole, rate = read_parts(path, info.parts)
+            whole, rate = read_parts(source, info.parts)
             samples = whole[start:] if frames < 0 else whole[start : start + frames]
         else:
-            with soundfile.SoundFile(str(path)) as file:
+            with soundfile.SoundFile(for_decoder(source)) as file:
                 file.seek(start)
                 samples, rate = file.read(frames, dtype="float32", always_2d=True), file.samplerate
     except ERRORS as error:

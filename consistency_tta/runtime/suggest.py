@@ -89,6 +89,8 @@ def _arguments(class_type: type) -> set[str]:
     parameters = inspect.signature(class_type).parameters.values()
     nested: set[str] = set()
     for parameter in parameters:
+        if parameter.kind is parameter.VAR_KEYWORD:  # handed on to the class that this one derives from
+            nested |= set().union(*(_arguments(base) for base in class_type.__bases__ if base is not object))
         if is_dataclass(default := _default(parameter)):
             nested |= _arguments(type(default))
     return {parameter.name for parameter in parameters} | nested

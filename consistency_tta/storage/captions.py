@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.caption_records import Record, read_records
+from consistency_tta.storage.caption_text import NO_VALUE, clean_captions
 from consistency_tta.storage.part_names import Part, SharedNames, seconds
 from consistency_tta.storage.text import read_text
 
@@ -41,8 +42,6 @@ VIDEO_COLUMNS = ("youtube_id", "ytid")
 START_COLUMNS = ("start_time", "start", "start_s", "start_seconds", "start_sec", "onset", "seek_time", "offset")
 END_COLUMNS = ("end_time", "end", "end_s", "end_seconds", "end_sec", "stop", "offset")
 CAPTION_COLUMN = re.compile(r"caption(s|_\d+)?")
-#: What pandas and others write for no value.
-NO_VALUE = {"nan", "none", "null", "<na>", "n/a", "#n/a", "na", "nil"}
 #: What spreadsheets make of an id that begins with "-".
 NO_NAME = "#NAME?"
 
@@ -226,32 +225,12 @@ def _captions(record: Record) -> list[str]:
     columns = [column for column in record.fields if CAPTION_COLUMN.fullmatch(column)]
     if "captions" in columns and "caption" in columns:
         columns.remove("caption")
-    found: list[str] = []
-    for column in columns:
-        value = record.fields[column]
-        several = value if isinstance(value, list) else [value]
-        if not several or not all(isinstance(caption, str) for caption in several):
-            raise DataError(f"{record.place}: expected a caption or a list of captions, got {value!s:.60}")
-        found += [_caption(record, caption) for caption in several]
+    named = (*VIDEO_COLUMNS, *FILE_COLUMNS)
+    clip = next((str(record.fields[column]) for column in named if column in record.fields), "")
+    found = [caption for column in columns for caption in clean_captions(record.fields[column], record.place, clip)]
     if not found:
         raise DataError(f"{record.place}: expected a caption, got {record.fields!s:.70}")
     return found
-
-
-def _caption(record: Record, text: str) -> str:
-    caption = text.strip()
-    if not caption:
-        named = (*VIDEO_COLUMNS, *FILE_COLUMNS)
-        name = next((record.fields[column] for column in named if column in record.fields), "")
-        raise DataError(f"{record.place}: the caption of {name!r} is empty; remove or complete it")
-    if caption.lower() in NO_VALUE:
-        raise DataError(f"{record.place}: expected a caption, got {caption!r}, which stands for none: remove the row")
-    if re.fullmatch(r"[\[({]\s*(['\"]).*\1\s*,?\s*[\])}]", caption, re.DOTALL):
-        raise DataError(
-            f"{record.place}: expected a caption, got a list or object that was printed, {caption:.40}: give "
-            "each caption a row"
-        )
-    return caption
 
 
 def _without_extension(file: str) -> str:

@@ -11,7 +11,8 @@ import torch
 from consistency_tta.audio.sound_file import BadClip
 from consistency_tta.cli.user_errors import one_line_errors
 from consistency_tta.contracts import Batch
-from consistency_tta.datamodules.audiocaps import AudioCapsDataModule, AudioDataset
+from consistency_tta.datamodules.audio_dataset import AudioDataset
+from consistency_tta.datamodules.audiocaps import AudioCapsDataModule
 from consistency_tta.datamodules.clips import Clip
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 

@@ -9,6 +9,12 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from consistency_tta.contracts import Batch
+from consistency_tta.datamodules import (
+    AudioCapsDataModule,
+    HuggingFaceDataModule,
+    LatentsDataModule,
+    WebDatasetDataModule,
+)
 from consistency_tta.datamodules.base import ResumableDataModule
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
 from consistency_tta.runtime.errors import ConfigurationError, DataError
@@ -190,3 +196,19 @@ def test_no_training_data_is_an_error() -> None:
 def test_refuses_impossible_options(options: dict) -> None:
     with pytest.raises(ConfigurationError, match=str(min(options.values()))):
         ResumableDataModule(**options)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        AudioCapsDataModule("audio", "train.csv", "val.csv", "test.csv"),
+        HuggingFaceDataModule("table", "train", "val", "test"),
+        LatentsDataModule("train", "val"),
+        WebDatasetDataModule("train.tar", "val.tar", "test.tar"),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_loaders_before_setup_are_an_error(data: ResumableDataModule) -> None:
+    for loader in (data.train_dataloader, data.val_dataloader, data.test_dataloader):
+        with pytest.raises(ConfigurationError, match=type(data).__name__):
+            loader()

@@ -1,0 +1,83 @@
+"""Clips in tables of the package ``datasets`` (Hugging Face).
+
+    Q. Lhoest et al., "Datasets: A Community Library for Natural Language Processing", EMNLP 2021,
+    https://aclanthology.org/2021.emnlp-demo.21
+
+Its own decoding of sounds needs torchcodec. Here the files' bytes are taken from the table and decoded as all others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from consistency_tta.audio.bad_clip import BadClip, Fault
+from consistency_tta.audio.sound_source import SoundBytes, SoundSource
+from consistency_tta.datamodules.clips import new_id
+from consistency_tta.datamodules.embedded_clips import EmbeddedClip
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.storage.caption_text import clean_captions
+
+
+@dataclass
+class SoundTable:
+    """The sounds of a table.
+
+    Attributes:
+        rows: a ``datasets.Dataset`` with sounds that are not decoded.
+        column: of the sounds.
+        name: of the table, for messages.
+    """
+
+    rows: Any
+    column: str
+    name: str
+
+    def sound(self, index: int) -> SoundSource:
+        """A row's sound; see :class:`~consistency_tta.datamodules.embedded_clips.SoundContainer`."""
+        value = self.rows[index][self.column] or {}
+        if value.get("bytes"):
+            return SoundBytes(f"{self.name}, row {index}", value["bytes"])
+        if value.get("path"):
+            return Path(value["path"])
+        raise BadClip(Fault.MISSING, f"row {index} of {self.name} has neither bytes nor a path")
+
+
+def read_table(
+    rows: Any, name: str, audio_column: str = "audio", caption_column: str = "caption", id_column: str | None = None
+) -> list[EmbeddedClip]:
+    """The clips of a ``datasets.Dataset``.
+
+    Args:
+        rows: with the columns.
+        name: of the data set and its split, for messages and ids.
+        audio_column: sound files: bytes, a path, or what ``datasets.Audio`` holds.
+        caption_column: a caption or a list of captions for each.
+        id_column: the clips' names; None for the number of the row.
+
+    Raises:
+        ConfigurationError: if there is no such column.
+        DataError: if a caption cannot be used, with its row.
+    """
+    import datasets
+
+    for column in filter(None, (audio_column, caption_column, id_column)):
+        if column not in rows.column_names:
+            raise ConfigurationError(
+                f"expected one of the columns {', '.join(rows.column_names)} of {name}, got {column}: set "
+                "audio_column, caption_column or id_column"
+            )
+    rows = rows.with_format(None)
+    sounds = rows.select_columns([audio_column]).cast_column(audio_column, datasets.Audio(decode=False))
+    table = SoundTable(sounds, audio_column, name)
+    captions = rows.select_columns([caption_column])[:][caption_column]
+    names = rows.select_columns([id_column])[:][id_column] if id_column else range(len(rows))
+    ids: set[str] = set()
+    clips = []
+    for index, (given, caption) in enumerate(zip(names, captions, strict=True)):
+        text = clean_captions(caption, f"{name}, row {index}", str(given))
+        clips.append(
+            EmbeddedClip(new_id(str(given), ids), Path(name, f"row {index}"), text, container=table, index=index)
+        )
+    return clips

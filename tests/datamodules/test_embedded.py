@@ -1,0 +1,196 @@
+"""Clips in tar files and tables are the clips of a folder: the same batches, shares of processes and resumed runs."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import datasets
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import soundfile
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from consistency_tta.audio.sound_file import BadClip
+from consistency_tta.contracts import Batch
+from consistency_tta.datamodules import AudioCapsDataModule, HuggingFaceDataModule, WebDatasetDataModule
+from consistency_tta.datamodules.recordings import RecordingsDataModule
+from consistency_tta.runtime.errors import ConfigurationError, DataError
+
+CLIPS = 12
+SOURCES = ["tar", "saved", "parquet", "folder of sounds"]
+
+
+def sound(index: int, kind: str = "WAV", samples: int = 3000) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, 0.3 * np.sin(0.02 * (index + 1) * np.arange(1, samples + 1)), 8000, format=kind)
+    return file.getvalue()
+
+
+def write_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> None:
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clips c0, c1, ... in a folder, in tar files, as a saved table, as parquet and as a folder of sounds."""
+    root = tmp_path_factory.mktemp("clips")
+    captions = [f"Sound {index}" for index in range(CLIPS)]
+    (root / "sounds").mkdir()
+    for index in range(CLIPS):
+        (root / "sounds" / f"c{index}.wav").write_bytes(sound(index))
+    rows = "".join(f"c{index}.wav,{caption}\n" for index, caption in enumerate(captions))
+    (root / "sounds" / "metadata.csv").write_text("file_name,caption\n" + rows)
+    for shard in range(3):
+        own = range(shard * 4, shard * 4 + 4)
+        members = {f"c{i}.wav": sound(i) for i in own} | {f"c{i}.txt": captions[i].encode() for i in own}
+        write_tar(root / f"clips-{shard}.tar", members)
+    table = datasets.Dataset.from_dict(
+        {
+            "audio": [{"bytes": sound(index), "path": f"c{index}.wav"} for index in range(CLIPS)],
+            "caption": captions,
+            "name": [f"c{index}" for index in range(CLIPS)],
+        }
+    ).cast_column("audio", datasets.Audio())
+    datasets.DatasetDict(train=table, validation=table.select(range(2))).save_to_disk(root / "saved")
+    (root / "parquet").mkdir()
+    table.to_parquet(root / "parquet" / "train.parquet")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def own_cache(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", stored / "cache")
+
+
+def module(stored: Path, source: str, **options) -> RecordingsDataModule:
+    options = {"sample_rate": 8000, "num_samples": 2000, "batch_size": 2, "seed": 5, "min_seconds": 0.1, **options}
+    match source:
+        case "audiocaps":
+            folder = stored / "sounds"
+            return AudioCapsDataModule(str(folder), train_captions=str(folder / "metadata.csv"), **options)
+        case "tar":
+            return WebDatasetDataModule(str(stored / "clips-*.tar"), **options)
+        case "folder of sounds":
+            return HuggingFaceDataModule(str(stored / "sounds"), id_column="file_name", **options)
+    return HuggingFaceDataModule(str(stored / source), id_column="name", **options)
+
+
+def contents(batches: list[Batch]) -> list[tuple[list[str], list[str], list[float]]]:
+    names = [[name.removesuffix(".wav").replace(".wav+", "+") for name in batch.ids] for batch in batches]
+    return [(name, batch.captions, batch.waveform.tolist()) for name, batch in zip(names, batches, strict=True)]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_batches_are_those_of_a_folder(stored: Path, source: str) -> None:
+    expected, data = (module(stored, name, pair_mixing=0.5) for name in ("audiocaps", source))
+    expected.setup("fit")
+    data.prepare_data()
+    data.setup("fit")
+    assert contents(list(data.train_dataloader())) == contents(list(expected.train_dataloader()))
+
+
+@pytest.mark.parametrize("source", ["tar", "saved"])
+def test_two_processes_share_out_all_clips(stored: Path, source: str) -> None:
+    seen = []
+    for rank in range(2):
+        data = module(stored, source)
+        strategy = SimpleNamespace(broadcast=lambda findings: findings)
+        data.trainer = SimpleNamespace(
+            world_size=2, global_rank=rank, is_global_zero=rank == 0, training=False, strategy=strategy
+        )
+        data.setup("fit")
+        seen.append([name for batch in data.train_dataloader() for name in batch.ids])
+    assert len(seen[0]) == len(seen[1]) == CLIPS / 2
+    assert {*seen[0], *seen[1]} == {f"c{index}" for index in range(CLIPS)}
+
+
+class Recorder(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[Batch] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        self.seen.append(batch)
+        return self.weight * batch.waveform.sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("source", ["tar", "saved"])
+def test_a_resumed_run_sees_the_same_batches(stored: Path, tmp_path: Path, source: str) -> None:
+    def fit(resume: Path | None = None) -> list[Batch]:
+        recorder, saved = Recorder(), ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=4)
+        trainer = pl.Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            logger=False,
+            callbacks=[] if resume else [saved],
+            enable_checkpointing=resume is None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(recorder, module(stored, source, pair_mixing=0.5), ckpt_path=resume)
+        return recorder.seen
+
+    straight = fit()
+    assert contents(fit(tmp_path / "step=8.ckpt")) == contents(straight[8:])  # inside the second epoch
+
+
+def test_a_bad_sound_is_replaced_or_named(tmp_path: Path) -> None:
+    members = {f"a/c{i}.flac": sound(i, "FLAC") if i else b"no sound" for i in range(3)}
+    members |= {f"a/c{i}.json": json.dumps({"text": [f"Sound {i}", "again"]}).encode() for i in range(3)}
+    write_tar(tmp_path / "x.tar", members)
+    options = {"sample_rate": 8000, "num_samples": 2000, "batch_size": 3, "min_seconds": 0.1}
+    data = WebDatasetDataModule(str(tmp_path), **options)
+    data.setup("fit")
+    assert [clip.captions for clip in data.train_dataset.clips] == [[f"Sound {i}", "again"] for i in range(3)]
+    (batch,) = data.train_dataloader()
+    assert set(batch.ids) == {"a_c1", "a_c2"}
+    data = WebDatasetDataModule(str(tmp_path), bad_clips="fail", **options)
+    data.setup("fit")
+    with pytest.raises(BadClip, match=r"x\.tar/a/c0\.flac"):
+        data.train_dataset[0]
+
+
+@pytest.mark.parametrize(
+    ("members", "mode", "named"),
+    [
+        ({"a.wav": sound(0)}, "w", r"a\.json"),
+        ({"a.wav": sound(0), "a.json": b'{"label": 3}'}, "w", r"a\.json"),
+        ({"a.wav": sound(0), "a.txt": b"nan"}, "w", "nan"),
+        ({"a.wav": sound(0), "a.txt": b"\xff\xfe"}, "w", r"a\.txt"),
+        ({"a.wav": sound(0), "a.txt": b"Sound"}, "w:gz", r"x\.tar"),
+    ],
+)
+def test_shards_that_cannot_be_used_are_named(tmp_path: Path, members: dict, mode: str, named: str) -> None:
+    write_tar(tmp_path / "x.tar", members, mode)
+    with pytest.raises(DataError, match=named):
+        WebDatasetDataModule(str(tmp_path / "x.tar")).setup("fit")
+
+
+def test_shards_that_do_not_exist_are_named() -> None:
+    with pytest.raises(FileNotFoundError, match=r"no-\*\.tar"):
+        WebDatasetDataModule("no-*.tar").setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "named"),
+    [
+        ({"train_split": "half"}, ConfigurationError, "half"),
+        ({"caption_column": "words"}, ConfigurationError, "words"),
+        ({"path": "nowhere"}, DataError, "nowhere"),
+    ],
+)
+def test_tables_that_do_not_fit_are_named(stored: Path, options: dict, error: type[Exception], named: str) -> None:
+    with pytest.raises(error, match=named):
+        HuggingFaceDataModule(**{"path": str(stored / "saved"), **options}).setup("fit")
