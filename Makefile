@@ -34,7 +34,7 @@ docs: .venv/.installed  ## build the documentation site in build/site; its sound
 test: .venv/.installed  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-test-browser: .venv/.installed  ## run the tests of the listening test's page, in Chromium
+test-browser: .venv/.installed  ## run the tests of pages in Chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
 
 test-nodes: .venv/.installed  ## run the tests of two machines, in network namespaces (root, Linux, minutes)

@@ -26,11 +26,11 @@ def export(
     output: Path,
     half: bool = False,
     trust: list[str] | None = None,
-    format: Literal["folder", "onnx", "torch"] = "folder",  # noqa: A002  # the option's name
+    format: Literal["folder", "onnx", "torch", "web"] = "folder",  # noqa: A002  # the option's name
     int8: bool = False,
     tolerance: float = 1e-3,
 ) -> Path:
-    """Write a checkpoint as a model folder, or a student as ONNX or torch.export programs.
+    """Write a checkpoint as a model folder, or a student as ONNX, torch.export programs or a web page.
 
     Args:
         checkpoint: a ``.ckpt`` file of any training of this project; the folders it was trained from must still be
@@ -38,8 +38,8 @@ def export(
         output: folder to write.
         half: whether to store a model folder's weights in float16, at half the size.
         trust: modules, in addition to this package and installed plugins, whose classes the checkpoint may name.
-        format: ``folder``, which ``generate`` and further trainings read; or ``onnx`` or ``torch``, three graphs of
-            a one-query student (docs/export.md).
+        format: ``folder``, which ``generate`` and further trainings read; ``onnx`` or ``torch``, three graphs of a
+            one-query student (docs/export.md); or ``web``, a page that runs them in a browser.
         int8: whether to store the weights of ONNX graphs in 8 bits.
         tolerance: the most that a graph may differ from torch, relative to the largest value of its output.
 
@@ -52,9 +52,9 @@ def export(
         UntrustedClassError: if the checkpoint names classes of other modules.
     """
     trust_modules(trust or [])
-    if (half and format != "folder") or (int8 and format != "onnx"):
+    if (half and format != "folder") or (int8 and format not in ("onnx", "web")):
         raise ConfigurationError(
-            f"expected --half with --format folder and --int8 with onnx, got --format {format}: leave it out"
+            f"expected --half with --format folder and --int8 with onnx or web, got --format {format}: leave it out"
         )
     if format == "folder":
         return export_folder(checkpoint, output, half)

@@ -12,4 +12,5 @@ onnx_format.py   a graph as an ONNX file, quantised if wanted
 difference.py    how far a written graph is from the network
 tokenizer.py     the tokenizer as one file
 folder.py        the folder with all of these
+web_page.py      a page that runs the graphs in a browser; page/ has its files
 """

@@ -16,6 +16,7 @@ from consistency_tta.graphs.graph import CAPTIONS, Graph, make_graphs
 from consistency_tta.graphs.onnx_format import check_extra, quantise, run_onnx, write_onnx
 from consistency_tta.graphs.tokenizer import write_tokenizer
 from consistency_tta.graphs.torch_format import run_program, to_program, write_program
+from consistency_tta.graphs.web_page import write_page
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.finite_weights import check_finite
 from consistency_tta.storage.atomic_directory import atomic_directory
@@ -30,12 +31,14 @@ def export_graphs(pipeline: TextToAudioPipeline, output: Path, format: str, int8
     Args:
         pipeline: the student, in float32 on the CPU.
         output: folder to write.
-        format: ``onnx`` or ``torch``.
+        format: ``onnx``, ``torch`` or ``web``.
         int8, tolerance: see :func:`write_graphs`.
     """
     check_finite(pipeline.components, output)
     with atomic_directory(output, last="manifest.json") as folder:
-        write_graphs(pipeline, folder, format == "onnx", int8, tolerance)
+        if format == "web":
+            write_page(folder)
+        write_graphs(pipeline, folder, format != "torch", int8, tolerance)
     print(f"written to {output}")
 
 

@@ -1,4 +1,4 @@
-"""The tokenizer as one file, ``tokenizer.json``, for the package ``tokenizers``."""
+"""The tokenizer as one file, ``tokenizer.json``, for the package ``tokenizers`` and its JavaScript twin."""
 
 from __future__ import annotations
 
