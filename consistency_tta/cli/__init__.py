@@ -9,6 +9,8 @@ signature.py      options and description of an own subcommand, read from its so
 quick_help.py     ``--help`` of an own subcommand, from its source
 own_commands.py   runs an own subcommand
 recipes.py        lists and copies recipes
+completion.py     a script for a shell that completes subcommands and options
+class_options.py  the options of arguments that are classes, read from source
 training_cli.py   runs Lightning's
 launcher.py       the number of processes, of which launcher and trainer must say the same
 parser.py         the parser of both

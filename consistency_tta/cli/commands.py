@@ -110,6 +110,12 @@ COMMANDS: dict[str, Command] = {
         },
         plain=True,
     ),
+    "completion": Command(
+        "consistency_tta.cli.completion",
+        "completion",
+        {"shell": {"choices": ["bash", "zsh", "fish"], "help": "whose completion"}},
+        plain=True,
+    ),
     "data-check": Command("consistency_tta.datamodules.check", "data_check", lightning=True),
     "listening-test": MAKE_LISTENING_TEST,
     "listening-test make": MAKE_LISTENING_TEST,

@@ -39,6 +39,7 @@ def imported(args: list[str]) -> set[str]:
         ["generate", "a dog", "--guid", "3"],
         ["generate", "--help"],
         ["export", "--help"],
+        ["completion", "bash"],
     ],
     ids=" ".join,
 )
