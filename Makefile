@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test test-browser test-nodes test-laion lint format clean
+.PHONY: help setup demo docs notebooks test test-browser test-nodes test-laion lint format clean
 
 # Nothing here may wait for a model hub.
 export HF_HUB_OFFLINE := 1
@@ -23,6 +23,9 @@ setup: .venv/.installed  ## make .venv; the targets below do it themselves
 
 demo: .venv/.installed  ## distil the bundled teacher and show it in demo/report.html, in a few minutes
 	$(BIN)/python -m tools.demo
+
+notebooks: .venv/.installed  ## run the notebooks, with few steps; the documentation site then shows their outputs
+	$(BIN)/python -m tools.documentation.run_notebooks
 
 # mkdocstrings reads the package where a wheel would have it (pyproject.toml, package-dir). Links that lead nowhere are errors.
 docs: .venv/.installed  ## build the documentation site in build/site; its sounds take a minute the first time

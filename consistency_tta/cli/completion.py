@@ -130,7 +130,7 @@ def add_typed(parser: ArgumentParser, name: str, annotation: ast.expr | None) ->
     text = ast.unparse(annotation) if annotation else ""
     choices: list[str] | None = ["true", "false"] if text == "bool" else None
     if text.startswith("Literal["):
-        choices = [node.value for node in ast.walk(annotation or ast.Name("")) if isinstance(node, ast.Constant)]
+        choices = [str(node.value) for node in ast.walk(annotation or ast.Name("")) if isinstance(node, ast.Constant)]
     paths = "Path" in text or name.endswith(("folder", "captions"))
     add(parser, name, choices=choices, complete=model_or_file() if name == "model" else FILE if paths else None)
 

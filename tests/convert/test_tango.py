@@ -3,69 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
-from scipy.signal import get_window
 from torch import Tensor
 
 from consistency_tta.cli import main
-from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.pipeline import TextToAudioPipeline
 from tests.convert import published
-
-SCALE = 0.75
-
-
-def tango_main() -> dict[str, Tensor]:
-    text = published.filled(published.t5(**published.SMALL_T5))
-    text["encoder.embed_tokens.weight"] = text["shared.weight"]
-    network = published.filled(published.unet(**published.SMALL_UNET))
-    return published.prefixed("unet.", network) | published.prefixed("text_encoder.", text)
-
-
-def tango_folder(folder: Path, main_weights: Mapping[str, Tensor]) -> Path:
-    """As ``tango.py`` reads it: names of files and keys of the JSON files are from there."""
-    folder.mkdir()
-    torch.save(dict(main_weights), folder / "pytorch_model_main.bin")
-    torch.save(published.small_autoencoder().state_dict(), folder / "pytorch_model_vae.bin")
-    transform = torch.fft.fft(torch.eye(1024))[:513] * torch.tensor(get_window("hann", 1024)).float()
-    stft = {
-        "mel_basis": MelSpectrogram(n_mels=published.N_MELS).filters.T.contiguous(),
-        "stft_fn.forward_basis": torch.cat([transform.real, transform.imag])[:, None],
-        "stft_fn.inverse_basis": torch.zeros(1026, 1, 1024),
-    }
-    torch.save(stft, folder / "pytorch_model_stft.bin")
-    settings = {
-        "main_config.json": {
-            "text_encoder_name": "google/flan-t5-large",
-            "scheduler_name": "stabilityai/stable-diffusion-2-1",
-            "unet_model_config_path": "configs/diffusion_model_config.json",
-        },
-        "vae_config.json": {"embed_dim": 4, "scale_factor": SCALE},
-        "stft_config.json": {
-            "filter_length": 1024,
-            "hop_length": 160,
-            "win_length": 1024,
-            "n_mel_channels": published.N_MELS,
-            "sampling_rate": 16000,
-            "mel_fmin": 0,
-            "mel_fmax": 8000,
-        },
-    }
-    for name, content in settings.items():
-        (folder / name).write_text(json.dumps(content))
-    return folder
+from tests.convert.tango_files import SCALE, tango_weights, write_tango
 
 
 def test_a_converted_tango_is_a_teacher_that_makes_sound(
     text_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = tango_main()
-    source, output = tango_folder(tmp_path / "tango", weights), tmp_path / "teacher"
+    weights = tango_weights()
+    source, output = write_tango(tmp_path / "tango", weights), tmp_path / "teacher"
     main(["convert", "tango", str(source), "--output", str(output), "--text_encoder", str(text_folder)])
     assert f"written to {output}" in capsys.readouterr().out
     assert {path.suffix for path in output.rglob("*model*") if path.suffix != ".json"} == {".safetensors"}
@@ -91,7 +46,7 @@ def test_a_converted_tango_is_a_teacher_that_makes_sound(
 
 
 def test_without_text_the_folder_is_still_written(tmp_path: Path) -> None:
-    source, output = tango_folder(tmp_path / "tango", tango_main()), tmp_path / "teacher"
+    source, output = write_tango(tmp_path / "tango", tango_weights()), tmp_path / "teacher"
     with pytest.raises(SystemExit, match="google/flan-t5-large"):
         main(["convert", "tango", str(source), "--output", str(output)])
     assert not output.exists()
@@ -115,15 +70,15 @@ def test_without_text_the_folder_is_still_written(tmp_path: Path) -> None:
 def test_a_wrong_checkpoint_writes_nothing(
     damage: dict[str, Tensor | None], named: str, text_folder: Path, tmp_path: Path
 ) -> None:
-    weights = {name: tensor for name, tensor in (tango_main() | damage).items() if tensor is not None}
-    source, output = tango_folder(tmp_path / "tango", weights), tmp_path / "out" / "teacher"
+    weights = {name: tensor for name, tensor in (tango_weights() | damage).items() if tensor is not None}
+    source, output = write_tango(tmp_path / "tango", weights), tmp_path / "out" / "teacher"
     with pytest.raises(SystemExit, match=named):
         main(["convert", "tango", str(source), "--output", str(output), "--text_encoder", str(text_folder)])
     assert not output.parent.exists()
 
 
 def test_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    source = tango_folder(tmp_path / "tango", tango_main())
+    source = write_tango(tmp_path / "tango", tango_weights())
     arguments = ["--output", str(tmp_path / "out"), "--without_text", "true"]
     settings = json.loads((source / "stft_config.json").read_text())
     (source / "stft_config.json").write_text(json.dumps(settings | {"mel_fmax": 7000}))

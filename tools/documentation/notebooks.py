@@ -48,9 +48,11 @@ def cell_markdown(cell: dict[str, Any]) -> str:
 
 
 def output_markdown(outputs: list[dict[str, Any]]) -> Iterator[str]:
-    """What a cell wrote and returned: pictures, players and tables, or else text."""
+    """What a cell wrote and returned: pictures, players and tables, or else text; no warnings and progress bars."""
     for output in outputs:
         data = output.get("data", {})
+        if output.get("name") == "stderr":
+            continue
         if "image/png" in data:
             yield f'<img alt="Output" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">'
         elif "text/html" in data:
