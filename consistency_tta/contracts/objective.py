@@ -133,6 +133,8 @@ class Step:
         add_noise: (z_0, epsilon, t) -> z_t, all (B, C, *) but t (B,); at the top time pure noise, since that is what
             generation starts from.
         flow_map: whether the student reads a second time.
+        sharded: whether networks are sharded over processes, which then must query them equally often: see
+            :meth:`queried`.
     """
 
     batch: Batch
@@ -145,6 +147,7 @@ class Step:
     condition: Callable[[], Conditioning] = field(repr=False)
     add_noise: Callable[[Tensor, Tensor, Tensor], Tensor] = field(repr=False)
     flow_map: bool = False
+    sharded: bool = False
     _shared: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -165,6 +168,25 @@ class Step:
         """W (B,)."""
         assert self.conditioning.guidance_scale is not None  # a student reads it
         return self.conditioning.guidance_scale
+
+    def queried(self, rows: Tensor) -> Tensor:
+        """Positions of the examples to query a network with, where only ``rows`` need it.
+
+        A sharded network gathers its weights from all processes at each query, and waits for those that make none. So
+        where networks are sharded, and no row of this process needs a query, it is made with the first row:
+
+            rows = step.queried(needed)
+            if len(rows):
+                answer = network(z_t[rows], t[rows], step.conditioning.rows(rows))
+                latent = latent.index_copy(0, needed, answer[: len(needed)])
+
+        Args:
+            rows: (B',) int64 on any device; may be empty.
+
+        Returns:
+            ``rows``, or (1,) zeros instead of none.
+        """
+        return rows.new_zeros(1) if self.sharded and not len(rows) else rows
 
     def generate(self, networks: Networks) -> Generation:
         """What the student generates for the batch in one query; computed once a step, for all that read it."""

@@ -39,6 +39,8 @@ from tests.training.runs import data, trainer
 SETTINGS: dict[str, dict[str, Any]] = {
     "lora": {"losses": {"latent": LatentL2Loss()}, "student": StudentConfig(lora=LoRA(rank=2))},
     "decoder": {
+        # Which rows need the teacher's trajectories, or the target, differs from process to process.
+        "objective": ConsistencyDistillation(terminal_fraction=0.4, teacher_trajectory_fraction=0.3, teacher_steps=2),
         "losses": {"latent": LatentL2Loss(), "mel": MelL2Loss()},
         "decoding": DecodingConfig(train_decoder=True, crop_frames=16, gradient_checkpointing=True),
     },

@@ -133,6 +133,7 @@ class Distillation(LatentTraining):
             condition,
             self.add_noise,
             self.objective.second_time,
+            self.sharded is not None,
         )
 
     def networks(self, averaged: bool) -> Networks:

@@ -20,6 +20,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import ConsistencyDistillation, DiscretizationSchedule, Distillation
 from consistency_tta.training.step_rng import StepRNG
+from tests.training.distillation.objectives.steps import gaussian_step
 from tests.training.runs import Losses, batch, data, distillation, in_training, inputs, query_sizes, rng, trainer
 
 #: Everything that draws, or that changes with the step.
@@ -51,13 +52,14 @@ def test_at_s_0_the_target_is_z_0_and_nothing_is_queried(teacher_folder: Path) -
         network.register_forward_hook(lambda _m, inputs, _out: query_sizes.append(len(inputs[0])))
     z_0, _, conditioning = inputs(module, 3)
     z_t = torch.randn_like(z_0)
+    step = gaussian_step(module.schedule, z_0, conditioning)
     none = torch.empty(0, dtype=torch.long)
     networks, objective = module.networks(averaged=False), module.objective
-    target = objective.target_latent(networks, z_0, z_t, torch.full((3,), 60.0), torch.zeros(3), conditioning, none)
+    target = objective.target_latent(step, networks, z_0, z_t, torch.full((3,), 60.0), torch.zeros(3), none)
     assert torch.equal(target, z_0)
     assert query_sizes == []
     s = torch.tensor([0.0, 500.0, 0.0])
-    target = objective.target_latent(networks, z_0, z_t, s + 60, s, conditioning, torch.tensor([1]))
+    target = objective.target_latent(step, networks, z_0, z_t, s + 60, s, torch.tensor([1]))
     assert torch.equal(target[[0, 2]], z_0[[0, 2]])
     assert not torch.equal(target[1], z_0[1])
     assert set(query_sizes) == {1}  # only the one row

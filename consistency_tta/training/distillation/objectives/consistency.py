@@ -101,17 +101,10 @@ class ConsistencyDistillation(Objective):
         t, s = rng.to_device(t), rng.to_device(s)
         conditioning = step.conditioning
         epsilon = rng.normal_like(z_0)
-        if len(trajectory_rows):
-            rows = rng.to_device(trajectory_rows)
-            if step.batch.trajectory is not None:
-                solved = step.batch.trajectory.rows(rows)
-                epsilon = epsilon.index_copy(0, rows, solved.noise.to(epsilon.dtype))
-                ends = solved.latent.to(z_0.dtype)
-            else:
-                ends = self.teacher_latent(networks, epsilon[rows], conditioning.rows(rows))
-            z_0 = z_0.index_copy(0, rows, ends)
+        if step.training and self.teacher_trajectory_fraction:
+            z_0, epsilon = self.with_trajectories(step, networks, z_0, epsilon, rng.to_device(trajectory_rows))
         z_t = step.add_noise(z_0, epsilon, t)
-        target_latent = self.target_latent(networks, z_0, z_t, t, s, conditioning, noisy_rows)
+        target_latent = self.target_latent(step, networks, z_0, z_t, t, s, noisy_rows)
         return Prediction(networks.student(z_t, t, conditioning), target_latent, z_0, t, s)
 
     def draw_times(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,6 +122,20 @@ class ConsistencyDistillation(Objective):
         whole = share < self.teacher_trajectory_fraction
         return times[index], torch.where(whole, 0.0, times[index + 1]), whole.nonzero()[:, 0]
 
+    def with_trajectories(
+        self, step: Step, networks: Networks, z_0: Tensor, epsilon: Tensor, rows: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """z_0 and noise (B, C, *), those at ``rows`` the two ends of a trajectory of the teacher."""
+        if step.batch.trajectory is not None:
+            solved = step.batch.trajectory.rows(rows)
+            epsilon = epsilon.index_copy(0, rows, solved.noise.to(epsilon.dtype))
+            return z_0.index_copy(0, rows, solved.latent.to(z_0.dtype)), epsilon
+        queried = step.queried(rows)
+        if len(queried):
+            ends = self.teacher_latent(networks, epsilon[queried], step.conditioning.rows(queried))
+            z_0 = z_0.index_copy(0, rows, ends[: len(rows)].to(z_0.dtype))
+        return z_0, epsilon
+
     @torch.no_grad()
     def teacher_latent(self, networks: Networks, epsilon: Tensor, conditioning: Conditioning) -> Tensor:
         """The end (B, C, *) of the guided teacher's trajectories from noise epsilon (B, C, *)."""
@@ -138,29 +145,30 @@ class ConsistencyDistillation(Objective):
     @torch.no_grad()
     def target_latent(
         self,
+        step: Step,
         networks: Networks,
         z_0: Tensor,
         z_t: Tensor,
         t: Tensor,
         s: Tensor,
-        conditioning: Conditioning,
         noisy_rows: Tensor,
     ) -> Tensor:
         """What the student should return (B, C, *).
 
         Args:
+            step: gives the conditioning.
             networks: teacher and target are queried; the student where there is no target.
             z_0, z_t: (B, C, *).
             t, s: (B,).
-            conditioning: for B examples.
             noisy_rows: int64 positions of the examples with s > 0; looking for them here would wait for the device.
         """
-        if len(noisy_rows) == 0:
+        rows = step.queried(noisy_rows)
+        if not len(rows):
             return z_0
-        some, s = conditioning.rows(noisy_rows), s[noisy_rows]
-        z_s = self.solver(_there(networks.teacher), z_t[noisy_rows], t[noisy_rows], s, some)
+        some, s = step.conditioning.rows(rows), s[rows]
+        z_s = self.solver(_there(networks.teacher), z_t[rows], t[rows], s, some)
         target = networks.student if networks.target is None else networks.target
-        return z_0.index_copy(0, noisy_rows, target(z_s, s, some))
+        return z_0.index_copy(0, noisy_rows, target(z_s, s, some)[: len(noisy_rows)])
 
     @torch.no_grad()
     def metrics(self, step: Step, networks: Networks) -> dict[str, Tensor]:

@@ -96,14 +96,15 @@ class MeanFlow(Objective):
         estimate = networks.student(z_t, t, conditioning, s)
         with torch.no_grad():
             target = self.instantaneous(networks, z_0, z_t, t, conditioning)
-            if len(apart) and alpha < 1:
-                arguments = (target[apart], z_t[apart], t[apart], s[apart], conditioning.rows(apart))
+            rows = step.queried(apart)
+            if len(rows) and alpha < 1:
+                arguments = (target[rows], z_t[rows], t[rows], s[rows], conditioning.rows(rows))
                 average = (
                     self.finite_difference(networks, alpha, *arguments)
                     if alpha
-                    else self.identity(networks, estimate[apart], *arguments)
+                    else self.identity(networks, estimate[rows], *arguments)
                 )
-                target = target.index_copy(0, apart, average.to(target.dtype))
+                target = target.index_copy(0, apart, average[: len(apart)].to(target.dtype))
         squared = ((estimate - target) / expand(noise_share(schedule, t), z_t)).square().flatten(1).mean(1)
         if not step.training:
             return Prediction(losses={"mean_flow": squared})

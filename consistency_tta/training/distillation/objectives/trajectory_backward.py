@@ -100,7 +100,8 @@ class TrajectoryBackward(Objective):
         if self.target == "end":
             target = states[-1, rows]
         else:
-            target = self.next_target(networks, states[index + 1, rows], times[index + 1, rows], conditioning, noisy)
+            following = states[index + 1, rows], times[index + 1, rows]
+            target = self.next_target(step, networks, *following, conditioning, noisy)
         distance = pseudo_huber(networks.student(states[index, rows], t, conditioning), target)
         weighted = self.pair_weighting(t, step.schedule) * distance
         return Prediction(losses={"consistency": weighted.unflatten(0, (-1, len(step))).mean(0)})
@@ -126,17 +127,18 @@ class TrajectoryBackward(Objective):
 
     @torch.no_grad()
     def next_target(
-        self, networks: Networks, z_s: Tensor, s: Tensor, conditioning: Conditioning, noisy_rows: Tensor
+        self, step: Step, networks: Networks, z_s: Tensor, s: Tensor, conditioning: Conditioning, noisy_rows: Tensor
     ) -> Tensor:
         """What the target network makes of the later states z_s (B', C, *) at s (B',), which is z_s itself at s = 0.
 
         ``noisy_rows`` are the int64 positions with s > 0; to look for them here would wait for the device.
         """
         assert networks.target is not None  # `target_ema_decay`
-        if len(noisy_rows) == 0:
+        rows = step.queried(noisy_rows)
+        if not len(rows):
             return z_s
-        ends = networks.target(z_s[noisy_rows], s[noisy_rows], conditioning.rows(noisy_rows))
-        return z_s.index_copy(0, noisy_rows, ends.to(z_s.dtype))
+        ends = networks.target(z_s[rows], s[rows], conditioning.rows(rows))
+        return z_s.index_copy(0, noisy_rows, ends[: len(noisy_rows)].to(z_s.dtype))
 
     def draw_pairs(self, step: Step) -> tuple[Tensor, Tensor]:
         """Positions of t along the trajectories and their rows, both (pairs B,) int64 on the CPU, pair by pair."""

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from consistency_tta.contracts import (
-    Conditioning,
     Denoiser,
     Networks,
     Objective,
@@ -114,9 +113,9 @@ class TrajectoryConsistency(Objective):
         student = transfer(schedule, z_t, estimate, t, s).to(z_t.dtype)
         if self.compare == "end":
             rows = rng.to_device(times[index_s].nonzero()[:, 0])
-            student = _to_end(target, student, s, conditioning, rows)
+            student = _to_end(step, target, student, s, rows)
             with torch.no_grad():
-                z_s = _to_end(target, z_s, s, conditioning, rows)
+                z_s = _to_end(step, target, z_s, s, rows)
         return Prediction(student, z_s, z_0, t, s)
 
     def draw_times(self, step: Step) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -152,22 +151,29 @@ class TrajectoryConsistency(Objective):
         for taken in range(self.solver_steps):
             here = index_t + taken
             on_the_way = (here < index_u).nonzero()[:, 0]
-            if len(on_the_way):
-                rows = to_device(on_the_way)
-                start, end = (to_device(times[index[on_the_way]]) for index in (here, here + 1))
+            queried = step.queried(on_the_way)
+            if len(queried):
+                rows, here = to_device(queried), here[queried].clamp(max=len(times) - 2)
+                start, end = (to_device(times[index]) for index in (here, here + 1))
                 moved = self.solver(teacher, latent[rows], start, end, conditioning.rows(rows))
-                latent = latent.index_copy(0, rows, moved)
+                latent = latent.index_copy(0, to_device(on_the_way), moved[: len(on_the_way)])
         not_there = (index_u < index_s).nonzero()[:, 0]
-        if len(not_there):
-            rows = to_device(not_there)
-            u, s = (to_device(times[index[not_there]]) for index in (index_u, index_s))
-            latent = latent.index_copy(0, rows, jump(target, latent[rows], u, s, conditioning.rows(rows)))
+        queried = step.queried(not_there)
+        if len(queried):
+            rows = to_device(queried)
+            u, s = (to_device(times[index[queried]]) for index in (index_u, index_s))
+            moved = jump(target, latent[rows], u, s, conditioning.rows(rows))
+            latent = latent.index_copy(0, to_device(not_there), moved[: len(not_there)])
         return latent
 
 
-def _to_end(network: Denoiser, z_s: Tensor, s: Tensor, conditioning: Conditioning, rows: Tensor) -> Tensor:
+def _to_end(step: Step, network: Denoiser, z_s: Tensor, s: Tensor, rows: Tensor) -> Tensor:
     """Z_0 (B, C, *) of z_s by a network; only those at ``rows`` are not there yet."""
-    if not len(rows):
+    queried = step.queried(rows)
+    if not len(queried):
         return z_s
-    s, some = s[rows], conditioning.rows(rows)
-    return z_s.index_copy(0, rows, jump(network, z_s[rows], s, torch.zeros_like(s), some))
+    # A row in place of none may have s = 0, where a jump has no value.
+    start = s[queried] if len(rows) else torch.full_like(s[:1], float(step.schedule.num_train_timesteps))
+    ends = jump(network, z_s[queried], start, torch.zeros_like(start), step.conditioning.rows(queried))
+    # That row stays in the graph: a sharded network also gathers its weights in the backward pass.
+    return z_s.index_copy(0, rows, ends[: len(rows)]) + 0 * ends[len(rows) :].sum()
