@@ -59,15 +59,20 @@ def is_dataclass(node: ast.ClassDef) -> bool:
     return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
-def arguments(node: ast.ClassDef) -> list[tuple[str, ast.expr | None]]:
-    """Names and annotations of the arguments of a class's constructor."""
+def arguments(module: str, node: ast.ClassDef) -> dict[str, ast.expr | None]:
+    """Names and annotations of the arguments of a class's constructor, and of the base's to which it hands ``**``."""
+    found: dict[str, ast.expr | None] = {}
     if is_dataclass(node):
-        fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
-        return [(field.target.id, field.annotation) for field in fields if isinstance(field.target, ast.Name)]
-    for part in node.body:
-        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
-            return [(argument.arg, argument.annotation) for argument in (*part.args.args, *part.args.kwonlyargs)[1:]]
-    return []
+        fields = (part for part in node.body if isinstance(part, ast.AnnAssign))
+        return {ast.unparse(field.target): field.annotation for field in fields}
+    own = next((part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"), None)
+    if own is not None:
+        found = {argument.arg: argument.annotation for argument in (*own.args.args, *own.args.kwonlyargs)[1:]}
+    if own is None or own.args.kwarg is not None:
+        parents = filter(None, (find_class(module, ast.unparse(base)) for base in node.bases))
+        for parent in parents:
+            found = found | {name: kind for name, kind in arguments(*parent).items() if name not in found}
+    return found
 
 
 def nested_options(
@@ -92,7 +97,7 @@ def class_options(
     option: str, module: str, node: ast.ClassDef, depth: int = DEPTH
 ) -> Iterator[tuple[str, ast.expr | None]]:
     """Options inside of an argument whose value is a class: its constructor's arguments, and those inside of them."""
-    for name, annotation in arguments(node):
+    for name, annotation in arguments(module, node).items():
         yield f"{option}.{name}", annotation
         yield from nested_options(f"{option}.{name}", module, annotation, depth)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import subprocess
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonargparse import ArgumentParser as JsonArgumentParser
 from lightning.pytorch import Trainer
 
 import consistency_tta.datamodules as datamodules
@@ -88,9 +90,12 @@ def test_classes_and_their_arguments_are_those_that_are_imported(package: Any, p
         for name in package.__all__
         if inspect.isclass(getattr(package, name)) and issubclass(getattr(package, name), bases)
     }
-    for name, (_, node) in found.items():
-        names = [argument for argument, _ in arguments(node)]
-        assert names == list(inspect.signature(getattr(package, name)).parameters), name
+    for name, (module, node) in found.items():
+        parsed = JsonArgumentParser()
+        parsed.add_class_arguments(getattr(package, name), as_group=False)
+        options = {option for action in parsed._actions for option in action.option_strings if option[:2] == "--"}
+        names = {re.split(r"[.+]", option)[0] for option in options} - {"--help"}
+        assert {f"--{argument}" for argument in arguments(module, node)} == names, name
 
 
 def test_bash_completes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
