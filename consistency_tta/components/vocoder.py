@@ -129,7 +129,8 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
                 self.head.bias[:frequencies] = -2
                 self.head.bias[frequencies : 3 * frequencies] = -0.5 * math.log(2)
             white = torch.randn(1, NOISE_FRAMES * hop_length, generator=generator, dtype=torch.float32)
-            spectra = noise_spectra(white, n_fft, hop_length)
+            # Frame by frame, (2, frames, n_fft + 2), so that whole rows are read.
+            spectra = noise_spectra(white, n_fft, hop_length).transpose(1, 2).contiguous()
             self.register_buffer("noise_spectra", spectra, persistent=False)
         self.mel_matching = None
         if mel_share > 0:
@@ -177,10 +178,9 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         frames = torch.arange(mel.shape[1], device=mel.device)
         if self.training:
             frames = frames + torch.randint(NOISE_FRAMES, (len(mel), 1), device=mel.device)
-        white, flat = self.noise_spectra[..., frames % NOISE_FRAMES].unbind(0)
-        if self.training:
-            return white.transpose(0, 1), flat.transpose(0, 1)
-        return white.expand(mel.shape[0], -1, -1), flat.expand(mel.shape[0], -1, -1)
+        white, flat = self.noise_spectra[:, frames % NOISE_FRAMES].transpose(-1, -2).unbind(0)
+        shape = (len(mel), *white.shape[-2:])
+        return white.expand(shape), flat.expand(shape)
 
 
 def bounded_exp(log_magnitude: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch.nn.utils import parametrize, remove_weight_norm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from consistency_tta.components.folded_upsampling import fold_upsampling
+from consistency_tta.components.inverse_stft import InverseSTFT
 from consistency_tta.components.text_cache import TextCache
 from consistency_tta.pipeline.networks import InferenceNetworks
 from consistency_tta.pipeline.text_to_audio import TextToAudioPipeline
@@ -48,7 +49,7 @@ def prepare_for_generation(pipeline: TextToAudioPipeline) -> TextToAudioPipeline
     """Change a pipeline in place so that it generates faster, what it did before up to rounding.
 
     Weight norm is folded into weights, upsampling into the convolutions after it; convolutions of pictures work
-    channels last; text embeddings are kept; the C library keeps the memory that layers free. The pipeline must not be
+    channels last; inverse Fourier transforms are fast ones; text embeddings are kept; the C library keeps the memory that layers free. The pipeline must not be
     saved, trained or moved to another device afterwards.
 
     Returns:
@@ -60,6 +61,9 @@ def prepare_for_generation(pipeline: TextToAudioPipeline) -> TextToAudioPipeline
             part.eval().requires_grad_(False)
             fold_weight_norm(part)
             fold_upsampling(part)
+            for module in part.modules():
+                if isinstance(module, InverseSTFT):
+                    module.use_fft = True
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub lacks it
     pipeline.prepared = InferenceNetworks(TextCache(pipeline.text), pipeline.denoiser, pipeline.codec)
     return pipeline
