@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from consistency_tta.metrics.base import SoundMetric
 from consistency_tta.metrics.states import finite_rows
 from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeError
 
@@ -33,7 +33,7 @@ def mean_pairwise_distance(embeddings: Tensor) -> Tensor:
     return torch.pdist(embeddings.double()).mean()
 
 
-class PromptDiversity(Metric):
+class PromptDiversity(SoundMetric):
     """Mean over the prompts of the mean Euclidean distance between the embeddings of a prompt's sounds.
 
     Prompts with a single sound have no pair and do not count. A prompt's sounds may come in any batch and process.
@@ -43,9 +43,7 @@ class PromptDiversity(Metric):
         **kwargs: of :class:`torchmetrics.Metric`.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
     plot_lower_bound = 0.0
 
     embeddings: list[Tensor]

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import rank_zero_warn
 
+from consistency_tta.metrics.base import SoundMetric
 from consistency_tta.metrics.states import combine, finite_rows, moments, positive_width
 from consistency_tta.runtime.errors import DataError
 
@@ -51,7 +51,7 @@ def _root(covariance: Tensor) -> Tensor:
     return (vectors * values.where(values > rounding, 0).sqrt()) @ vectors.T
 
 
-class FrechetDistance(Metric):
+class FrechetDistance(SoundMetric):
     """Fréchet distance between the embeddings of real and of generated clips; 0 is best.
 
     Embeddings are added batch by batch, and only their count, mean and scatter are kept (and put together over
@@ -69,9 +69,7 @@ class FrechetDistance(Metric):
         ConfigurationError: num_features is not positive.
     """
 
-    is_differentiable = False
     higher_is_better = False
-    full_state_update = False
     plot_lower_bound = 0.0
 
     real: Tensor

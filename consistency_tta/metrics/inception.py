@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from consistency_tta.metrics.base import SoundMetric
 from consistency_tta.metrics.states import finite_rows
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 
@@ -28,7 +28,7 @@ def inception_score(logits: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_mean)).sum(1).mean().exp()
 
 
-class InceptionScore(Metric):
+class InceptionScore(SoundMetric):
     """Inception score of generated clips, in [1, K]; more is better. It does not use real clips.
 
     The clips are shuffled and split into equal parts, as in torchmetrics' InceptionScore (which has images only).
@@ -44,9 +44,7 @@ class InceptionScore(Metric):
         ConfigurationError: a number is not positive.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
     plot_lower_bound = 1.0
 
     logits: list[Tensor]

@@ -6,14 +6,18 @@ for fifty clips and for fifty thousand. What compares clips with each other has 
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from consistency_tta.metrics.base import SoundMetric
 from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeError
+
+#: One for each metric of a mean.
+_NUMBERS = count()
 
 
 def finite_rows(rows: Tensor, width: int | None = None, what: str = "embeddings") -> Tensor:
@@ -67,19 +71,20 @@ def _pack(count: Tensor, mean: Tensor, scatter: Tensor) -> Tensor:
     return torch.cat([first[None], torch.cat([mean[:, None], scatter], dim=1)])
 
 
-class ClipMean(Metric):
+class ClipMean(SoundMetric):
     """The mean of one value per clip, in float64; base of metrics that give each clip such a value."""
-
-    is_differentiable = False
-    full_state_update = False
 
     total: Tensor
     count: Tensor
+    number: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        # A MetricCollection lets metrics of equal states share them, and two means are equal by chance, such as 0 for a
+        # first batch of perfect clips: no other metric has this number.
+        self.add_state("number", torch.tensor(next(_NUMBERS)), dist_reduce_fx="max")
 
     def _add(self, values: Tensor) -> None:
         """Add values (B,)."""
@@ -97,7 +102,7 @@ class ClipMean(Metric):
         return self.total / self.count
 
 
-class EmbeddingSets(Metric):
+class EmbeddingSets(SoundMetric):
     """Keeps the embeddings of real and of generated clips, in float32: 4 num_features bytes a clip.
 
     Args:
@@ -107,9 +112,6 @@ class EmbeddingSets(Metric):
     Raises:
         ConfigurationError: num_features is not positive.
     """
-
-    is_differentiable = False
-    full_state_update = False
 
     real: list[Tensor]
     generated: list[Tensor]

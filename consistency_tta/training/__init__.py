@@ -7,6 +7,7 @@ from consistency_tta.training.callbacks.constraints import Constraint
 from consistency_tta.training.callbacks.gradient_checkpointing import GradientCheckpointing
 from consistency_tta.training.callbacks.loss_time_plot import DrawLossByTime
 from consistency_tta.training.callbacks.overfitting import OverfittingGuard
+from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.callbacks.sound_metrics import SoundMetrics
 from consistency_tta.training.callbacks.sounds import ExportFolder, LogSounds
 from consistency_tta.training.codec.autoencoder import AutoencoderTraining
@@ -74,6 +75,7 @@ __all__ = [
     "OverfittingGuard",
     "Ramp",
     "SoundMetrics",
+    "StepProgressBar",
     "StudentConfig",
     "TeacherFeatures",
     "TighteningPairs",

@@ -32,7 +32,7 @@ from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.distillation.lora import SaveAdapter, merged
 from consistency_tta.training.distillation.loss_decoders import DecodingConfig, LossDecoders
 from consistency_tta.training.distillation.student import StudentConfig, build_student, scheduler_for
-from consistency_tta.training.distillation.teacher import guidance_range, load_teacher, to_bfloat16
+from consistency_tta.training.distillation.teacher import guidance_range, load_pipeline, load_teacher, to_bfloat16
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.encoded_data import check_trajectories
 from consistency_tta.training.latents import LatentTraining, embed_with_dropout
@@ -79,7 +79,7 @@ class Distillation(LatentTraining):
                 "add one, such as MelL2Loss, or leave train_decoder off"
             )
         parts = load_teacher(teacher, student.guidance_scale)
-        start = parts if student.folder is None else TextToAudioPipeline.from_pretrained(student.folder)
+        start = parts if student.folder is None else load_pipeline(student.folder)
         start.require("unet|transformer", "scheduler")
         frozen = {"teacher": guided(parts)} if objective.needs_teacher else {}
         super().__init__(parts, optimization, seed, text=parts.text, **frozen)

@@ -17,7 +17,8 @@ class StudentConfig:
     """The student's start and conditioning.
 
     Attributes:
-        folder: model folder to start from, such as an earlier stage's; the teacher's weights if not given.
+        folder: model folder or hub id to start from, such as an earlier stage's, or from Python the
+            ``TextToAudioPipeline`` itself, of which the student is a copy; the teacher's weights if not given.
         prediction_type: what the network returns; the start's own if not given. ``v_prediction`` starts the student of
             a v-predicting teacher (TANGO) at the teacher's own denoiser and meets the boundary condition f(z, 0) = z by
             itself; ``sample`` is the released ConsistencyTTA's.
@@ -28,7 +29,7 @@ class StudentConfig:
         lora: adapters to train instead of the whole network; needs the extra ``lora``.
     """
 
-    folder: str | None = None
+    folder: str | Any | None = None  # Any: a pipeline
     prediction_type: str | None = None
     guidance_scale: float | tuple[float, float] = (0.0, 6.0)
     caption_dropout: float = 0.0
@@ -67,7 +68,8 @@ def _prediction_type(config: StudentConfig, start: TextToAudioPipeline) -> str:
     chosen = config.prediction_type or own
     if start.sampler.one_query and chosen != own:
         raise ConfigurationError(
-            f"the student in {config.folder} returns {own}, but prediction_type is {chosen}: set it to {own}"
+            f"the student in {start.config.get('_name_or_path') or 'memory'} returns {own}, but prediction_type is "
+            f"{chosen}: set it to {own}"
         )
     if chosen not in (own, "sample"):
         raise ConfigurationError(

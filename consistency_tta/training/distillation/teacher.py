@@ -12,6 +12,11 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 
 
+def load_pipeline(model: str | Path | TextToAudioPipeline) -> TextToAudioPipeline:
+    """A model by its folder or hub id, or the model itself."""
+    return model if isinstance(model, TextToAudioPipeline) else TextToAudioPipeline.from_pretrained(model)
+
+
 def load_teacher(
     teacher: str | Path | TextToAudioPipeline, guidance_scale: float | tuple[float, float]
 ) -> TextToAudioPipeline:
@@ -25,7 +30,7 @@ def load_teacher(
         ModelFolderError: if the folder has a one-query student.
         ConfigurationError: if the teacher was trained for fewer guidance scales than required.
     """
-    parts = teacher if isinstance(teacher, TextToAudioPipeline) else TextToAudioPipeline.from_pretrained(teacher)
+    parts = load_pipeline(teacher)
     folder = parts.config.get("_name_or_path") or "memory"
     parts.require("unet|transformer", "scheduler")
     if parts.sampler.one_query:
