@@ -49,8 +49,8 @@ def prepare_for_generation(pipeline: TextToAudioPipeline) -> TextToAudioPipeline
     """Change a pipeline in place so that it generates faster, what it did before up to rounding.
 
     Weight norm is folded into weights, upsampling into the convolutions after it; convolutions of pictures work
-    channels last; inverse Fourier transforms are fast ones; text embeddings are kept; the C library keeps the memory that layers free. The pipeline must not be
-    saved, trained or moved to another device afterwards.
+    channels last; inverse Fourier transforms are fast ones; text embeddings are kept; the C library keeps the memory
+    that layers free. The pipeline must not be saved, trained, exported or moved to another device afterwards.
 
     Returns:
         The pipeline.
