@@ -37,8 +37,16 @@ docs: .venv/.installed  ## build the documentation site in build/site; its sound
 test: .venv/.installed  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-test-browser: .venv/.installed  ## run the tests of pages in Chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
+# Gradio accepts no Pillow of constraints.txt's version: .venv-app lies over .venv, and has Gradio and an older Pillow.
+.venv-app/.installed: .venv/.installed constraints-app.txt
+	test -x .venv-app/bin/python || $(BIN)/python -m venv .venv-app
+	$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
+		> "$$(.venv-app/bin/python -c 'import site; print(site.getsitepackages()[0])')/under.pth"
+	.venv-app/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-app.txt -e '.[app]'
+	@touch $@
+
+test-browser: .venv-app/.installed  ## run the tests of pages in Chromium
+	OMP_NUM_THREADS=1 .venv-app/bin/python -m pytest tests/browser
 
 test-nodes: .venv/.installed  ## run the tests of two machines, in network namespaces (root, Linux, minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nodes
@@ -66,6 +74,6 @@ format: .venv/.installed  ## repair style and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean:  ## remove .venv, .venv-laion, builds and caches
-	rm -rf .venv .venv-laion build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+clean:  ## remove .venv, .venv-app, .venv-laion, builds and caches
+	rm -rf .venv .venv-app .venv-laion build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

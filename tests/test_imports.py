@@ -30,7 +30,7 @@ ORDER: list[set[str]] = [
     {"training", "encode"},
     {"export", "convert"},
     {"losses", "datamodules"},
-    {"generate", "evaluation", "listening", "benchmark", "planning"},
+    {"generate", "evaluation", "listening", "benchmark", "planning", "app"},
     {"cli"},
     {"__main__"},
 ]
@@ -42,6 +42,7 @@ BANNED = {"torchvision", "torchaudio", "librosa", "scipy"}
 #: Packages of an extra, each with the rooms that may import it, inside a function.
 OPTIONAL = {
     "matplotlib": {"reporting", "evaluation", "training"},
+    "gradio": {"app"},
     "krippendorff": {"listening"},
     "scipy": {"listening"},
     "onnx": {"graphs"},

@@ -28,6 +28,11 @@ class Command:
     plain: bool = False
     surroundings: str | None = None
 
+    @property
+    def argument_names(self) -> set[str]:
+        """The names of :attr:`arguments` in the function's signature."""
+        return {argument.lstrip("-").replace("-", "_") for argument in self.arguments}
+
 
 #: Lightning's subcommands.
 LIGHTNING = {
@@ -75,6 +80,11 @@ COMMANDS: dict[str, Command] = {
                 "help": "such as guidance_scale=1,2,3 steps=1,2: a folder for each combination, and curves of them",
             }
         },
+    ),
+    "app": Command(
+        "consistency_tta.app.command",
+        "app",
+        {"--no-browser": {"action": "store_true", "help": "do not open the page in a browser"}},
     ),
     "benchmark": Command(
         "consistency_tta.benchmark.command",
@@ -139,6 +149,8 @@ OTHER_NAMES = {
     "synthesize": "generate",
     "infer": "generate",
     "inference": "generate",
+    "gui": "app",
+    "web": "app",
     "speed": "benchmark",
     "metrics": "evaluate",
 }

@@ -63,7 +63,7 @@ def load(name: str, command: Command) -> tuple[Callable[..., Any], Parser]:
     for argument, options in command.arguments.items():
         parser.add_argument(argument, **options)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help=CONFIG)
-    parser.add_function_arguments(function, skip={argument.lstrip("-") for argument in command.arguments} or None)
+    parser.add_function_arguments(function, skip={*command.argument_names} or None)
     return function, parser
 
 

@@ -28,7 +28,7 @@ def quick_help(name: str, command: Command) -> str | None:
         parser.add_argument(given_name, **options)
     parser.add_argument("-c", "--config", help=CONFIG)
     parser.add_argument("--print_config", nargs="?", metavar="FLAGS", help="print the configuration and exit")
-    given = {given_name.lstrip("-") for given_name in command.arguments}
+    given = command.argument_names
     arguments = function.args.args
     required: list[ast.expr | None] = [None] * (len(arguments) - len(function.args.defaults))
     for argument, default in zip(arguments, [*required, *function.args.defaults], strict=True):

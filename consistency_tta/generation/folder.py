@@ -94,12 +94,17 @@ def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite
         )
     for path in strangers:
         path.unlink()
+    write_tables(folder)
+    write_file(folder.path / MANIFEST, _json(manifest))
+    return None
+
+
+def write_tables(folder: Folder) -> None:
+    """Write ``captions.csv`` (file, caption) for each set of sounds, which ``evaluate`` reads."""
     for parent, sounds in _tables(folder).items():
         text = io.StringIO(newline="")
         csv.writer(text).writerows([("file", "caption"), *sounds])
         write_file(parent / CAPTIONS, text.getvalue().encode())
-    write_file(folder.path / MANIFEST, _json(manifest))
-    return None
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

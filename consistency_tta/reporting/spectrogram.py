@@ -29,8 +29,8 @@ def palette() -> np.ndarray:
     return np.stack(channels, axis=1).round().astype(np.uint8)
 
 
-def spectrogram_png(mel: Tensor, high: float) -> bytes:
-    """A log-mel spectrogram as a PNG file, low frequencies at the bottom.
+def spectrogram_image(mel: Tensor, high: float) -> Image.Image:
+    """A log-mel spectrogram as an image of one pixel for each frame and bin, low frequencies at the bottom.
 
     Args:
         mel: (frames, bins), natural logarithms of amplitudes.
@@ -38,12 +38,23 @@ def spectrogram_png(mel: Tensor, high: float) -> bytes:
     """
     low = high - DYNAMIC_RANGE * DECIBEL
     levels = ((mel - low) / (high - low)).clamp(0, 1).mul(255).round().byte()
-    picture, file = Image.fromarray(levels.T.flip(0).contiguous().numpy()), io.BytesIO()
-    picture.putpalette(palette().tobytes())
-    picture.save(file, "PNG", optimize=True)
-    return file.getvalue()
+    image = Image.fromarray(levels.T.flip(0).contiguous().numpy())
+    image.putpalette(palette().tobytes())
+    return image
+
+
+def spectrogram_png(mel: Tensor, high: float) -> bytes:
+    """The image of :func:`spectrogram_image` as a PNG file."""
+    return png_file(spectrogram_image(mel, high), optimize=True)
 
 
 def spectrogram_uri(mel: Tensor, high: float) -> str:
-    """The picture of :func:`spectrogram_png` as an address."""
+    """The image of :func:`spectrogram_image` as an address."""
     return data_uri(spectrogram_png(mel, high), "image/png")
+
+
+def png_file(image: Image.Image, optimize: bool = False) -> bytes:
+    """An image as a PNG file; ``optimize`` makes it smaller, and takes longer."""
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=optimize)
+    return file.getvalue()

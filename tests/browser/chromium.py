@@ -154,6 +154,12 @@ class Chromium:
                 "Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", buttons=1, clickCount=1
             )
 
+    def upload(self, selector: str, file: Path) -> None:
+        """Choose a file in a field of type ``file``."""
+        self.wait(f"document.querySelector({selector!r}) !== null")
+        found = self.call("Runtime.evaluate", expression=f"document.querySelector({selector!r})")["result"]
+        self.call("DOM.setFileInputFiles", files=[str(file)], objectId=found["objectId"])
+
     def press(self, key: str) -> None:
         """Press a key: a character, or one of :data:`KEYS`."""
         name, code = KEYS[key] if key in KEYS else (key, ord(key.upper()))

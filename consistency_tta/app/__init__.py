@@ -1,0 +1,1 @@
+"""A web page on which models are sampled and compared (extra ``app``)."""
