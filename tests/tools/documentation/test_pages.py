@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -58,3 +59,12 @@ def test_files_of_the_repository_have_pages(file: str, fragment: str, page: str 
 
 def test_heading_ids_are_those_of_github() -> None:
     assert heading_id("`fit`, and what's next?") == "fit-and-whats-next"
+
+
+@pytest.mark.parametrize(
+    "file", sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]), ids=lambda file: file.stem
+)
+def test_lists_begin_after_an_empty_line(file: Path) -> None:
+    """Where one does not, GitHub shows a list and the site a paragraph."""
+    text = re.sub(r"^```.*?^```", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^(?![-*#\s|>]|\d+\.).+\n(?:[-*]|\d+\.) .*", text, re.MULTILINE) == []
