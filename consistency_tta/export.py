@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -16,9 +17,11 @@ from consistency_tta.pipeline.finite_weights import check_finite
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 from consistency_tta.runtime.trust import trust as trust_modules
 from consistency_tta.runtime.trusted_class import check_settings, trusted_class, untrusted
+from consistency_tta.training.absent_losses import without_absent_losses
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.checkpoint_file import read_checkpoint
 from consistency_tta.training.earlier_versions import upgrade_checkpoint
+from consistency_tta.training.training_record import record_training
 
 
 def export(
@@ -64,14 +67,12 @@ def export(
 
 def export_folder(checkpoint: Path, output: Path, half: bool) -> Path:
     """Write the model of a checkpoint as a folder; see :func:`export`."""
-    check_classes(read_checkpoint(checkpoint, mmap=True), checkpoint)
-    module = load_training(checkpoint)
-    pipeline = module.pipeline()
+    pipeline, training = load_checkpoint(checkpoint)
     check_finite(pipeline.components, output)
     if half:
         halve(pipeline.components.values())
     pipeline.save_pretrained(output)
-    print(f"{type(module).__name__} of {checkpoint} written to {output}")
+    print(f"{training} of {checkpoint} written to {output}")
     return output
 
 
@@ -79,8 +80,24 @@ def load_model(source: Path) -> TextToAudioPipeline:
     """The model of a checkpoint, a model folder, a bundled model's name or a hub id."""
     if source.suffix != ".ckpt":
         return TextToAudioPipeline.from_pretrained(source)
-    check_classes(read_checkpoint(source, mmap=True), source)
-    return load_training(source).pipeline()
+    return load_checkpoint(source)[0]
+
+
+def load_checkpoint(checkpoint: Path) -> tuple[TextToAudioPipeline, str]:
+    """The model of a checkpoint, with what is known of its training, and the training's name.
+
+    Losses whose packages are not installed are left out, with a note: the model does not need them.
+    """
+    content, absent = without_absent_losses(upgrade_checkpoint(read_checkpoint(checkpoint, mmap=True)))
+    check_classes(content, checkpoint)
+    module = load_training(checkpoint)
+    pipeline = module.pipeline()
+    record_training(pipeline, module, steps=content.get("global_step"))
+    if absent:
+        # What trained the model through them is not known.
+        pipeline.register_to_config(rewards=replace(pipeline.rewards, complete=False).to_dict())
+        print(f"left out what is not installed here, and the model does not need: losses {', '.join(absent)}")
+    return pipeline, type(module).__name__
 
 
 def check_classes(content: dict[str, Any], checkpoint: Path) -> None:
@@ -100,9 +117,9 @@ def check_classes(content: dict[str, Any], checkpoint: Path) -> None:
 
 
 def load_training(checkpoint: Path) -> TrainingModule:
-    """The training that a checkpoint holds, one of version 0.1 read as today's."""
+    """The training that a checkpoint holds, one of version 0.1 read as today's; losses that are absent are left out."""
     content = read_checkpoint(checkpoint, mmap=True)
-    upgraded = upgrade_checkpoint(content)
+    upgraded, _ = without_absent_losses(upgrade_checkpoint(content))
     if upgraded is content:
         return training_class(checkpoint).load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     with TemporaryDirectory() as folder:

@@ -150,3 +150,29 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
 def test_options_of_another_format_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=options["format"]):
         export(Path("tiny-student"), tmp_path / "model", **options)
+
+
+def test_a_loss_that_is_not_installed_is_left_out_and_the_card_says_what_is_known(
+    teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, checkpoint = fit("Distillation", teacher_folder, tmp_path)
+    content = torch.load(checkpoint, weights_only=True)
+    settings = content["hyper_parameters"]
+    settings["losses"] = {**settings["losses"], "own.loss": {"class_path": "no_such_package.losses.Own"}}
+    settings["loss_weights"] = {"own.loss": 0.5, "mel": 2.0}
+    content["state_dict"]["losses.learnable.loss own_loss.weight"] = torch.zeros(1)
+    torch.save(content, tmp_path / "own.ckpt")
+    folder = export(tmp_path / "own.ckpt", tmp_path / "model")
+    assert "own.loss" in capsys.readouterr().out
+    exported = TextToAudioPipeline.from_pretrained(folder)
+    assert not exported.rewards.complete
+    expected = module.pipeline().unet.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in exported.unet.state_dict().items())
+    (stage,) = exported.config["training"]
+    assert {name: stage[name] for name in ("training", "objective", "steps", "losses")} == {
+        "training": "Distillation",
+        "objective": "ConsistencyDistillation",
+        "steps": 3,
+        "losses": {"mel": 2.0},
+    }
+    assert stage["teacher"] == "/".join(teacher_folder.parts[-2:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -46,6 +46,9 @@ class TrainingModule(LightningModule, ABC):
         optimization: optimizer and schedule.
         seed: of all random draws in training; that of ``seed_everything`` if None.
     """
+
+    #: What is known of the trainings before this one, for the model's card.
+    earlier_stages: Sequence[dict[str, Any]] = ()
 
     def __init__(self, optimization: Optimization, seed: int | None) -> None:
         super().__init__()

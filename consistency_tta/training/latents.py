@@ -40,6 +40,7 @@ class LatentTraining(TrainingModule):
     ) -> None:
         super().__init__(optimization, seed)
         self.frozen = Frozen(codec=model.codec, **frozen)
+        self.earlier_stages = model.config.get("training") or ()
         self._empty: TextEmbedding | None = None
 
     def setup(self, stage: str) -> None:

@@ -14,10 +14,11 @@ from torch import Tensor
 from consistency_tta.contracts import Batch
 from consistency_tta.pipeline.finite_weights import check_finite
 from consistency_tta.training.base import TrainingModule
-from consistency_tta.training.callbacks.best_under_constraints import exported_weights
+from consistency_tta.training.callbacks.best_under_constraints import BestUnderConstraints, exported_weights
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.run_dir import run_folder, tensorboard
+from consistency_tta.training.training_record import data_facts, metric_values, record_training
 
 
 def picture(mel: Tensor) -> Tensor:
@@ -76,14 +77,17 @@ class LogSounds(Callback):
 class ExportFolder(Callback):
     """Writes the model folder when training ends; not after ``fast_dev_run``, which would replace a trained model.
 
-    The weights are the averages of the last step, or those that ``BestUnderConstraints`` has kept.
+    The weights are the averages of the last step, or those that ``BestUnderConstraints`` has kept. The model's card
+    says what the run knows: steps, data, teacher, objective, losses, rewards and the last values of validations.
 
     Args:
         folder: where to.
+        license: of the weights, for the card, by the hub's name such as ``mit``; null if it is not decided.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, license: str | None = None) -> None:  # noqa: A002  # diffusers' name
         self.folder = folder
+        self.license = license
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the folder.
@@ -100,12 +104,22 @@ class ExportFolder(Callback):
         if getattr(trainer, "fast_dev_run", False):
             rank_zero_info(f"fast_dev_run: no model is written to {self.folder}")
             return
-        for callback in getattr(trainer, "callbacks", []):
+        callbacks = getattr(trainer, "callbacks", [])
+        for callback in callbacks:
             if isinstance(callback, SkipNonFiniteSteps):
                 callback.check(trainer)
         with exported_weights(trainer, pl_module):
             pipeline = pl_module.pipeline()
             if trainer.is_global_zero:
                 check_finite(pipeline.components, self.folder)
-                pipeline.save_pretrained(self.folder)
+                guards = [c for c in callbacks if isinstance(c, BestUnderConstraints) and c.weights is not None]
+                record_training(
+                    pipeline,
+                    pl_module,
+                    steps=trainer.global_step,
+                    weights="of the best validation, by BestUnderConstraints" if guards else None,
+                    data=data_facts(getattr(trainer, "datamodule", None)),
+                    metrics=metric_values(getattr(trainer, "callback_metrics", {})),
+                )
+                pipeline.save_pretrained(self.folder, license=self.license)
         rank_zero_info(f"model folder written to {self.folder}")

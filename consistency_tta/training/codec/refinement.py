@@ -86,6 +86,7 @@ class DecoderRefinement(TrainingModule):
     ) -> None:
         super().__init__(optimization, seed)
         parts = TextToAudioPipeline.from_pretrained(model)
+        self.earlier_stages = parts.config.get("training") or ()
         self.frozen = Frozen(codec=MelCodec(parts.mel_codec.mel, parts.mel_codec.vae, vocoder or parts.vocoder))
         check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vae = deepcopy(parts.vae).requires_grad_(False).train()

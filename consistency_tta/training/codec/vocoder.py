@@ -75,6 +75,7 @@ class VocoderTraining(TrainingModule):
         if not 0 <= decoded <= 1:
             raise ConfigurationError(f"expected decoded, a share, in [0, 1], got {decoded}")
         self.parts = TextToAudioPipeline.from_pretrained(model)
+        self.earlier_stages = self.parts.config.get("training") or ()
         self.frozen = Frozen(codec=self.parts.mel_codec)
         check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vocoder = vocoder.train()

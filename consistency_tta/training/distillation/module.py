@@ -83,6 +83,7 @@ class Distillation(LatentTraining):
         start.require("unet|transformer", "scheduler")
         frozen = {"teacher": guided(parts)} if objective.needs_teacher else {}
         super().__init__(parts, optimization, seed, text=parts.text, **frozen)
+        self.earlier_stages = start.config.get("training") or ()
         self.schedule = parts.denoiser.schedule
         self.student = build_student(student, start, self.schedule, objective.second_time)
         self.lora, self.caption_dropout = student.lora, student.caption_dropout

@@ -92,8 +92,12 @@ def test_a_picture_has_low_notes_at_the_bottom() -> None:
 
 @pytest.mark.parametrize("name", list(MAKERS))
 def test_the_folder_is_written_when_training_ends(name: str, teacher_folder: Path, tmp_path: Path) -> None:
-    module = fit(name, teacher_folder, tmp_path, ExportFolder(str(tmp_path / "model")), limit_val_batches=0)
+    module = fit(name, teacher_folder, tmp_path, ExportFolder(str(tmp_path / "model"), license="mit"), limit_val_batches=0)
+    assert "license: mit" in (tmp_path / "model" / "README.md").read_text()
     written = TextToAudioPipeline.from_pretrained(tmp_path / "model")
+    (stage,) = written.config["training"]
+    assert (stage["training"], stage["steps"]) == (type(module).__name__, 4)
+    assert "16" in stage["data"]
     assert bool(written.sampler and written.sampler.one_query) == (name == "distillation")
     averaged = dict(module.emas()[-1].module.named_parameters())
     if name in ("autoencoder", "refinement"):
