@@ -92,7 +92,8 @@ def test_a_picture_has_low_notes_at_the_bottom() -> None:
 
 @pytest.mark.parametrize("name", list(MAKERS))
 def test_the_folder_is_written_when_training_ends(name: str, teacher_folder: Path, tmp_path: Path) -> None:
-    module = fit(name, teacher_folder, tmp_path, ExportFolder(str(tmp_path / "model"), license="mit"), limit_val_batches=0)
+    export = ExportFolder(str(tmp_path / "model"), license="mit")
+    module = fit(name, teacher_folder, tmp_path, export, limit_val_batches=0)
     assert "license: mit" in (tmp_path / "model" / "README.md").read_text()
     written = TextToAudioPipeline.from_pretrained(tmp_path / "model")
     (stage,) = written.config["training"]
