@@ -123,7 +123,13 @@ COMMANDS: dict[str, Command] = {
     "completion": Command(
         "consistency_tta.cli.completion",
         "completion",
-        {"shell": {"choices": ["bash", "zsh", "fish"], "help": "whose completion"}},
+        {
+            "shell": {
+                "choices": ["bash", "zsh", "fish"],
+                "help": "bash: write the script to a file that ~/.bashrc sources; zsh: to _consistency-tta in a folder "
+                "of fpath; fish: to ~/.config/fish/completions/consistency-tta.fish",
+            }
+        },
         plain=True,
     ),
     "data-check": Command("consistency_tta.datamodules.check", "data_check", lightning=True),

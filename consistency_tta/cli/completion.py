@@ -26,9 +26,6 @@ CHOSEN = {"TrainingModule": TRAININGS, "LightningDataModule": DATAMODULES}
 def completion(shell: Literal["bash", "zsh", "fish"]) -> str:
     """Print a script that completes subcommands, options, recipes and bundled models in a shell.
 
-    Bash: ``consistency-tta completion bash > ~/.local/share/bash-completion/completions/consistency-tta``. Zsh: into a
-    file ``_consistency-tta`` in a folder of ``fpath``. Fish: into ``~/.config/fish/completions/consistency-tta.fish``.
-
     Args:
         shell: bash, zsh or fish.
 
