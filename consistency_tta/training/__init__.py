@@ -10,6 +10,7 @@ from consistency_tta.training.callbacks.overfitting import OverfittingGuard
 from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.callbacks.sound_metrics import SoundMetrics
 from consistency_tta.training.callbacks.sounds import ExportFolder, LogSounds
+from consistency_tta.training.callbacks.step_parts import TimeStepParts
 from consistency_tta.training.codec.autoencoder import AutoencoderTraining
 from consistency_tta.training.codec.refinement import DecoderRefinement
 from consistency_tta.training.codec.vocoder import VocoderTraining
@@ -80,6 +81,7 @@ __all__ = [
     "TeacherFeatures",
     "TighteningPairs",
     "TimePairs",
+    "TimeStepParts",
     "TrajectoryBackward",
     "TrajectoryConsistency",
     "VocoderTraining",
