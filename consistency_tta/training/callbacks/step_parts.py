@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 class TimeStepParts(Callback):
     """Prints at a training's end how long its steps took, by part: medians, without the first steps.
 
-        consistency-tta fit --config R --trainer.max_steps 10 --trainer.callbacks+=consistency_tta.training.TimeStepParts
+        consistency-tta fit --config ... --trainer.callbacks+=consistency_tta.training.TimeStepParts
 
     Parts are data (from one step's end to the next step's beginning), teacher, target and student (their queries in the
     forward pass), backward, optimizer (clipping and averages included), and the rest: losses, text, codec. Seconds are
