@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs notebooks test test-browser test-nodes test-laion lint format clean
+.PHONY: help setup demo docs notebooks test test-browser test-nodes test-faults fuzz test-laion lint format clean
 
 # Nothing here may wait for a model hub.
 export HF_HUB_OFFLINE := 1
@@ -50,6 +50,18 @@ test-browser: .venv-app/.installed  ## run the tests of pages in Chromium
 
 test-nodes: .venv/.installed  ## run the tests of two machines, in network namespaces (root, Linux, minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nodes
+
+test-faults: .venv/.installed  ## kill trainings a hundred times and compare them with undisturbed ones (Linux, minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/faults
+
+# libFuzzer stops at the first input that a reader does not withstand, and keeps it in build/fuzz.
+FUZZ_SECONDS ?= 600
+fuzz: .venv/.installed  ## feed the readers of captions and sounds with odd bytes for FUZZ_SECONDS (600)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	for reader in captions sounds; do \
+		OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.fuzz_readers $$reader -max_total_time=$$(($(FUZZ_SECONDS) * 2 / 5)); done
+	HYPOTHESIS_PROFILE=long OMP_NUM_THREADS=1 timeout $$(($(FUZZ_SECONDS) / 5)) $(BIN)/python -m pytest -x -k random \
+		tests/storage tests/runtime tests/datamodules || test $$? = 124
 
 # laion_clap asks for older releases than constraints.txt has, and with them comes torch for GPUs: 7 GB.
 .venv-laion/.installed: pyproject.toml constraints-laion.txt

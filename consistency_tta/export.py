@@ -14,9 +14,10 @@ from torch import nn
 from consistency_tta.graphs.folder import export_graphs
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.finite_weights import check_finite
-from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
+from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, shortened
 from consistency_tta.runtime.trust import trust as trust_modules
 from consistency_tta.runtime.trusted_class import check_settings, trusted_class, untrusted
+from consistency_tta.storage.atomic_directory import require_empty
 from consistency_tta.training.absent_losses import without_absent_losses
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.checkpoint_file import read_checkpoint
@@ -48,7 +49,7 @@ def export(
 
     Raises:
         CheckpointError: if the checkpoint is damaged.
-        ConfigurationError: if an option does not go with the format.
+        ConfigurationError: if an option does not go with the format, or there is something at ``output`` already.
         ExportError: if a graph differs from torch by more than the tolerance.
         MissingExtraError: if the format needs a package that is not installed.
         ModelFolderError: if a weight is not finite, or a graph is wanted of a model that is no one-query student.
@@ -67,6 +68,8 @@ def export(
 
 def export_folder(checkpoint: Path, output: Path, half: bool) -> Path:
     """Write the model of a checkpoint as a folder; see :func:`export`."""
+    read_checkpoint(checkpoint, mmap=True)  # a damaged one is named first
+    require_empty(output)
     pipeline, training = load_checkpoint(checkpoint)
     check_finite(pipeline.components, output)
     if half:
@@ -121,11 +124,26 @@ def load_training(checkpoint: Path) -> TrainingModule:
     content = read_checkpoint(checkpoint, mmap=True)
     upgraded, _ = without_absent_losses(upgrade_checkpoint(content))
     if upgraded is content:
-        return training_class(checkpoint).load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+        return _load(checkpoint, checkpoint)
     with TemporaryDirectory() as folder:
         file = Path(folder) / checkpoint.name
         torch.save(upgraded, file)
-        return training_class(file).load_from_checkpoint(file, map_location="cpu", weights_only=True)
+        return _load(file, checkpoint)
+
+
+def _load(file: Path, named: Path) -> TrainingModule:
+    """Load the training of a file; errors name the file that the user gave."""
+    kind = training_class(file)
+    try:
+        return kind.load_from_checkpoint(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # of Lightning, torch, jsonargparse or a class that the settings name
+        if type(error).__module__.startswith("consistency_tta."):
+            raise
+        raise CheckpointError(
+            f"{named} does not hold the weights or settings of a {kind.__name__}, or is damaged: {shortened(error)}"
+        ) from error
 
 
 def halve(parts: Iterable[object]) -> None:

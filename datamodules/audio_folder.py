@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import unicodedata
 from bisect import bisect_left
@@ -12,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from consistency_tta.storage.captions import EXTENSIONS, endings
+from consistency_tta.storage.folder_files import files_below
 
 #: Files that are named as near.
 NEAR = 3
@@ -38,11 +38,7 @@ class AudioFolder:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise FileNotFoundError(f"the audio folder {self.folder} does not exist or is not a folder")
-        everything = [
-            Path(directory, name)
-            for directory, _, names in os.walk(self.folder, onerror=_refuse, followlinks=True)
-            for name in names
-        ]
+        everything = list(files_below(self.folder, _refuse))
         files = [path for path in everything if path.name.lower().endswith(EXTENSIONS)]
         if not files:
             raise FileNotFoundError(f"no {', '.join(EXTENSIONS)} file below the audio folder {self.folder}")
@@ -79,7 +75,7 @@ class AudioFolder:
                 return self._paths[exact]
             composed = unicodedata.normalize("NFC", name)
             bearers = self._composed.get(composed.lstrip("/"), []) or self._bearers.get(composed, [])
-            if len(bearers) > 1:
+            if len(bearers) > 1 and len({self._paths[below].resolve() for below in bearers}) > 1:
                 files = [self._paths[below].relative_to(self.folder).as_posix() for below in bearers]
                 more = f" and {len(files) - 3} more" if len(files) > 3 else ""
                 raise AmbiguousName(

@@ -15,6 +15,7 @@ import torch
 from consistency_tta.cli import main
 from consistency_tta.export import export
 from consistency_tta.runtime.errors import ConfigurationError, UntrustedClassError
+from consistency_tta.runtime.trusted_class import check_settings
 from tests.test_cli import distillation_config, write
 from tests.untrusted import Untrusted
 
@@ -30,6 +31,14 @@ NAMED: dict[str, dict[str, Any]] = {
     "nested in lists": {"losses": {"a": [{"b": [FOREIGN]}]}},
     "under another class": {"losses": {"a": {"class_path": "consistency_tta.losses.MelL1Loss", "init_args": FOREIGN}}},
     "instantiator": {"_instantiator": "foreign.Network"},
+    "YAML in a text": {"objective": "{class_path: foreign.Network}"},
+    "JSON in a text": {"losses": '{"a": {"class_path": "foreign.Network"}}'},
+    "YAML with an escaped key": {"objective": r'{"class\x5fpath": "foreign.Network"}'},
+    "YAML by an alias": {"losses": "{a: &x {class_path: foreign.Network}, b: *x}"},
+    "YAML in YAML": {"student": """{lora: '{class_path: "foreign.Network"}'}"""},
+    "a quoted text": {"objective": "'foreign.Network'"},
+    "a file": {"optimization": "foreign/network.yaml"},
+    "a file of a file": {"optimization": "foreign/outer.yaml"},
 }
 #: Functions and classes that are installed.
 INSTALLED: dict[str, dict[str, Any]] = {
@@ -68,8 +77,11 @@ def checkpoint(folder: Path, teacher: Path, changes: dict[str, Any], key: str = 
 
 @pytest.mark.parametrize("case", NAMED)
 def test_export_imports_no_module_of_an_unknown_author(
-    case: str, teacher_folder: Path, untrusted: Untrusted, tmp_path: Path
+    case: str, teacher_folder: Path, untrusted: Untrusted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "foreign" / "network.yaml").write_text("class_path: foreign.Network\n")
+    (tmp_path / "foreign" / "outer.yaml").write_text("learning_rate: network.yaml\n")
     with pytest.raises(UntrustedClassError, match=r"a\.ckpt.*foreign"):
         export(checkpoint(tmp_path, teacher_folder, NAMED[case]), tmp_path / "model")
     assert not untrusted.ran
@@ -82,6 +94,11 @@ def test_settings_under_the_names_of_earlier_versions_are_checked(
     with pytest.raises(UntrustedClassError, match=r"foreign\.Network"):
         export(checkpoint(tmp_path, teacher_folder, {"lr": FOREIGN}, key), tmp_path / "model")
     assert not untrusted.ran
+
+
+def test_settings_that_repeat_themselves_billions_of_times_are_checked_at_once(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 20))]
+    check_settings({"prompt": "\n".join(lines), "caption": "Dogs: a bark, {and} [more] ${HOME}"}, tmp_path)
 
 
 @pytest.mark.parametrize("case", INSTALLED)

@@ -5,15 +5,18 @@ Source: S. Pfeiffer, "The Ogg Encapsulation Format Version 0", RFC 3533, 2003, h
 
 from __future__ import annotations
 
-from consistency_tta.audio.layout import Bytes, Layout, Part
+from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, end_of_sound
 
 _PAGE = b"OggS"
-_BEGIN = 2  # a page's flag
+_BEGIN, _END = 2, 4  # a page's flags
+#: Samples of a page at most: 255 packets of Vorbis' largest, 8192; FLAC in OGG may have 65,535 in each.
+_LONGEST_PAGE = 255 * 65_536
 
 
 def ogg_layout(data: Bytes) -> Layout:
     """How to read a file that begins with OggS."""
-    links, place, heads = [0], 0, True
+    links, place, end, heads = [0], 0, 0, True
+    positions: dict[bytes, int] = {}
     while (place := data.find(_PAGE, place)) >= 0 and place + 27 <= len(data):
         # Streams that sound together begin together: a beginning behind other pages is the next link's.
         begins = bool(data[place + 5] & _BEGIN)
@@ -24,8 +27,35 @@ def ogg_layout(data: Bytes) -> Layout:
         end = place + 27 + len(segments) + sum(segments)
         if end > len(data) or len(segments) < data[place + 26]:
             return Layout(truncated="it ends in the middle of a page")
+        if fault := _position_fault(data, place, positions):
+            return Layout(broken=fault)
         place = end
+    behind = data[place if place >= 0 else end : end_of_sound(data)]
+    if len(behind) > JUNK and behind.strip(b"\0"):
+        return Layout(broken=f"{len(behind):,} bytes that are no OGG follow the sound: split it")
     if len(links) == 1:
         return Layout()
     ends = [*links[1:], len(data)]
     return Layout(parts=tuple(Part(start, end) for start, end in zip(links, ends, strict=True)))
+
+
+def _position_fault(data: Bytes, place: int, positions: dict[bytes, int]) -> str:
+    """What is wrong with a page's position in samples, by which the decoder cuts the end; empty if nothing is.
+
+    Args:
+        data: of the file.
+        place: of the page.
+        positions: the last of each stream, which is updated.
+    """
+    stream, flags = data[place + 14 : place + 18], data[place + 5]
+    position = int.from_bytes(data[place + 6 : place + 14], "little", signed=True)
+    if flags & _BEGIN:
+        positions[stream] = 0
+    before = positions.get(stream, 0)
+    if position < 0 and not flags & _END:
+        return ""  # a page in which no packet ends
+    # A stream that was recorded from the middle begins anywhere.
+    if position < before or (before and position > before + _LONGEST_PAGE):
+        return f"a page ends at sample {position:,}, the one before at {before:,}: the file is damaged"
+    positions[stream] = position
+    return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from consistency_tta.audio.sound_file import BadClip, Fault, Sound, read_whole
 from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.captions import EXTENSIONS
+from consistency_tta.storage.folder_files import files_below
 
 #: Recordings that a message names.
 NAMED = 3
@@ -27,8 +27,7 @@ def recordings(folder: Path, least: int = 1) -> list[Path]:
         FileNotFoundError: there are fewer.
     """
     # Links to folders are followed, as where recordings are looked up by their clips' names.
-    below = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
-    files = sorted(path for path in below if path.suffix.lower() in EXTENSIONS)
+    files = sorted(path for path in files_below(folder) if path.suffix.lower() in EXTENSIONS)
     if len(files) < least:
         raise FileNotFoundError(
             f"expected at least {least} recording{'s' * (least != 1)} ({', '.join(EXTENSIONS)}) in {folder}, got "

@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from consistency_tta.audio.bad_clip import BadClip, Fault
+from consistency_tta.audio.chunk_layout import chunk_layout
 from consistency_tta.audio.flac_layout import flac_layout
 from consistency_tta.audio.foreign import foreign_kind
 from consistency_tta.audio.layout import Bytes, Layout, Part, after_id3
@@ -27,6 +28,8 @@ from consistency_tta.audio.wav_layout import wav_layout
 BLOCK = 1 << 16
 #: A header that states more samples has no real number: it would be a thousand years.
 KNOWN = 1 << 50
+#: Sample rates in Hz of recordings; others are a damaged header, and resampling from them would take hours or fail.
+RATES = (1000, 1_000_000)
 ERRORS = (soundfile.SoundFileError, OSError, RuntimeError, MemoryError, ValueError)
 
 
@@ -55,16 +58,25 @@ def inspect(source: SoundSource) -> SoundInfo:
         BadClip: if it is missing or unreadable.
     """
     try:
-        if isinstance(source, SoundBytes):
-            return _sound_info(source, len(source.data))
-        if not source.is_file():
-            raise BadClip(Fault.MISSING, f"no file {source}")
-        status = source.stat()
-        return _remembered(source, status.st_size, status.st_mtime_ns)
+        info = _inspected(source)
+        if not RATES[0] <= info.sample_rate <= RATES[1]:
+            raise BadClip(
+                Fault.UNREADABLE, f"its header states {info.sample_rate:,} Hz, expected {RATES[0]:,} to {RATES[1]:,}"
+            )
+        return info
     except ERRORS as error:
         if isinstance(error, BadClip):
             raise
         raise BadClip(Fault.UNREADABLE, str(error)) from error
+
+
+def _inspected(source: SoundSource) -> SoundInfo:
+    if isinstance(source, SoundBytes):
+        return _sound_info(source, len(source.data))
+    if not source.is_file():
+        raise BadClip(Fault.MISSING, f"no file {source}")
+    status = source.stat()
+    return _remembered(source, status.st_size, status.st_mtime_ns)
 
 
 def read_parts(source: SoundSource, parts: tuple[Part, ...]) -> tuple[np.ndarray, int]:
@@ -130,7 +142,11 @@ def _layout(source: SoundSource, data: Bytes) -> Layout:
     whole = (Part(0, len(data)),)
     if data[:4] == b"OggS":
         layout = ogg_layout(data)
-        return layout if layout.parts or _ends_where_it_says(source) else Layout(whole, truncated=layout.truncated)
+        if layout.parts or layout.broken or _ends_where_it_says(source):
+            return layout
+        return Layout(whole, truncated=layout.truncated)
+    if (layout_of_chunks := chunk_layout(data)) is not None:
+        return layout_of_chunks
     info = soundfile.info(for_decoder(source))
     if info.format in ("MP3", "MPEG"):
         return mp3_layout(data, info.frames)

@@ -5,7 +5,7 @@ Source: EBU Tech 3306, "RF64: An extended file format for audio data", 2018, htt
 
 from __future__ import annotations
 
-from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, end_of_sound
+from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, after_id3, end_of_sound
 
 #: From here on a length is one that programs write which do not know it; they keep below 2 or 4 GB.
 UNKNOWN = 0x7FFF0000
@@ -70,4 +70,5 @@ def _goes_on(data: Bytes, place: int) -> bool:
         if not all(32 <= byte < 127 for byte in name) or place + 8 + size > end + 1:
             break
         place += 8 + size + size % 2
-    return end - place > JUNK and data[place : place + 3] != b"ID3" and bool(data[place:end].strip(b"\0"))
+    place = after_id3(data, place)
+    return end - place > JUNK and bool(data[place:end].strip(b"\0"))

@@ -6,7 +6,8 @@ import logging
 import re
 import signal
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,21 @@ from consistency_tta import __version__
 from consistency_tta.cli.launcher import check_launcher
 from consistency_tta.cli.parser import Parser, set_up_parsing
 from consistency_tta.cli.plugins import load_plugins
-from consistency_tta.cli.user_errors import one_line_errors, raised_here
+from consistency_tta.cli.user_errors import one_line_errors, raised_here, raised_in
 from consistency_tta.contracts import Loss, Objective
+from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, shortened
 from consistency_tta.runtime.option_order import check_order
 from consistency_tta.training.base import TrainingModule
-from consistency_tta.training.checkpoint_file import check_resumable, newest_checkpoint, read_checkpoint
+from consistency_tta.training.checkpoint_file import check_resumable, read_checkpoint
+from consistency_tta.training.checkpoint_search import newest_checkpoint
 from consistency_tta.training.earlier_versions import moved_option, upgrade_config
 
 logger = logging.getLogger(__name__)
+
+#: Lightning's module that loads checkpoints.
+RESTORING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
+#: Its module that tries learning rates and batch sizes.
+TUNING = "lightning.pytorch.tuner.tuning"
 
 
 def run_lightning(args: list[str]) -> LightningCLI:
@@ -93,7 +101,7 @@ class TrainingCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Fit, validate, test or predict; where this package itself refuses what it was given, say so in one line."""
         try:
-            with one_line_errors(raised_here):
+            with one_line_errors(raised_here), self._errors_of_lightning(subcommand):
                 super()._run_subcommand(subcommand)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None
@@ -102,6 +110,25 @@ class TrainingCLI(LightningCLI):
             if isinstance(stopped.__context__, KeyboardInterrupt):
                 raise SystemExit(128 + signal.SIGINT) from None
             raise
+
+    @contextmanager
+    def _errors_of_lightning(self, subcommand: str) -> Iterator[None]:
+        """Say in one line that a checkpoint cannot be loaded, naming it, or that a tuner does not work."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if raised_in(error, TUNING):
+                raise ConfigurationError(
+                    f"Lightning's tuners do not know this project's trainings: {shortened(error)}: leave out the "
+                    "callback, and set --model.optimization.learning_rate or --data.batch_size yourself"
+                ) from error
+            path = self.config[subcommand].get("ckpt_path")
+            if not path or not raised_in(error, RESTORING):
+                raise
+            raise CheckpointError(
+                f"{path} does not go with the configuration, or is damaged: {shortened(error)}: name a checkpoint of "
+                "this configuration"
+            ) from error
 
     def _parse_ckpt_path(self) -> None:
         """Find the checkpoint of ``last``; refuse damaged ones and another class's before anything is built.

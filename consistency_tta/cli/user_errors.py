@@ -23,6 +23,11 @@ def raised_here(error: BaseException) -> bool:
     return bool(frames) and frames[-1][0].f_globals.get("__name__", "").split(".")[0] == "consistency_tta"
 
 
+def raised_in(error: BaseException, module: str) -> bool:
+    """Whether a module raised the error, or what it has called."""
+    return any(frame.f_globals.get("__name__") == module for frame, _ in walk_tb(error.__traceback__))
+
+
 def chain(error: BaseException) -> Iterator[BaseException]:
     """Errors in what the user gave: an error and its causes, the outermost first.
 

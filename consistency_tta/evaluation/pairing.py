@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair
 from consistency_tta.evaluation.protocol import Protocol
 from consistency_tta.generation.folder import CAPTIONS, MANIFEST
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.storage.folder_files import files_below
 
 
 @dataclass
@@ -104,8 +104,8 @@ def find_pairs(
 def _files(folder: Path) -> dict[Path, list[Path]]:
     """The audio files below a folder, by their path without extension."""
     files: defaultdict[Path, list[Path]] = defaultdict(list)
-    for directory, _, names in os.walk(folder, followlinks=True):
-        for path in (Path(directory, name) for name in names if name.lower().endswith(EXTENSIONS)):
+    for path in files_below(folder):
+        if path.name.lower().endswith(EXTENSIONS):
             files[path.with_suffix("")].append(path)
     return files
 

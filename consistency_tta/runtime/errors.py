@@ -25,6 +25,10 @@ class CheckpointError(ValueError):
     """A checkpoint is damaged, or another training's: name another file."""
 
 
+class DivergenceError(ValueError, FloatingPointError):
+    """A training has gone wrong, and its weights are of no use: go on from the checkpoint that the message names."""
+
+
 class UntrustedClassError(ValueError):
     """A file names a class of a module that is not trusted: read that module's code, then trust it, or do without."""
 
@@ -35,3 +39,9 @@ class ExportError(ValueError):
 
 class MissingExtraError(ModuleNotFoundError):
     """An optional package is not installed; the message has the command that installs it."""
+
+
+def shortened(error: BaseException, length: int = 200) -> str:
+    """An error's message in one line; its class's name for a missing key, whose message is the key alone."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__} {message}"[:length] if isinstance(error, KeyError) else message[:length]

@@ -16,6 +16,9 @@ from consistency_tta.runtime.class_path import import_class
 from consistency_tta.runtime.errors import UntrustedClassError
 from consistency_tta.runtime.trust import LIBRARIES, is_trusted
 
+#: Bytes of a file that may hold settings.
+LARGEST_SETTINGS = 1 << 20
+
 
 def trusted_class(path: str, kind: type | tuple[type, ...], file: Path) -> Any:
     """The class of a path that a file names.
@@ -40,20 +43,65 @@ def trusted_class(path: str, kind: type | tuple[type, ...], file: Path) -> Any:
 def check_settings(settings: Any, file: Path) -> None:
     """Check that no value of nested settings names a class or function that is not trusted, by whatever key.
 
+    The parser that reads the settings takes a text for YAML, or for the name of a YAML file, where it expects an
+    object. So what a text would be read as is checked, too.
+
     Raises:
         UntrustedClassError: names the first.
     """
-    if isinstance(settings, dict):
-        for key, value in settings.items():
-            if key in ("class_path", "_class_path"):
-                _check_name(str(value), file, declared=True)
-            else:
-                check_settings(value, file)
-    elif isinstance(settings, list | tuple):
-        for value in settings:
-            check_settings(value, file)
-    elif isinstance(settings, str):
-        _check_name(settings, file, declared=False)
+    _Check(file).check(settings, [Path()])
+
+
+class _Check:
+    """Checks settings of one file, each object once: YAML can repeat one billions of times."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.seen: dict[int, Any] = {}
+        self.texts: set[tuple[str, tuple[Path, ...]]] = set()
+
+    def check(self, settings: Any, folders: list[Path]) -> None:
+        """Check settings, in which names of files are relative to one of the folders."""
+        if isinstance(settings, str):
+            self._check_text(settings, folders)
+        elif isinstance(settings, dict | list | tuple) and id(settings) not in self.seen:
+            self.seen[id(settings)] = settings  # kept, so that no other object gets its id
+            for key, value in settings.items() if isinstance(settings, dict) else enumerate(settings):
+                if key in ("class_path", "_class_path"):
+                    _check_name(str(value), self.file, declared=True)
+                else:
+                    self.check(value, folders)
+
+    def _check_text(self, text: str, folders: list[Path]) -> None:
+        if (text, tuple(folders)) in self.texts:
+            return
+        self.texts.add((text, tuple(folders)))
+        _check_name(text, self.file, declared=False)
+        if (value := _from_yaml(text)) != text:
+            self.check(value, folders)
+        for folder in folders:
+            if content := _small_text(folder / text):
+                self.check(_from_yaml(content), [*folders, (folder / text).parent])
+
+
+def _from_yaml(text: str) -> Any:
+    """What a text is as YAML; the text itself if it is none."""
+    import yaml  # here: of all commands only those that read settings need it
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return text
+
+
+def _small_text(file: Path) -> str:
+    """What is in a text file that may hold settings; empty if there is none."""
+    try:
+        if not file.is_file() or file.stat().st_size > LARGEST_SETTINGS:
+            return ""
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError):  # not readable, not text, or no name of a file at all
+        return ""
 
 
 def untrusted(path: str, file: Path) -> UntrustedClassError:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.storage.unfinished import remove_unfinished, unfinished
 
 
 def require_empty(output: Path) -> None:
     """Raise if there is already something where a folder is to be written."""
+    if output.is_dir():
+        remove_unfinished(output)
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise ConfigurationError(f"{output} exists already: give another --output, or remove it first")
 
@@ -35,18 +37,19 @@ def check_folder(output: Path, option: str) -> None:
 def atomic_directory(output: Path, last: str) -> Iterator[Path]:
     """A folder to write into, of the same name as ``output``; its files go to their place at the end.
 
-    A full disk or an interruption leaves what was there before. Where there is a folder already its other files stay,
-    and each new one takes the place of the old at once. Whoever may read a folder may read its files: safetensors
-    writes some that only their owner can.
+    A full disk or an interruption leaves what was there before; what a killed process left is removed the next time.
+    Where there is a folder already its other files stay, and each new one takes the place of the old at once. Whoever
+    may read a folder may read its files: safetensors writes some that only their owner can.
 
     Args:
         output: where the files belong.
         last: the file that makes it complete, moved last.
     """
-    output, partial = output.absolute(), f".{output.absolute().name}.{os.getpid()}.partial"
+    output = output.absolute()
     # On the same disk in either case, and where one may write.
-    beside = output / partial if output.is_dir() else output.with_name(partial)
+    beside = output / unfinished(output).name if output.is_dir() else unfinished(output)
     folder = beside / output.name
+    remove_unfinished(beside.parent)
     try:
         folder.mkdir(parents=True)
         yield folder

@@ -15,6 +15,7 @@ The format is recognised by the content, not by the file's name. docs/data.md li
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -26,6 +27,8 @@ from consistency_tta.storage.caption_records import Record, read_records
 from consistency_tta.storage.caption_text import NO_VALUE, clean_captions
 from consistency_tta.storage.part_names import Part, SharedNames, seconds
 from consistency_tta.storage.text import read_text
+
+log = logging.getLogger(__name__)
 
 #: Kinds of audio file, the preferred first where a clip has several.
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
@@ -39,8 +42,15 @@ FILE_COLUMNS = (
 #: Columns with the id of a video of which the clip is a part.
 VIDEO_COLUMNS = ("youtube_id", "ytid")
 #: Columns for the place in the file, or the video, the clip begins and ends, in seconds.
-START_COLUMNS = ("start_time", "start", "start_s", "start_seconds", "start_sec", "onset", "seek_time", "offset")
-END_COLUMNS = ("end_time", "end", "end_s", "end_seconds", "end_sec", "stop", "offset")
+START_COLUMNS = (
+    "start_time", "start", "start_s", "start_seconds", "start_sec", "segment_start", "begin", "begin_time", "from",
+    "onset", "seek_time", "offset",
+)  # fmt: skip
+END_COLUMNS = (
+    "end_time", "end", "end_s", "end_seconds", "end_sec", "segment_end", "stop", "stop_time", "to", "offset",
+)  # fmt: skip
+#: Columns that are not read and may mean that a caption is of a part of its file.
+PART_COLUMN = re.compile(r"(.*_)?(start|begin|onset|end|stop|offset|from|times?|timestamps?|segments?|channels?)(_.*)?")
 CAPTION_COLUMN = re.compile(r"caption(s|_\d+)?")
 #: What spreadsheets make of an id that begins with "-".
 NO_NAME = "#NAME?"
@@ -105,6 +115,12 @@ def read_rows(captions: str | Path) -> list[Row]:
         )
     if not any(record.line for record in records):
         raise DataError(f"{captions} has no captions: expected a CSV file with a header, or JSON lines")
+    known = {*VIDEO_COLUMNS, *FILE_COLUMNS, *START_COLUMNS, *END_COLUMNS}
+    if ignored := [name for name in columns if name not in known and PART_COLUMN.fullmatch(name)]:
+        log.warning(
+            "%s: the columns %s are not read; if they mean that captions are of parts of files, give their times in "
+            "seconds as start_time and end_time", captions, ", ".join(ignored),
+        )  # fmt: skip
     videos: list[Record] = []
     files: list[Record] = []
     for record in records:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 #: Length of AudioCaps' parts in seconds, where a row has no end.
 SECONDS = 10.0
+#: No time in a recording is so large: thirty years.
+LONGEST = 1e9
 
 
 class Part(NamedTuple):
@@ -72,12 +74,12 @@ class SharedNames:
 
 
 def seconds(time: str) -> float | None:
-    """A time in seconds; None if it is not a number."""
+    """A time in seconds; None if it is not a number, or one that no recording reaches."""
     try:
         value = float(time)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and abs(value) < LONGEST else None
 
 
 def plain(time: str) -> str:

@@ -4,12 +4,13 @@ from consistency_tta.contracts import Optimization
 from consistency_tta.training.callbacks.best_under_constraints import BestUnderConstraints
 from consistency_tta.training.callbacks.compilation import CompileBlocks
 from consistency_tta.training.callbacks.constraints import Constraint
+from consistency_tta.training.callbacks.export_folder import ExportFolder
 from consistency_tta.training.callbacks.gradient_checkpointing import GradientCheckpointing
 from consistency_tta.training.callbacks.loss_time_plot import DrawLossByTime
 from consistency_tta.training.callbacks.overfitting import OverfittingGuard
 from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.callbacks.sound_metrics import SoundMetrics
-from consistency_tta.training.callbacks.sounds import ExportFolder, LogSounds
+from consistency_tta.training.callbacks.sounds import LogSounds
 from consistency_tta.training.callbacks.step_parts import TimeStepParts
 from consistency_tta.training.codec.autoencoder import AutoencoderTraining
 from consistency_tta.training.codec.refinement import DecoderRefinement

@@ -18,14 +18,21 @@ from torch.optim import Optimizer
 
 from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.training.callbacks.loss_spikes import LossSpikes
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps, step_taken
 from consistency_tta.training.callbacks.predictions import WriteSounds
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.stop_signal import SaveOnSigterm
-from consistency_tta.training.checkpoint_file import AtomicCheckpointIO
+from consistency_tta.training.checkpoint_file import FORMAT, FORMAT_KEY, AtomicCheckpointIO
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.fully_sharded import FullySharded, check_strategy
-from consistency_tta.training.optimizer import build_optimizer, can_fuse, clip_each, trainable_parameters
+from consistency_tta.training.optimizer import (
+    build_optimizer,
+    can_fuse,
+    check_loaded_state,
+    clip_each,
+    trainable_parameters,
+)
 from consistency_tta.training.position import restore_position, store_position
 from consistency_tta.training.precision import check_precision
 from consistency_tta.training.sharding import ShardedNetworks
@@ -134,6 +141,12 @@ class TrainingModule(LightningModule, ABC):
         """The module; where its weights are sharded a copy with whole ones, for which all processes call together."""
         return module if self.sharded is None else cast(M, self.sharded.gathered(module))
 
+    def on_train_start(self) -> None:
+        """Check the optimizer's state of a run that is resumed."""
+        if self.trainer.ckpt_path and self.trainer.global_step:
+            for optimizer in self.trainer.optimizers:
+                check_loaded_state(optimizer)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the global generators as well: dropout and other people's losses draw from them."""
         torch.manual_seed(self.rng(batch_idx).entropy + self.global_rank)
@@ -220,11 +233,15 @@ class TrainingModule(LightningModule, ABC):
         return cast(OptimizerLRScheduler, built)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Skip steps that are not finite, save a checkpoint when the run is stopped, write what ``predict`` samples."""
-        return [SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row), SaveOnSigterm(), WriteSounds()]
+        """Skip steps that are not finite, warn of losses that jump, save a checkpoint when the run is stopped, write
+        what ``predict`` samples.
+        """
+        skip = SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row)
+        return [skip, LossSpikes(), SaveOnSigterm(), WriteSounds()]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the position in training, from which a resumed run goes on exactly."""
+        """Store the format, and the position in training, from which a resumed run goes on exactly."""
+        checkpoint[FORMAT_KEY] = FORMAT
         store_position(checkpoint, self.trainer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -3,45 +3,54 @@
 from __future__ import annotations
 
 import os
-import pickle
 import zipfile
-from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
 
 from consistency_tta.runtime.errors import CheckpointError
+from consistency_tta.storage.unfinished import remove_unfinished, unfinished
 
-#: What a checkpoint must have for a run to go on from it.
-RESUMABLE = ("optimizer_states", "lr_schedulers", "loops")
+#: What a checkpoint must have for a run to go on from it, not empty, and of which type.
+RESUMABLE = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "epoch": int, "global_step": int}
+#: The key of a checkpoint's format, and its present value. Checkpoints without one are of format 1 (version 0.1, or
+#: 0.2 before its release) and are read as well; see ``earlier_versions.py``.
+FORMAT_KEY, FORMAT = "consistency_tta_format", 2
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's, but a local file is written under another name in its folder and then renamed.
+    """Lightning's, but a local file is written under another name in its folder, synchronised, and then renamed.
 
-    An interruption or a full disk leaves the old file; Lightning copies into the file's place.
+    An interruption or a full disk leaves the old file; Lightning copies into the file's place. The file is a ZIP
+    archive with a checksum of each tensor (CRC-32), which :func:`read_checkpoint` compares.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
         Raises:
-            OSError: if the disk is full; what was at ``path`` is still there.
+            CheckpointError: if it cannot be written, such as on a full disk; what was at ``path`` is still there.
         """
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+        remove_unfinished(file.parent)
+        partial = unfinished(file)
         try:
             with partial.open("wb") as stream:
                 torch.save(checkpoint, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(file)
+        except (OSError, RuntimeError) as error:  # torch reports a write that failed as either
+            kept = "the file that was there is kept" if file.is_file() else "no such file is left"
+            raise CheckpointError(f"cannot write the checkpoint {file} ({error}); {kept}: free some space") from error
         finally:
             partial.unlink(missing_ok=True)
 
@@ -58,7 +67,7 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         mmap: whether tensors are read only when they are used.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, a URL, or no Lightning checkpoint.
+        CheckpointError: if the file is missing, damaged, a URL, no Lightning checkpoint, or of a later version.
     """
     if "://" in str(path):
         raise CheckpointError(f"expected a checkpoint file on this machine, got {path}: download it first")
@@ -67,10 +76,14 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(f"expected a checkpoint file, but {file} is a folder: name a .ckpt file in it")
     if not file.is_file():
         raise CheckpointError(f"no checkpoint at {file}: look for .ckpt files below the trainer's default_root_dir")
-    _check_format(file)
+    status = file.stat()
+    if fault := _fault(file, status.st_size, status.st_mtime_ns):
+        raise CheckpointError(f"{file} {fault}")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle raises errors of many kinds, and no code of this package runs here
         raise CheckpointError(
             f"{file} is damaged, or holds objects that are not weights or settings: name another checkpoint"
         ) from error
@@ -78,24 +91,49 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(
             f"{file} holds weights, but is no checkpoint of a training: expected a .ckpt file that `fit` wrote"
         )
+    _check_content(file, content, {"state_dict": dict, "hyper_parameters": dict} | RESUMABLE)
+    if (written := content.get(FORMAT_KEY, 1)) not in range(1, FORMAT + 1):
+        raise CheckpointError(
+            f"{file} has format {written!s:.20}, expected at most {FORMAT}: a later version of this package wrote it; "
+            "install that version"
+        )
     return content
 
 
-def _check_format(file: Path) -> None:
-    """Raise if the file's bytes cannot be a checkpoint."""
+def _check_content(file: Path, content: dict[str, Any], kinds: dict[str, type]) -> None:
+    """Raise if a part of a checkpoint that is there is not what it must be."""
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise CheckpointError(
+                f"{file} is damaged: expected {key} to be a {kind.__name__}, got {content[key]!s:.40}"
+            )
+    for name, value in content["state_dict"].items():
+        if not isinstance(name, str) or (name.rpartition(".")[2] != "_extra_state" and not isinstance(value, Tensor)):
+            raise CheckpointError(f"{file} is damaged: expected a tensor as the weight {name!s:.60}, got {value!s:.40}")
+
+
+@lru_cache(maxsize=64)
+def _fault(file: Path, size: int, changed: int) -> str:
+    """Why the file's bytes cannot be a whole checkpoint, empty if they can; ``size``, ``changed``: to be remembered.
+
+    The checksums are compared here, as torch leaves them out.
+    """
     with file.open("rb") as stream:
         start = stream.read(64)
     if not start:
-        fault = "is empty"
-    elif start.startswith(b"version https://git-lfs"):
-        fault = "is a Git LFS pointer, not the file itself: run `git lfs pull`"
-    elif start.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        fault = "is a web page: download the file itself"
-    elif not zipfile.is_zipfile(file):
-        fault = "is cut off, or no PyTorch file: copy it again, or name another checkpoint"
-    else:
-        return
-    raise CheckpointError(f"{file} {fault}")
+        return "is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself: run `git lfs pull`"
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "is a web page: download the file itself"
+    try:
+        with zipfile.ZipFile(file) as archive:
+            wrong = archive.testzip()
+    except OSError:
+        raise
+    except Exception:  # a damaged archive raises errors of many kinds
+        return "is cut off, or no PyTorch file: copy it again, or name another checkpoint"
+    return f"is damaged: its part {wrong} does not have its checksum: name another checkpoint" if wrong else ""
 
 
 def check_resumable(path: str | Path) -> dict[str, Any]:
@@ -105,27 +143,11 @@ def check_resumable(path: str | Path) -> dict[str, Any]:
         CheckpointError: as :func:`read_checkpoint`, and if the state of the optimizer is missing.
     """
     content = read_checkpoint(path, mmap=True)
-    if missing := [key for key in RESUMABLE if key not in content]:
+    if missing := [key for key in RESUMABLE if content.get(key) in (None, [], {})]:
         raise CheckpointError(
             f"{path} has weights but no {', '.join(missing)}: a run cannot go on from it, as from one that "
             "ModelCheckpoint wrote with save_weights_only"
         )
+    if content["global_step"] > 0 and not any(state.get("state") for state in content["optimizer_states"]):
+        raise CheckpointError(f"{path} is of step {content['global_step']}, but its optimizer_states have no values")
     return content
-
-
-def newest_checkpoint(folder: Path) -> Path:
-    """The whole, resumable checkpoint of the most recent change below a folder; damaged ones are passed over.
-
-    Raises:
-        CheckpointError: if there is none.
-    """
-    files = sorted(folder.rglob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-    for file in files:
-        with suppress(CheckpointError):
-            check_resumable(file)
-            return file
-    found = f"{len(files)} that are damaged or have weights alone" if files else "none"
-    raise CheckpointError(
-        f"expected a checkpoint below {folder} for --ckpt_path last, got {found}: "
-        "leave out --ckpt_path to begin anew, or name a file"
-    )

@@ -58,7 +58,8 @@ def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
     model = moved.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("class_path"), str):
         return moved
-    upgraded = upgrade_model(model["class_path"], model.get("init_args") or {})
+    given = model.get("init_args") or {}
+    upgraded = upgrade_model(model["class_path"], given) if isinstance(given, dict) else None
     if upgraded is None:
         return moved
     class_path, arguments = upgraded
@@ -115,8 +116,9 @@ def _moved(value: Any) -> Any:
             new["class_path"] = CLASSES.get(path, path)
             arguments = new.get("init_args")
             if path.rpartition(".")[2] == "SoundMetrics" and isinstance(arguments, dict):
-                sampling = {key: arguments.pop(key) for key in SAMPLING if key in arguments}
-                new["init_args"] = arguments | ({"sampling": sampling} if sampling else {})
+                sampling = {key: arguments[key] for key in SAMPLING if key in arguments}
+                rest = {key: item for key, item in arguments.items() if key not in SAMPLING}
+                new["init_args"] = rest | ({"sampling": sampling} if sampling else {})
         return value if new == value else new
     if isinstance(value, list):
         items = [_moved(item) for item in value]

@@ -18,7 +18,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from consistency_tta.contracts import Learner, Optimization
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 from consistency_tta.training.shards import local, total_norm
 
 #: Where torch has a kernel of AdamW for all parameters at once.
@@ -129,3 +129,20 @@ def _learning_rate_factor(settings: Optimization, steps: int | None) -> Callable
         num_training_steps=steps,
     )
     return scheduler.lr_lambdas[0]
+
+
+def check_loaded_state(optimizer: Optimizer) -> None:
+    """Raise if an optimizer's state does not fit its parameters: a fused AdamW would write beyond its memory.
+
+    Raises:
+        CheckpointError: names the parameter group.
+    """
+    optimizer = getattr(optimizer, "_optimizer", optimizer)  # Lightning's wrapper keeps the state from before loading
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            for name, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                    raise CheckpointError(
+                        f"the optimizer's {name} of {group.get('name', 'a group')} has shape {tuple(value.shape)}, "
+                        f"expected {tuple(parameter.shape)}: the checkpoint is damaged, or of another configuration"
+                    )

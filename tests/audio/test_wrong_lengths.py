@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,14 @@ def wav_size(size: int, riff: int | None = None) -> bytes:
     return content[:4] + riff_size + content[8:place] + struct.pack("<I", size) + content[place + 4 :]
 
 
+def aiff_of_sox() -> bytes:
+    """What sox writes into a pipe."""
+    content = written("AIFF")
+    place, common = content.index(b"SSND") + 4, content.index(b"COMM") + 10
+    content = content[:place] + struct.pack(">I", 0x7F000008) + content[place + 4 :]
+    return content[:common] + struct.pack(">I", 0x7F000000 // 2) + content[common + 4 :]
+
+
 def rf64(size: int) -> bytes:
     content = written("RF64")
     place = content.index(b"ds64") + 8
@@ -80,6 +89,7 @@ DECODED: dict[str, tuple[Callable[[], bytes], int]] = {
     "wav.ffmpeg": (lambda: wav_size(0xFFFFFFFF, riff=0xFFFFFFFF), FIRST),
     "wav.rf64, 0": (lambda: rf64(0), FIRST),
     "wav.rf64, -1": (lambda: rf64((1 << 64) - 1), FIRST),
+    "wav.AIFF of sox": (aiff_of_sox, FIRST),
     "wav.titles behind": (lambda: written("WAV") + b"LIST" + struct.pack("<I", 6000) + 6000 * b"x", FIRST),
     "wav.zeros behind": (lambda: written("WAV") + bytes(9000), FIRST),
 }
@@ -105,6 +115,29 @@ def test_all_samples_are_decoded(case: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(sound.waveform[FIRST:].numpy(), second, atol=1e-4)
 
 
+def cut(kind: str) -> bytes:
+    return written(kind)[:-5000]
+
+
+def stated_less(kind: str) -> bytes:
+    """A length of 2000 bytes in the place of the samples'."""
+    content = written(kind)
+    place, form = {
+        "AIFF": (content.find(b"SSND") + 4, ">I"),
+        "AU": (8, ">I"),
+        "CAF": (content.find(b"data", 30) + 4, ">q"),
+        "W64": (content.find(b"data") + 16, "<q"),
+    }[kind]
+    return content[:place] + struct.pack(form, 2000) + content[place + struct.calcsize(form) :]
+
+
+def ogg_position() -> bytes:
+    """The last page's end is before the page's before it, so the decoder would leave it out."""
+    content = written("OGG")
+    place = content.rindex(b"OggS") + 6
+    return content[:place] + bytes(8) + content[place + 8 :]
+
+
 NAMED: dict[str, tuple[Callable[[], bytes], Fault]] = {
     "wav.joined": (lambda: both("WAV"), Fault.UNREADABLE),
     "wav.less": (lambda: wav_size(2000), Fault.UNREADABLE),
@@ -125,6 +158,13 @@ NAMED: dict[str, tuple[Callable[[], bytes], Fault]] = {
     "flac.zeros": (lambda: bytes(5000), Fault.UNREADABLE),
     "wav.text": (lambda: b"not audio", Fault.UNREADABLE),
     "wav.header alone": (lambda: written("WAV", 0), Fault.TOO_SHORT),
+    **{f"wav.{kind} cut": (partial(cut, kind), Fault.TRUNCATED) for kind in ("AIFF", "AU", "W64")},
+    **{f"wav.{kind} less": (partial(stated_less, kind), Fault.UNREADABLE) for kind in ("AIFF", "AU", "CAF", "W64")},
+    "wav.MP3 behind": (lambda: written("WAV") + b"ID3" + bytes(7) + written("MP3"), Fault.UNREADABLE),
+    "ogg.MP3 behind": (lambda: written("OGG") + written("MP3"), Fault.UNREADABLE),
+    "wav.1 Hz": (lambda: written("WAV", rate=1), Fault.UNREADABLE),
+    "wav.4 GHz": (lambda: written("WAV").replace(struct.pack("<I", RATE), b"\xff" * 4, 1), Fault.UNREADABLE),
+    "ogg.position": (ogg_position, Fault.UNREADABLE),
 }
 
 

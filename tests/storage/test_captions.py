@@ -172,3 +172,19 @@ def test_manifests_of_the_field(case: str, tmp_path: Path) -> None:
     (tmp_path / "u1.wav").touch()
     (clip,) = read_captions(file, tmp_path)
     assert (clip.path.name, clip.captions) == ("u1.wav", ["A dog"])
+
+
+@pytest.mark.parametrize("column", ["start_ms", "timestamps", "segment_id", "channel", "clip_start_frame"])
+def test_columns_that_may_mean_a_part_are_named(column: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "parts.csv"
+    file.write_text(f"file,{column},label,caption\na,1,2,A dog\n")
+    with caplog.at_level("WARNING"):
+        read_clips(file)
+    assert f"parts.csv: the columns {column} " in caplog.text
+
+
+@pytest.mark.parametrize(("start", "end"), [("begin", "stop"), ("from", "to"), ("segment_start", "segment_end")])
+def test_times_of_parts_have_many_names(start: str, end: str, tmp_path: Path) -> None:
+    file = tmp_path / "parts.csv"
+    file.write_text(f"file,{start},{end},caption\na,1,2,A dog\na,3,4,Rain\n")
+    assert list(read_clips(file)) == ["a_1_2", "a_3_4"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,21 @@ import torch
 
 from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.training.checkpoint_file import (
+    FORMAT,
+    FORMAT_KEY,
     AtomicCheckpointIO,
     check_resumable,
-    newest_checkpoint,
     read_checkpoint,
 )
 
 WHOLE = {
     "state_dict": {"weight": torch.ones(1000)},
     "pytorch-lightning_version": "2.6",
-    "optimizer_states": [],
-    "lr_schedulers": [],
-    "loops": {},
+    "optimizer_states": [{}],
+    "lr_schedulers": [{}],
+    "loops": {"fit_loop": {}},
+    "epoch": 0,
+    "global_step": 0,
 }
 
 
@@ -72,22 +77,66 @@ def test_a_failed_write_leaves_the_old_file(whole: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="28"):
+    with pytest.raises(CheckpointError, match=r"whole\.ckpt"):
         AtomicCheckpointIO().save_checkpoint({}, whole)
     assert [file.name for file in whole.parent.iterdir()] == ["whole.ckpt"]
     check_resumable(whole)
 
 
-def test_the_newest_whole_one_is_found(whole: Path) -> None:
-    newer = write(whole.with_name("newer.ckpt"), WHOLE)
-    weights = write(whole.with_name("weights.ckpt"), {key: WHOLE[key] for key in list(WHOLE)[:2]})
-    torn = whole.with_name("torn.ckpt")
-    torn.write_bytes(whole.read_bytes()[:2000])
-    for age, file in enumerate((torn, weights, newer, whole)):
-        os.utime(file, (1e9 - age, 1e9 - age))
-    assert newest_checkpoint(whole.parent) == newer
-    newer.unlink()
-    assert newest_checkpoint(whole.parent) == whole
-    whole.unlink()
-    with pytest.raises(CheckpointError, match=str(whole.parent)):
-        newest_checkpoint(whole.parent)
+def test_a_changed_byte_is_found(whole: Path) -> None:
+    content = bytearray(whole.read_bytes())
+    content[content.index(torch.ones(1000).numpy().tobytes()) + 1] ^= 1
+    file = whole.with_name("changed.ckpt")
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"changed\.ckpt"):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state_dict": [torch.ones(1)]},
+        {"state_dict": {"weight": "text"}},
+        {"state_dict": {3: torch.ones(1)}},
+        {"hyper_parameters": 5},
+        {"loops": []},
+        {"optimizer_states": {}},
+        {"global_step": "7"},
+        {FORMAT_KEY: FORMAT + 1},
+        {FORMAT_KEY: "new"},
+    ],
+    ids=str,
+)
+def test_content_of_a_wrong_kind_is_named(change: dict[str, Any], tmp_path: Path) -> None:
+    file = write(tmp_path / "odd.ckpt", WHOLE | change)
+    with pytest.raises(CheckpointError, match=r"odd\.ckpt"):
+        read_checkpoint(file)
+
+
+def test_what_a_killed_process_left_is_removed(whole: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    left = whole.with_name(f".last.ckpt.{socket.gethostname()}-{ended.pid}.partial")
+    left.write_bytes(b"half")
+    write(whole.with_name("next.ckpt"), WHOLE)
+    assert {file.name for file in whole.parent.iterdir()} == {"whole.ckpt", "next.ckpt"}
+
+
+@pytest.mark.parametrize("key", ["optimizer_states", "lr_schedulers", "loops", "global_step"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_no_run_goes_on_from_weights_alone(key: str, empty: bool, tmp_path: Path) -> None:
+    content = {name: value for name, value in WHOLE.items() if name != key}
+    file = write(
+        tmp_path / "weights.ckpt", content | ({key: type(WHOLE[key])()} if empty and key != "global_step" else {})
+    )
+    assert "weight" in read_checkpoint(file)["state_dict"]
+    with pytest.raises(CheckpointError, match=rf"weights\.ckpt.*{key}"):
+        check_resumable(file)
+
+
+def test_no_run_goes_on_without_the_optimizers_values(tmp_path: Path) -> None:
+    file = write(tmp_path / "empty.ckpt", WHOLE | {"global_step": 3, "optimizer_states": [{"state": {}}]})
+    with pytest.raises(CheckpointError, match=r"empty\.ckpt.*3"):
+        check_resumable(file)
+    values = [{"state": {0: {"exp_avg": torch.ones(2)}}}]
+    check_resumable(write(tmp_path / "whole.ckpt", WHOLE | {"global_step": 3, "optimizer_states": values}))

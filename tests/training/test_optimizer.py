@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from consistency_tta.contracts import DistillationOutput, Learner, Networks, Optimization, Prediction, Step
 from consistency_tta.losses import LatentL2Loss
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 from consistency_tta.training import AdversarialDistillation, Distillation
-from consistency_tta.training.optimizer import build_optimizer, clip_each
+from consistency_tta.training.optimizer import build_optimizer, check_loaded_state, clip_each
 from tests.training.matching import FAKE, DistributionMatching
 from tests.training.runs import BrokenLoss, Losses, data, distil, equal, snapshot, trainer
 
@@ -308,3 +308,16 @@ def test_a_checkpoint_of_the_other_kind_of_adamw_is_resumed(fused: bool) -> None
     for optimizer in (resumed, saved):
         optimizer.step()
     torch.testing.assert_close(network.weight, other.weight)
+
+
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    parameter = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([{"params": [parameter], "name": "student"}])
+    parameter.sum().backward()
+    optimizer.step()
+    check_loaded_state(optimizer)
+    state = optimizer.state_dict()
+    state["state"] = {0: state["state"][0] | {"exp_avg": torch.ones(1)}}
+    optimizer.load_state_dict(state)
+    with pytest.raises(CheckpointError):
+        check_loaded_state(optimizer)

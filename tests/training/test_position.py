@@ -64,7 +64,7 @@ class Save(Callback):
             trainer.save_checkpoint(self.folder / f"step={trainer.global_step}.ckpt")
 
 
-def fit(folder: Path, resume: Path | None = None, saving: Any = None, **options: Any) -> Toy:
+def trainer(folder: Path, saving: Any = None, **options: Any) -> Trainer:
     settings: dict[str, Any] = {
         "accelerator": "cpu",
         "default_root_dir": folder,
@@ -76,9 +76,16 @@ def fit(folder: Path, resume: Path | None = None, saving: Any = None, **options:
         "accumulate_grad_batches": 2,
         "log_every_n_steps": 1,
     }
+    return Trainer(**(settings | options))
+
+
+def data() -> SyntheticDataModule:
+    return SyntheticDataModule(num_clips=2 * BATCHES, num_val_clips=2, num_samples=8, batch_size=2, seed=3)
+
+
+def fit(folder: Path, resume: Path | None = None, saving: Any = None, **options: Any) -> Toy:
     module = Toy()
-    data = SyntheticDataModule(num_clips=2 * BATCHES, num_val_clips=2, num_samples=8, batch_size=2, seed=3)
-    Trainer(**(settings | options)).fit(module, data, ckpt_path=resume, weights_only=True)
+    trainer(folder, saving, **options).fit(module, data(), ckpt_path=resume, weights_only=True)
     return module
 
 

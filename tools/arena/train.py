@@ -17,7 +17,7 @@ import yaml
 
 from consistency_tta.cli import main as consistency_tta
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
-from consistency_tta.training.checkpoint_file import newest_checkpoint
+from consistency_tta.training.checkpoint_search import newest_checkpoint
 from tools.arena.configuration import Entry, configuration, find, known
 from tools.arena.machine import machine
 from tools.arena.snapshots import FACTS

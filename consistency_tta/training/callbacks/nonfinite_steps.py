@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from consistency_tta.runtime.device import to_device
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.errors import ConfigurationError, DivergenceError
+from consistency_tta.training.checkpoint_search import go_on_from
 from consistency_tta.training.shards import local
 
 
@@ -66,10 +67,11 @@ class SkipNonFiniteSteps(Callback):
     def _stop_after_too_many(self, trainer: Trainer) -> None:
         most = int(self.counts[2])
         if most >= self.max_in_a_row:
-            raise FloatingPointError(
+            raise DivergenceError(
                 f"{most} steps in a row had gradients that are not finite (last: step {trainer.global_step}; "
-                f"{self.skipped} skipped in all); the weights are those before them. Lower the learning rate, "
-                "train in float32, or look for clips that are not finite with `consistency-tta data-check`."
+                f"{self.skipped} skipped in all); the weights are those before them: lower the learning rate, "
+                "train in float32, or look for clips that are not finite with `consistency-tta data-check`; "
+                f"{go_on_from(trainer, trainer.global_step - self.skipped)}"
             )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,14 +82,14 @@ class SkipNonFiniteSteps(Callback):
         """Raise if the run diverged.
 
         Raises:
-            ConfigurationError: if more steps were skipped than taken. With a learning rate such as 1e10, the first step
+            DivergenceError: if more steps were skipped than taken. With a learning rate such as 1e10, the first step
                 is taken, and leaves weights with which no other can be.
         """
         if 2 * self.skipped > trainer.global_step:
-            raise ConfigurationError(
+            raise DivergenceError(
                 f"{self.skipped} of {trainer.global_step} steps had gradients that are not finite, so the model is not "
                 "usable: lower the learning rate, train in float32, or look for clips that are not finite with "
-                "`consistency-tta data-check`"
+                f"`consistency-tta data-check`; {go_on_from(trainer, trainer.global_step - self.skipped)}"
             )
 
     def state_dict(self) -> dict[str, Any]:

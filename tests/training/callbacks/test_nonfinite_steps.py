@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from consistency_tta.contracts import Batch, Optimization
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.errors import ConfigurationError, DivergenceError
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
 from tests.training.runs import BrokenLoss, data, distillation, equal, snapshot, trainer
 
@@ -56,7 +56,7 @@ def test_one_bad_part_of_an_accumulated_step_skips_the_whole(teacher_folder: Pat
 
 
 def test_too_many_in_a_row_stop_training(teacher_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(DivergenceError):
         run(teacher_folder, tmp_path, BrokenLoss({0, 2, 3, 4}), max_in_a_row=3)
 
 

@@ -11,7 +11,7 @@ import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from consistency_tta.training.checkpoint_file import newest_checkpoint
+from consistency_tta.training.checkpoint_search import newest_checkpoint
 from tests.training.runs import MAKERS, data, trainer
 
 

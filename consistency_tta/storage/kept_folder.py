@@ -1,0 +1,62 @@
+"""Folders that take another's place without losing it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from itertools import count
+from pathlib import Path
+
+from consistency_tta.storage.unfinished import remove_unfinished, unfinished
+
+
+def make_room(place: Path) -> Path | None:
+    """Leave nothing at a place: rename what is there to ``<name>.1``, or to the next number that is free.
+
+    A folder whose files all have another name as well (hard links, as :func:`publish` makes them) is removed.
+
+    Returns:
+        Where it is now; None if nothing was there, or only links were removed.
+    """
+    if not place.exists() and not place.is_symlink():
+        return None
+    if place.is_dir() and not place.is_symlink():
+        files = [file for file in place.rglob("*") if not file.is_dir()]
+        if all(file.stat(follow_symlinks=False).st_nlink > 1 for file in files):
+            shutil.rmtree(place)
+            return None
+    numbered = (place.with_name(f"{place.name}.{number}") for number in count(1))
+    kept = next(path for path in numbered if not path.exists() and not path.is_symlink())
+    place.rename(kept)
+    return kept
+
+
+def publish(folder: Path, place: Path) -> Path | None:
+    """Make a finished folder available at another place, too, by links to its files (copies where links cannot be).
+
+    Args:
+        folder: which stays as it is.
+        place: where its files are to be found as well; what was there is treated by :func:`make_room`.
+
+    Returns:
+        As :func:`make_room`.
+    """
+    if place.exists() and place.samefile(folder):
+        return None
+    partial = unfinished(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(place.parent)
+    try:
+        shutil.copytree(folder, partial, copy_function=_link)
+        kept = make_room(place)
+        partial.rename(place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return kept
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or a file system without hard links
+        shutil.copy2(source, target)

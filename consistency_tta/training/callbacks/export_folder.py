@@ -1,0 +1,108 @@
+"""The model folder that a training leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from consistency_tta.pipeline.finite_weights import check_finite
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
+from consistency_tta.storage.kept_folder import make_room, publish
+from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.callbacks.best_under_constraints import BestUnderConstraints, exported_weights
+from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
+from consistency_tta.training.callbacks.run_dir import run_folder
+from consistency_tta.training.checkpoint_search import go_on_from
+from consistency_tta.training.training_record import data_facts, metric_values, record_training
+
+
+class ExportFolder(Callback):
+    """Writes the model folder when training ends well; not after ``fast_dev_run``.
+
+    The model is written to ``model`` in the run's own folder, such as ``lightning_logs/version_0/model``, and
+    ``folder`` then has the same files (hard links, which take no space). So a run never replaces the model of another:
+    that one stays in its own run's folder. What else is at either place is renamed to ``<name>.1``, ``<name>.2``, ...
+
+    The weights are the averages of the last step, or those that ``BestUnderConstraints`` has kept. The model's card
+    says what the run knows: steps, data, teacher, objective, losses, rewards and the last values of validations.
+
+    Args:
+        folder: where the model of the last run that ended well is found.
+        license: of the weights, for the card, by the hub's name such as ``mit``; null if it is not decided.
+    """
+
+    def __init__(self, folder: str, license: str | None = None) -> None:  # noqa: A002  # diffusers' name
+        self.folder = folder
+        self.license = license
+        self.trained = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a run."""
+        self.trained = False
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the folder.
+
+        Raises:
+            DivergenceError: if more steps were skipped than taken.
+            ModelFolderError: if a weight is not finite; names the last checkpoint with finite ones.
+        """
+        self.trained = True
+        if isinstance(pl_module, TrainingModule):
+            self._write(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the folder of a run that went on from the checkpoint of its last step; it has no training to end.
+
+        So a run that was killed between that checkpoint and the export leaves its model after all.
+
+        Raises:
+            ConfigurationError: if no step was ever taken, or the checkpoint is beyond the run's end.
+        """
+        if self.trained or not isinstance(pl_module, TrainingModule):
+            return
+        if not 0 < trainer.global_step <= (trainer.max_steps if trainer.max_steps >= 0 else trainer.global_step):
+            raise ConfigurationError(
+                f"no step was taken: the run begins at step {trainer.global_step} and ends at --trainer.max_steps "
+                f"{trainer.max_steps}, so no model is written to {self.folder}: increase it"
+            )
+        self._write(trainer, pl_module)
+
+    def _write(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+        own = run_folder(trainer) / "model"  # all processes find it together
+        # Where weights are sharded, all processes gather them together.
+        if not trainer.is_global_zero and pl_module.sharded is None:
+            return
+        if getattr(trainer, "fast_dev_run", False):
+            rank_zero_info(f"fast_dev_run: no model is written to {self.folder}")
+            return
+        callbacks = getattr(trainer, "callbacks", [])
+        for callback in callbacks:
+            if isinstance(callback, SkipNonFiniteSteps):
+                callback.check(trainer)
+        with exported_weights(trainer, pl_module):
+            pipeline = pl_module.pipeline()
+            if not trainer.is_global_zero:
+                return
+            try:
+                check_finite(pipeline.components, self.folder)
+            except ModelFolderError as error:
+                raise ModelFolderError(f"{error}; {go_on_from(trainer, trainer.global_step)}") from None
+            guards = [c for c in callbacks if isinstance(c, BestUnderConstraints) and c.weights is not None]
+            record_training(
+                pipeline,
+                pl_module,
+                steps=trainer.global_step,
+                weights="of the best validation, by BestUnderConstraints" if guards else None,
+                data=data_facts(getattr(trainer, "datamodule", None)),
+                metrics=metric_values(getattr(trainer, "callback_metrics", {})),
+            )
+            moved = [(own, make_room(own))]
+            pipeline.save_pretrained(own, license=self.license)
+        moved.append((Path(self.folder), publish(own, Path(self.folder))))
+        for place, kept in moved:
+            if kept is not None:
+                rank_zero_info(f"the model that was at {place} is now {kept}")
+        rank_zero_info(f"model folder written to {self.folder}")

@@ -1,0 +1,86 @@
+"""What is at a place is not lost when a folder comes there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from consistency_tta.storage.kept_folder import make_room, publish
+
+
+def folder(path: Path, content: str) -> Path:
+    (path / "unet").mkdir(parents=True)
+    (path / "unet" / "weights").write_text(content)
+    (path / "model_index.json").write_text(content)
+    return path
+
+
+def content(path: Path) -> str:
+    assert {file.name for file in path.rglob("*")} == {"unet", "weights", "model_index.json"}
+    return (path / "unet" / "weights").read_text()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_each_run_keeps_its_own_and_the_last_is_published(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+
+        def refuse(source: str, target: str) -> None:
+            raise OSError("no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    place = tmp_path / "model"
+    runs = [folder(tmp_path / f"version_{number}" / "model", str(number)) for number in range(3)]
+    kept = [publish(run, place) for run in runs]
+    assert [content(run) for run in runs] == ["0", "1", "2"]
+    assert content(place) == "2"
+    # A copy that is no link might be the only one: it is renamed.
+    assert kept == ([None] * 3 if links else [None, tmp_path / "model.1", tmp_path / "model.2"])
+    assert {path.name for path in tmp_path.iterdir()} == {"version_0", "version_1", "version_2", "model"} | {
+        path.name for path in kept if path
+    }
+
+
+def test_a_published_folder_outlives_its_run(tmp_path: Path) -> None:
+    run = folder(tmp_path / "run" / "model", "a")
+    publish(run, tmp_path / "model")
+    for file in (run / "unet" / "weights", run / "model_index.json"):
+        file.unlink()
+    assert content(tmp_path / "model") == "a"
+    publish(folder(tmp_path / "other", "b"), tmp_path / "model")
+    assert content(tmp_path / "model.1") == "a"  # now the only one
+    assert content(tmp_path / "model") == "b"
+
+
+def test_what_a_user_has_put_there_is_renamed(tmp_path: Path) -> None:
+    run, place = folder(tmp_path / "run", "new"), folder(tmp_path / "model", "theirs")
+    (tmp_path / "model.1").write_text("taken")
+    assert publish(run, place) == tmp_path / "model.2"
+    assert (content(place), content(tmp_path / "model.2")) == ("new", "theirs")
+    link = tmp_path / "link"
+    link.symlink_to("model.2")
+    assert make_room(link) == tmp_path / "link.1"
+    assert content(tmp_path / "link.1") == "theirs"
+
+
+def test_a_folder_is_not_published_onto_itself(tmp_path: Path) -> None:
+    run = folder(tmp_path / "model", "a")
+    (tmp_path / "x").mkdir()
+    assert publish(run, tmp_path / "x" / ".." / "model") is None
+    assert content(run) == "a"
+
+
+def test_an_interruption_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, place = folder(tmp_path / "run", "new"), folder(tmp_path / "model", "old")
+
+    def stop(source: str, target: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", stop)
+    with pytest.raises(KeyboardInterrupt):
+        publish(run, place)
+    assert content(place) == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "model"}

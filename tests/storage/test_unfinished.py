@@ -1,0 +1,50 @@
+"""What killed processes were writing is removed, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from consistency_tta.storage.atomic_directory import atomic_directory, require_empty
+from consistency_tta.storage.unfinished import remove_unfinished, unfinished
+
+
+@pytest.fixture(scope="module")
+def ended() -> str:
+    """This machine and a process that has ended, as they are in names."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return f"{socket.gethostname()}-{process.pid}"
+
+
+def test_only_what_a_dead_process_of_this_machine_wrote_is_removed(ended: str, tmp_path: Path) -> None:
+    process = ended.rpartition("-")[2]
+    kept = [
+        f".a.{socket.gethostname()}-{os.getpid()}.partial",
+        f".a.other-{process}.partial",
+        ".a.partial",
+        "a.partial",
+    ]
+    for name in kept:
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".a.{ended}.partial").write_text("half")
+    (tmp_path / f".b.{ended}.partial" / "b").mkdir(parents=True)
+    assert unfinished(tmp_path / "a").name == kept[0]
+    remove_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_next_folder_written_there_removes_it(inside: bool, ended: str, tmp_path: Path) -> None:
+    output = tmp_path / "model"
+    left = (output if inside else tmp_path) / f".model.{ended}.partial" / "model"
+    left.mkdir(parents=True)
+    require_empty(output)
+    with atomic_directory(output, last="index") as folder:
+        (folder / "index").write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert [path.name for path in output.iterdir()] == ["index"]

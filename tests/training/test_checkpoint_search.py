@@ -1,0 +1,59 @@
+"""The newest whole checkpoint, and the last good one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from consistency_tta.runtime.errors import CheckpointError
+from consistency_tta.training.checkpoint_search import go_on_from, last_good_checkpoint, newest_checkpoint
+from tests.training.test_checkpoint_file import WHOLE, write
+
+
+def test_the_newest_whole_one_is_found_and_the_others_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = write(tmp_path / "run" / "whole.ckpt", WHOLE)
+    newer = write(whole.with_name("newer.ckpt"), WHOLE)
+    weights = write(whole.with_name("weights.ckpt"), {key: WHOLE[key] for key in list(WHOLE)[:2]})
+    torn = whole.with_name("torn.ckpt")
+    torn.write_bytes(whole.read_bytes()[:2000])
+    for age, file in enumerate((torn, weights, newer, whole)):
+        os.utime(file, (1e9 - age, 1e9 - age))
+    with caplog.at_level(logging.WARNING):
+        assert newest_checkpoint(tmp_path) == newer
+    assert "torn.ckpt" in caplog.text
+    assert "weights.ckpt" in caplog.text
+    newer.unlink()
+    assert newest_checkpoint(tmp_path) == whole
+    whole.unlink()
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        newest_checkpoint(tmp_path)
+
+
+STATE = [{"state": {0: {"exp_avg": torch.ones(1)}}}]
+
+
+def run(*folders: Path) -> Any:
+    return SimpleNamespace(checkpoint_callbacks=[SimpleNamespace(dirpath=str(folder)) for folder in folders])
+
+
+def test_the_last_good_one_is_before_the_step_and_finite(tmp_path: Path) -> None:
+    for step, value in ((3, 1.0), (6, 1.0), (9, float("nan")), (12, 1.0)):
+        file = write(
+            tmp_path / f"{step}.ckpt",
+            WHOLE | {"global_step": step, "state_dict": {"w": torch.tensor(value)}, "optimizer_states": STATE},
+        )
+        os.utime(file, (1e9 + step, 1e9 + step))
+    (tmp_path / "9a.ckpt").write_bytes(b"torn")
+    assert last_good_checkpoint(run(tmp_path), 12) == tmp_path / "12.ckpt"
+    assert last_good_checkpoint(run(tmp_path), 11) == tmp_path / "6.ckpt"
+    assert str(tmp_path / "3.ckpt") in go_on_from(run(tmp_path), 5)
+    assert last_good_checkpoint(run(tmp_path), 2) is None
+    assert str(tmp_path) not in go_on_from(run(tmp_path), 2) + go_on_from(run(), 12)
