@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.text import parse_json
+
+log = logging.getLogger(__name__)
 
 #: What may be between the columns of a CSV file.
 SEPARATORS = ",\t;|"
@@ -42,13 +45,14 @@ def read_records(text: str, source: Path) -> list[Record]:
 
 def _csv_records(text: str, source: Path) -> list[Record]:
     # The csv module ends a row where CSV does, if it is given a stream whose line ends are not touched.
-    head = next(io.StringIO(text, newline=""), "")
-    separator = max(SEPARATORS, key=head.count)
+    lines = list(io.StringIO(text, newline=""))
+    separator = max(SEPARATORS, key=lines[0].count) if lines else ","
     # Fields that touch a quote on one side only are an error: without "strict" a quote that is not closed takes all
     # following rows into its caption.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
+    reader = csv.reader(iter(lines), delimiter=separator, strict=True, skipinitialspace=True)
     records: list[Record] = []
     columns: list[str] = []
+    unquoted: list[int] = []
     begun = 1
     try:
         for row in reader:
@@ -60,6 +64,10 @@ def _csv_records(text: str, source: Path) -> list[Record]:
                 continue
             if not row:
                 continue
+            surplus = "".join(row[len(columns) :]).strip()
+            if surplus and columns[-1] == "caption" and '"' not in lines[line - 1]:
+                row = lines[line - 1].strip("\r\n").split(separator, len(columns) - 1)
+                unquoted.append(line)
             if len(row) != len(columns):
                 raise DataError(
                     f"{source}, line {line}: expected {len(columns)} fields, got {len(row)}; quote captions that "
@@ -71,6 +79,11 @@ def _csv_records(text: str, source: Path) -> list[Record]:
             f"{source}, line {begun}: expected a row of CSV, got something else ({error}): put a caption with quotes "
             f'inside in quotes, with each inner quote twice (""), in at most {LONGEST_FIELD:,} characters'
         ) from None
+    if unquoted:
+        log.warning(
+            "%s, line %d%s: more fields than the header's %d, read as a caption with %r in it: quote such captions",
+            source, unquoted[0], f" and {len(unquoted) - 1} more" if len(unquoted) > 1 else "", len(columns), separator,
+        )  # fmt: skip
     return records or ([Record(f"{source}, line 1", 0, dict.fromkeys(columns, ""))] if columns else [])
 
 

@@ -61,7 +61,9 @@ REFUSED = {
     "no columns": ("name,text\na.wav,Rain\n", "name,text"),
     "nothing": ("", "captions"),
     "header alone": (COLUMNS, "captions"),
-    "too many fields": ("id,caption\na,A dog, barking\n", "line 2"),
+    "too many fields": ("id,caption,split\na,A dog, barking,train\n", "line 2"),
+    "too many fields and a quote": ('id,caption\na,"A dog", barking\n', "line 2"),
+    "too many fields, the last ones empty": ("id,caption\na,A dog,,\n", "line 2"),
     "too few fields": (COLUMNS + "1,a,0\n", "line 2"),
     "empty": (COLUMNS + "1,a,0,A\n1,b,0,\n", "line 3"),
     "white space": ("id,caption\na, \u3000\t\n", "line 2"),
@@ -106,6 +108,13 @@ def test_errors_name_the_file_and_the_place(case: str, tmp_path: Path) -> None:
     assert place in str(caught.value).replace(str(tmp_path), "")
     assert len(str(caught.value)) < 700
     assert "\n" not in str(caught.value)
+
+
+def test_commas_in_the_last_column_need_no_quotes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "captions.csv"
+    file.write_text(COLUMNS + "1,a,0,A dog, barking\u20282,b,0,Rain\r\n2,c,0,Wind\n", encoding="utf-8", newline="")
+    assert list(read_clips(file).values()) == [["A dog, barking\u20282,b,0,Rain"], ["Wind"]]
+    assert "line 2" in caplog.text
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
