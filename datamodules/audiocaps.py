@@ -5,8 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from consistency_tta.datamodules.audio_dataset import AudioDataset
 from consistency_tta.datamodules.clips import AudioFolder, Clip, read_captions
 from consistency_tta.datamodules.recordings import RecordingsDataModule
+
+#: AudioDataset was defined here before, and is still found here.
+__all__ = ["AudioCapsDataModule", "AudioDataset"]
 
 
 class AudioCapsDataModule(RecordingsDataModule):
