@@ -20,7 +20,8 @@ class LossSpikes(Callback):
     """Warns where the training's loss is far above its recent values, and names the last checkpoint before that.
 
     A step's loss is compared with the mean and the mean absolute deviation of the steps before it, both exponential
-    moving averages. Losses are read from the device only at the steps that Lightning logs.
+    moving averages. Losses are read from the device only at the steps that Lightning logs; if it logs none
+    (``log_every_n_steps`` 0), no loss is compared.
 
     Args:
         deviations: by how many mean absolute deviations a loss must exceed the mean. The loss of a training varies with
@@ -44,9 +45,12 @@ class LossSpikes(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep the step's loss; at a step that is logged, read and compare those kept."""
+        every = cast(Any, trainer).log_every_n_steps
+        if not every:
+            return
         if isinstance(outputs, dict) and isinstance(loss := outputs.get("loss"), Tensor):
             self.unread.append((trainer.global_step, loss.detach().float()))
-        if self.unread and trainer.global_step % cast(Any, trainer).log_every_n_steps == 0:
+        if self.unread and trainer.global_step % every == 0:
             steps, losses = zip(*self.unread, strict=True)
             self.unread = []
             for step, value in zip(steps, torch.stack(losses).tolist(), strict=True):

@@ -61,7 +61,8 @@ class SkipNonFiniteSteps(Callback):
             optimizer.found_inf = skip  # type: ignore[attr-defined]  # torch's fused optimizers read it, others refuse it
         elif skip:
             optimizer.zero_grad(set_to_none=True)
-        if skip.device.type == "cpu" or (trainer.global_step + 1) % cast(Any, trainer).log_every_n_steps == 0:
+        every = cast(Any, trainer).log_every_n_steps  # 0 for a trainer that does not log
+        if skip.device.type == "cpu" or (every and (trainer.global_step + 1) % every == 0):
             self._stop_after_too_many(trainer)
 
     def _stop_after_too_many(self, trainer: Trainer) -> None:

@@ -51,6 +51,12 @@ def test_a_jump_is_warned_of_once(every: int) -> None:
     assert warnings_of(losses, every) == [201]
 
 
+def test_nothing_is_compared_or_kept_where_nothing_is_logged() -> None:
+    spikes, run = LossSpikes(memory=1), SimpleNamespace(log_every_n_steps=0, global_step=1)
+    spikes.on_train_batch_end(run, None, {"loss": torch.tensor(1.0)}, None, 0)  # type: ignore[arg-type]
+    assert spikes.unread == []
+
+
 def test_neither_the_beginning_nor_a_loss_that_is_not_finite_is_a_jump() -> None:
     losses = [1e6, 1e6, *ordinary(200)]
     losses[150] = float("nan")
