@@ -14,7 +14,8 @@ from torchmetrics import Metric
 class SoundMetric(Metric):
     """Base of the package's metrics: a :class:`torchmetrics.Metric` whose ``update`` takes numpy arrays, too.
 
-    Arrays are put on the metric's device; tensors must be on it, as for all metrics of torchmetrics.
+    Arrays are copied to the metric's device, so that the caller may fill them again; tensors must be on it, as for all
+    metrics of torchmetrics.
     """
 
     is_differentiable = False
@@ -43,4 +44,7 @@ class SoundMetric(Metric):
         return super()._wrap_update(with_arrays)
 
     def _tensor(self, value: Any) -> Any:
-        return torch.as_tensor(value, device=self.device) if isinstance(value, np.ndarray) else value
+        if not isinstance(value, np.ndarray):
+            return value
+        # A copy in C order and the machine's byte order: torch takes no other, and states may keep it.
+        return torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("="), order="C")).to(self.device)

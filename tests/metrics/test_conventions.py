@@ -44,6 +44,34 @@ def test_numpy_arrays_are_taken_as_tensors_are(case: Case) -> None:
 
 
 @ALL
+def test_arrays_may_be_filled_again(case: Case) -> None:
+    class Refills(GivesArrays):
+        """Overwrites its arrays after each update."""
+
+        def update(self, *args: Any, **kwargs: Any) -> None:
+            copies = [value.clone() if isinstance(value, Tensor) else value for value in args]
+            super().update(*copies, **kwargs)
+            for copied in copies:
+                if isinstance(copied, Tensor):
+                    copied.zero_()
+
+    metric = case.make()
+    case.feed(Refills(metric), 0, CLIPS)
+    assert numbers(metric) == numbers(case.of((0, CLIPS)))
+
+
+def test_reversed_and_read_only_arrays_and_those_of_other_byte_orders_are_taken() -> None:
+    embeddings = torch.randn(CLIPS, 3).numpy()
+    values = []
+    for array in (embeddings, embeddings[::-1][::-1], embeddings[::-1], embeddings.astype(">f4")):
+        metric = metrics.PromptDiversity()
+        array.flags.writeable = False
+        metric.update(array, torch.zeros(CLIPS, dtype=torch.long))
+        values.append(metric.compute().item())
+    assert values == pytest.approx([values[0]] * 4)
+
+
+@ALL
 def test_copies_moves_and_conversions_change_nothing(case: Case) -> None:
     expected = numbers(case.of((0, CLIPS)))
     half_fed = case.of((0, 12)).to("cpu").half().float()  # torchmetrics leaves states in their own type
