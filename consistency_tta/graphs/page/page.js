@@ -23,7 +23,6 @@ async function generate(model) {
     `${(length / sample_rate).toFixed(2)} s of sound in ${seconds(latents + decoder)} s: ` +
       `latents ${seconds(latents)} s, decoder ${seconds(decoder)} s`,
   );
-  element("generate").disabled = false;
   return waveform;
 }
 
@@ -33,10 +32,13 @@ try {
   const model = await Model.load();
   const [low, high] = model.manifest.guidance_range ?? [1, 5];
   Object.assign(element("guidance"), { min: low, max: high });
-  element("guidance").addEventListener("input", () => (element("scale").textContent = element("guidance").value));
+  const showScale = () => (element("scale").textContent = element("guidance").value);
+  showScale(); // a range without 3 has moved it
+  element("guidance").addEventListener("input", showScale);
   document.querySelector("form").addEventListener("submit", (event) => {
     event.preventDefault();
-    generate(model).then((waveform) => (window.waveform = waveform), failed); // also for these
+    const ended = () => (element("generate").disabled = false);
+    generate(model).then((waveform) => (window.waveform = waveform), failed).finally(ended); // also for these
   });
   element("generate").disabled = false;
   show("Ready.");
