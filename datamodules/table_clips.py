@@ -57,7 +57,7 @@ def read_table(
         id_column: the clips' names; None for the number of the row.
 
     Raises:
-        ConfigurationError: if there is no such column.
+        ConfigurationError: if there is no such column, or that of the sounds has something else.
         DataError: if a caption cannot be used, with its row.
     """
     import datasets
@@ -69,7 +69,13 @@ def read_table(
                 "audio_column, caption_column or id_column"
             )
     rows = rows.with_format(None)
-    sounds = rows.select_columns([audio_column]).cast_column(audio_column, datasets.Audio(decode=False))
+    try:
+        sounds = rows.select_columns([audio_column]).cast_column(audio_column, datasets.Audio(decode=False))
+    except (ImportError, NotImplementedError, TypeError, ValueError) as error:  # of Arrow, or for want of torchcodec
+        raise ConfigurationError(
+            f"expected sound files in the column {audio_column} of {name}, as bytes, paths or datasets.Audio, got "
+            f"{rows.features[audio_column]}: set audio_column"
+        ) from error
     table = SoundTable(sounds, audio_column, name)
     captions = rows.select_columns([caption_column])[:][caption_column]
     names = rows.select_columns([id_column])[:][id_column] if id_column else range(len(rows))

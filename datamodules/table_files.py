@@ -87,5 +87,11 @@ def _sound_folder(table: Path, split: str) -> Any:
     rows = datasets.load_dataset(METADATA[table.name], data_files={name: str(table)}, split=split)
     if "file_name" not in rows.column_names:
         raise ConfigurationError(f"expected a column file_name in {table}, got {', '.join(rows.column_names)}")
-    paths = [{"bytes": None, "path": str(table.parent / file)} for file in rows["file_name"]]
+    names = list(rows["file_name"])
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise DataError(
+            f"expected the name of a sound file in each row of {table}, such as dog.wav, got {wrong[0]!r}: complete "
+            "file_name"
+        )
+    paths = [{"bytes": None, "path": str(table.parent / name)} for name in names]
     return rows.add_column("audio", paths)

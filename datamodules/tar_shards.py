@@ -11,21 +11,19 @@ datamodules have, which WebDataset's own reading from front to back cannot give.
 from __future__ import annotations
 
 import glob
+import logging
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from consistency_tta.audio.bad_clip import BadClip, Fault
 from consistency_tta.audio.sound_source import SoundBytes
 from consistency_tta.datamodules.clips import EXTENSIONS, new_id
 from consistency_tta.datamodules.embedded_clips import EmbeddedClip
+from consistency_tta.datamodules.tar_captions import CAPTION_KEYS, read_captions
 from consistency_tta.runtime.errors import DataError
-from consistency_tta.storage.caption_text import clean_captions
-from consistency_tta.storage.text import filled_lines, parse_json
 
-#: Keys of a clip's JSON that may hold its captions; ``text`` is that of LAION's audio data sets.
-CAPTION_KEYS = ("captions", "caption", "text")
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -86,16 +84,21 @@ def read_shards(shards: str | list[str]) -> list[EmbeddedClip]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DataError: if a file is no tar file or is compressed, or a clip has no caption, or one that cannot be used.
+        DataError: if a file is no tar file or is compressed, no file has a sound, or a clip has no caption, or one that
+            cannot be used.
     """
     ids: set[str] = set()
-    return [clip for file in shard_files(shards) for clip in _read_shard(file, ids)]
+    clips = [clip for file in shard_files(shards) for clip in _read_shard(file, ids)]
+    if not clips:
+        raise DataError(f"expected sounds ({', '.join(EXTENSIONS)}) in {shards}, got none: look at `tar --list`")
+    return clips
 
 
 def _read_shard(path: Path, ids: set[str]) -> list[EmbeddedClip]:
     shard = TarShard(path)
     captions: dict[str, list[str]] = {}
     sounds: dict[str, int] = {}
+    unread: list[str] = []
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
@@ -104,19 +107,30 @@ def _read_shard(path: Path, ids: set[str]) -> list[EmbeddedClip]:
                 key, ending = folder + slash + stem, "." + ending.lower()
                 if not member.isreg() or not stem:
                     continue
+                if member.issparse():  # its bytes are not all there, nor where they would be
+                    raise DataError(
+                        f"{path}: expected files without holes, got {member.name}: write the tar file without --sparse"
+                    )
                 if ending in EXTENSIONS:
                     sounds.setdefault(key, len(shard.members))
                     shard.members.append((member.name, member.offset_data, member.size))
                 elif ending in (".txt", ".json") and not (ending == ".txt" and key in captions):
                     content = archive.extractfile(member)
-                    found = _captions(content.read() if content else b"", ending, f"{path}, {member.name}", key)
+                    found = read_captions(content.read() if content else b"", ending, f"{path}, {member.name}", key)
                     if found is not None:
                         captions[key] = found
+                elif ending.endswith(EXTENSIONS):
+                    unread.append(member.name)
     except tarfile.TarError as error:
         raise DataError(
             f"expected tar files that are whole and not compressed, got {path} ({error}): fetch it again, or unpack "
             "it with `gunzip`"
         ) from error
+    if unread:
+        log.warning(
+            "%s: %d sounds are not read, such as %s: the ending begins at the first dot, so names of clips have none",
+            *(path, len(unread), unread[0]),
+        )
     if missing := [key for key in sounds if key not in captions]:
         raise DataError(
             f"{path}: expected {missing[0]}.txt or {missing[0]}.json with a caption ({', '.join(CAPTION_KEYS)}) for "
@@ -126,18 +140,3 @@ def _read_shard(path: Path, ids: set[str]) -> list[EmbeddedClip]:
         EmbeddedClip(new_id(key, ids), path / shard.members[index][0], captions[key], container=shard, index=index)
         for key, index in sounds.items()
     ]
-
-
-def _captions(content: bytes, ending: str, place: str, key: str) -> list[str] | None:
-    """The captions in a text, one a line, or in a JSON object; None if the object has none."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: expected text in UTF-8, got {content[error.start : error.end]!r}") from error
-    if ending == ".txt":
-        return clean_captions(filled_lines(text) or "", place, key)
-    entry: Any = parse_json(text, place)
-    if not isinstance(entry, dict):
-        raise DataError(f"{place}: expected an object with a caption, got {entry!s:.60}")
-    column = next((column for column in CAPTION_KEYS if column in entry), None)
-    return None if column is None else clean_captions(entry[column], place, key)

@@ -18,6 +18,7 @@ from consistency_tta.audio.sound_file import BadClip
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules import AudioCapsDataModule, HuggingFaceDataModule, WebDatasetDataModule
 from consistency_tta.datamodules.recordings import RecordingsDataModule
+from consistency_tta.datamodules.tar_shards import read_shards
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 CLIPS = 12
@@ -170,12 +171,30 @@ def test_a_bad_sound_is_replaced_or_named(tmp_path: Path) -> None:
         ({"a.wav": sound(0), "a.txt": b"nan"}, "w", "nan"),
         ({"a.wav": sound(0), "a.txt": b"\xff\xfe"}, "w", r"a\.txt"),
         ({"a.wav": sound(0), "a.txt": b"Sound"}, "w:gz", r"x\.tar"),
+        ({"a.txt": b"Sound"}, "w", r"x\.tar"),
+        ({"a_30.000.wav": sound(0), "a_30.000.txt": b"Sound"}, "w", r"x\.tar"),
     ],
 )
 def test_shards_that_cannot_be_used_are_named(tmp_path: Path, members: dict, mode: str, named: str) -> None:
     write_tar(tmp_path / "x.tar", members, mode)
     with pytest.raises(DataError, match=named):
         WebDatasetDataModule(str(tmp_path / "x.tar")).setup("fit")
+
+
+def test_sounds_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_tar(tmp_path / "x.tar", {"a.wav": sound(0), "a.txt": b"Sound", "b.5.wav": sound(1)})
+    assert [clip.id for clip in read_shards(str(tmp_path / "x.tar"))] == ["a"]
+    assert "b.5.wav" in caplog.text
+
+
+def test_a_file_with_holes_is_refused(tmp_path: Path) -> None:
+    header = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(2**60)}  # which is in the file, and which it stands for
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a.txt")
+        member.size, member.pax_headers = 1, header
+        archive.addfile(member, io.BytesIO(b"x"))
+    with pytest.raises(DataError, match=r"a\.txt"):
+        read_shards(str(tmp_path / "x.tar"))
 
 
 def test_shards_that_do_not_exist_are_named() -> None:
@@ -194,3 +213,16 @@ def test_shards_that_do_not_exist_are_named() -> None:
 def test_tables_that_do_not_fit_are_named(stored: Path, options: dict, error: type[Exception], named: str) -> None:
     with pytest.raises(error, match=named):
         HuggingFaceDataModule(**{"path": str(stored / "saved"), **options}).setup("fit")
+
+
+@pytest.mark.parametrize("file", ["", "1"])
+def test_a_row_without_the_name_of_a_file_is_refused(tmp_path: Path, file: str) -> None:
+    (tmp_path / "metadata.csv").write_text(f"file_name,caption\n{file},A dog barks\n")
+    with pytest.raises(DataError, match=r"metadata\.csv"):
+        HuggingFaceDataModule(str(tmp_path)).setup("fit")
+
+
+def test_a_column_of_something_else_is_named(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"number": [3], "caption": ["A dog barks"]}).save_to_disk(tmp_path)
+    with pytest.raises(ConfigurationError, match="number"):
+        HuggingFaceDataModule(str(tmp_path), audio_column="number").setup("fit")
