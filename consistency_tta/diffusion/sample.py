@@ -77,7 +77,7 @@ def sample_consistency(
         conditioning: for B examples, with the guidance scale if the student has learnt guidance.
         times: one for each query, falling strictly from num_train_timesteps, all above 0 (:func:`consistency_times`).
         generator: draws the fresh noise; one for the batch, or one for each example.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar, with two queries or more.
         on_step: see :data:`OnStep`.
 
     Returns:
@@ -94,6 +94,7 @@ def sample_consistency(
     z_t = _prior(schedule, noise)
     z_0 = denoiser(z_t, _fill(times[0], noise), conditioning).to(noise.dtype)
     z_0 = z_0 if on_step is None else on_step(0, times[0], z_0)
+    progress = progress and len(times) > 1
     for index, time in enumerate(logging.tqdm(times[1:], desc="consistency", disable=not progress), 1):
         epsilon = randn_tensor(noise.shape, generator=generator, device=noise.device, dtype=noise.dtype)
         z_t = add_noise(schedule, z_0, epsilon, _fill(time, noise))

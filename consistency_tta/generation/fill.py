@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from tqdm import tqdm
 
 from consistency_tta.generation.folder import (
@@ -88,13 +89,14 @@ def fill(
     about = {"model": model, "weights": weights_sha256(pipeline), "sampler": sampler_settings(pipeline)}
     number_format = generation_dtype(pipeline, dtype, best_device(device))
     about["dtype"] = dtype = str(number_format).removeprefix("torch.")
-    pipeline.to(dtype=number_format)
     about["rewards"] = pipeline.config["rewards"]
     for folder in folders:
         prepare(folder, about, pipeline.default_steps, overwrite)
     if not any(folder.missing for folder in folders):
         print(f"all {sum(len(folder.sounds) for folder in folders)} sounds are there")
     elif devices == 1:
+        if number_format != torch.float32:
+            pipeline = TextToAudioPipeline.from_pretrained(model, dtype=number_format)
         _make(pipeline, folders, batch_size, device, place)
     else:
         del pipeline  # each process has its own

@@ -8,18 +8,23 @@ from typing import Any
 
 from torch import Tensor
 
+from consistency_tta.components.clap_model import Clap
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training.base import TrainingModule
 
 
-def record_training(pipeline: TextToAudioPipeline, module: TrainingModule, **facts: Any) -> None:
+def record_training(pipeline: TextToAudioPipeline | Clap, module: TrainingModule, **facts: Any) -> None:
     """Add a stage to what a model's folder says of its trainings, behind those of the models it was trained from.
+
+    A CLAP's folder has no card, so nothing is added to it.
 
     Args:
         pipeline: what the training made.
         module: the training.
         **facts: what it does not know itself, such as ``steps``; None is left out.
     """
+    if isinstance(pipeline, Clap):
+        return
     known = _settings(module) | {name: value for name, value in facts.items() if value is not None}
     pipeline.register_to_config(training=[*module.earlier_stages, known])
 

@@ -102,6 +102,8 @@ def test_progress_is_shown_on_request_only(teacher, student, noise, conditioning
     assert "3/3" in capsys.readouterr().err
     sample_consistency(student, noise, conditioning, times[:-1], progress=True)
     assert "2/2" in capsys.readouterr().err
+    sample_consistency(student, noise, conditioning, times[:1], progress=True)
+    assert "consistency" not in capsys.readouterr().err  # one query, nothing to wait for
 
 
 def test_consistency_times_start_at_the_top_and_leave_zero_out(schedule):

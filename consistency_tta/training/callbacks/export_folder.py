@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from consistency_tta.components.clap_model import Clap
 from consistency_tta.pipeline.finite_weights import check_finite
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from consistency_tta.storage.kept_folder import make_room, publish
@@ -26,7 +27,8 @@ class ExportFolder(Callback):
     that one stays in its own run's folder. What else is at either place is renamed to ``<name>.1``, ``<name>.2``, ...
 
     The weights are the averages of the last step, or those that ``BestUnderConstraints`` has kept. The model's card
-    says what the run knows: steps, data, teacher, objective, losses, rewards and the last values of validations.
+    says what the run knows: steps, data, teacher, objective, losses, rewards and the last values of validations. A CLAP
+    has no card.
 
     Args:
         folder: where the model of the last run that ended well is found.
@@ -100,7 +102,10 @@ class ExportFolder(Callback):
                 metrics=metric_values(getattr(trainer, "callback_metrics", {})),
             )
             moved = [(own, make_room(own))]
-            pipeline.save_pretrained(own, license=self.license)
+            if isinstance(pipeline, Clap):
+                pipeline.save_pretrained(own)
+            else:
+                pipeline.save_pretrained(own, license=self.license)
         moved.append((Path(self.folder), publish(own, Path(self.folder))))
         for place, kept in moved:
             if kept is not None:
