@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from consistency_tta.app.models import sample
 from consistency_tta.generation.fill import Tally
 from consistency_tta.generation.folder import Folder, write_sound, write_tables
-from consistency_tta.generation.sampling_config import SamplingConfig, expect_at_least, generate_batch, sounds_of
+from consistency_tta.generation.sampling_config import SamplingConfig, expect_at_least, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
 
 
@@ -63,7 +64,7 @@ def generate_captions(
     write_tables(target)
     for start in range(0, total, batch_size):
         batch = target.sounds[start : start + batch_size]
-        made = generate_batch(pipeline, config, batch)
+        made = sample(pipeline, config, batch)
         tally.add(made)
         for sound, waveform in zip(batch, made.waveform, strict=True):
             write_sound(folder / sound.file, waveform, made.sample_rate)

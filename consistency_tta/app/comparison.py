@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from consistency_tta.app.models import ModelCache
-from consistency_tta.generation.sampling_config import SamplingConfig, Sound, expect_at_least, generate_batch
+from consistency_tta.app.models import ModelCache, sample
+from consistency_tta.generation.sampling_config import SamplingConfig, Sound, expect_at_least
 from consistency_tta.pipeline import TextToAudioOutput
 from consistency_tta.runtime.errors import ConfigurationError
 
@@ -56,13 +56,13 @@ def compare(
         raise ConfigurationError("expected a prompt, such as 'A dog barks', got an empty one")
     expect_at_least(1, num_samples=num_samples)
     requests = [replace(config, steps=column.steps) for column in columns]
-    batch = [Sound("", prompt, (0, sample)) for sample in range(num_samples)]
+    batch = [Sound("", prompt, (0, number)) for number in range(num_samples)]
     shown = list(columns)
     for index, (column, request) in enumerate(zip(columns, requests, strict=True)):
         shown[index] = replace(column, status="sampling" if column.model in models else "loading and sampling")
         yield list(shown)
         try:
-            shown[index] = replace(column, sounds=generate_batch(models.load(column.model), request, batch))
+            shown[index] = replace(column, sounds=sample(models.load(column.model), request, batch))
         except Exception:
             shown[index] = replace(column, status="failed")
             yield list(shown)

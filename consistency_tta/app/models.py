@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from threading import Lock
 
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound, generate_batch
-from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.pipeline import TextToAudioOutput, TextToAudioPipeline
 from consistency_tta.pipeline.inference import load_for_generation, prepare_for_generation
 from consistency_tta.runtime.errors import ConfigurationError
+
+#: Held while a batch is computed.
+_SAMPLING = Lock()
+
+
+def sample(pipeline: TextToAudioPipeline, request: SamplingConfig, sounds: Sequence[Sound]) -> TextToAudioOutput:
+    """Generate sounds as :func:`generate_batch` does, one batch at a time.
+
+    A batch that a user stops is computed to its end in its thread, while the next may begin; a model whose sampler is a
+    scheduler of diffusers must not be sampled twice at once.
+    """
+    with _SAMPLING:
+        return generate_batch(pipeline, request, sounds)
 
 
 class ModelCache:
