@@ -65,8 +65,9 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def fit(config: str, *overrides: str) -> None:
-    main(["fit", "--config", str(CONFIGS / config), *SMALL_TRAINER, *overrides])
+def fit(config: str, *overrides: str, overlays: tuple[str, ...] = ()) -> None:
+    files = [part for name in (config, *overlays) for part in ("--config", str(CONFIGS / name))]
+    main(["fit", *files, *SMALL_TRAINER, *overrides])
 
 
 def encode(split: str, folder: Path, clips: Path) -> None:
@@ -95,18 +96,14 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
         encode(split, tmp_path / "latents", clips)
     fit("tiny/teacher.yaml", *SMALL_UNET, *latents, "--model.network.init_args.latent_size", "[4,8]")
     fit("tiny/guidance.yaml", *latents)
-    fit(
-        "tiny/consistency.yaml",
-        *latents,
-        "--model.objective.objectives.consistency.init_args.num_discretization_steps",
-        "4",
-        "--model.objective.objectives.consistency.init_args.teacher_steps",
-        "2",
-        "--model.objective.weights.distribution.begin",  # joins at the second step
-        "0",
-    )
+    consistency = "--model.objective.objectives.consistency.init_args"
+    few = [*latents, f"{consistency}.num_discretization_steps", "4", f"{consistency}.teacher_steps", "2"]
+    joins_at_once = ["--model.objective.weights.distribution.begin", "0"]
+    fit("tiny/consistency.yaml", *few, *joins_at_once)
+    at_once = ["--model.objective.objectives.distribution.init_args.warmup_steps", "0"]
+    fit("tiny/consistency.yaml", *few, *at_once, overlays=("tiny/full_guidance.yaml",))
     fit("tiny/audio.yaml", *latents, "--model.decoding.train_decoder", "true", "--model.decoding.crop_frames", "16")
-    for name in ("consistency", "audio"):
+    for name in ("consistency", "full_guidance", "audio"):
         student = str(tmp_path / f"runs/tiny/{name}/model")
         files = main(["generate", "a dog barks", "--model", student, "--num_samples", "2", "--output", f"out/{name}"])
         assert [soundfile.info(file).frames for file in files] == [32 * 160] * 2
