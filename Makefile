@@ -18,7 +18,7 @@ setup: .venv/.installed  ## make .venv; the targets below do it themselves
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("expected Python 3.11 or later, got %d.%d from $(PYTHON): set another, as in `make test PYTHON=python3.12`" % v[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: .venv/.installed  ## distil the bundled teacher and show it in demo/report.html, in a few minutes
@@ -42,7 +42,7 @@ test: .venv/.installed  ## run the tests
 	test -x .venv-app/bin/python || $(BIN)/python -m venv .venv-app
 	$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
 		> "$$(.venv-app/bin/python -c 'import site; print(site.getsitepackages()[0])')/under.pth"
-	.venv-app/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-app.txt -e '.[app]'
+	.venv-app/bin/python -m pip install --disable-pip-version-check -c constraints-app.txt -e '.[app]'
 	@touch $@
 
 test-browser: .venv-app/.installed  ## run the tests of pages in Chromium
@@ -67,7 +67,7 @@ fuzz: .venv/.installed  ## feed the readers of captions and sounds with odd byte
 .venv-laion/.installed: pyproject.toml constraints-laion.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 13) or sys.exit("expected Python 3.11 or 3.12, got %d.%d from $(PYTHON): set another, as in `make test-laion PYTHON=python3.12`" % v[:2])'
 	test -x .venv-laion/bin/python || $(PYTHON) -m venv .venv-laion
-	.venv-laion/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-laion.txt -e '.[laion]' pytest
+	.venv-laion/bin/python -m pip install --disable-pip-version-check -c constraints-laion.txt -e '.[laion]' pytest
 	@touch $@
 
 test-laion: .venv-laion/.installed  ## run the tests that need the extra laion, in .venv-laion (7 GB)

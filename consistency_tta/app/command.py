@@ -6,8 +6,6 @@ import webbrowser
 from tempfile import TemporaryDirectory
 from threading import Event
 
-from diffusers.utils import logging
-
 from consistency_tta.app.address import free_port, is_loopback
 from consistency_tta.app.extra import require_gradio
 from consistency_tta.app.fields import Choices
@@ -35,7 +33,6 @@ def app(
         no_browser: do not open the page in a browser.
     """
     require_gradio()
-    logging.disable_progress_bar()  # of loading
     port = free_port(host, port)
     if teacher is None and model == "tiny-student":
         teacher = "tiny-teacher"

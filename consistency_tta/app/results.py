@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log2
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from consistency_tta.app.comparison import Column
-from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.mel import MelSpectrogram, full_band_mel
 from consistency_tta.contracts import to_mono
 from consistency_tta.pipeline import TextToAudioOutput
 from consistency_tta.reporting.data_uri import audio_uri, data_uri
@@ -32,7 +31,7 @@ class SoundView:
 
 def render_columns(columns: Sequence[Column], prompt: str) -> str:
     """The columns as HTML. The spectrograms of all sounds have one colour scale."""
-    mels = [None if column.sounds is None else log_mels(column.sounds) for column in columns]
+    mels = [None if column.sounds is None else _log_mels(column.sounds) for column in columns]
     high = max((float(mel.max()) for pair in mels if pair is not None for mel in pair[0]), default=0.0)
     views: list[list[SoundView]] = []
     for column, pair in zip(columns, mels, strict=True):
@@ -64,12 +63,8 @@ def timing(sounds: TextToAudioOutput) -> list[str]:
     ]
 
 
-def log_mels(sounds: TextToAudioOutput) -> tuple[Tensor, MelSpectrogram]:
-    """Log-mel spectrograms (B, frames, bins) up to half the sample rate, and the front end that computed them.
-
-    Its windows are 1024 samples long at 16 kHz, and about as many seconds at other rates.
-    """
-    rate = sounds.sample_rate
-    front_end = MelSpectrogram(rate, 2 ** round(log2(0.064 * rate)), rate // 100, f_max=rate / 2)
+def _log_mels(sounds: TextToAudioOutput) -> tuple[Tensor, MelSpectrogram]:
+    """Log-mel spectrograms (B, frames, bins) of sounds, and their front end."""
+    front_end = full_band_mel(sounds.sample_rate)
     with torch.no_grad():
         return front_end(to_mono(sounds.waveform)), front_end

@@ -22,6 +22,7 @@ from consistency_tta.cli.quick_help import CONFIG, quick_help
 from consistency_tta.cli.signature import option_names, summary
 from consistency_tta.cli.user_errors import one_line_errors
 from consistency_tta.runtime.option_order import check_order
+from consistency_tta.runtime.quiet import hide_loading_bars
 
 
 def run(name: str, args: list[str]) -> Any:
@@ -40,6 +41,7 @@ def run(name: str, args: list[str]) -> Any:
     if command.surroundings is not None:
         args = find_recipes(args)
     function, parser = load(name, command)
+    hide_loading_bars()
     with one_line_errors():
         parsed = parser.parse_args(args)
         with surroundings(command, parser, args):

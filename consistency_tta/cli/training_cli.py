@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from consistency_tta import __version__
@@ -24,7 +26,9 @@ from consistency_tta.cli.user_errors import one_line_errors, raised_here, raised
 from consistency_tta.contracts import Loss, Objective
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, shortened
 from consistency_tta.runtime.option_order import check_order
+from consistency_tta.runtime.quiet import hide_advertisements, hide_loading_bars
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.checkpoint_file import check_resumable, read_checkpoint
 from consistency_tta.training.checkpoint_search import newest_checkpoint
 from consistency_tta.training.earlier_versions import moved_option, upgrade_config
@@ -45,7 +49,9 @@ def run_lightning(args: list[str]) -> LightningCLI:
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     # Arguments in which names of recipes are files already, for those of this process.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
+    hide_advertisements()
     load_plugins()
+    hide_loading_bars()
     set_up_parsing()
     check_order(args)
     return TrainingCLI(
@@ -94,9 +100,20 @@ class TrainingCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Make model, data and trainer, or say in one line why not."""
+        settings = self.config[self.subcommand]
+        training = settings["model"]["class_path"].rpartition(".")[2]
+        rank_zero_info(f"loading {training} for {settings['trainer']['default_root_dir'] or Path.cwd()}")
         with one_line_errors():
             super().instantiate_classes()
             check_launcher(self.trainer)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Make the trainer, with one bar for the whole run unless the configuration has a bar of its own, or none."""
+        configured = config.get("callbacks") or []
+        known = [*(configured if isinstance(configured, list) else [configured]), *callbacks]
+        if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in known):
+            callbacks = [*callbacks, StepProgressBar()]
+        return super()._instantiate_trainer(config, callbacks)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Fit, validate, test or predict; where this package itself refuses what it was given, say so in one line."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log2
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -81,3 +83,11 @@ class MelSpectrogram(Float32Buffers, ModelMixin, ConfigMixin):
             mel = magnitude.transpose(1, 2) @ self.filters.float()
             frames = waveform.shape[1] // hop_length
             return mel[:, :frames].clamp_min(self.config["floor"]).log()
+
+
+def full_band_mel(sample_rate: int) -> MelSpectrogram:
+    """A front end for pictures of sounds, up to half the sample rate.
+
+    Its windows are 1024 samples long at 16 kHz, and about as many seconds at other rates.
+    """
+    return MelSpectrogram(sample_rate, 2 ** round(log2(0.064 * sample_rate)), sample_rate // 100, f_max=sample_rate / 2)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.mel import MelSpectrogram, full_band_mel
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
@@ -86,3 +86,13 @@ def test_wrong_frequencies_and_shapes_are_named() -> None:
         MelSpectrogram()(torch.zeros(1, 512))
     with pytest.raises(ShapeError, match=r"\(4000,\)"):
         MelSpectrogram()(torch.zeros(4000))
+
+
+@pytest.mark.parametrize(("rate", "n_fft"), [(8000, 512), (16000, 1024), (24000, 2048), (44100, 2048), (48000, 4096)])
+def test_a_full_band_front_end_reaches_half_the_sample_rate(rate: int, n_fft: int) -> None:
+    front_end = full_band_mel(rate)
+    tone = torch.sin(2 * torch.pi * 0.45 * rate * torch.arange(rate) / rate)
+    mel = front_end(tone[None])
+    assert front_end.config["n_fft"] == n_fft
+    assert mel.shape == (1, 100, 64)
+    assert mel[0, 50].argmax() > 55

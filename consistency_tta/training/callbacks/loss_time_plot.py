@@ -13,7 +13,8 @@ from PIL import Image
 
 from consistency_tta.reporting.figure import new_figure, png, require_matplotlib
 from consistency_tta.runtime.errors import MissingExtraError
-from consistency_tta.training.callbacks.run_dir import run_folder, tensorboard
+from consistency_tta.training.callbacks.media import log_pictures
+from consistency_tta.training.callbacks.run_dir import run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,8 +71,8 @@ def draw(history: list[tuple[int, dict[str, Means]]]) -> Figure:
 class DrawLossByTime(Callback):
     """Draws the losses that a training logs per range of noise levels (``val/loss/latent_t/0250-0500``).
 
-    At each validation a picture of all so far goes to TensorBoard, if there is one, as ``loss_by_time``, and as
-    ``loss_by_time/step0000500.png`` into the run's folder. A resumed run's begins anew. Without matplotlib (extra
+    At each validation a picture of all so far goes to TensorBoard, Weights & Biases or MLflow as ``loss_by_time``, and
+    as ``loss_by_time/step0000500.png`` into the run's folder. A resumed run's begins anew. Without matplotlib (extra
     ``report``) a warning says so, and nothing is drawn.
     """
 
@@ -97,6 +98,5 @@ class DrawLossByTime(Callback):
         picture = png(draw(self.history))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"step{trainer.global_step:07d}.png").write_bytes(picture)
-        if (board := tensorboard(trainer)) is not None:
-            pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
-            board.add_image("loss_by_time", pixels, trainer.global_step, dataformats="HWC")
+        for logger in trainer.loggers:
+            log_pictures(logger, "loss_by_time", {"loss": Image.open(io.BytesIO(picture))}, trainer.global_step)

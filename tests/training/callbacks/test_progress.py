@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
+import time
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.trainer.states import RunningStage
 
-from consistency_tta.training.callbacks.progress import StepProgressBar
+from consistency_tta.training.callbacks.progress import StepProgressBar, TimedBar, run_name
 from tests.training.runs import data, distillation, trainer
 
 
@@ -21,7 +28,7 @@ def test_the_bar_counts_the_steps_of_all_epochs(
     run.fit(distillation(teacher_folder), datamodule=data(batch_size=4, num_clips=8))  # two batches an epoch
     assert (bar.train_progress_bar.n, bar.train_progress_bar.total) == (5, 5)
     shown = capsys.readouterr().out
-    seen = [int(step) for step in re.findall(r"Training: .*?(\d)/5", shown)]
+    seen = [int(step) for step in re.findall(re.escape(tmp_path.name) + r": .*?(\d)/5", shown)]
     assert seen == sorted(seen)
     assert set(seen) >= {1, 2, 3, 4, 5}
     assert re.search(r"5/5 .*train/loss=\d", shown)
@@ -32,3 +39,23 @@ def test_a_run_of_epochs_has_lightnings_bar(teacher_folder: Path, tmp_path: Path
     run = trainer(tmp_path, callbacks=[bar], max_epochs=2, enable_progress_bar=True)
     run.fit(distillation(teacher_folder), datamodule=data(batch_size=4, num_clips=12))
     assert (bar.train_progress_bar.n, bar.train_progress_bar.total) == (3, 3)
+
+
+def test_a_timer_that_ends_the_run_earlier_gives_the_time_left() -> None:
+    timer = Timer(timedelta(seconds=90))
+    timer._start_time[RunningStage.TRAINING] = time.monotonic()
+    bar = TimedBar(total=10**6, file=io.StringIO(), disable=False)
+    bar.start_t -= 10  # ten seconds for a thousand steps: nearly three hours in all
+    bar.n = 1000
+    assert bar.format_dict["left"].startswith("2:46:")
+    bar.timer = timer
+    assert bar.format_dict["left"] in ("01:29", "01:30")
+    bar.close()
+
+
+def test_the_bar_has_the_name_of_the_runs_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run = SimpleNamespace(default_root_dir="runs/tiny/consistency", lightning_module=torch.nn.Linear(1, 1))
+    assert run_name(run) == "consistency"
+    monkeypatch.chdir(tmp_path)
+    run.default_root_dir = str(tmp_path)
+    assert run_name(run) == "Linear"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import ExportFolder, LogSounds
-from consistency_tta.training.callbacks.sounds import picture
+from consistency_tta.training.callbacks.preview import Preview
+from consistency_tta.training.callbacks.sounds import pictures
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import MAKERS, data, trainer
 
@@ -46,15 +50,18 @@ def test_tensorboard_gets_audio_and_spectrograms(teacher_folder: Path, tmp_path:
     fit("distillation", teacher_folder, tmp_path, LogSounds(num_sounds=2), logger=logger, log_every_n_steps=1)
     events = EventAccumulator(logger.log_dir, size_guidance={"audio": 0, "images": 0})
     events.Reload()
-    labels = ["0_a_low_tone", "1_a_tone"]
-    assert events.Tags()["audio"] == [f"sound/{label}" for label in labels]
-    assert events.Tags()["images"] == [f"spectrogram/{label}" for label in labels]
-    audio = events.Audio("sound/0_a_low_tone")
-    assert [event.step for event in audio] == [2, 4]
-    assert audio[0].sample_rate == 16000
-    assert audio[0].length_frames == NUM_SAMPLES
-    image = events.Images("spectrogram/1_a_tone")[0]
-    assert (image.width, image.height) == (32, 16)
+    labels = ["0_a_low_tone", "0_a_low_tone_recording", "1_a_tone", "1_a_tone_recording"]
+    assert sorted(events.Tags()["audio"]) == [f"sound/{label}" for label in labels]
+    assert sorted(events.Tags()["images"]) == [f"spectrogram/{label}" for label in labels]
+    for label in labels[:2]:
+        audio = events.Audio(f"sound/{label}")
+        assert [event.step for event in audio] == [2, 4]
+        assert audio[0].sample_rate == 16000
+        assert audio[0].length_frames == NUM_SAMPLES
+    pixels = np.asarray(Image.open(io.BytesIO(events.Images("spectrogram/1_a_tone")[0].encoded_image_string)))
+    assert pixels.shape == (300, 640, 3)
+    assert (pixels.max(-1).astype(int) - pixels.min(-1)).max() > 100  # in colour
+    assert (pixels[:, :4] == 255).all()  # with a margin for the axes
     assert not (tmp_path / "run" / "version_0" / "sounds").exists()
     assert {"train/loss", "val/loss", "train/skipped_steps"} <= set(events.Tags()["scalars"])
 
@@ -64,7 +71,7 @@ def test_a_training_without_sound_shows_pictures_alone(teacher_folder: Path, tmp
     fit("autoencoder", teacher_folder, tmp_path, LogSounds(num_sounds=1), logger=logger)
     events = EventAccumulator(logger.log_dir)
     events.Reload()
-    assert events.Tags()["images"] == ["spectrogram/0_val_0"]
+    assert sorted(events.Tags()["images"]) == ["spectrogram/0_val_0", "spectrogram/0_val_0_recording"]
     assert events.Tags()["audio"] == []
 
 
@@ -80,14 +87,15 @@ def test_logging_sounds_does_not_change_training(teacher_folder: Path, tmp_path:
     assert all(torch.equal(value, without[name]) for name, value in with_sounds.items())
 
 
-def test_a_picture_has_low_notes_at_the_bottom() -> None:
-    mel = torch.zeros(5, 3)
-    mel[2, 0] = 4.0
-    grey = picture(mel)
-    assert grey.shape == (1, 3, 5)
-    assert grey[0, 2, 2] == 1
-    assert grey.sum() == 1
-    assert torch.equal(picture(torch.full((5, 3), -11.5)), torch.zeros(1, 3, 5))
+def test_pictures_have_one_colour_scale() -> None:
+    loud = torch.rand(16000) - 0.5
+    mel = torch.zeros(100, 64)
+    quiet = pictures(Preview("a", mel, 0.01 * loud), loud, 16000)
+    equal = pictures(Preview("a", mel, loud), loud, 16000)
+    same_titles = [np.asarray(one)[40:, 80:] for one in (quiet["model"], equal["model"], equal["recording"])]
+    assert np.array_equal(same_titles[1], same_titles[2])
+    assert same_titles[0][..., :3].mean() < 0.8 * same_titles[1][..., :3].mean()
+    assert list(pictures(Preview("a", mel), None, 16000)) == ["model"]
 
 
 @pytest.mark.parametrize("name", list(MAKERS))

@@ -1,0 +1,35 @@
+"""Keeps libraries from writing to the screen what no user needs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+#: Begins Lightning's advertisements, which it logs at each start.
+ADVERTISEMENT = "💡 Tip"
+#: The logger of everything that Lightning writes once for all processes.
+LIGHTNING_LOGGER = "lightning.fabric.utilities.rank_zero"
+
+
+def hide_loading_bars() -> None:
+    """Switch off the bars of diffusers and transformers, which last fractions of a second; what is imported of them."""
+    if "diffusers" in sys.modules:
+        from diffusers.utils import logging as diffusers_logging
+
+        diffusers_logging.disable_progress_bar()
+    if "transformers" in sys.modules:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+
+
+def hide_advertisements() -> None:
+    """Drop Lightning's advertisements for other packages and services."""
+    logger = logging.getLogger(LIGHTNING_LOGGER)
+    if not any(isinstance(known, _WithoutAdvertisements) for known in logger.filters):
+        logger.addFilter(_WithoutAdvertisements())
+
+
+class _WithoutAdvertisements(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(ADVERTISEMENT)
