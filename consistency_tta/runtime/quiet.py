@@ -8,7 +8,7 @@ import sys
 #: Begins Lightning's advertisements, which it logs at each start.
 ADVERTISEMENT = "💡 Tip"
 #: The logger of everything that Lightning writes once for all processes.
-LIGHTNING_LOGGER = "lightning.fabric.utilities.rank_zero"
+LIGHTNING_LOGGER = "lightning.pytorch.utilities.rank_zero"
 
 
 def hide_loading_bars() -> None:
