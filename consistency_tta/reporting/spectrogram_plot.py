@@ -39,7 +39,7 @@ def spectrogram_plot(
     mel = mel.detach().float().cpu()
     width, height = size
     font = ImageFont.load_default(size=21)
-    left, right, top, bottom, mark = 74, 10, 34 if title else 14, 34, 5
+    left, right, top, bottom, mark = 84, 10, 34 if title else 14, 34, 5
     inner = (width - left - right, height - top - bottom)
     pixels = spectrogram_image(mel, float(mel.max()) if high is None else high).convert("RGBA")
     plot = Image.new("RGBA", size, (0, 0, 0, 0))

@@ -56,7 +56,8 @@ class StepProgressBar(TQDMProgressBar):
             smoothing=0,
             bar_format=self.BAR_FORMAT.replace("{remaining}", "{left}"),
         )
-        bar.timer = next((callback for callback in self.trainer.callbacks if isinstance(callback, Timer)), None)
+        callbacks = getattr(self.trainer, "callbacks", [])
+        bar.timer = next((callback for callback in callbacks if isinstance(callback, Timer)), None)
         return bar
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
