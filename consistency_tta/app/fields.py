@@ -86,7 +86,7 @@ def connect(
         try:
             yield from function(*args)
         except SHOWN_ERRORS as error:
-            raise gr.Error(str(error), duration=None, print_exception=False) from error
+            raise gr.Error(str(error), duration=None, print_exception=False) from None
 
     triggers = [button.click, *([enter.submit] if enter is not None else [])]
     event = gr.on(

@@ -179,7 +179,7 @@ class FourierVocoder(Float32Buffers, ModelMixin, ConfigMixin):
         if self.training:
             frames = frames + torch.randint(NOISE_FRAMES, (len(mel), 1), device=mel.device)
         white, flat = self.noise_spectra[:, frames % NOISE_FRAMES].transpose(-1, -2).unbind(0)
-        shape = (len(mel), *white.shape[-2:])
+        shape = (mel.shape[0], *white.shape[-2:])  # not len(mel), which an exported graph would keep
         return white.expand(shape), flat.expand(shape)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
-from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
+from tqdm import tqdm
 
 from consistency_tta.contracts import Conditioning, Denoiser, Schedule, Solver, TimeGrid
 from consistency_tta.diffusion.flow_map import jump
@@ -50,7 +50,7 @@ def sample_diffusion(
     times = _check_grid(grid_times, denoiser.schedule)
     z_t = _prior(denoiser.schedule, noise)
     steps = list(pairwise(times))
-    for index, (t, s) in enumerate(logging.tqdm(steps, desc="diffusion", disable=not progress)):
+    for index, (t, s) in enumerate(tqdm(steps, desc="diffusion", disable=not progress)):
         z_t = solver(denoiser, z_t, _fill(t, noise), _fill(s, noise), conditioning)
         z_t = z_t if on_step is None else on_step(index, t, z_t)
     return z_t
@@ -95,7 +95,7 @@ def sample_consistency(
     z_0 = denoiser(z_t, _fill(times[0], noise), conditioning).to(noise.dtype)
     z_0 = z_0 if on_step is None else on_step(0, times[0], z_0)
     progress = progress and len(times) > 1
-    for index, time in enumerate(logging.tqdm(times[1:], desc="consistency", disable=not progress), 1):
+    for index, time in enumerate(tqdm(times[1:], desc="consistency", disable=not progress), 1):
         epsilon = randn_tensor(noise.shape, generator=generator, device=noise.device, dtype=noise.dtype)
         z_t = add_noise(schedule, z_0, epsilon, _fill(time, noise))
         z_0 = denoiser(z_t, _fill(time, noise), conditioning).to(noise.dtype)
@@ -142,7 +142,7 @@ def sample_trajectory(
     schedule = denoiser.schedule
     times = _check_grid(grid_times, schedule)
     z_t = _prior(schedule, noise)
-    for index, (t, s) in enumerate(logging.tqdm(list(pairwise(times)), desc="trajectory", disable=not progress)):
+    for index, (t, s) in enumerate(tqdm(list(pairwise(times)), desc="trajectory", disable=not progress)):
         start, end = _fill(t, noise), _fill(s, noise)
         if not gamma or not s:
             z_t = jump(denoiser, z_t, start, end, conditioning)

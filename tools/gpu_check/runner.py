@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import sys
@@ -112,6 +113,8 @@ def table(title: str, rows: Sequence[Row]) -> str:
 def _send_rows(check: Check, setting: Setting, sender: Connection, log: Path) -> None:
     with log.open("a") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         for row in check.run(setting):
             sender.send(row)

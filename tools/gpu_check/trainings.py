@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -98,8 +97,6 @@ def fit(
         setting: whose device is used.
         **settings: further arguments of Lightning's trainer; ``ckpt_path`` of its ``fit``.
     """
-    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     checkpoint = settings.pop("ckpt_path", None)
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     defaults = {"devices": 1, "max_steps": steps, "limit_val_batches": 0, "log_every_n_steps": 1000}

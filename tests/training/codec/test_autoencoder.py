@@ -10,7 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from consistency_tta.contracts import Optimization
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
-from consistency_tta.runtime.errors import ConfigurationError, ShapeError
+from consistency_tta.runtime.errors import DivergenceError, ShapeError
 from consistency_tta.training.step_rng import StepRNG
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import Losses, autoencoder, batch, data, trainer
@@ -66,7 +66,7 @@ def test_a_clip_that_is_not_finite_does_not_spoil_the_scale(tmp_path: Path) -> N
     module = autoencoder(tmp_path)
     sounds = Broken(num_clips=8, num_val_clips=4, num_samples=NUM_SAMPLES, batch_size=4)
     run = trainer(tmp_path, max_steps=2)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(DivergenceError):
         run.fit(module, sounds)
     assert run.callback_metrics["train/skipped_steps"] == 2
     assert module.second_moment == 1
