@@ -121,6 +121,13 @@ def test_a_learning_rate_beyond_all_reason_ends_in_an_error_without_a_model(
     assert not (tmp_path / "model").exists()
 
 
+def test_lightnings_tuners_are_refused_in_one_line(teacher_folder: Path, tmp_path: Path) -> None:
+    config = write(distillation_config(teacher_folder, tmp_path / "run"), tmp_path / "config.yaml")
+    with pytest.raises(SystemExit, match=r"--model\.optimization\.learning_rate") as error:
+        main(["fit", "--config", config, "--trainer.callbacks", "lightning.pytorch.callbacks.LearningRateFinder"])
+    assert "Traceback" not in str(error.value)
+
+
 def test_options_before_the_configuration_are_refused(teacher_folder: Path, tmp_path: Path) -> None:
     config = write(distillation_config(teacher_folder, tmp_path), tmp_path / "config.yaml")
     with pytest.raises(SystemExit, match=r"--trainer\.max_steps"):

@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 #: Lightning's module that loads checkpoints.
 RESTORING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
-#: Its module that tries learning rates and batch sizes.
-TUNING = "lightning.pytorch.tuner.tuning"
+#: Its package that tries learning rates and batch sizes.
+TUNING = "lightning.pytorch.tuner"
 
 
 def run_lightning(args: list[str]) -> LightningCLI:

@@ -24,8 +24,9 @@ def raised_here(error: BaseException) -> bool:
 
 
 def raised_in(error: BaseException, module: str) -> bool:
-    """Whether a module raised the error, or what it has called."""
-    return any(frame.f_globals.get("__name__") == module for frame, _ in walk_tb(error.__traceback__))
+    """Whether a module, or a package's, raised the error, or what it has called."""
+    names = (f"{frame.f_globals.get('__name__')}." for frame, _ in walk_tb(error.__traceback__))
+    return any(name.startswith(f"{module}.") for name in names)
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
