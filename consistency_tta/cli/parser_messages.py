@@ -13,6 +13,10 @@ VALUE = re.compile(r"^\s*Given value: (?P<value>.*)", re.MULTILINE)
 NESTED = re.compile(r"NestedArg\(key='(?P<key>[^']*)', val='?(?P<value>.*?)'?\)")
 REQUIRED = re.compile(r"the following arguments are required: (?P<names>.+)")
 LITERAL = re.compile(r"typing\.Literal\[(.*)\]")
+#: What a class said that could not be made, among the types tried in its place.
+PROBLEM = re.compile(
+    r"Problem with given class_path '(?P<name>[^']+)':\s+(?P<fault>.+?)(?=\n\s*- Expected|\nGiven value|$)", re.DOTALL
+)
 #: How jsonargparse names types, and what users write.
 KINDS = {"int": "a whole number", "float": "a number", "NoneType": "null", "str": "text", "bool": "true or false"}
 
@@ -37,6 +41,12 @@ def one_line(message: str) -> str:
         of_recipes = ": recipes have it, such as --config tiny/demo" if "." in required["names"] else ""
         return f"expected a value for {' and '.join(names)}, got none{of_recipes}"
     return "; ".join(filled_lines(message))
+
+
+def without_types(message: str) -> str:
+    """A message of a class that could not be made, without the other types that were tried; any other as it is."""
+    found = PROBLEM.search(message) if message.startswith("Does not validate against any of the Union") else None
+    return message if found is None else f"{found['name']}: {' '.join(found['fault'].split())}"
 
 
 def _kind(kind: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from traceback import walk_tb
 
+from consistency_tta.cli.parser_messages import without_types
+
 
 def user_errors() -> tuple[type[BaseException], ...]:
     """Classes of errors in what the user gave, such as a missing extra, or a GPU that Lightning does not find."""
@@ -57,5 +59,5 @@ def one_line_errors(concerned: Callable[[BaseException], bool] = lambda error: T
         if os.environ.get("CONSISTENCY_TTA_TRACEBACK") or not concerned(error):
             raise
         shown = next((cause for cause in chain(error) if raised_here(cause)), error)
-        message = str(shown) or type(shown).__name__
+        message = without_types(str(shown)) or type(shown).__name__
         raise SystemExit(f"error: {message}\n(CONSISTENCY_TTA_TRACEBACK=1 shows where)") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consistency_tta.cli.parser_messages import one_line, unnest
+from consistency_tta.cli.parser_messages import one_line, unnest, without_types
 
 UNION = """Parser key "steps":
   Does not validate against any of the Union subtypes
@@ -51,3 +51,13 @@ def test_what_a_recipe_would_have_names_one() -> None:
     line = one_line("the following arguments are required: fit.data, fit.model")
     assert "--data and --model" in line
     assert "--config tiny/demo" in line
+
+
+def test_a_class_that_cannot_be_made_says_why_without_the_types_tried_in_its_place() -> None:
+    message = (
+        "Does not validate against any of the Union subtypes\nSubtypes: [<class 'a.Logger'>, <class 'bool'>]\nErrors:\n"
+        "  - Problem with given class_path 'a.WandbLogger':\n      Requirement 'wandb' not met.\n      Install it\n"
+        "  - Expected a <class 'bool'>\nGiven value type: <class 'x'>\nGiven value: Namespace(a=1)"
+    )
+    assert without_types(message) == "a.WandbLogger: Requirement 'wandb' not met. Install it"
+    assert without_types("another\nmessage") == "another\nmessage"
