@@ -73,6 +73,8 @@ def test_the_command_line_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch) -
     for name, value in {"NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NAME": "train"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     cli = TrainingCLI.__new__(TrainingCLI)
+    cli.subcommand = "fit"
+    cli.config = {"fit": {"model": {"class_path": "Distillation"}, "trainer": {"default_root_dir": None}}}
 
     def build(self: Any) -> None:
         self.trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, barebones=True)
