@@ -25,11 +25,11 @@ demo: .venv/.installed  ## distil the bundled teacher and show it in demo/report
 	$(BIN)/python -m tools.demo
 
 notebooks: .venv/.installed  ## run the notebooks, with few steps; the documentation site then shows their outputs
-	$(BIN)/python -m tools.documentation.run_notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.documentation.run_notebooks
 
 # mkdocstrings reads the package where a wheel would have it (pyproject.toml, package-dir). Links that lead nowhere are errors.
 docs: .venv/.installed  ## build the documentation site in build/site; its sounds take a minute the first time
-	$(BIN)/python -m tools.documentation.gallery build/gallery
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.documentation.gallery build/gallery
 	@rm -rf build/package
 	@$(BIN)/python -c 'from setuptools import setup; setup()' -q build_py --build-lib build/package
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
