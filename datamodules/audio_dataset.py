@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,16 +13,12 @@ from torch.utils.data import Dataset
 
 from consistency_tta.audio.sound_file import BadClip
 from consistency_tta.datamodules.audio import read_audio
+from consistency_tta.datamodules.clips import Clip
 from consistency_tta.datamodules.mixing import mix_captions, mix_waveforms
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from consistency_tta.datamodules.clips import Clip
 
 log = logging.getLogger(__name__)
 
-#: How many clips are tried in the place of a bad one.
+#: Clips that are tried in place of a bad one before an example fails.
 MAX_SUBSTITUTES = 100
 
 
@@ -131,14 +128,14 @@ class AudioDataset(Dataset):
                         bad.fault,
                         f"{bad.detail} (clip {clip.id}, {clip.path}); remove its captions, or set bad_clips: skip",
                     ) from bad
-                self._tell_once(index, bad)
+                self._warn_once(index, bad)
             index = substitute
         raise RuntimeError(
             f"{MAX_SUBSTITUTES} clips in a row cannot be used ({self.num_bad} of {len(self)} are known to be bad): run "
             "`consistency-tta data-check`"
         )
 
-    def _tell_once(self, index: int, bad: BadClip) -> None:
+    def _warn_once(self, index: int, bad: BadClip) -> None:
         if not self._bad[index]:
             self._bad[index] = True
             log.warning(

@@ -240,6 +240,7 @@ class Prediction:
 class Objective(nn.Module, ABC):
     """Maps a step and the networks to a prediction; see the module's docstring.
 
+    Query each network equally often in every process, whatever its rows need: :meth:`Step.queried` helps.
     Networks that learn along with the student are made in :meth:`build`, registered as attributes, and named in
     :meth:`learners`; checkpoints then hold them. In :meth:`forward` detach what a network must not learn from.
 

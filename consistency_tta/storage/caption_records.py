@@ -64,9 +64,8 @@ def _csv_records(text: str, source: Path) -> list[Record]:
                 continue
             if not row:
                 continue
-            surplus = "".join(row[len(columns) :]).strip()
-            if surplus and columns[-1] == "caption" and '"' not in lines[line - 1]:
-                row = lines[line - 1].strip("\r\n").split(separator, len(columns) - 1)
+            if whole := _with_whole_caption(row, columns, lines[line - 1], separator):
+                row = whole
                 unquoted.append(line)
             if len(row) != len(columns):
                 raise DataError(
@@ -85,6 +84,14 @@ def _csv_records(text: str, source: Path) -> list[Record]:
             source, unquoted[0], f" and {len(unquoted) - 1} more" if len(unquoted) > 1 else "", len(columns), separator,
         )  # fmt: skip
     return records or ([Record(f"{source}, line 1", 0, dict.fromkeys(columns, ""))] if columns else [])
+
+
+def _with_whole_caption(row: list[str], columns: list[str], line: str, separator: str) -> list[str] | None:
+    """A row whose last field is a caption with separators in it, without quotes; None if it is none."""
+    surplus = "".join(row[len(columns) :]).strip()
+    if not surplus or columns[-1] != "caption" or '"' in line:
+        return None
+    return line.strip("\r\n").split(separator, len(columns) - 1)
 
 
 def _json_records(text: str, source: Path) -> list[Record]:

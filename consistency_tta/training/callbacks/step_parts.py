@@ -20,10 +20,9 @@ class TimeStepParts(Callback):
         consistency-tta fit --config ... --trainer.callbacks+=consistency_tta.training.TimeStepParts
 
     Parts are data (from one step's end to the next step's beginning), teacher, target and student (their queries in the
-    forward pass), backward, optimizer (clipping and averages included), and the rest: losses, text, codec. Seconds are
-    CPU seconds of all threads of this process on a CPU, which other programs burden little, so that data of other
-    processes' making are not in them; on other devices seconds that passed, and the device is waited for after each
-    part, which makes steps slower.
+    forward pass), backward, optimizer (clipping and averages included), and the rest: losses, text, codec. Without CUDA
+    they are CPU seconds of this process, which change little where other programs run; those of data workers are not
+    in them. With CUDA they are wall-clock seconds, and each part waits for the device, which makes steps slower.
 
     Args:
         skip: steps at the beginning that do not count.
