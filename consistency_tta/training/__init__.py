@@ -23,7 +23,7 @@ from consistency_tta.training.distillation.module import Distillation
 from consistency_tta.training.distillation.objectives.adversarial import AdversarialDistillation
 from consistency_tta.training.distillation.objectives.alpha_schedule import AlphaSchedule
 from consistency_tta.training.distillation.objectives.anchor import Anchor
-from consistency_tta.training.distillation.objectives.combination import CombinedObjective, Ramp
+from consistency_tta.training.distillation.objectives.combination import CombinedObjective
 from consistency_tta.training.distillation.objectives.consistency import ConsistencyDistillation
 from consistency_tta.training.distillation.objectives.consistency_pairs import GridPairs, TighteningPairs
 from consistency_tta.training.distillation.objectives.consistency_training import ConsistencyTraining
@@ -34,6 +34,7 @@ from consistency_tta.training.distillation.objectives.energy_distance import Ene
 from consistency_tta.training.distillation.objectives.energy_score import EnergyScore
 from consistency_tta.training.distillation.objectives.guidance import GuidanceDistillation
 from consistency_tta.training.distillation.objectives.mean_flow import MeanFlow
+from consistency_tta.training.distillation.objectives.ramp import Ramp
 from consistency_tta.training.distillation.objectives.teacher_features import TeacherFeatures
 from consistency_tta.training.distillation.objectives.time_pairs import TimePairs
 from consistency_tta.training.distillation.objectives.times import LogNormalTimes

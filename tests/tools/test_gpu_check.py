@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.tools.failing_checks import dying, endless, raising, steady
-from tools.gpu_check import ROOT, CheckoutFinder
+from tools.checkout import ROOT, CheckoutFinder
 from tools.gpu_check.__main__ import CHECKS
 from tools.gpu_check.runner import Check, Row, Setting, run_check, table
 

@@ -3,7 +3,7 @@
     python -m tools.arena train --output runs/arena --latents LATENTS --teacher TEACHER
     python -m tools.arena evaluate --output runs/arena --esc50 ESC50 --weights mn04_as_mAP_432.pt --labels LABELS.csv
     python -m tools.arena report --output runs/arena
-    python -m tools.arena device --minutes 10 --output OUT ...   # all of it on one accelerator, at a larger size
+    python -m tools.arena device --minutes 10 --output OUT   # all of it on one accelerator, of this checkout alone
 
 A *contestant* is a YAML file in ``contestants/`` that is laid over ``base.yaml``. A *pass* is the forward pass of one
 network for one clip; see :mod:`tools.arena.passes`. Folders:
@@ -16,3 +16,5 @@ network for one clip; see :mod:`tools.arena.passes`. Folders:
     <output>/recordings_<encoder>.safetensors          embeddings of ESC-10
     <output>/report.md  report.json  report.svg
 """
+
+import tools.checkout  # noqa: F401  # makes losses and datamodules importable where nothing is installed

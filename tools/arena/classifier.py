@@ -37,8 +37,8 @@ class SoundClassifier:
 
 
 def load_encoder(class_path: str, weights: str) -> AudioEncoder:
-    """An encoder by its class, which takes ``weights``, on the best device."""
-    encoder: AudioEncoder = import_class(class_path, AudioEncoder)(weights=weights)
+    """An encoder by its class, whose first argument is its weights, on the best device."""
+    encoder: AudioEncoder = import_class(class_path, AudioEncoder)(weights)
     return encoder.to(best_device())
 
 

@@ -2,6 +2,7 @@
 
     python -m tools.arena evaluate --output runs/arena --esc50 ESC50 --weights mn04_as_mAP_432.pt --labels LABELS.csv
     python -m tools.arena evaluate ... --reference teacher=tiny-teacher@200 --steps 1 2 4
+    python -m tools.arena evaluate ... --codec tiny-teacher   # of results whose models stayed on another machine
 
 Without ``--labels`` a linear probe scores the classes, as in :mod:`tools.esc10`.
 """
@@ -16,16 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from consistency_tta.contracts import Codec
-from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.device import best_device
 from tools.arena.classifier import SoundClassifier, classifier, embed, load_encoder
 from tools.arena.machine import machine
 from tools.arena.metric_values import half_values, real_values, values
 from tools.arena.real import RealClips, real_clips
 from tools.arena.snapshots import FACTS
-from tools.arena.sounds import Sampling, classify, sample
+from tools.arena.sounds import Model, Sampling, classify, sample
 from tools.esc10 import MN04
+
+#: The reference of distances, and what no model was trained on.
+ESC10 = "recordings of ESC-10, folds 1 to 4 (held out: fold 5)"
 
 
 def models(output: Path, contestants: list[str] | None, last: bool) -> Iterator[Path]:
@@ -43,8 +44,8 @@ def models(output: Path, contestants: list[str] | None, last: bool) -> Iterator[
 
 
 def evaluate(
-    pipeline: TextToAudioPipeline,
-    codec: Codec,
+    model: Model,
+    decoder: Model,
     scorer: SoundClassifier,
     real: RealClips,
     sampling: Sampling,
@@ -59,9 +60,9 @@ def evaluate(
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
     started = time.perf_counter()
-    latents = sample(pipeline, sampling, folder / f"latents_{sampling.name}.safetensors")
+    latents = sample(model, sampling, folder / f"latents_{sampling.name}.safetensors")
     kept = folder / f"sounds{codec_name}_{sampling.name}" if sounds else None
-    embeddings, scores = classify(latents, codec, scorer, file.with_suffix(".safetensors"), kept)
+    embeddings, scores = classify(latents, decoder, scorer, file.with_suffix(".safetensors"), kept)
     result = {
         "classifier": scorer.name,
         "sampling": vars(sampling),
@@ -91,6 +92,7 @@ def parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sounds", action="store_true", help="keep the sounds; latents are always kept")
     parser.add_argument("--codec", help="model folder whose decoder is used; each model's own if not given")
     parser.add_argument("--esc50", type=Path, help="folder of ESC-50; not needed where its embeddings were kept")
+    parser.add_argument("--compared_with", default=ESC10, help="what the report calls the reference")
     parser.add_argument("--encoder", default=MN04, help="class of another encoder than mn04")
     parser.add_argument("--weights", default="mn04_as_mAP_432.pt", help="of the encoder")
     parser.add_argument("--labels", type=Path, help="AudioSet's classes: index, display_name; a linear probe without")
@@ -105,6 +107,7 @@ def main(args: list[str] | None = None) -> None:
     real = real_clips(partial(embed, encoder), options.esc50, file)
     scorer = classifier(encoder, options.labels, real)
     about = {"classifier": encoder.name, "values": real_values(real, scorer.score(real.held_out_embedding))}
+    about |= {"reference": options.compared_with}
     file.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     work: list[tuple[str, Path, list[int]]] = []
     for text in options.reference:
@@ -114,16 +117,16 @@ def main(args: list[str] | None = None) -> None:
     names = options.contestants.split(",") if options.contestants else None
     found_models = models(options.output, names, options.last)
     work.extend((str(model), model / "evaluation", options.steps) for model in found_models)
-    other = TextToAudioPipeline.from_pretrained(options.codec).to(best_device()).codec if options.codec else None
+    decoder = Model(options.codec) if options.codec else None
     codec_name = f"@{Path(options.codec).name}" if options.codec else ""
     for folder, results, all_steps in work:
-        pipeline = TextToAudioPipeline.from_pretrained(folder).to(best_device())
+        model = Model(folder)
         for steps in all_steps:
             for seed in options.seeds:
                 sampling = Sampling(options.clips, seed, options.guidance_scale, steps)
                 found = evaluate(
-                    pipeline,
-                    other or pipeline.codec,
+                    model,
+                    decoder or model,
                     scorer,
                     real,
                     sampling,

@@ -55,7 +55,7 @@ class SaveSnapshots(Callback):
         """Write what there is of an unfinished training."""
         spent = self.count(trainer).passes / self.count(trainer).budget
         if self.unfinished and 0 < spent < max(self.fractions):
-            self.save(trainer, pl_module, spent)
+            self.save(trainer, pl_module, spent, ended_early=True)
 
     def count(self, trainer: Trainer) -> CountPasses:
         """The callback that counts."""
@@ -63,13 +63,20 @@ class SaveSnapshots(Callback):
         (found,) = (one for one in callbacks if isinstance(one, CountPasses))
         return found
 
-    def save(self, trainer: Trainer, training: LightningModule, fraction: float) -> None:
-        """Write a model folder that rests on the teacher's, unless it is there."""
+    def save(self, trainer: Trainer, training: LightningModule, fraction: float, ended_early: bool = False) -> None:
+        """Write a model folder that rests on the teacher's, unless it is there.
+
+        Args:
+            trainer, training: as Lightning gives them to callbacks.
+            fraction: of the budget.
+            ended_early: whether the training ends here, before its budget is spent.
+        """
         assert isinstance(training, Distillation)
         folder, count = self.folder / f"{fraction:.2f}", self.count(trainer)
         if (folder / FACTS).exists():
             return
         facts: dict[str, Any] = {"fraction": fraction, "passes": count.passes, "cpu_seconds": count.cpu_seconds}
+        facts |= {"ended_early": ended_early}
         facts |= {"steps": trainer.global_step, "passes_by_network": dict(count.counter.counts)}
         training.pipeline().save_pretrained(folder)
         unchanged = ["mel", "vae", "vocoder", "text_encoder", "tokenizer"]

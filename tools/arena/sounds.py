@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import soundfile
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from consistency_tta.contracts import Codec
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.device import best_device
 from consistency_tta.storage.atomic_file import save_tensors
 from tools.arena.classifier import SoundClassifier
 from tools.esc10 import CLASSES
@@ -41,11 +43,36 @@ class Sampling:
         return f"w{self.guidance_scale:g}_steps{self.steps}_clips{self.clips}_seed{self.seed}"
 
 
-def sample(pipeline: TextToAudioPipeline, sampling: Sampling, file: Path, batch_size: int = 40) -> Tensor:
+class Model:
+    """A model folder, loaded on the best device when something is sampled or decoded, and not before.
+
+    Where latents were kept, as of a training on another machine, its weights need not be there.
+
+    Args:
+        folder: model folder or bundled name.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def pipeline(self) -> TextToAudioPipeline:
+        """The model."""
+        pipeline = TextToAudioPipeline.from_pretrained(self.folder).to(best_device())
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @property
+    def codec(self) -> Codec:
+        """Its codec."""
+        return self.pipeline.codec
+
+
+def sample(model: Model, sampling: Sampling, file: Path, batch_size: int = 40) -> Tensor:
     """Latents (10, clips, C, *) in float16, classes in the order of ``CLASSES``; read from the file if it exists."""
     if file.exists():
         return load_file(file)["latents"]
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = model.pipeline
     captions, latents = captions_by_label(), []
     for index, label in enumerate(captions):
         start = noise(index, sampling.clips, pipeline.latent_shape, sampling.seed)
@@ -75,13 +102,13 @@ def sample(pipeline: TextToAudioPipeline, sampling: Sampling, file: Path, batch_
 
 @torch.no_grad()
 def classify(
-    latents: Tensor, codec: Codec, classifier: SoundClassifier, file: Path, sounds: Path | None, batch_size: int = 20
+    latents: Tensor, decoder: Model, classifier: SoundClassifier, file: Path, sounds: Path | None, batch_size: int = 20
 ) -> tuple[Tensor, Tensor]:
     """Embeddings (10, clips, D) and class scores (10, clips, 10) of decoded latents; read from the file if it exists.
 
     Args:
         latents: (10, clips, C, *).
-        codec: decodes them, on its device.
+        decoder: its codec decodes them.
         classifier: embeds and scores the sounds.
         file: of the results.
         sounds: folder to write ``<class>__NN.wav`` to; None for none.
@@ -90,6 +117,7 @@ def classify(
     if file.exists() and sounds is None:
         found = load_file(file)
         return found["embeddings"], found["scores"]
+    codec = decoder.codec
     device = next(codec.parameters()).device
     results = []
     for label, rows in zip(CLASSES, latents, strict=True):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch.callbacks import Timer
 
 from consistency_tta.cli import main as consistency_tta
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import CheckpointError
+from consistency_tta.training.checkpoint_search import newest_checkpoint
 from tools.arena.configuration import duration
 
 
 def train_teacher(
     folder: Path, base: str, latents: Path, channels: list[int], seconds: float, further: list[str]
-) -> float:
+) -> None:
     """Train a U-Net on the codec and the frozen text encoder of another model, and write its folder.
+
+    One that was stopped goes on from its newest checkpoint; one that ended is left as it is.
 
     Args:
         folder: of the model.
@@ -25,10 +29,9 @@ def train_teacher(
         channels: width of each level of the U-Net, multiples of 32; the last level attends to the caption.
         seconds: of training.
         further: arguments of ``fit``.
-
-    Returns:
-        Training clips a second.
     """
+    if (folder / "model_index.json").exists():
+        return
     parts = TextToAudioPipeline.from_pretrained(base)
     shape, levels = parts.latent_shape, len(channels)
     network = {
@@ -68,16 +71,25 @@ def train_teacher(
             "num_sanity_val_steps": 0,
             "enable_progress_bar": False,
             "enable_model_summary": False,
-            "enable_checkpointing": False,
             "logger": False,
             "callbacks": [
-                {"class_path": "consistency_tta.training.ExportFolder", "init_args": {"folder": str(folder)}}
+                {"class_path": "consistency_tta.training.ExportFolder", "init_args": {"folder": str(folder)}},
+                {
+                    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                    "init_args": {
+                        "dirpath": str(folder.parent / "run"),
+                        "filename": "newest",
+                        "every_n_train_steps": 200,
+                        "enable_version_counter": False,
+                    },
+                },
             ],
         },
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     file = folder.parent / "config.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    cli = consistency_tta(["fit", "--config", str(file), *further])
-    (timer,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, Timer))  # by max_time
-    return cli.trainer.global_step * cli.datamodule.batch_size / timer.time_elapsed("train")
+    command = ["fit", "--config", str(file), *further]
+    with suppress(CheckpointError):  # there is none yet
+        command += ["--ckpt_path", str(newest_checkpoint(folder.parent / "run"))]
+    consistency_tta(command)

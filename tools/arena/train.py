@@ -32,8 +32,11 @@ def entries(output: Path, names: list[str], seeds: list[int]) -> list[Entry]:
 
 
 def finished(entry: Entry, fractions: list[float]) -> bool:
-    """Whether the last model was written."""
-    return (entry.models / f"{max(fractions):.2f}" / FACTS).exists()
+    """Whether the last model was written: at the end of the budget, or of the time (``--unfinished``)."""
+    if (entry.models / f"{max(fractions):.2f}" / FACTS).exists():
+        return True
+    facts = (json.loads(file.read_text(encoding="utf-8")) for file in entry.models.glob(f"*/{FACTS}"))
+    return any(one.get("ended_early") for one in facts)  # folders of earlier versions lack it
 
 
 def train(entry: Entry, config: dict[str, Any], further: list[str]) -> None:

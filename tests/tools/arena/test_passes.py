@@ -13,9 +13,10 @@ from torch import nn
 from consistency_tta.contracts import Learner, Networks, Schedule
 from consistency_tta.diffusion.sampler import ODESampler
 from consistency_tta.diffusion.solve import DDIM, Heun
+from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.training import Distillation, DistributionMatching
+from consistency_tta.training import CombinedObjective, ContinuousConsistency, Distillation, DistributionMatching
 from tests.bundles import write_student
 from tests.training.runs import FAST, Losses, data, distillation, trainer
 from tools.arena.budget import CountPasses
@@ -67,6 +68,18 @@ def test_networks_of_the_objective(teacher_folder: Path, tmp_path: Path) -> None
     module = Distillation(str(teacher_folder), DistributionMatching(), optimization=FAST)
     # The fake score learns (3) and is queried for the student (1).
     assert passes_of_a_step(module, tmp_path) == {"teacher": 2, "objective.fake": 4, "student": 3}
+
+
+def test_objectives_that_take_turns(teacher_folder: Path, tmp_path: Path) -> None:
+    """A step of the student by sCM (with a derivative) and distribution matching, then one of the fake score alone."""
+    objective = CombinedObjective(
+        {"sCM": ContinuousConsistency(), "DMD": DistributionMatching(alternating=True)}, student_updates="all"
+    )
+    module = Distillation(str(teacher_folder), objective, {"latent": LatentL2Loss()}, optimization=FAST)
+    count = CountPasses(budget=1000)
+    trainer(tmp_path, max_steps=2, callbacks=[count]).fit(module, data(BATCH))
+    passes = {name: counted / BATCH for name, counted in count.counter.counts.items()}
+    assert passes == {"student": (4 + 3) + 1, "teacher": 2 + 2, "objective.DMD.fake": 1 + 3}
 
 
 class WithHead(DistributionMatching):

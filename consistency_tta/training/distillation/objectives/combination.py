@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
 from consistency_tta.contracts import Learner, Networks, Objective, Prediction, Schedule, Step
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.suggest import nearest
-
-
-@dataclass(frozen=True)
-class Ramp:
-    """A weight that changes linearly with the optimizer steps.
-
-    Attributes:
-        start: the weight up to step ``begin``.
-        end: the weight from step ``begin + steps`` on; validation always uses it.
-        steps: optimizer steps from one to the other, at least 1.
-        begin: optimizer steps before it changes.
-    """
-
-    start: float
-    end: float
-    steps: int
-    begin: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.begin < 0:
-            raise ConfigurationError(f"expected steps >= 1 and begin >= 0 of a Ramp, got {self.steps} and {self.begin}")
-
-    def __call__(self, step: int) -> float:
-        """The weight at an optimizer step, counted from 0."""
-        share = min(max((step - self.begin) / self.steps, 0.0), 1.0)
-        return self.start + share * (self.end - self.start)
+from consistency_tta.training.distillation.objectives.ramp import Ramp, at_step
 
 
 class CombinedObjective(Objective):
@@ -49,21 +23,32 @@ class CombinedObjective(Objective):
     its networks wait: a :class:`Ramp` from 0 lets one join later, and its fake score or discriminator learn first.
 
     Score-regularised consistency (rCM: Zheng et al., "Large Scale Diffusion Distillation via Score-Regularized
-    Continuous-Time Consistency", 2025, https://arxiv.org/abs/2510.08431) is ``ContinuousConsistency`` and
-    ``DistributionMatching`` together; DMD2 (https://arxiv.org/abs/2405.14867) is ``DistributionMatching`` and
-    ``AdversarialDistillation``.
+    Continuous-Time Consistency", 2025, https://arxiv.org/abs/2510.08431) is ``ContinuousConsistency`` and an
+    ``alternating`` ``DistributionMatching``, with ``student_updates: all``; ``tools/arena/contestants/rcm.yaml`` has
+    its numbers. DMD2 (https://arxiv.org/abs/2405.14867) is ``DistributionMatching`` and ``AdversarialDistillation``.
 
     Args:
         objectives: by name, which prefixes their losses and networks.
         weights: by name: a number, or a :class:`Ramp`; 1 where none is given.
+        student_updates: ``any``: the student learns at a step from each objective that updates it there. ``all``: only
+            at steps at which all objectives do, those of weight 0 left out; so one whose fake score learns alone at
+            some steps keeps the others from these.
 
     Raises:
         ConfigurationError: if there are no objectives, a weight belongs to none, or they declare what cannot be had
             together: targets of unequal decay, or one query and many.
     """
 
-    def __init__(self, objectives: dict[str, Objective], weights: dict[str, float | Ramp] | None = None) -> None:
+    def __init__(
+        self,
+        objectives: dict[str, Objective],
+        weights: dict[str, float | Ramp] | None = None,
+        student_updates: Literal["any", "all"] = "any",
+    ) -> None:
         super().__init__()
+        if student_updates not in ("any", "all"):
+            raise ConfigurationError(f"expected student_updates to be any or all, got {student_updates!r}")
+        self.student_updates = student_updates
         if not objectives:
             raise ConfigurationError("expected at least one objective, got none")
         for name in weights or {}:
@@ -92,11 +77,12 @@ class CombinedObjective(Objective):
         losses: dict[str, Tensor] = {}
         for name, objective in self._named().items():
             weight = self.weight(name, step.global_step, step.training)
-            if weight == 0:
-                continue
             own = {learner.removeprefix(f"{name}/") for learner in step.active if learner.startswith(f"{name}/")}
-            learns = "student" in step.active and (not step.training or "student" in objective.active(step.global_step))
-            prediction = objective(step.for_objective(frozenset(own | ({"student"} if learns else set()))), networks)
+            if "student" in step.active and (not step.training or "student" in objective.active(step.global_step)):
+                own.add("student")
+            if weight == 0 or not own:  # nothing would learn of it
+                continue
+            prediction = objective(step.for_objective(frozenset(own)), networks)
             losses |= {f"{name}/{loss}": weight * value for loss, value in prediction.losses.items()}
             if merged is None and prediction.student_latent is not None:
                 prediction.latent_weight *= weight
@@ -108,10 +94,7 @@ class CombinedObjective(Objective):
 
     def weight(self, name: str, step: int, training: bool = True) -> float:
         """The weight of an objective; in validation the last one, so that its curves can be compared."""
-        weight = self.weights[name]
-        if not isinstance(weight, Ramp):
-            return float(weight)
-        return weight(step) if training else weight.end
+        return at_step(self.weights[name], step, training)
 
     def sampler(self) -> Any:
         """That of the first that has one."""
@@ -126,13 +109,11 @@ class CombinedObjective(Objective):
         }
 
     def active(self, step: int) -> set[str]:
-        """Whatever one of them updates."""
-        active = set()
-        for name, objective in self._named().items():
-            if self.weight(name, step) == 0:
-                continue
-            active |= {found if found == "student" else f"{name}/{found}" for found in objective.active(step)}
-        return active
+        """Whatever one of them updates; the student as ``student_updates`` specifies."""
+        parts = {name: part.active(step) for name, part in self._named().items() if self.weight(name, step) != 0}
+        learns = (all if self.student_updates == "all" else any)("student" in active for active in parts.values())
+        own = {f"{name}/{learner}" for name, active in parts.items() for learner in active if learner != "student"}
+        return own | {"student"} if learns else own
 
     def metrics(self, step: Step, networks: Networks) -> dict[str, Tensor]:
         """The metrics of all."""

@@ -138,6 +138,24 @@ def test_only_objectives_that_update_the_student_give_it_gradients() -> None:
         assert (student.shift.grad is not None) == learns
 
 
+def test_the_student_may_learn_only_where_all_objectives_update_it(teacher_folder: Path, tmp_path: Path) -> None:
+    """At the other steps those that update nothing else are not computed; one of weight 0 does not count."""
+    norms = {"norm": SampleNorm(turns=2), "late": SampleNorm(turns=3)}
+    parts = {"consistency": ConsistencyDistillation(target_ema_decay=None), **norms}
+    objective = CombinedObjective(parts, {"late": Ramp(0.0, 1.0, steps=1, begin=3)}, student_updates="all")
+    learns = [step for step in range(13) if "student" in objective.active(step)]
+    assert learns == [0, 2, 6, 12]
+    assert objective.active(4) == {"norm/factor", "late/factor"}
+    losses = {"latent": LatentL2Loss()}
+    module = in_training(Distillation(str(teacher_folder), objective, losses, optimization=FAST), tmp_path)
+    for number in (0, 4):
+        step = module.step(batch(), rng())
+        step.global_step, step.active = number, frozenset(objective.active(number))
+        assert (objective(step, module.networks(averaged=False)).student_latent is not None) == (number == 0)
+    with pytest.raises(ConfigurationError, match="some"):
+        CombinedObjective(norms, student_updates="some")
+
+
 def test_a_flow_map_may_be_matched_as_a_distribution(teacher_folder: Path, tmp_path: Path) -> None:
     """MeanFlow reads a second time; what it generates, at s = 0, is shared."""
     objective = CombinedObjective({"flow": MeanFlow(), "distribution": DistributionMatching()})
@@ -153,7 +171,13 @@ def three(folder: Path) -> Distillation:
     """Consistency, distribution matching and an adversary, three optimizers that take turns."""
     objectives = {
         "consistency": ConsistencyDistillation(terminal_fraction=0.3),
-        "distribution": DistributionMatching(Optimization(learning_rate=1e-3, betas=(0.0, 0.9)), fake_steps=2),
+        "distribution": DistributionMatching(
+            Optimization(learning_rate=1e-3, betas=(0.0, 0.9)),
+            fake_steps=2,
+            alternating=True,
+            guidance_share=Ramp(0.5, 1.0, steps=1, begin=4),
+            max_queries=2,
+        ),
         "adversarial": AdversarialDistillation(Optimization(learning_rate=2e-3, warmup_steps=3), warmup_steps=1),
     }
     objective = CombinedObjective(objectives, {"distribution": Ramp(0.0, 2.0, steps=3, begin=1)})

@@ -13,12 +13,13 @@ from consistency_tta.contracts import Networks, Optimization
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.schedules import NoiseSchedule
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.training import Distillation, DistributionMatching
+from consistency_tta.training import Distillation, DistributionMatching, Ramp
 from tests.diffusion.conftest import SCHEDULES, GaussianDenoiser
 from tests.training.distillation.objectives.steps import AffineStudent, conditioning, gaussian_step
 from tests.training.runs import FAST, data, trainer
 
 MEAN = torch.tensor([0.5, -1.0], dtype=torch.float64)
+RAMP = Ramp(0.25, 0.75, steps=2, begin=10)
 
 
 class TrackedGaussian(GaussianDenoiser):
@@ -112,11 +113,20 @@ def test_the_fake_score_learns_the_students_samples() -> None:
     assert losses[1] < min(losses[0], losses[2])
 
 
-def test_the_teacher_may_be_guided_less_than_the_student_reads() -> None:
-    condition = conditioning(MEAN, 3, guidance_scale=5.0)
-    read = DistributionMatching(guidance_share=0.5).teacher_conditioning(condition).guidance_scale
-    assert read.tolist() == [3.0] * 3
-    assert condition.guidance_scale.tolist() == [5.0] * 3
+@pytest.mark.parametrize(
+    ("share", "number", "expected"), [(0.5, 0, 3.0), (RAMP, 0, 2.0), (RAMP, 11, 3.0), (RAMP, 12, 4.0), (RAMP, 90, 4.0)]
+)
+def test_the_teacher_may_be_guided_less_than_the_student_reads(
+    share: float | Ramp, number: int, expected: float
+) -> None:
+    schedule, rows = SCHEDULES["rectified_flow"]().double(), torch.zeros(3, 2, 4).double()
+    step = gaussian_step(schedule, rows, conditioning(MEAN, 3, guidance_scale=5.0), number)
+    objective = DistributionMatching(guidance_share=share)
+    assert objective.teacher_conditioning(step).guidance_scale.tolist() == [expected] * 3
+    assert step.guidance_scale.tolist() == [5.0] * 3
+    step.training = False
+    final = share.end if isinstance(share, Ramp) else share
+    assert objective.teacher_conditioning(step).guidance_scale.tolist() == [1 + 4 * final] * 3
 
 
 @pytest.mark.parametrize(
@@ -126,16 +136,47 @@ def test_the_teacher_may_be_guided_less_than_the_student_reads() -> None:
         ({"warmup_steps": 2}, ["f", "f", "fs", "fs", "fs", "fs"]),
         ({"fake_steps": 3}, ["f", "f", "fs", "f", "f", "fs"]),
         ({"fake_steps": 2, "warmup_steps": 1}, ["f", "f", "fs", "f", "fs", "f"]),
+        ({"fake_steps": 2, "alternating": True}, ["s", "f", "f", "s", "f", "f"]),
+        ({"fake_steps": 1, "alternating": True, "warmup_steps": 3}, ["f", "f", "f", "s", "f", "s"]),
     ],
 )
 def test_who_learns_when(options: dict[str, int], expected: list[str]) -> None:
     objective = DistributionMatching(**options)
-    assert [{"f": {"fake"}, "fs": {"fake", "student"}}[who] for who in expected] == [
+    assert [{"f": {"fake"}, "s": {"student"}, "fs": {"fake", "student"}}[who] for who in expected] == [
         objective.active(step) for step in range(6)
     ]
 
 
-@pytest.mark.parametrize("options", [{"fake_steps": 0}, {"warmup_steps": -1}, {"time_range": (0.9, 0.1)}])
+def test_samples_of_several_queries() -> None:
+    """Times fall, and gradients go through the last query alone."""
+    schedule = SCHEDULES["variance_preserving"]().double()
+    objective, student, networks = exact_objective(schedule, std=0.4)
+    objective.max_queries, seen = 3, []
+    student.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[1], torch.is_grad_enabled())))
+    for number, learns in ((0, True), (1, True), (2, True), (5, False)):
+        seen.clear()
+        active = frozenset({"student", "fake"} if learns else {"fake"})
+        step = gaussian_step(schedule, torch.zeros(4, 2, 3).double(), conditioning(MEAN, 4), number, active=active)
+        sample = objective.sample(step, networks)
+        assert len(seen) == number % 3 + 1
+        assert [grad for _, grad in seen] == [False] * (number % 3) + [learns]
+        assert sample.requires_grad == learns
+        times = torch.stack([t.double() for t, _ in seen])
+        assert (times.diff(dim=0) <= 0).all()
+        assert (times[0] == 1000).all()
+
+
+def test_the_number_of_queries_counts_each_networks_own_steps() -> None:
+    """As in rCM's code, with 4 steps of the fake score for one of the student, and at most 4 queries."""
+    objective = DistributionMatching(fake_steps=4, alternating=True, max_queries=4)
+    queries = {step: objective.queries(step) for step in range(25)}
+    assert [queries[step] for step in range(25) if "student" in objective.active(step)] == [1, 2, 3, 4, 1]
+    assert [queries[step] for step in range(25) if "fake" in objective.active(step)] == [1, 2, 3, 4] * 5
+
+
+@pytest.mark.parametrize(
+    "options", [{"fake_steps": 0}, {"warmup_steps": -1}, {"time_range": (0.9, 0.1)}, {"max_queries": 0}]
+)
 def test_impossible_numbers_are_named(options: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=str(next(iter(options)))):
         DistributionMatching(**options)
