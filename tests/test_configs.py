@@ -98,8 +98,8 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
     fit("tiny/guidance.yaml", *latents)
     consistency = "--model.objective.objectives.consistency.init_args"
     few = [*latents, f"{consistency}.num_discretization_steps", "4", f"{consistency}.teacher_steps", "2"]
-    joins_at_once = ["--model.objective.weights.distribution.begin", "0"]
-    fit("tiny/consistency.yaml", *few, *joins_at_once)
+    phases = ["--model.objective.weights.distribution.begin", "0", "--model.optimization.final_phase.begin", "1"]
+    fit("tiny/consistency.yaml", *few, *phases)
     at_once = ["--model.objective.objectives.distribution.init_args.warmup_steps", "0"]
     fit("tiny/consistency.yaml", *few, *at_once, overlays=("tiny/full_guidance.yaml",))
     fit("tiny/audio.yaml", *latents, "--model.decoding.train_decoder", "true", "--model.decoding.crop_frames", "16")

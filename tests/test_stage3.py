@@ -40,7 +40,7 @@ def stage3(teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LATENTS", str(tmp_path / "latents"))
     TextToAudioPipeline.from_pretrained(teacher_folder).save_pretrained(tmp_path / "runs/tiny/guidance/model")
-    write_student(teacher_folder, tmp_path / "runs/tiny/full_guidance/model")
+    write_student(teacher_folder, tmp_path / "runs/tiny/consistency/model")
     clap(channels=8, text_width=16, depths=[1, 1], heads=[2, 4]).save_pretrained(tmp_path / "runs/tiny/clap/model")
     for split in ("train", "val"):
         write_shard(tmp_path / "latents" / split, 0, torch.randn(8, 8, 8, 4), ["a dog", "rain"] * 4, list("abcdefgh"))

@@ -26,6 +26,7 @@ from consistency_tta.contracts.data import Batch, Conditioning, LatentSource, Te
 from consistency_tta.contracts.diffusion import Denoiser, Schedule, Solver, TimeGrid, Weighting
 from consistency_tta.contracts.loss import AudioOutput, DistillationOutput, Loss
 from consistency_tta.contracts.objective import (
+    FinalPhase,
     Generation,
     Learner,
     Networks,
@@ -45,6 +46,7 @@ __all__ = [
     "Conditioning",
     "Denoiser",
     "DistillationOutput",
+    "FinalPhase",
     "Generation",
     "LatentSource",
     "Learner",

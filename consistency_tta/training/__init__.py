@@ -1,6 +1,6 @@
 """LightningModules, objectives and callbacks."""
 
-from consistency_tta.contracts import Optimization
+from consistency_tta.contracts import FinalPhase, Optimization
 from consistency_tta.training.callbacks.best_under_constraints import BestUnderConstraints
 from consistency_tta.training.callbacks.compilation import CompileBlocks
 from consistency_tta.training.callbacks.constraints import Constraint
@@ -65,6 +65,7 @@ __all__ = [
     "EnergyDistance",
     "EnergyScore",
     "ExportFolder",
+    "FinalPhase",
     "FullySharded",
     "GradientCheckpointing",
     "GridPairs",

@@ -45,12 +45,16 @@ def check_encodings(
 
 
 def check_trajectories(
-    encodings: Mapping[str, Mapping[str, Any]], guidance_range: tuple[float, float], caption_dropout: float
+    encodings: Mapping[str, Mapping[str, Any]],
+    guidance_range: tuple[float, float],
+    caption_dropout: float,
+    cropped: bool = False,
 ) -> None:
     """Compare how trajectories were solved with how a student is trained.
 
     Raises:
-        ConfigurationError: w is outside the student's range, or captions are dropped, for which nothing was solved.
+        ConfigurationError: w is outside the student's range, or captions are dropped or latents cropped, for which
+            nothing was solved.
     """
     low, high = guidance_range
     for folder, networks in encodings.items():
@@ -61,6 +65,11 @@ def check_trajectories(
             raise ConfigurationError(
                 f"{folder} has trajectories for guidance scales from {first:g} to {last:g}, but student.guidance_scale "
                 f"is {low:g} to {high:g}: encode again with that, or set the datamodule's trajectories to false"
+            )
+        if cropped:
+            raise ConfigurationError(
+                f"{folder} has trajectories of whole clips, but student.crop_lengths cuts them: set it to [], or the "
+                "datamodule's trajectories to false"
             )
         if caption_dropout:
             raise ConfigurationError(

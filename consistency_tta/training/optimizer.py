@@ -121,12 +121,20 @@ def clip_each(optimizer: Optimizer, value: float, algorithm: str) -> None:
 
 
 def _learning_rate_factor(settings: Optimization, steps: int | None) -> Callable[[int], float]:
-    """The factor of the learning rate at an optimizer step: diffusers' own, which needs some optimizer."""
+    """The factor of the learning rate at an optimizer step."""
+    final = settings.final_phase
+    if final is None:
+        return _schedule(settings.schedule, settings.warmup_steps, steps)
+    first = _schedule(settings.schedule, settings.warmup_steps, final.begin)
+    last = _schedule(settings.schedule, final.warmup_steps, None if steps is None else max(steps - final.begin, 1))
+    share = final.learning_rate / settings.learning_rate
+    return lambda step: first(step) if step < final.begin else share * last(step - final.begin)
+
+
+def _schedule(name: str, warmup_steps: int, steps: int | None) -> Callable[[int], float]:
+    """One of diffusers' own, which needs some optimizer."""
     scheduler = get_scheduler(
-        SchedulerType(settings.schedule),
-        SGD([torch.zeros(1)]),
-        num_warmup_steps=settings.warmup_steps,
-        num_training_steps=steps,
+        SchedulerType(name), SGD([torch.zeros(1)]), num_warmup_steps=warmup_steps, num_training_steps=steps
     )
     return scheduler.lr_lambdas[0]
 

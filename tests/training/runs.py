@@ -66,7 +66,7 @@ OBJECTIVE = {
     "weighting",
     "target_ema_decay",
 }
-STUDENT = {"prediction_type", "guidance_scale", "caption_dropout", "lora"}
+STUDENT = {"prediction_type", "guidance_scale", "caption_dropout", "crop_lengths", "lora"}
 DECODING = {"train_decoder", "gradient_checkpointing", "crop_frames"}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.training.crop import check_crop_frames, random_starts, spans
+from consistency_tta.training.crop import check_crop_frames, check_crop_lengths, crop_latents, random_starts, spans
 from tests.training.runs import rng
 
 
@@ -29,3 +31,31 @@ def test_what_cannot_be_cut_is_said(frames: int) -> None:
     with pytest.raises(ConfigurationError, match="36"):
         check_crop_frames(36, 4, whole=32)
     check_crop_frames(36, 4)
+
+
+def test_latents_are_cut_to_one_length_a_step_from_places_of_their_own() -> None:
+    frames = torch.arange(16.0)[None, None, :, None].expand(64, 2, 16, 3)
+    lengths = []
+    for draw in range(30):
+        cut = crop_latents(frames, [4, 8, 16], rng(draw))
+        lengths.append(cut.shape[2])
+        assert cut.shape == (64, 2, lengths[-1], 3)
+        starts = cut[:, 0, 0, 0]
+        assert torch.equal(cut[:, 1, :, 2], starts[:, None] + torch.arange(lengths[-1]))
+        assert len(starts.unique()) > (lengths[-1] < 16)
+        assert torch.equal(cut, crop_latents(frames, [4, 8, 16], rng(draw)))
+    assert set(lengths) == {4, 8, 16}
+
+
+def test_two_processes_cut_as_one() -> None:
+    frames = torch.randn(8, 2, 16, 3)
+    whole = crop_latents(frames, [4, 8], rng())
+    for rank in (0, 1):
+        own = replace(rng(), rank=rank, world_size=2)
+        assert torch.equal(crop_latents(frames[rank::2], [4, 8], own), whole[rank::2])
+
+
+@pytest.mark.parametrize(("lengths", "multiple"), [([6], 4), ([4, 20], 4), ([0], 4), ([8], None)])
+def test_lengths_that_a_network_cannot_take_are_refused(lengths: list[int], multiple: int | None) -> None:
+    with pytest.raises(ConfigurationError, match=str(lengths[-1])):
+        check_crop_lengths(lengths, multiple, 16)

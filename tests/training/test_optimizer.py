@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from consistency_tta.contracts import DistillationOutput, Learner, Networks, Optimization, Prediction, Step
+from consistency_tta.contracts import DistillationOutput, FinalPhase, Learner, Networks, Optimization, Prediction, Step
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 from consistency_tta.training import AdversarialDistillation, Distillation
@@ -321,3 +321,28 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     optimizer.load_state_dict(state)
     with pytest.raises(CheckpointError):
         check_loaded_state(optimizer)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant_with_warmup"])
+def test_a_final_phase_has_a_schedule_and_a_learning_rate_of_its_own(schedule: str) -> None:
+    """As two trainings one after the other, each with its own warm-up and end."""
+
+    def rates(settings: Optimization, steps: int) -> list[float]:
+        built = build_optimizer({"network": Learner(nn.Linear(1, 1))}, settings, steps)
+        optimizer, found = built["optimizer"], []
+        for _ in range(steps):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            built["lr_scheduler"]["scheduler"].step()
+        return found
+
+    whole = Optimization(3e-3, warmup_steps=2, schedule=schedule, final_phase=FinalPhase(8, 1e-3, warmup_steps=1))
+    first, last = replace(whole, final_phase=None), Optimization(1e-3, warmup_steps=1, schedule=schedule)
+    assert rates(whole, 12) == pytest.approx(rates(first, 8) + rates(last, 4))
+
+
+def test_a_final_phase_needs_something_before_it() -> None:
+    with pytest.raises(ConfigurationError, match="begin=0"):
+        FinalPhase(0, 1e-3)
+    with pytest.raises(ConfigurationError, match="learning_rate"):
+        Optimization(0.0, final_phase=FinalPhase(2, 1e-3))

@@ -29,6 +29,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.fingerprints import teacher_fingerprint
 from consistency_tta.pipeline.guided import guided
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training.crop import check_crop_lengths, crop_latents
 from consistency_tta.training.distillation.lora import SaveAdapter, merged
 from consistency_tta.training.distillation.loss_decoders import DecodingConfig, LossDecoders
 from consistency_tta.training.distillation.student import StudentConfig, build_student, scheduler_for
@@ -87,6 +88,10 @@ class Distillation(LatentTraining):
         self.schedule = parts.denoiser.schedule
         self.student = build_student(student, start, self.schedule, objective.second_time)
         self.lora, self.caption_dropout = student.lora, student.caption_dropout
+        self.crop_lengths = student.crop_lengths
+        check_crop_lengths(self.crop_lengths, self.student.frame_multiple, self.latent_shape[1])
+        if self.crop_lengths and (sounds := [name for name, loss in losses.items() if not loss.noise_weighted]):
+            raise ConfigurationError(f"expected losses of latents with crop_lengths, not of sound, got {sounds}")
         self.guidance_range = guidance_range(student.guidance_scale)
         self.average = ExponentialMovingAverage(self.student, ema_decay, warm_up=True)
         decay = objective.target_ema_decay
@@ -115,6 +120,8 @@ class Distillation(LatentTraining):
     def step(self, batch: Batch, rng: StepRNG) -> Step:
         """The batch's clean latents, and what else an objective draws and reads."""
         training, z_0 = self.trainer.training, self.latents(batch, rng)
+        if training and self.crop_lengths:
+            z_0 = crop_latents(z_0, self.crop_lengths, rng)
 
         def condition() -> Conditioning:
             low, high = self.guidance_range
@@ -230,7 +237,7 @@ class Distillation(LatentTraining):
         """Compare the teacher with that of encoded trajectories; prepare the decoders, and the teacher's precision."""
         super().setup(stage)
         encodings = getattr(getattr(self.trainer, "datamodule", None), "encodings", {})
-        check_trajectories(encodings, self.guidance_range, self.caption_dropout)
+        check_trajectories(encodings, self.guidance_range, self.caption_dropout, bool(self.crop_lengths))
         self.decoders.setup()
         if self.objective.needs_teacher and str(self.trainer.precision) == "bf16-mixed":
             to_bfloat16(self.frozen.teacher)

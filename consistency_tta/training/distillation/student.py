@@ -26,6 +26,9 @@ class StudentConfig:
         caption_dropout: share of examples trained without their caption, in [0, 1). For guidance on top of the
             student's: with a ``guidance_scale`` fixed at 1, the paper's direct guidance. ``CLAPLoss`` would pull these
             examples, too, to their captions: give it a ``text_weight`` of 0 then.
+        crop_lengths: latent frames; each step trains on random crops of one of these lengths, so that the student can
+            make sounds of other lengths than its teacher's (``latents`` of as many frames). Multiples of what the
+            network shrinks time by; none for whole clips. Not with losses of sound.
         lora: adapters to train instead of the whole network; needs the extra ``lora``.
     """
 
@@ -33,6 +36,7 @@ class StudentConfig:
     prediction_type: str | None = None
     guidance_scale: float | tuple[float, float] = (0.0, 6.0)
     caption_dropout: float = 0.0
+    crop_lengths: tuple[int, ...] = ()
     lora: LoRA | None = None
 
     def __post_init__(self) -> None:

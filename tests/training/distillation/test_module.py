@@ -12,9 +12,10 @@ from lightning.pytorch import Callback
 from consistency_tta.contracts import Networks, Objective, Prediction, Step
 from consistency_tta.diffusion.solve import DDIM
 from consistency_tta.diffusion.weighting import Uniform
-from consistency_tta.losses import LatentL2Loss
+from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.guided import guided
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import LoRA
 from consistency_tta.training.distillation import module as distillation_module
 from consistency_tta.training.distillation.lora import merged
@@ -158,3 +159,24 @@ def test_a_student_learns_against_a_discriminator_of_its_sound(teacher_folder: P
     assert {"train/loss/adversary", "train/loss/adversary/discriminator"} <= run.callback_metrics.keys()
     assert not any("adversary" in name for name in run.callback_metrics if name.startswith("val/"))
     assert any("discriminator" in name for name in module.state_dict())
+
+
+def test_steps_on_random_crops(teacher_folder: Path, tmp_path: Path) -> None:
+    """All networks see one of the lengths; validation sees whole clips; the model makes sounds of the short length."""
+    module, frames = distillation(teacher_folder, crop_lengths=(4, 8)), []
+    module.student.unet.register_forward_pre_hook(lambda _, inputs: frames.append(inputs[0].shape[2]))
+    trainer(tmp_path, max_steps=6).fit(module, data())
+    assert set(frames) == {4, 8}
+    in_training(module, tmp_path).trainer.training = False
+    frames.clear()
+    assert module.step(batch(2), rng()).clean_latent.shape[2] == 8
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    pipeline = module.pipeline()
+    assert pipeline("a tone", latents=noise).latent.shape == noise.shape
+
+
+def test_crops_are_for_losses_of_latents(teacher_folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="sound"):
+        distillation(teacher_folder, crop_lengths=(4,), losses={"sound": MelL2Loss()})
+    with pytest.raises(ConfigurationError, match="16"):
+        distillation(teacher_folder, crop_lengths=(16,))
