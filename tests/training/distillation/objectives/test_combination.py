@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from consistency_tta.contracts import Learner, Networks, Objective, Optimization, Prediction, Step
+from consistency_tta.contracts import FinalPhase, Learner, Networks, Objective, Optimization, Prediction, Step
 from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.runtime.errors import ConfigurationError
@@ -181,7 +182,8 @@ def three(folder: Path) -> Distillation:
         "adversarial": AdversarialDistillation(Optimization(learning_rate=2e-3, warmup_steps=3), warmup_steps=1),
     }
     objective = CombinedObjective(objectives, {"distribution": Ramp(0.0, 2.0, steps=3, begin=1)})
-    return Distillation(str(folder), objective, {"latent": LatentL2Loss()}, optimization=FAST)
+    phases = replace(FAST, final_phase=FinalPhase(4, 1e-3, warmup_steps=2))
+    return Distillation(str(folder), objective, {"latent": LatentL2Loss()}, optimization=phases)
 
 
 @pytest.mark.parametrize("stops", [(2,), (3, 5)])
