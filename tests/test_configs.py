@@ -38,7 +38,7 @@ from tests.toys import TEXT, toy_parts
 CONFIGS = Path(__file__).parent.parent / "lightning_configs"
 SMALL_VAE = ["--model.vae.init_args.channels", "[8,8,8,8]", "--model.vae.init_args.latent_channels", "4"]
 SMALL_VOCODER = ["--model.vocoder.init_args.channels", "16", "--model.vocoder.init_args.num_layers", "1"]
-SMALL_JUDGE = ["--model.losses.adversary.init_args.discriminator.init_args.channels", "4"]
+SMALL_DISCRIMINATOR = ["--model.losses.adversary.init_args.discriminator.init_args.channels", "4"]
 SMALL_UNET = [
     *("--model.network.init_args.channels", "[8,8]", "--model.network.init_args.attention", "[false,true]"),
     *("--model.network.init_args.heads", "[1,1]", "--model.network.init_args.latent_channels", "4"),
@@ -79,16 +79,16 @@ def encode(split: str, folder: Path, clips: Path) -> None:
     main(["encode", *data, "--model", "runs/tiny/perceptual/model", "--output", str(folder / split), "--split", split])
 
 
-def test_the_tiny_recipes_run_one_after_another_and_the_students_speak(
+def test_the_tiny_recipes_run_one_after_another_and_the_students_make_sounds(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     latents = ["--data.batch_size", "2", "--trainer.val_check_interval", "2"]
     short = [*latents, "--data.num_samples", "5120"]
     fit("tiny/autoencoder.yaml", *SMALL_VAE, *short)
     patches = ["--model.losses.modulation.init_args.patches", "[[16,16],[24,1]]"]
-    fit("tiny/decoder.yaml", *SMALL_JUDGE, *short, *patches, "--model.crop_frames", "24")
+    fit("tiny/decoder.yaml", *SMALL_DISCRIMINATOR, *short, *patches, "--model.crop_frames", "24")
     fit("tiny/clap.yaml", *SMALL_CLAP, *latents)
-    fit("tiny/perceptual.yaml", *SMALL_JUDGE, *short, *patches, "--model.crop_frames", "24")
+    fit("tiny/perceptual.yaml", *SMALL_DISCRIMINATOR, *short, *patches, "--model.crop_frames", "24")
     patches += ["--model.losses.modulation_short.init_args.patches", "[[16,16],[24,1]]"]
     fit("tiny/vocoder.yaml", *SMALL_VOCODER, *short, *patches, "--model.crop_frames", "24")
     monkeypatch.setenv("LATENTS", str(tmp_path / "latents"))
@@ -202,7 +202,7 @@ def test_mixtures_with_losses_of_sound_run_as_tiny_twins(
     parts = [float(row[f"train/loss/{loss}"]) for loss in ("latent", name)]
     assert TextToAudioPipeline.from_pretrained(tmp_path / f"runs/audiocaps/{name}/model").sampler.one_query
     assert min(parts) > 0
-    # The latent loss is weighted by noise besides, and Min-SNR is between 0 and 5.
+    # The latent loss is also weighted by noise, and Min-SNR is between 0 and 5.
     assert weights[1] * parts[1] <= float(row["train/loss"]) <= 5 * weights[0] * parts[0] + weights[1] * parts[1]
 
 
@@ -223,7 +223,7 @@ def test_the_full_size_u_net_is_tangos() -> None:
 
 
 def full_size(monkeypatch: pytest.MonkeyPatch, widths: list[int]) -> None:
-    """Whatever folder is asked for is a model of the full size, with weights that take no memory; so are students."""
+    """Any folder that is loaded is a model of the full size, with weights that take no memory; so are students."""
     with torch.device("meta"):
         network = unet(channels=widths)
         parts = {"vae": autoencoder(), "vocoder": hifigan(), "mel": MelSpectrogram()}
@@ -243,7 +243,7 @@ def full_size(monkeypatch: pytest.MonkeyPatch, widths: list[int]) -> None:
 
 
 def is_full_size(stage: Any, millions: int) -> bool:
-    """Whether a student has so many parameters, on no device, beside adapters and guidance layers."""
+    """Whether a student has so many parameters, on no device, adapters and guidance layers not counted."""
     assert {parameter.device.type for parameter in stage.trainable().parameters()} == {"meta"}
     total = sum(parameter.numel() for name, parameter in stage.student.named_parameters() if "lora" not in name)
     return round(total / 1e6) == pytest.approx(millions, abs=2)

@@ -1,17 +1,17 @@
-"""The whole arena within some minutes, on an accelerator without network: all that it needs is in the checkout.
+"""The whole arena within some minutes, on an accelerator without network; the checkout has everything it needs.
 
     python -m tools.arena device --minutes 10 --output OUT                     # a wide teacher, trained from nothing
     python -m tools.arena device --minutes 10 --output OUT --teacher tiny-teacher   # the bundled one is distilled
 
-Latents and what distances compare with are samples of the bundled teacher, its codec and text encoder everybody's, and
-the bundled CLAP evaluates. The same command goes on where it was stopped. Options replace all of that:
+The bundled teacher makes the training latents, which are also the reference of distances. All models use its codec
+and text encoder, and the bundled CLAP evaluates. The same command goes on where it was stopped. Options replace these:
 
     --latents LATENTS --real recordings_mn04.safetensors --encoder consistency_tta.metrics.encoders.mn04.Mn04
         --weights mn04_as_mAP_432.pt --labels audioset527_labels.csv
 
-``--results FOLDER`` copies all but weights there: tables, and the latents of each evaluated sound. With them any other
-encoder evaluates the same sounds later, on a machine that has the recordings: ``python -m tools.arena evaluate --output
-FOLDER --codec tiny-teacher --esc50 ESC50 --weights mn04_as_mAP_432.pt --labels audioset527_labels.csv``.
+``--results FOLDER`` copies tables and the latents of each evaluated sound there, but no weights. Another encoder can
+then evaluate the same sounds on a machine that has the recordings: ``python -m tools.arena evaluate --output FOLDER
+--codec tiny-teacher --esc50 ESC50 --weights mn04_as_mAP_432.pt --labels audioset527_labels.csv``.
 
 docs/performance.md says how to prepare a machine that has no package index.
 """

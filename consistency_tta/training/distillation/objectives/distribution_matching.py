@@ -53,7 +53,8 @@ class DistributionMatching(Objective):
         fake_steps: optimizer steps of the fake-score network for each one of the student. At 1 both learn at every
             step, of the same samples.
         alternating: whether the student's steps are its own, the fake-score network then learning in ``fake_steps``
-            steps between two of them, as in rCM; else it learns in the student's steps as well.
+            steps between two of them, as in rCM; else it learns in the student's steps as well. Choose a
+            ``log_every_n_steps`` without a common divisor with ``fake_steps + 1``: then losses of all turns are logged.
         warmup_steps: optimizer steps at the beginning in which the fake-score network learns alone.
         time_range: lowest and highest t of the noised samples, as shares of the top time.
         times: log-normal ones instead of those of ``time_range``.
