@@ -30,6 +30,7 @@ from consistency_tta.training import (
     Distillation,
     FullySharded,
     LoRA,
+    Ramp,
     StudentConfig,
 )
 from tests.recordings import write_recordings
@@ -312,3 +313,14 @@ def test_the_readme_has_the_number_of_gpus_that_the_recipes_ask_for() -> None:
     [teacher] = re.findall(r"^\| `audiocaps/teacher\.yaml` \|.* on (\d+) GPUs", readme, re.MULTILINE)
     [stages] = re.findall(r"^\| `audiocaps/\{guidance,consistency,audio\}.*, on (.*) GPUs", readme, re.MULTILINE)
     assert dict(zip(names, map(int, [teacher, *re.findall(r"\d+", stages)]), strict=True)) == devices
+
+
+@pytest.mark.parametrize("name", ["tiny/consistency", "audiocaps/corrected"])
+def test_the_whole_guidance_begins_with_the_last_phase(name: str) -> None:
+    content = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+    settings = content["model"]["init_args"]
+    begin = settings["optimization"]["final_phase"]["begin"]
+    share = Ramp(**settings["objective"]["init_args"]["objectives"]["distribution"]["init_args"]["guidance_share"])
+    assert (share(begin - 1), share(begin)) == (0.7, 1.0)
+    assert Ramp(**settings["objective"]["init_args"]["weights"]["distribution"])(begin) == 3.0
+    assert content["trainer"].get("max_steps", begin + 1) > begin
