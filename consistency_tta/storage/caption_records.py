@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from consistency_tta.runtime.errors import DataError
-from consistency_tta.storage.text import parse_json
+from consistency_tta.storage.text import parse_json, split_lines
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,11 @@ def read_records(text: str, source: Path) -> list[Record]:
 def _csv_records(text: str, source: Path) -> list[Record]:
     # The csv module ends a row where CSV does, if it is given a stream whose line ends are not touched.
     lines = list(io.StringIO(text, newline=""))
-    separator = max(SEPARATORS, key=lines[0].count) if lines else ","
+    # Excel's own line of the separator. It stays, empty, so that the other lines keep their numbers.
+    if stated := re.fullmatch(r'"?sep=(.)"?\s*', lines[0] if lines else ""):
+        lines[0] = "\n"
+    header = next((line for line in lines if line.strip()), "")
+    separator = stated[1] if stated else max(SEPARATORS, key=header.count)
     # Fields that touch a quote on one side only are an error: without "strict" a quote that is not closed takes all
     # following rows into its caption.
     reader = csv.reader(iter(lines), delimiter=separator, strict=True, skipinitialspace=True)
@@ -57,20 +62,25 @@ def _csv_records(text: str, source: Path) -> list[Record]:
     try:
         for row in reader:
             line, begun = begun, reader.line_num + 1
+            if not any(field.strip() for field in row):
+                continue
             if not columns:
                 columns = [name.strip().lower() for name in row]
                 if twice := [name for name, count in Counter(columns).items() if count > 1 and name]:
                     raise DataError(f"{source}, line {line}: expected columns of different names, got two {twice[0]!r}")
                 continue
-            if not row:
-                continue
             if whole := _with_whole_caption(row, columns, lines[line - 1], separator):
                 row = whole
                 unquoted.append(line)
             if len(row) != len(columns):
+                remedy = f"quote captions that contain {separator!r}" if len(row) > len(columns) else "complete the row"
+                raise DataError(f"{source}, line {line}: expected {len(columns)} fields, got {len(row)}: {remedy}")
+            # The first may be pandas' index; behind it there is the rest of a caption with separators.
+            surplus = [field for name, field in zip(columns[1:], row[1:], strict=True) if not name and field.strip()]
+            if surplus:
                 raise DataError(
-                    f"{source}, line {line}: expected {len(columns)} fields, got {len(row)}; quote captions that "
-                    f"contain {separator!r}"
+                    f"{source}, line {line}: expected nothing in columns without a name, got {surplus[0].strip()!r:.60}"
+                    f": quote captions that contain {separator!r}, or name the column"
                 )
             records.append(Record(f"{source}, line {line}", line, dict(zip(columns, row, strict=True))))
     except csv.Error as error:
@@ -89,7 +99,7 @@ def _csv_records(text: str, source: Path) -> list[Record]:
 def _with_whole_caption(row: list[str], columns: list[str], line: str, separator: str) -> list[str] | None:
     """A row whose last field is a caption with separators in it, without quotes; None if it is none."""
     surplus = "".join(row[len(columns) :]).strip()
-    if not surplus or columns[-1] != "caption" or '"' in line:
+    if not surplus or columns[-1] not in ("caption", "captions") or '"' in line:
         return None
     return line.strip("\r\n").split(separator, len(columns) - 1)
 
@@ -103,14 +113,17 @@ def _json_records(text: str, source: Path) -> list[Record]:
         if not isinstance(entry, dict):
             raise DataError(f"{place}: expected an object with a clip's name and its caption, got {entry!s:.70}")
         fields = {str(key).strip().lower(): value for key, value in entry.items()}
-        if any(isinstance(value, str) and len(value) > LONGEST_FIELD for value in fields.values()):
+        if len(fields) < len(entry):
+            raise DataError(f"{place}: expected keys of different names, got {', '.join(map(repr, entry))!s:.100}")
+        texts = [text for value in fields.values() for text in (value if isinstance(value, list) else [value])]
+        if any(isinstance(text, str) and len(text) > LONGEST_FIELD for text in texts):
             raise DataError(f"{place}: expected fields of at most {LONGEST_FIELD:,} characters, got a longer one")
         records.append(Record(place, line, fields))
     return records
 
 
 def _json_lines(text: str, source: Path) -> list[tuple[int, Any]]:
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(split_lines(text), start=1) if line.strip()]
     # Of JSON lines the first is whole; of one object over several lines it is not.
     if text.lstrip().startswith("[") or _is_one_object(text, lines[0][1]):
         whole = parse_json(text, str(source))

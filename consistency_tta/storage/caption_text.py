@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import unicodedata
 from typing import Any
 
 from consistency_tta.runtime.errors import DataError
 
 #: What pandas and others write for no value.
 NO_VALUE = {"nan", "none", "null", "<na>", "n/a", "#n/a", "na", "nil"}
+#: What is in no text: NUL, and halves of characters, which JSON can write and nothing can print.
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def clean_captions(value: Any, place: str, clip: str) -> list[str]:
@@ -29,13 +33,29 @@ def clean_captions(value: Any, place: str, clip: str) -> list[str]:
 
 
 def _clean(caption: str, place: str, clip: str) -> str:
-    if not caption:
+    if NO_TEXT.search(caption):
+        raise DataError(f"{place}: expected a caption of text, got a NUL or half a character in {caption!a:.60}")
+    # Marks of no width, such as U+200B and U+FEFF, and control characters are nothing to read.
+    if all(character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in caption):
         raise DataError(f"{place}: the caption of {clip!r} is empty; remove or complete it")
     if caption.lower() in NO_VALUE:
         raise DataError(f"{place}: expected a caption, got {caption!r}, which stands for none: remove the row")
-    if re.fullmatch(r"[\[({]\s*(['\"]).*\1\s*,?\s*[\])}]", caption, re.DOTALL):
+    if _is_printed(caption):
         raise DataError(
             f"{place}: expected a caption, got a list or object that was printed, {caption:.40}: give each caption a "
             "row"
         )
     return caption
+
+
+def _is_printed(caption: str) -> bool:
+    """Whether a caption is what Python, numpy or pandas print for a list, a dictionary or bytes."""
+    inner = re.sub(r"^array\((.*?)(, dtype=\w+)?\)$", r"\1", caption, flags=re.DOTALL)
+    if re.fullmatch(r"[\[{]\s*(['\"]).*\1\s*,?\s*[\]}]", inner, re.DOTALL):
+        return True
+    if not inner or inner[0] not in "[({b":
+        return False
+    try:
+        return isinstance(ast.literal_eval(inner), list | tuple | dict | set | bytes)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return False

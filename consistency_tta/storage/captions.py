@@ -15,20 +15,18 @@ The format is recognised by the content, not by the file's name. docs/data.md li
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.caption_records import Record, read_records
-from consistency_tta.storage.caption_text import NO_VALUE, clean_captions
+from consistency_tta.storage.caption_text import NO_TEXT, clean_captions
+from consistency_tta.storage.ignored_columns import warn_of_ignored
 from consistency_tta.storage.part_names import Part, SharedNames, seconds
+from consistency_tta.storage.row_times import END_COLUMNS, LENGTH_COLUMNS, START_COLUMNS, times, times_in_file
 from consistency_tta.storage.text import read_text
-
-log = logging.getLogger(__name__)
 
 #: Kinds of audio file, the preferred first where a clip has several.
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
@@ -41,17 +39,9 @@ FILE_COLUMNS = (
 )  # fmt: skip
 #: Columns with the id of a video of which the clip is a part.
 VIDEO_COLUMNS = ("youtube_id", "ytid")
-#: Columns for the place in the file, or the video, the clip begins and ends, in seconds.
-START_COLUMNS = (
-    "start_time", "start", "start_s", "start_seconds", "start_sec", "segment_start", "begin", "begin_time", "from",
-    "onset", "seek_time", "offset",
-)  # fmt: skip
-END_COLUMNS = (
-    "end_time", "end", "end_s", "end_seconds", "end_sec", "segment_end", "stop", "stop_time", "to", "offset",
-)  # fmt: skip
-#: Columns that are not read and may mean that a caption is of a part of its file.
-PART_COLUMN = re.compile(r"(.*_)?(start|begin|onset|end|stop|offset|from|times?|timestamps?|segments?|channels?)(_.*)?")
-CAPTION_COLUMN = re.compile(r"caption(s|_\d+)?")
+CAPTION_COLUMN = re.compile(r"caption(s|[_ -]?\d+)?")
+#: Bytes of a file's name, and of a path: what file systems take, with room for the folder.
+LONGEST_PART, LONGEST_NAME = 255, 2000
 #: What spreadsheets make of an id that begins with "-".
 NO_NAME = "#NAME?"
 
@@ -115,12 +105,8 @@ def read_rows(captions: str | Path) -> list[Row]:
         )
     if not any(record.line for record in records):
         raise DataError(f"{captions} has no captions: expected a CSV file with a header, or JSON lines")
-    known = {*VIDEO_COLUMNS, *FILE_COLUMNS, *START_COLUMNS, *END_COLUMNS}
-    if ignored := [name for name in columns if name not in known and PART_COLUMN.fullmatch(name)]:
-        log.warning(
-            "%s: the columns %s are not read; if they mean that captions are of parts of files, give their times in "
-            "seconds as start_time and end_time", captions, ", ".join(ignored),
-        )  # fmt: skip
+    known = {*VIDEO_COLUMNS, *FILE_COLUMNS, *START_COLUMNS, *END_COLUMNS, *LENGTH_COLUMNS}
+    warn_of_ignored(records, known, captions)
     videos: list[Record] = []
     files: list[Record] = []
     for record in records:
@@ -152,9 +138,7 @@ def endings(path: str) -> list[str]:
 
 def _parts_of_videos(records: list[Record]) -> list[Row]:
     column = next(column for column in VIDEO_COLUMNS if column in records[0].fields)
-    parts = [
-        Part(_text(record, column), _time(record, START_COLUMNS), _time(record, END_COLUMNS)) for record in records
-    ]
+    parts = [Part(_text(record, column), *times(record)) for record in records]
     # Two spellings of a start, 30 and 30.0, are one part.
     shared = SharedNames(parts)
     names = {part: shared.names(part) for part in set(parts)}
@@ -164,9 +148,7 @@ def _parts_of_videos(records: list[Record]) -> list[Row]:
         number = str(record.fields.get("audiocap_id") or "").strip()
         number = "" if number in shared.parts else number  # the id of a video rather than of a caption
         candidates = [*names[part], number]
-        result += [
-            Row(record.line, name, candidates, name, caption, part.recording) for caption in _captions(record)[:1]
-        ]
+        result += [Row(record.line, name, candidates, name, caption, part.recording) for caption in _captions(record)]
     return result
 
 
@@ -179,16 +161,16 @@ def _recordings(records: list[Record]) -> list[Row]:
     for record, location, others in located:
         candidates = ["/" + location, *(ending for ending in ends[location] if uses[ending] == 1)]
         file = candidates[-1].removeprefix("/")
-        start, end = _time(record, START_COLUMNS), _time(record, END_COLUMNS)
+        start, end = times_in_file(record)
         if (seconds(start) or 0) == 0 and not end:
             row = Row(record.line, location, [*candidates, *others], file, "")
         else:
             # The caption is of a part: a file of the whole recording is not the clip.
             part = Part(location, start, end)
             forms = [form for name in candidates for form in Part(name, start, end).forms() if "Y/" not in form]
-            times = part.name.removeprefix(location)
+            named = file + part.name.removeprefix(location)
             whole = (*candidates, *others)
-            row = Row(record.line, part.name, forms, file + times, "", location, whole, seconds(start), seconds(end))
+            row = Row(record.line, part.name, forms, named, "", location, whole, seconds(start), seconds(end))
         result += [row._replace(caption=caption) for caption in _captions(record)]
     return result
 
@@ -215,21 +197,15 @@ def _text(record: Record, column: str) -> str:
         value = value.get("path")
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str) or value.strip() == NO_NAME:
-        raise DataError(f"{record.place}: expected a clip's name as {column}, got {value!s:.70}")
-    return value.strip()
-
-
-def _time(record: Record, columns: Iterable[str]) -> str:
-    """A time as it is written; empty if it has none. "offset" is an end behind an onset, otherwise a start."""
-    begins = columns is START_COLUMNS
-    for column in columns:
-        if column == "offset" and begins == ("onset" in record.fields):
-            continue
-        value = record.fields.get(column)
-        if value is not None and str(value).strip() and str(value).strip().lower() not in NO_VALUE:
-            return str(value).strip()
-    return ""
+    name = value.strip() if isinstance(value, str) else ""
+    if not name or name == NO_NAME or NO_TEXT.search(name):
+        raise DataError(f"{record.place}: expected a clip's name as {column}, got {value!r:.70}")
+    if len(name.encode()) > LONGEST_NAME or max(len(part.encode()) for part in re.split(r"[/\\]", name)) > LONGEST_PART:
+        raise DataError(
+            f"{record.place}: expected a clip's name of at most {LONGEST_PART} bytes, and a path of {LONGEST_NAME:,}, "
+            f"as {column}, got {name[:40]!r}... of {len(name):,} characters"
+        )
+    return name
 
 
 def _captions(record: Record) -> list[str]:

@@ -79,6 +79,8 @@ def seconds(time: str) -> float | None:
         value = float(time)
     except ValueError:
         return None
+    if "_" in time:  # Python reads 30_40 as 3040
+        return None
     return value if math.isfinite(value) and abs(value) < LONGEST else None
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from consistency_tta.runtime.errors import DataError
 
-_BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_BYTE_ORDER_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _LONGEST_ERROR = 120
 
 
@@ -24,10 +25,10 @@ def read_text(file: Path) -> str:
         DataError: it is not UTF-8, or has a NUL, with the line.
     """
     content = file.read_bytes()
-    if encoding := _BYTE_ORDER_MARKS.get(content[:2]):
+    for encoding in (name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)):
         raise DataError(f"{file}, line 1: expected UTF-8 text, got {encoding}: save it as UTF-8")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8").lstrip("\ufeff")  # programs that add a mark may add a second one
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
@@ -57,10 +58,19 @@ def parse_json(text: str, place: str) -> Any:
         place: where it is from, for the error: the file, perhaps with the line.
 
     Raises:
-        DataError: it is not JSON, or lists in lists so deep that it cannot be parsed.
+        DataError: it is not JSON, has a key twice in one object, or lists in lists so deep that it cannot be parsed.
     """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(pairs) > len(dict(pairs)):
+            key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+            raise DataError(f"{place}: expected each key of an object once, got {key!a:.60} more than once: remove one")
+        return dict(pairs)
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once)
+    except DataError:
+        raise
     except json.JSONDecodeError as error:
         where = f", line {error.lineno}" if error.lineno > 1 else ""
         raise DataError(f"{place}{where}: not valid JSON: {error.msg} at column {error.colno}") from None

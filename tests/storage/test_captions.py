@@ -55,7 +55,30 @@ def test_a_name_is_as_long_as_it_must_be(tmp_path: Path) -> None:
 COLUMNS = "audiocap_id,youtube_id,start_time,caption\n"
 #: What is in a file, and what the error must name besides the file: the line or entry, or a value.
 REFUSED = {
-    "no name": ("id,caption\n,A\n", "entry 2"),
+    "no name": ("id,caption\n,A\n", "line 2"),
+    "no video's id": ("youtube_id,start_time,caption\n,30,A\n", "line 2"),
+    "a name of NUL": ('{"id": "a\\u0000", "caption": "A"}', "entry 1"),
+    "a name of half a character": ('{"id": "a\\ud83d", "caption": "A"}', "entry 1"),
+    "a long name": (f"id,caption\n{'n' * 300},A\n", "line 2"),
+    "a deep path": (f"id,caption\n{'n/' * 30_000}x,A\n", "line 2"),
+    "a caption of NUL": ('{"id": "a", "caption": "A\\u0000"}', "entry 1"),
+    "a caption of half a character": ('{"id": "a", "caption": "A \\ud83d"}', "entry 1"),
+    "a caption of no width": ("id,caption\na,\u200b\ufeff\n", "line 2"),
+    "a caption of control characters": ("id,caption\na,\x07\n", "line 2"),
+    "a key twice": ('{"id": "a", "caption": "A", "caption": "B"}', "caption"),
+    "a key in two spellings": ('{"id": "a", "caption": "A", "Caption": "B"}', "entry 1"),
+    "a rest of a caption in a column without a name": ("id,caption,\na,A dog, barking\n", "line 2"),
+    "a printed list with two kinds of quotes": ("id,caption\na,\"[\"\"A dog's\"\", 'Rain']\"\n", "line 2"),
+    "a printed object": ("id,caption\na,\"{'raw': 'A dog', 'tokens': 3}\"\n", "line 2"),
+    "printed bytes": ("id,caption\na,b'A dog'\n", "line 2"),
+    "a printed array of objects": ("id,caption\na,\"array(['A dog'], dtype=object)\"\n", "line 2"),
+    "a long caption in a list": (json.dumps({"id": "a", "captions": ["x" * 140_000]}), "entry 1"),
+    "a time that is none": ("id,start_time,end_time,caption\na,x,5,A\n", "line 2"),
+    "minutes and seconds": ("id,start_time,end_time,caption\na,0:00,0:05,A\n", "line 2"),
+    "two times in one": ("youtube_id,start_time,caption\na,30_40,A\n", "line 2"),
+    "a negative time": ("id,start_time,end_time,caption\na,-1,5,A\n", "line 2"),
+    "an end before the start": ("youtube_id,start_time,end_time,caption\na,30,20,A\n", "line 2"),
+    "a part of no length": ("id,start_time,end_time,caption\na,0,0,A\n", "line 2"),
     "no file's name": ("id,caption\n..,A\n", "entry 2"),
     "no caption column": ("id,text\na,A\n", "id,text"),
     "no columns": ("name,text\na.wav,Rain\n", "name,text"),
@@ -183,7 +206,7 @@ def test_manifests_of_the_field(case: str, tmp_path: Path) -> None:
     assert (clip.path.name, clip.captions) == ("u1.wav", ["A dog"])
 
 
-@pytest.mark.parametrize("column", ["start_ms", "timestamps", "segment_id", "channel", "clip_start_frame"])
+@pytest.mark.parametrize("column", ["start_ms", "timestamps", "segment_id", "channel", "clip_start_frame", "chunk"])
 def test_columns_that_may_mean_a_part_are_named(column: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "parts.csv"
     file.write_text(f"file,{column},label,caption\na,1,2,A dog\n")
@@ -197,3 +220,39 @@ def test_times_of_parts_have_many_names(start: str, end: str, tmp_path: Path) ->
     file = tmp_path / "parts.csv"
     file.write_text(f"file,{start},{end},caption\na,1,2,A dog\na,3,4,Rain\n")
     assert list(read_clips(file)) == ["a_1_2", "a_3_4"]
+
+
+@pytest.mark.parametrize("name", ["start time", "startTime", "Start-Time"])
+def test_a_start_is_found_however_its_column_is_spelled(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "parts.csv"
+    file.write_text(f"file,{name},caption\na,1,A dog\n")
+    assert list(read_clips(file)) == ["a_1"]
+
+
+@pytest.mark.parametrize(("times", "name"), [("0,5", "a_0_5"), ("2.5,5", "a_2.5_7.5"), (",5", "a"), ("nan,5", "a")])
+def test_behind_a_start_a_duration_is_the_part_s(times: str, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "parts.csv"
+    file.write_text(f"file,offset,duration,caption\na,{times},A dog\n")
+    assert list(read_clips(file)) == [name]
+
+
+def test_a_part_of_a_video_has_all_its_captions(tmp_path: Path) -> None:
+    file = tmp_path / "videos"
+    file.write_text('{"youtube_id": "v", "start_time": 30, "captions": ["A", "B"]}')
+    assert read_clips(file) == {"v": ["A", "B"]}
+
+
+def test_a_column_that_chooses_rows_is_named_if_it_chooses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "clips.csv"
+    file.write_text("file,split,fold,caption\na,train,1,A\nb,test,1,B\n")
+    with caplog.at_level("WARNING"):
+        read_clips(file)
+    assert "split (train, test)" in caplog.text
+    assert "fold" not in caplog.text
+
+
+@pytest.mark.parametrize("caption", ['("Help!")', "[A dog, Rain]", "{loud}", "b", "A dog: [bark]", "\U0001f415", "10"])
+def test_brackets_and_signs_may_be_a_caption(caption: str, tmp_path: Path) -> None:
+    file = tmp_path / "captions.jsonl"
+    file.write_text(json.dumps({"id": "a", "caption": caption}))
+    assert read_clips(file) == {"a": [caption]}
