@@ -68,7 +68,7 @@ REFUSED = {
     "a key twice": ('{"id": "a", "caption": "A", "caption": "B"}', "caption"),
     "a key in two spellings": ('{"id": "a", "caption": "A", "Caption": "B"}', "entry 1"),
     "a rest of a caption in a column without a name": ("id,caption,\na,A dog, barking\n", "line 2"),
-    "a printed list with two kinds of quotes": ("id,caption\na,\"[\"\"A dog's\"\", 'Rain']\"\n", "line 2"),
+    "a printed list with two kinds of quotes": ('id,caption\na,"[""A dog\'s"", \'Rain\']"\n', "line 2"),
     "a printed object": ("id,caption\na,\"{'raw': 'A dog', 'tokens': 3}\"\n", "line 2"),
     "printed bytes": ("id,caption\na,b'A dog'\n", "line 2"),
     "a printed array of objects": ("id,caption\na,\"array(['A dog'], dtype=object)\"\n", "line 2"),
