@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from consistency_tta.audio.layout import Bytes, Layout, Part, after_id3, end_of_sound
+from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, after_id3, end_of_sound
 
 #: Where a frame may begin, if the header does not state the greatest length of a frame.
 LONGEST_FRAME = 1 << 20
@@ -32,8 +32,8 @@ def flac_layout(data: Bytes) -> Layout:
     pieces = [_piece(data, start, end) for start, end in zip(starts, ends, strict=True)]
     parts: list[Part] = []
     for piece, start, end in zip(pieces, starts, ends, strict=True):
-        if isinstance(piece, str):
-            return Layout(truncated=piece)
+        if isinstance(piece, Layout):
+            return piece
         parts.append(piece or Part(start, end))
     return Layout() if pieces == [None] else Layout(tuple(parts))
 
@@ -47,8 +47,8 @@ def _starts(data: Bytes) -> list[int]:
     return starts
 
 
-def _piece(data: Bytes, start: int, end: int) -> Part | str | None:
-    """None if the header is right, what is missing, or the part, where the header states no length."""
+def _piece(data: Bytes, start: int, end: int) -> Part | Layout | None:
+    """None if the header is right, what is wrong with the piece, or the part, where the header states no length."""
     place = start + 4
     total_at = place + 4 + 13  # 36 bits, of which the first four share a byte
     total = int.from_bytes(data[total_at : total_at + 5]) & 0xFFFFFFFFF
@@ -61,15 +61,28 @@ def _piece(data: Bytes, start: int, end: int) -> Part | str | None:
     first = _frame(data, place, smallest)
     # A frame that a cut left incomplete may be as long as the longest, and so may the whole one before it.
     at = _last_frame(data, max(place, end - 2 * longest - 16), end, smallest)
-    if first is None or at is None:
+    if first is None:
         return None  # the decoder reports what is wrong
-    frame = _frame(data, at, smallest)
-    assert frame is not None
+    frame = None if at is None else _frame(data, at, smallest)
+    # Behind the number of samples that the header states the decoder reads nothing, whatever there is.
+    last_frame = longest if frame is None else min(longest, frame.samples * _sample_bits(data, start) // 8 + 64)
+    if total and (held := end - (place if at is None else at)) > last_frame + JUNK:
+        behind = data[max(end - held + last_frame, end - longest - JUNK) : end]
+        return Layout(broken="bytes that are no FLAC follow the sound: split it") if behind.strip(b"\0") else None
+    if at is None or frame is None:
+        return None
     if total == frame.first + frame.samples - first.first:
         return None
     if _crc16(data[at : end - 2]) != int.from_bytes(data[end - 2 : end]):
-        return f"its last frame is not complete, and its header states {total:,} samples"
+        return Layout(truncated=f"its last frame is not complete, and its header states {total:,} samples")
     return Part(start, end, ((total_at, bytes([data[total_at] & 0xF0]) + bytes(4)),))
+
+
+def _sample_bits(data: Bytes, start: int) -> int:
+    """Bits that a sample of all channels takes at most: the difference of two channels has one more than they."""
+    fields = int.from_bytes(data[start + 18 : start + 22])
+    channels, bits = (fields >> 9 & 7) + 1, (fields >> 4 & 31) + 1
+    return channels * (bits + 1)
 
 
 def _last_frame(data: Bytes, start: int, end: int, fixed: int) -> int | None:

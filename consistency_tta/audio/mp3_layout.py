@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from consistency_tta.audio.layout import Bytes, Layout, Part, after_id3, end_of_sound
+from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, after_id3, end_of_sound
 
 #: Samples by which counts may differ, two frames: programs differ in how they count the first.
 MP3_SLACK = 2304
@@ -61,7 +61,9 @@ def mp3_layout(data: Bytes, guess: int) -> Layout:
         data: of the file.
         guess: samples in it, by the decoder.
     """
-    links = _links(data)
+    links, behind = _links(data)
+    if links and len(behind) > JUNK and behind.strip(b"\0"):
+        return Layout(broken=f"{len(behind):,} bytes that are no MP3 follow the sound: split it")
     if not links:
         return Layout()  # frames of free length, or none that are known: what the decoder makes of it
     if len(formats := set.union(*(link.formats for link in links))) > 1:
@@ -90,8 +92,8 @@ def _part(link: Link, end: int) -> Part:
     return Part(link.start, end, ((link.mark, bytes(4)),) if link.mark else (), endless=True)
 
 
-def _links(data: Bytes) -> list[Link]:
-    """All frames of a file."""
+def _links(data: Bytes) -> tuple[list[Link], bytes]:
+    """All frames of a file, and the bytes behind the last one."""
     end = end_of_sound(data)
     links: list[Link] = []
     place = after_id3(data, 0)
@@ -99,7 +101,7 @@ def _links(data: Bytes) -> list[Link]:
         header = _header(data, at)
         assert header is not None
         if header.length == 0:
-            return []
+            return [], b""
         mark, frames = _mark(data, at, header)
         if mark or not links:
             links.append(Link(place if links else 0, mark, frames and frames * header.samples))
@@ -107,7 +109,7 @@ def _links(data: Bytes) -> list[Link]:
             links[-1].samples += 0 if mark else header.samples
             links[-1].formats.add((header.rate, header.mono))
         place = after_id3(data, at + header.length)
-    return [link for link in links if link.samples]
+    return [link for link in links if link.samples], data[place:end]
 
 
 def _next_frame(data: Bytes, place: int, end: int) -> int | None:

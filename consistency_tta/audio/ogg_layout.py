@@ -17,9 +17,12 @@ def ogg_layout(data: Bytes) -> Layout:
     """How to read a file that begins with OggS."""
     links, place, end, heads = [0], 0, 0, True
     positions: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
+    flags = 0
     while (place := data.find(_PAGE, place)) >= 0 and place + 27 <= len(data):
         # Streams that sound together begin together: a beginning behind other pages is the next link's.
-        begins = bool(data[place + 5] & _BEGIN)
+        flags = data[place + 5]
+        begins = bool(flags & _BEGIN)
         if begins and not heads:
             links.append(place)
         heads = begins
@@ -29,10 +32,16 @@ def ogg_layout(data: Bytes) -> Layout:
             return Layout(truncated="it ends in the middle of a page")
         if fault := _position_fault(data, place, positions):
             return Layout(broken=fault)
+        stream, number = data[place + 14 : place + 18], int.from_bytes(data[place + 18 : place + 22], "little")
+        if not begins and number > numbers.get(stream, number) + 1:
+            return Layout(broken=f"page {number:,} follows page {numbers[stream]:,}: what is between them is missing")
+        numbers[stream] = number
         place = end
     behind = data[place if place >= 0 else end : end_of_sound(data)]
     if len(behind) > JUNK and behind.strip(b"\0"):
         return Layout(broken=f"{len(behind):,} bytes that are no OGG follow the sound: split it")
+    if len(behind) > JUNK and not flags & _END:
+        return Layout(truncated=f"its last {len(behind):,} bytes are zeros, and its stream has no end")
     if len(links) == 1:
         return Layout()
     ends = [*links[1:], len(data)]

@@ -67,7 +67,11 @@ def inspect(source: SoundSource) -> SoundInfo:
     except ERRORS as error:
         if isinstance(error, BadClip):
             raise
-        raise BadClip(Fault.UNREADABLE, str(error)) from error
+        name = str(source).rpartition("/")[2]
+        remedy = (
+            f": fetch it again, or convert it, such as with `ffmpeg -i {name} {name.rpartition('.')[0] or name}.flac`"
+        )
+        raise BadClip(Fault.UNREADABLE, f"{error}".rstrip(". ") + remedy) from error
 
 
 def _inspected(source: SoundSource) -> SoundInfo:
@@ -147,7 +151,13 @@ def _layout(source: SoundSource, data: Bytes) -> Layout:
         return Layout(whole, truncated=layout.truncated)
     if (layout_of_chunks := chunk_layout(data)) is not None:
         return layout_of_chunks
-    info = soundfile.info(for_decoder(source))
+    try:
+        info = soundfile.info(for_decoder(source))
+    except soundfile.SoundFileError:
+        # An MP3 whose first frame states fewer samples than an encoder's delay is opened only without that number.
+        if (layout := mp3_layout(data, 0)).parts:
+            return layout
+        raise
     if info.format in ("MP3", "MPEG"):
         return mp3_layout(data, info.frames)
     return Layout() if _ends_where_it_says(source) else Layout(whole)

@@ -22,6 +22,8 @@ def wav_layout(data: Bytes) -> Layout:
             wide_at, wide = place + 16, int.from_bytes(data[place + 16 : place + 24], "little")
         if name == b"fmt ":
             align = max(1, int.from_bytes(data[place + 20 : place + 22], "little"))
+            if fault := _format_fault(data[place + 8 : place + 24]):
+                return Layout(broken=fault)
         place += 8 + size + size % 2
     else:
         return Layout()  # no samples: the decoder's own message is right
@@ -47,6 +49,22 @@ def wav_layout(data: Bytes) -> Layout:
             "wrong: write it anew, such as with `sox --ignore-length old.wav new.wav`"
         )
     return Layout()
+
+
+def _format_fault(form: bytes) -> str:
+    """What is wrong with the format of samples that are not compressed; empty if nothing is.
+
+    Args:
+        form: the first 16 bytes of the chunk "fmt ".
+    """
+    kind, channels, align, bits = (int.from_bytes(form[at : at + 2], "little") for at in (0, 2, 12, 14))
+    expected = channels * -(-bits // 8)
+    if kind not in (1, 3) or not align or not expected or align == expected:
+        return ""
+    return (
+        f"its header states {channels} channels of {bits} bits, which are {expected} bytes, and {align} bytes for all "
+        "channels: one of them is wrong, so write it anew"
+    )
 
 
 def _to_the_end(data: Bytes, place: int, held: int, wide_at: int) -> Layout:

@@ -70,6 +70,35 @@ def headless_mp3(*parts: np.ndarray) -> bytes:
     return content[content.index(content[:2], 2) :]
 
 
+def mp3_frames(stated: int) -> bytes:
+    """An MP3 whose first frame states a number of frames."""
+    content = written("MP3")
+    place = max(content.find(b"Xing"), content.find(b"Info")) + 8
+    return content[:place] + stated.to_bytes(4) + content[place + 4 :]
+
+
+def ogg_without_a_page() -> bytes:
+    """The page before the last is missing."""
+    content = written("OGG", 10 * FIRST)
+    last = content.rindex(b"OggS")
+    return content[: content.rindex(b"OggS", 0, last)] + content[last:]
+
+
+def ogg_of_zeros() -> bytes:
+    """The second half was never written, as programs leave it that reserve a download's place."""
+    content = written("OGG", 10 * FIRST)
+    pages = [at for at in range(len(content)) if content.startswith(b"OggS", at)]
+    kept = content[: pages[len(pages) // 2]]
+    return kept + bytes(len(content) - len(kept))
+
+
+def wav_format(place: int, value: int) -> bytes:
+    """A number of two bytes in the chunk of the format."""
+    content = written("WAV")
+    place += content.index(b"fmt ") + 8
+    return content[:place] + struct.pack("<H", value) + content[place + 2 :]
+
+
 QUIET, LOUD = noise(FIRST) * 1e-4, noise(FIRST)
 DECODED: dict[str, tuple[Callable[[], bytes], int]] = {
     "flac.0": (lambda: flac_total(0), FIRST),
@@ -83,6 +112,10 @@ DECODED: dict[str, tuple[Callable[[], bytes], int]] = {
     "mp3.quiet first": (lambda: headless_mp3(QUIET, LOUD), 2 * FIRST),
     "mp3.loud first": (lambda: headless_mp3(LOUD, QUIET), 2 * FIRST),
     "mp3.titles behind": (lambda: written("MP3") + b"TAG" + 125 * b" ", FIRST),
+    "mp3.one frame stated": (lambda: mp3_frames(1), FIRST),
+    "mp3.half of them stated": (lambda: mp3_frames(10), FIRST),
+    "flac.zeros behind": (lambda: written("FLAC") + bytes(200_000), FIRST),
+    "mp3.zeros behind": (lambda: written("MP3") + bytes(9000), FIRST),
     "wav.0": (lambda: wav_size(0), FIRST),
     "wav.0, too": (lambda: wav_size(0, riff=0), FIRST),
     "wav.sox": (lambda: wav_size(0x7FFFF000, riff=0x7FFFF024), FIRST),
@@ -117,6 +150,11 @@ def test_all_samples_are_decoded(case: str, tmp_path: Path) -> None:
 
 def cut(kind: str) -> bytes:
     return written(kind)[:-5000]
+
+
+def followed(kind: str, by: str) -> bytes:
+    """A sound with a file of another kind behind it."""
+    return written(kind) + written(by, SECOND)
 
 
 def stated_less(kind: str) -> bytes:
@@ -164,6 +202,13 @@ NAMED: dict[str, tuple[Callable[[], bytes], Fault]] = {
     "ogg.MP3 behind": (lambda: written("OGG") + written("MP3"), Fault.UNREADABLE),
     "wav.1 Hz": (lambda: written("WAV", rate=1), Fault.UNREADABLE),
     "wav.4 GHz": (lambda: written("WAV").replace(struct.pack("<I", RATE), b"\xff" * 4, 1), Fault.UNREADABLE),
+    **{f"flac.{kind} behind": (partial(followed, "FLAC", kind), Fault.UNREADABLE) for kind in ("MP3", "WAV", "OGG")},
+    **{f"mp3.{kind} behind": (partial(followed, "MP3", kind), Fault.UNREADABLE) for kind in ("FLAC", "WAV", "OGG")},
+    "ogg.a page less": (ogg_without_a_page, Fault.UNREADABLE),
+    "ogg.zeros": (ogg_of_zeros, Fault.TRUNCATED),
+    "wav.two channels of one": (lambda: wav_format(2, 2), Fault.UNREADABLE),
+    "wav.24 bits of 16": (lambda: wav_format(14, 24), Fault.UNREADABLE),
+    "mp3.transport stream": (lambda: (b"G" + bytes(187)) * 20, Fault.UNREADABLE),
     "ogg.position": (ogg_position, Fault.UNREADABLE),
 }
 
