@@ -14,6 +14,8 @@ import torch
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from torch.distributed.device_mesh import init_device_mesh
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from consistency_tta.cli import main
 from consistency_tta.components.backbones import unet as unet_backbone
@@ -33,6 +35,8 @@ from consistency_tta.training import (
     Ramp,
     StudentConfig,
 )
+from consistency_tta.training.sharding import ShardedNetworks, size
+from consistency_tta.training.shards import local
 from tests.recordings import write_recordings
 from tests.toys import TEXT, toy_parts
 
@@ -278,6 +282,18 @@ def test_the_recipes_are_built_at_full_size(recipes: list[str], millions: int, m
     expected = {"cluster/ddp": DDPStrategy, "cluster/fsdp2": FullySharded}
     assert all(isinstance(run.trainer.strategy, expected[name]) for name in expected.keys() & set(recipes))
     assert run.trainer.num_nodes == (4 if "cluster/multi_node" in recipes else 1)
+    if "cluster/fsdp2" in recipes:
+        assert size(run.model.student) == pytest.approx(8 * one_of_eight(run.model), rel=0.02)
+
+
+def one_of_eight(training: Any) -> int:
+    """Parameters of the student in one of eight processes, which exist only for their numbers."""
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=3, world_size=8)
+    try:
+        ShardedNetworks(training, init_device_mesh("cpu", (8,)), shard_frozen=True)
+        return sum(local(parameter).numel() for parameter in training.student.parameters())
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(("stage", "examples"), [("guidance", 96), ("consistency", 45), ("audio", 45)])

@@ -3,8 +3,9 @@
     python -m tools.sharding_memory
 
 Two gloo processes on this machine's CPU (Linux alone), the bundled teacher with a wider U-Net of random weights,
-float32. For each strategy: MiB of what a process holds after three steps, and the peak of its resident memory from the
-first step on, less what it had before there was a model.
+float32. For each strategy: MiB of what a process holds after three steps, and two peaks of its resident memory, less
+what it had before there was a model: while networks are loaded and sharded, and from the first step on. The teacher's
+file, which is mapped into memory, counts as far as it was read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -22,7 +24,9 @@ from torch.multiprocessing.spawn import spawn
 from consistency_tta.datamodules import SyntheticDataModule
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.shared_copies import share_copies
 from consistency_tta.training import ConsistencyDistillation, Distillation
+from consistency_tta.training.fully_sharded import shards
 from consistency_tta.training.shards import local
 
 WIDTHS = (192, 384, 576)
@@ -36,11 +40,12 @@ def resident(kind: str) -> float:
     return int(status[kind].split()[0]) / 1024
 
 
-class ForgetPeak(Callback):
-    """Measures the peak from the first step on, not that of loading."""
+class LoadingPeak(Callback):
+    """The peak until the first step, in MiB; the kernel then starts again."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The kernel starts again."""
+        """All is loaded."""
+        self.peak = resident("VmHWM")
         gc.collect()
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
@@ -50,13 +55,16 @@ def measure(rank: int, folder: Path, strategy: str) -> None:
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
     torch.set_num_threads(1)
     before = resident("VmRSS")
-    module = Distillation(str(folder), ConsistencyDistillation(), {"latent": LatentL2Loss()}, seed=0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    with share_copies() if shards(strategy) else nullcontext():
+        module = Distillation(str(folder), ConsistencyDistillation(), {"latent": LatentL2Loss()}, seed=0)
+    loading = LoadingPeak()
     trainer = Trainer(
         accelerator="cpu",
         devices=2,
         strategy=strategy,
         max_steps=3,
-        callbacks=[ForgetPeak()],
+        callbacks=[loading],
         default_root_dir=folder,
         logger=False,
         enable_checkpointing=False,
@@ -69,7 +77,8 @@ def measure(rank: int, folder: Path, strategy: str) -> None:
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     held = [*module.parameters(), *module.frozen.teacher.parameters(), *gradients, *moments]
     mib = sum(local(tensor).nbytes for tensor in held) / MIB
-    print(f"{strategy}, process {rank}: holds {mib:.0f} MiB, peak {resident('VmHWM') - before:.0f} MiB", flush=True)
+    peaks = f"peak of loading {loading.peak - before:.0f}, of training {resident('VmHWM') - before:.0f} MiB"
+    print(f"{strategy}, process {rank}: holds {mib:.0f} MiB, {peaks}", flush=True)
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ def benchmark(
     queries: int = 400,
     caption: str = "A dog barks in the rain",
     device: str | None = None,
+    training_steps: int = 0,
 ) -> dict[str, Any]:
     """Measure how fast a model generates, part by part, in one run in which all number formats take turns.
 
@@ -45,14 +46,16 @@ def benchmark(
         queries: how many are compared with one. The time of a further query is measured, and multiplied.
         caption: of the sound.
         device: such as cuda or cpu; the best available if not given.
+        training_steps: of stage 2 with the model, a diffusion teacher, as its teacher: so many in each round are timed
+            by part, with ``batch_size`` clips each. 0 leaves training out.
 
     Returns:
         What the JSON file has.
     """
-    if rounds < 1 or batch_size < 1 or queries < 1 or not dtypes:
+    if rounds < 1 or batch_size < 1 or queries < 1 or not dtypes or training_steps < 0:
         raise ConfigurationError(
             f"expected at least one round, sound, query and dtype, got rounds={rounds}, batch_size={batch_size}, "
-            f"queries={queries} and dtypes={dtypes}"
+            f"queries={queries} and dtypes={dtypes}; and training_steps of at least 0, got {training_steps}"
         )
     place = best_device(device)
     tasks: dict[str, Callable[[], Any]] = {}
@@ -67,7 +70,7 @@ def benchmark(
             "operations": {name: operations(own[name]) for name in PARTS if name in own},
             "weight_bytes": parts.weight_bytes(),
             "activation_bytes": activation_bytes(own["sound"], place),
-            "sound_seconds": own["sound"]().shape[-1] / parts.codec.sample_rate,
+            "sound_seconds": (num_samples := own["sound"]().shape[-1]) / parts.codec.sample_rate,
         }
         peaks = peak_tasks(pipeline.unet.dtype if pipeline.unet is not None else pipeline.dtype, place)
         speeds |= {f"{dtype} {name}": count for name, (_, count) in peaks.items()}
@@ -87,6 +90,18 @@ def benchmark(
     for dtype, facts in formats.items():
         own_times = {name.removeprefix(f"{dtype} "): time for name, time in times.items() if name.startswith(dtype)}
         result["dtypes"][dtype] = facts | _summary(own_times, dtype, speeds, facts, queries, batch_size, place)
+    if training_steps:
+        from consistency_tta.benchmark import training_steps as training  # loads Lightning
+        from consistency_tta.datamodules import SyntheticDataModule
+
+        clips = SyntheticDataModule(
+            num_clips=batch_size,
+            sample_rate=parts.codec.sample_rate,
+            num_samples=num_samples,
+            batch_size=batch_size,
+            channels=parts.codec.channels,
+        )
+        result["training"] = training.training_steps(model, [*formats], training_steps, rounds, clips, place)
     print(report(result))
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

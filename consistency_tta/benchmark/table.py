@@ -34,7 +34,28 @@ def report(result: dict[str, Any]) -> str:
             f"{peak['matrix product'] / 1e9:.0f} GFLOP/s in matrix products, "
             f"{peak['convolution'] / 1e9:.0f} in convolutions"
         )
-    return "\n".join(lines)
+    return "\n".join(lines + training_report(result.get("training", {}), result["batch_size"]))
+
+
+def training_report(formats: dict[str, dict[str, Any]], batch_size: int) -> list[str]:
+    """Lines on a training step by part; none without."""
+    if not formats:
+        return []
+    first, *others = formats
+    rows = [["seconds of a training step", *formats, *(f"{dtype} ratio" for dtype in others)]]
+    for name in formats[first]["seconds"]:
+        seconds = [numbers["seconds"][name] for numbers in formats.values()]
+        ratios = [f"{seconds[0] / value:.2f}" if value else "" for value in seconds[1:]]
+        rows.append([name, *(f"{value:.4g}" for value in seconds), *ratios])
+    lines = ["", f"stage 2, {batch_size} clips a step:", *_aligned(rows)]
+    for dtype, numbers in formats.items():
+        memory, headroom = numbers["step_bytes"], numbers["data_headroom"]
+        lines.append(
+            f"{dtype}: {numbers['clips_per_second']:.3g} clips/s; data {'' if headroom is None else f'{headroom:.0f} '}"
+            f"times faster than the step; memory beyond the networks "
+            f"{'unknown' if memory is None else f'{memory / 2**20:.0f} MiB'}"
+        )
+    return lines
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

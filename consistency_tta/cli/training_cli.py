@@ -7,7 +7,7 @@ import re
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from consistency_tta.contracts import Loss, Objective
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, shortened
 from consistency_tta.runtime.option_order import check_order
 from consistency_tta.runtime.quiet import hide_advertisements, hide_loading_bars
+from consistency_tta.runtime.shared_copies import share_copies
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.checkpoint_file import check_resumable, read_checkpoint
 from consistency_tta.training.checkpoint_search import newest_checkpoint
 from consistency_tta.training.earlier_versions import moved_option, upgrade_config
+from consistency_tta.training.fully_sharded import shards
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +105,7 @@ class TrainingCLI(LightningCLI):
         settings = self.config[self.subcommand]
         training = settings["model"]["class_path"].rpartition(".")[2]
         rank_zero_info(f"loading {training} for {settings['trainer']['default_root_dir'] or Path.cwd()}")
-        with one_line_errors():
+        with one_line_errors(), share_copies() if shards(settings["trainer"]["strategy"]) else nullcontext():
             super().instantiate_classes()
             check_launcher(self.trainer)
 

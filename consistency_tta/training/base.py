@@ -18,6 +18,8 @@ from torch.optim import Optimizer
 
 from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.frozen import Frozen
+from consistency_tta.runtime.shared_copies import separate_memory, sharing_copies
 from consistency_tta.training.callbacks.loss_spikes import LossSpikes
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps, step_taken
 from consistency_tta.training.callbacks.predictions import WriteSounds
@@ -36,7 +38,7 @@ from consistency_tta.training.optimizer import (
 from consistency_tta.training.position import restore_position, store_position
 from consistency_tta.training.precision import check_precision
 from consistency_tta.training.sharding import ShardedNetworks
-from consistency_tta.training.shards import average_whole
+from consistency_tta.training.shards import average_whole, local
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
 
 M = TypeVar("M", bound=nn.Module)
@@ -63,6 +65,7 @@ class TrainingModule(LightningModule, ABC):
         self.optimization = optimization
         #: The networks that are sharded over processes, under the strategy ``fsdp2``.
         self.sharded: ShardedNetworks | None = None
+        self.copies_share = sharing_copies()
         # Where Lightning's seed_everything leaves its seed, for the processes it starts as well.
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
 
@@ -134,8 +137,18 @@ class TrainingModule(LightningModule, ABC):
         """Shard the networks over the processes, if the strategy is ``fsdp2``."""
         strategy = None if self._trainer is None else self.trainer.strategy
         if isinstance(strategy, FullySharded) and self.sharded is None:
-            strategy.broadcast_weights(self)
             self.sharded = ShardedNetworks(self, strategy.mesh, strategy.shard_frozen)
+            self._separate_copies()
+            strategy.broadcast_weights(self)
+        self._separate_copies()
+
+    def _separate_copies(self) -> None:
+        """Give what is trained memory of its own, where the training was built with copies that share it."""
+        if self.copies_share:
+            held = [part for module in self.modules() if isinstance(module, Frozen) for part in module.held.values()]
+            frozen = (parameter for part in held for parameter in part.parameters())
+            separate_memory(*([p for p in parameters if local(p) is p] for parameters in (self.parameters(), frozen)))
+            self.copies_share = False
 
     def whole(self, module: M) -> M:
         """The module; where its weights are sharded a copy with whole ones, for which all processes call together."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.weight_norm import WeightNorm
 
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.shared_copies import copy_module
 from consistency_tta.training.shards import local
 
 
@@ -36,9 +35,8 @@ class ExponentialMovingAverage(nn.Module):
         self.decay = decay
         self.warm_up = warm_up
         self.register_buffer("updates", torch.tensor(0), persistent=False)
-        # deepcopy shares what its memo lists as copied already.
         shared = {id(parameter): parameter for parameter in source.parameters() if not parameter.requires_grad}
-        self.module = deepcopy(copyable(source), shared).eval().requires_grad_(False)
+        self.module = copy_module(copyable(source), shared).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, source: nn.Module, taken: Tensor | None = None) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.strategies import (
 )
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from consistency_tta.runtime.errors import ConfigurationError
@@ -55,8 +56,10 @@ class FullySharded(ModelParallelStrategy):
         super().setup_environment()
 
     def broadcast_weights(self, module: nn.Module) -> None:
-        """Start every process from the first one's weights, as DistributedDataParallel does."""
+        """Start every process from the first one's weights, as DistributedDataParallel does; sharded ones are its."""
         for tensor in (*module.parameters(), *module.buffers()):
+            if isinstance(tensor, DTensor):
+                continue
             sent = tensor.detach().to(self.root_device)
             torch.distributed.broadcast(sent, 0)
             tensor.data.copy_(sent)
@@ -111,6 +114,12 @@ class FullySharded(ModelParallelStrategy):
 
 
 StrategyRegistry.register("fsdp2", FullySharded, description="Shards networks over processes with torch's FSDP2")
+
+
+def shards(setting: Any) -> bool:
+    """Whether the setting ``strategy`` of a trainer, a name or a class with its options, is this one."""
+    name = setting if isinstance(setting, str) else getattr(setting, "class_path", "")
+    return name == "fsdp2" or name.rpartition(".")[2] == FullySharded.__name__
 
 
 def check_strategy(strategy: Strategy) -> None:

@@ -6,13 +6,14 @@ al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel", 2023, h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import distribute_tensor
 
 from consistency_tta.components.backbones import Backbone
 from consistency_tta.runtime.errors import ConfigurationError
@@ -64,18 +65,32 @@ class ShardedNetworks:
             self._shard(network, mesh, whole_around_blocks=network not in learning)
 
     def _shard(self, network: nn.Module, mesh: DeviceMesh, whole_around_blocks: bool) -> None:
-        """Shard a network block by block, the inner ones first."""
-        memo: dict[int, nn.Parameter] = {
-            id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
-            for p in network.parameters()
-        }
-        self.plain[network] = deepcopy(network, memo)
+        """Shard a network block by block, the inner ones first: its structure first, and then tensor by tensor."""
+        self.plain[network] = deepcopy(network, without_memory(network.parameters()))
         outermost, *blocks = units(network)
         # What lies around the blocks stays whole in a teacher: where a loss reads its blocks' features, no gradient of
         # its output would gather these weights again.
-        for unit in [*reversed(blocks), *([] if whole_around_blocks else [outermost])]:
+        sharded = [*reversed(blocks), *([] if whole_around_blocks else [outermost])]
+        of_units = {id(parameter) for unit in sharded for parameter in unit.parameters()}
+        weights = {name: p for name, p in network.named_parameters() if id(p) in of_units}
+        structure = without_memory(weights.values())
+        for part in network.modules():
+            part._parameters.update({n: structure[id(p)] for n, p in part._parameters.items() if id(p) in structure})
+        for unit in sharded:
             # Resharded after every query, since averages and optimizers must only meet sharded weights.
             fully_shard(unit, mesh=mesh, reshard_after_forward=True)
+        self._load(network, weights)
+
+    @staticmethod
+    def _load(network: nn.Module, weights: dict[str, nn.Parameter]) -> None:
+        """Divide the first process's weights among all; each is freed as soon as it is divided."""
+        parts: dict[str, nn.Parameter] = {}
+        for name, parameter in network.named_parameters():
+            if name in weights:
+                like: Any = parameter
+                part = distribute_tensor(weights.pop(name).detach(), like.device_mesh, like.placements)
+                parts[name] = nn.Parameter(part, requires_grad=parameter.requires_grad)
+        network.load_state_dict(parts, strict=False, assign=True)
 
     def gathered(self, module: nn.Module) -> nn.Module:
         """A plain copy of a module that holds sharded networks, with whole weights.
@@ -99,6 +114,11 @@ def backbones(owner: nn.Module, frozen: bool = False) -> Iterator[Backbone]:
         elif isinstance(module, Frozen) and frozen:
             for held in module.held.values():
                 yield from backbones(held, frozen)
+
+
+def without_memory(parameters: Iterable[nn.Parameter]) -> dict[int, nn.Parameter]:
+    """Parameters of the same shapes on the meta device, by the ids of the ones given."""
+    return {id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad) for p in parameters}
 
 
 def units(network: nn.Module) -> list[nn.Module]:

@@ -39,7 +39,7 @@ def test_activations_are_the_memory_that_is_held_at_once() -> None:
 
 def test_a_model_by_part(teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "new" / "benchmark.json"
-    result = benchmark(str(teacher_folder), file, batch_size=2, rounds=1, queries=10, device="cpu")
+    result = benchmark(str(teacher_folder), file, batch_size=2, rounds=1, queries=10, device="cpu", training_steps=2)
     assert json.loads(file.read_text()) == result
     for numbers in result["dtypes"].values():
         assert list(numbers["operations"]) == ["text", "denoise", "decoder", "vocoder"]
@@ -51,8 +51,19 @@ def test_a_model_by_part(teacher_folder: Path, tmp_path: Path, capsys: pytest.Ca
     table = capsys.readouterr().out
     assert "denoise" in table
     assert "bfloat16 ratio" in table
+    assert [*result["training"]] == ["float32", "bfloat16"]
+    for numbers in result["training"].values():
+        seconds = dict(numbers["seconds"])
+        step = seconds.pop("step")
+        assert seconds.keys() == {"data", "rest", "teacher", "target", "student", "backward", "optimizer"}
+        assert 0.5 * step < sum(seconds.values()) < 2 * step  # medians, each for itself
+        assert numbers["clips_per_second"] == pytest.approx(2 / step)
+        assert numbers["data_headroom"] > 1
+    assert "clips/s" in table
 
 
 def test_counts_below_one_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="rounds=0"):
         benchmark("tiny-student", rounds=0)
+    with pytest.raises(ConfigurationError, match="-1"):
+        benchmark("tiny-student", training_steps=-1)

@@ -3,6 +3,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid, UniformGrid
+from consistency_tta.diffusion.schedules import schedule_from_config
 from consistency_tta.runtime.errors import ConfigurationError
 
 GRIDS = [UniformGrid(), LinspaceGrid(), KarrasGrid(), KarrasGrid(rho=1)]
@@ -59,3 +60,10 @@ def test_refuses_impossible_numbers_of_steps(schedule, grid, num_steps):
 def test_refuses_a_rho_below_one():
     with pytest.raises(ConfigurationError, match="rho"):
         KarrasGrid(rho=0)
+
+
+def test_a_grid_of_noise_levels_refuses_a_schedule_that_ends_in_pure_noise(config):
+    ends_in_noise = schedule_from_config(config | {"rescale_betas_zero_snr": True})
+    with pytest.raises(ConfigurationError, match="KarrasGrid"):
+        KarrasGrid()(ends_in_noise, 4)
+    assert UniformGrid()(ends_in_noise, 4).isfinite().all()

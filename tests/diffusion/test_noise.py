@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, HeunDiscreteScheduler
 
-from consistency_tta.diffusion.noise import add_noise, expand
+from consistency_tta.diffusion.noise import add_noise, expand, to_epsilon, velocity
 from consistency_tta.diffusion.schedules import VariancePreservingSchedule, schedule_from_config
 from consistency_tta.runtime.errors import ConfigurationError
 
@@ -109,3 +109,15 @@ def test_refuses_configs_that_describe_no_schedule(config, changes):
 def test_refuses_a_table_of_the_wrong_shape():
     with pytest.raises(ConfigurationError):
         VariancePreservingSchedule([[0.9, 0.8]])
+
+
+def test_the_noise_of_a_noisy_latent_is_what_was_added(any_schedule, noise):
+    z_0, t = noise.flip(1), torch.tensor([5.0, 400.0, 990.0], dtype=torch.float64)
+    torch.testing.assert_close(to_epsilon(any_schedule, z_0, any_schedule.add_noise(z_0, noise, t), t), noise)
+
+
+def test_the_velocity_is_the_slope_of_the_path_from_noise_to_clean_latent(any_schedule, noise):
+    z_0, t = noise.flip(1), torch.tensor([5.5, 400.5, 990.5], dtype=torch.float64)
+    later, earlier = (any_schedule.add_noise(z_0, noise, t + step) for step in (1e-3, -1e-3))
+    slope = velocity(any_schedule, z_0, any_schedule.add_noise(z_0, noise, t), t)
+    torch.testing.assert_close(slope, (later - earlier) / 2e-3, rtol=1e-5, atol=1e-7)

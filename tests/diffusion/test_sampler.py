@@ -73,3 +73,9 @@ def test_a_consistency_sampler_queries_and_counts(student, noise, conditioning) 
 def test_what_is_no_solver_is_refused_and_never_called(solver: str) -> None:
     with pytest.raises(ConfigurationError, match=solver):
         ODESampler(solver={"class_path": solver, "init_args": {"args": ["false"]}})
+
+
+def test_only_a_consistency_model_is_sampled_in_one_query() -> None:
+    assert ConsistencySampler().one_query
+    assert TrajectorySampler().one_query
+    assert not ODESampler().one_query

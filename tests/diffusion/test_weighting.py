@@ -102,3 +102,18 @@ def test_flow_matching_is_the_plain_loss_of_the_velocity(any_schedule, noise):
 def test_refuses_impossible_bounds(make):
     with pytest.raises(ConfigurationError):
         make()
+
+
+def test_the_inverse_gap_is_that_of_the_pairs_of_consistency_training(schedule):
+    """1 / (r n(r)) with n(r) = 1 + k / (1 + exp(b r)), Geng et al. 2024, section 3."""
+    t = torch.tensor([1.0, 300.0, 700.0, 1000.0])
+    r = schedule.ratio(t)
+    n = 1 + 8 / (1 + (2 * r).exp())
+    torch.testing.assert_close(InverseGap(k=8, b=2, floor=0)(t, schedule), 1 / (r * n))
+
+
+@pytest.mark.parametrize("name", ["k", "b", "floor"])
+def test_the_inverse_gap_takes_zero_and_nothing_below(name):
+    InverseGap(**{name: 0})
+    with pytest.raises(ConfigurationError):
+        InverseGap(**{name: -0.1})

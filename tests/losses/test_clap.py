@@ -198,3 +198,14 @@ def test_recordings_that_were_embedded_beforehand_are_the_reference() -> None:
     torch.testing.assert_close(
         CLAPLoss(encoder, reference="target")(encoded), CLAPLoss(encoder, reference="target")(plain)
     )
+
+
+def test_an_encoder_gets_sounds_in_float32() -> None:
+    class Recorder(ToyEncoder):
+        def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
+            self.dtype_of_sound = waveform.dtype
+            return super().embed(waveform, sample_rate)
+
+    encoder = Recorder()
+    assert CLAPLoss(encoder).embed_audio(STUDENT.bfloat16(), 16000).dtype == torch.float32
+    assert encoder.dtype_of_sound == torch.float32

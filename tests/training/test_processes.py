@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,6 +17,7 @@ from torch.multiprocessing.spawn import spawn
 
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.shared_copies import share_copies
 from consistency_tta.training import (
     AdversarialDistillation,
     CombinedObjective,
@@ -31,6 +33,7 @@ from consistency_tta.training import (
     sharding,
 )
 from consistency_tta.training import DistributionMatching as RealMatching
+from consistency_tta.training.fully_sharded import shards
 from consistency_tta.training.optimizer import trainable_parameters
 from consistency_tta.training.shards import local
 from tests.training.matching import DistributionMatching
@@ -102,10 +105,11 @@ def train(
 ) -> Plain:
     """Four steps of two accumulated batches; the first process leaves the weights before and after, and the model."""
     torch.manual_seed(rank)  # as adapters are drawn at random, the processes must agree on the first one's
-    module = Plain(
-        str(teacher),
-        **({"objective": ConsistencyDistillation(), "seed": 0, "ema_decay": 0.5} | SETTINGS[setting]),
-    )
+    with share_copies() if shards(strategy) else nullcontext():
+        module = Plain(
+            str(teacher),
+            **({"objective": ConsistencyDistillation(), "seed": 0, "ema_decay": 0.5} | SETTINGS[setting]),
+        )
     before = {name: value.detach().clone() for name, value in module.named_parameters()}
     run = trainer(
         folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.shared_copies import share_copies
 from consistency_tta.training import ConsistencyDistillation, FullySharded, LoRA
 from consistency_tta.training.fully_sharded import check_strategy
 from consistency_tta.training.sharding import ShardedNetworks, backbones, size, units
@@ -19,6 +22,46 @@ from consistency_tta.training.shards import is_sharded, local, shard_like, total
 from tests.training.runs import autoencoder, distil, distillation
 
 NO_MESH: Any = None
+
+
+@pytest.fixture
+def mesh() -> Iterator[DeviceMesh]:
+    """A group of this process alone; ``test_processes.py`` has two."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+def addresses(module: nn.Module) -> list[int]:
+    return [parameter.data_ptr() for parameter in module.parameters()]
+
+
+def test_a_training_to_be_sharded_copies_no_weights_and_has_the_same(teacher_folder: Path, mesh: DeviceMesh) -> None:
+    torch.manual_seed(1)
+    whole_one = distillation(teacher_folder)
+    torch.manual_seed(1)
+    with share_copies():
+        module = distillation(teacher_folder)
+    copies = [module.student.network, module.average.module.network, module.target.module.network]
+    # Widened layers are the student's own.
+    assert len(set(addresses(module.frozen.teacher)).intersection(*map(addresses, copies))) > 20
+    ShardedNetworks(module, mesh, shard_frozen=True)
+    assert all(is_sharded(network) for network in copies)
+    for one, other in [(whole_one, module), (whole_one.frozen.teacher, module.frozen.teacher)]:
+        theirs = dict(other.named_parameters())
+        for name, parameter in one.named_parameters():
+            assert torch.equal(parameter, whole(theirs[name])), name
+            assert parameter.requires_grad == theirs[name].requires_grad
+
+
+def test_a_training_that_is_not_sharded_after_all_gets_its_own_weights(teacher_folder: Path) -> None:
+    with share_copies():
+        module = distillation(teacher_folder)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    module.configure_model()
+    everything = [*addresses(module), *addresses(module.frozen.teacher)]
+    assert len(set(everything)) == len(everything)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
 def test_all_backbones_are_found_once(teacher_folder: Path) -> None:

@@ -16,6 +16,7 @@ from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.parametrisation import parametrisation
 from consistency_tta.diffusion.schedules import NoiseSchedule
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
+from consistency_tta.runtime.shared_copies import copy_module
 
 
 class Backbone(Denoiser):
@@ -166,7 +167,7 @@ class Backbone(Denoiser):
             second_time: whether it reads s.
             schedule: instead of the network's own, as the teacher's of a distillation.
         """
-        network, features = deepcopy(self.network), 0
+        features = 0
         guidance, second = deepcopy(self.guidance_embedding), deepcopy(self.second_time_embedding)
         if guidance is None:
             guidance = ScalarEmbedding()
@@ -174,8 +175,7 @@ class Backbone(Denoiser):
         if second_time and second is None:
             second = ScalarEmbedding(scale=1.0)
             features += second.num_features
-        if features:
-            network = self.widen(network, features)
+        network = self.widen(self.network, features) if features else copy_module(self.network)
         network.requires_grad_(True)
         return self._like(network, schedule or self.schedule, prediction_type or self.prediction_type, guidance, second)
 

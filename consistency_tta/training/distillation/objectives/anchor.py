@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import cast
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from consistency_tta.contracts import Networks, Objective, Prediction, Schedule, Step
 from consistency_tta.runtime.frozen import Frozen
+from consistency_tta.runtime.shared_copies import copy_module
 from consistency_tta.training.ema import copyable
 
 
@@ -42,7 +42,7 @@ class Anchor(Objective):
         """
         student = cast(nn.Module, networks.student)
         shared = {id(parameter): parameter for parameter in student.parameters() if not parameter.requires_grad}
-        self.frozen = Frozen(start=deepcopy(copyable(student), shared))
+        self.frozen = Frozen(start=copy_module(copyable(student), shared))
 
     def forward(self, step: Step, networks: Networks) -> Prediction:
         """The samples of both; losses ``distance`` (B,)."""
