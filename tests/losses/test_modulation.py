@@ -16,17 +16,18 @@ def value(made: Tensor, wanted: Tensor, **kwargs: object) -> Tensor:
     return MelModulationLoss(**kwargs)(Sounds(student_mel=made, target_mel=wanted))
 
 
-def test_it_is_the_difference_of_windowed_spectra() -> None:
+@pytest.mark.parametrize("bins", [4, 2])
+def test_it_is_the_difference_of_windowed_spectra(bins: int) -> None:
     made, wanted = np.random.default_rng(0).normal(size=(2, 32, 16))
-    window = np.hanning(9)[:8, None] * np.hanning(5)[:4]  # periodic Hann windows
+    window = np.hanning(9)[:8, None] * np.hanning(bins + 1)[:bins]  # periodic Hann windows
     window /= np.linalg.norm(window)
 
     def spectra(mel: np.ndarray) -> np.ndarray:
-        corners = [(i, j) for i in range(0, 25, 4) for j in range(0, 13, 2)]
-        return np.stack([np.abs(np.fft.rfft2(mel[i : i + 8, j : j + 4] * window)) for i, j in corners])
+        corners = [(i, j) for i in range(0, 25, 4) for j in range(0, 17 - bins, bins // 2)]
+        return np.stack([np.abs(np.fft.rfft2(mel[i : i + 8, j : j + bins] * window)) for i, j in corners])
 
     expected = np.abs(spectra(made) - spectra(wanted)).mean()
-    found = value(torch.as_tensor(made)[None], torch.as_tensor(wanted)[None], patches=[(8, 4)])
+    found = value(torch.as_tensor(made)[None], torch.as_tensor(wanted)[None], patches=[(8, bins)])
     np.testing.assert_allclose(found.numpy(), [expected], rtol=1e-4)
 
 

@@ -52,6 +52,16 @@ def test_it_is_the_distance_of_unit_channels(encoder: TransformersClap, skip: in
         expected.append((2 - 2 * cosine).flatten(1).mean(1))
     found = PerceptualLoss(encoder, skip)(sounds(noise(0), noise(1)))
     torch.testing.assert_close(found, torch.stack(expected).mean(0), rtol=1e-4, atol=1e-6)
+    assert torch.equal(found, PerceptualLoss(encoder)(sounds(noise(0), noise(1)))) == (skip == 0)
+
+
+def test_features_of_half_precision_are_compared_in_float32(
+    encoder: TransformersClap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [layer.bfloat16() for layer in encoder.layer_features(noise(0), 16000)]
+    monkeypatch.setattr(encoder, "layer_features", lambda *_: layers)
+    for unit in PerceptualLoss(encoder).features(noise(0), 16000):
+        torch.testing.assert_close(unit.square().sum(1), torch.ones_like(unit[:, 0]), rtol=1e-5, atol=0)
 
 
 def test_a_step_against_the_gradient_brings_the_sound_nearer(encoder: TransformersClap) -> None:

@@ -61,3 +61,9 @@ def test_gradients_are_finite_for_silence() -> None:
 def test_settings_out_of_range(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=str(next(iter(settings.values())))):
         PhaseDerivativeLoss(**settings)
+
+
+def test_half_precision_is_computed_in_float32_and_nothing_is_saved() -> None:
+    noise, other = torch.randn(2, 8192).bfloat16()
+    assert compared(noise, other) == compared(noise.float(), other.float())
+    assert PhaseDerivativeLoss(power=0.0).state_dict() == {}

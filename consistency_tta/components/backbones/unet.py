@@ -6,13 +6,12 @@ from typing import Any, cast
 
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor, nn
 
 from consistency_tta.components.backbones.base import Backbone, widened
 from consistency_tta.contracts import Conditioning
 from consistency_tta.runtime.errors import ModelFolderError
-from consistency_tta.runtime.shared_copies import copy_module
+from consistency_tta.runtime.shared_copies import sharing_copies
 
 
 class UNetBackbone(Backbone):
@@ -93,16 +92,14 @@ def widen_unet(unet: UNet2DConditionModel, features: int) -> UNet2DConditionMode
     reads_some = config["class_embed_type"] == "projection"
     width = features + (config["projection_class_embeddings_input_dim"] if reads_some else 0)
     config |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": width}
-    with torch.device("meta"):
-        wider = UNet2DConditionModel.from_config(config)
-    state = copy_module(unet).state_dict()
+    wider = UNet2DConditionModel.from_config(config)
+    state, shared = unet.state_dict(), sharing_copies()
     if reads_some:
         first = widened(cast(nn.Linear, unet.class_embedding.linear_1), features)
-        new = {"class_embedding.linear_1.weight": first.weight.data}
+        wider.load_state_dict(state | {"class_embedding.linear_1.weight": first.weight.data}, assign=shared)
     else:
-        embedding = TimestepEmbedding(width, wider.time_embedding.linear_2.out_features).to(unet.device)
-        nn.init.zeros_(embedding.linear_2.weight)
-        nn.init.zeros_(embedding.linear_2.bias)
-        new = {f"class_embedding.{key}": value for key, value in embedding.state_dict().items()}
-    wider.load_state_dict(state | new, assign=True)
-    return wider.float()
+        own = {f"class_embedding.{key}": value for key, value in wider.class_embedding.state_dict().items()}
+        wider.load_state_dict(state | own, assign=shared)
+        nn.init.zeros_(wider.class_embedding.linear_2.weight)
+        nn.init.zeros_(wider.class_embedding.linear_2.bias)
+    return wider.to(unet.device, torch.float32)
