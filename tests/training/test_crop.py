@@ -22,6 +22,8 @@ def test_spans_begin_at_each_clips_own_start() -> None:
     clips = torch.arange(10)[None, :, None].expand(3, 10, 2)
     assert spans(clips, [0, 4, 7], 3)[:, :, 1].tolist() == [[0, 1, 2], [4, 5, 6], [7, 8, 9]]
     assert spans(clips, [0, 0, 0], 16).shape == (3, 10, 2)  # a clip that is shorter stays whole
+    with pytest.raises(ValueError):  # noqa: PT011  # of zip
+        spans(clips, [0, 4], 3)
 
 
 @pytest.mark.parametrize("frames", [10, -4])
@@ -31,6 +33,7 @@ def test_what_cannot_be_cut_is_said(frames: int) -> None:
     with pytest.raises(ConfigurationError, match="36"):
         check_crop_frames(36, 4, whole=32)
     check_crop_frames(36, 4)
+    check_crop_frames(32, 4, whole=32)
 
 
 def test_latents_are_cut_to_one_length_a_step_from_places_of_their_own() -> None:
