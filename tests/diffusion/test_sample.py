@@ -121,3 +121,7 @@ def test_diffusion_refuses_times_that_are_no_grid(teacher, noise, conditioning, 
 def test_consistency_refuses_impossible_times(student, noise, conditioning, times):
     with pytest.raises(ConfigurationError, match="times"):
         sample_consistency(student, noise, conditioning, times)
+
+
+def test_a_consistency_model_may_be_queried_below_the_first_time_of_training(student, noise, conditioning):
+    assert sample_consistency(student, noise, conditioning, [TOP, 0.5]).isfinite().all()

@@ -70,8 +70,9 @@ def test_far_sets_are_far_and_equal_ones_below_zero():
 
 
 def test_errors_say_what_to_do():
-    with pytest.raises(ConfigurationError, match="bandwidth"):
-        KernelAudioDistance(3, bandwidth=-1)
+    for bandwidth in (-1, 0):
+        with pytest.raises(ConfigurationError, match="bandwidth"):
+            KernelAudioDistance(3, bandwidth=bandwidth)
     with pytest.raises(DataError):
         fed(KernelAudioDistance(3), torch.ones(5, 3), torch.randn(5, 3))
     with pytest.raises(DataError, match="generated"):
