@@ -7,7 +7,7 @@ those that libsndfile writes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from consistency_tta.audio.layout import JUNK, Bytes, Layout, end_of_sound
 
@@ -55,11 +55,18 @@ def _samples(data: Bytes) -> Samples | None:
 
 
 def _find(
-    data: Bytes, place: int, wanted: bytes, name: int, size: int, align: int, order: str, header_counts: bool = False
+    data: Bytes,
+    place: int,
+    wanted: bytes,
+    name: int,
+    size: int,
+    align: int,
+    order: Literal["little", "big"],
+    header_counts: bool = False,
 ) -> Samples | None:
     """The chunk whose name begins with ``wanted``; names and sizes have so many bytes."""
     while place + name + size <= len(data):
-        length = int.from_bytes(data[place + name : place + name + size], order, signed=size == 8)  # type: ignore[arg-type]
+        length = int.from_bytes(data[place + name : place + name + size], order)
         start = place + name + size
         length -= (name + size) * header_counts
         if data[place : place + 4] == wanted:

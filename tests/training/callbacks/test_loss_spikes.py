@@ -78,12 +78,15 @@ class Jumps(Toy):
         return [LossSpikes(memory=5)]
 
 
-def test_the_last_good_checkpoint_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    saving = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=3)
-    run = trainer(tmp_path, saving, max_steps=12)
+@pytest.mark.parametrize(("every", "last"), [(3, 6), (4, 4)])  # not the one of step 8, whose loss had jumped
+def test_the_last_good_checkpoint_is_named(
+    every: int, last: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saving = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=every)
+    run = trainer(tmp_path, saving, max_steps=12, log_every_n_steps=10)
     run.fit(Jumps(), data())
     (warning,) = [record for record in caplog.records if record.name.endswith("loss_spikes")]
-    assert str(tmp_path / "step=6.ckpt") in warning.getMessage()
+    assert str(tmp_path / f"step={last}.ckpt") in warning.getMessage()
 
 
 @pytest.mark.parametrize("settings", [{"deviations": 0.0}, {"memory": 0}])
