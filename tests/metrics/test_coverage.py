@@ -34,6 +34,26 @@ def test_one_distribution_has_the_values_it_should():
     assert found["coverage"] == pytest.approx(1 - 2**-5, abs=0.02)
 
 
+@pytest.mark.parametrize("nearest", [1, 3])
+def test_the_values_are_the_definitions_also_on_the_surface_of_a_ball(nearest):
+    """Whole numbers, of which many are exactly as far away as a neighbour; Naeem et al. 2020, equations 1 and 3 to 5."""
+    real, generated = (torch.randint(0, 40, (count, 1)).float() for count in (30, 20))
+
+    def inside(point, balls):
+        radii = [sorted(abs(one - other).item() for other in balls)[nearest] for one in balls]
+        return [abs(point - one).item() < radius for one, radius in zip(balls, radii, strict=True)]
+
+    of_real, of_generated = [inside(g, real) for g in generated], [inside(r, generated) for r in real]
+    assert fed(real, generated, nearest) == pytest.approx(
+        {
+            "precision": sum(map(any, of_real)) / 20,
+            "recall": sum(map(any, of_generated)) / 30,
+            "density": sum(map(sum, of_real)) / (nearest * 20),
+            "coverage": sum(map(any, zip(*of_real, strict=True))) / 30,
+        }
+    )
+
+
 def test_a_lost_mode_costs_recall_and_coverage_and_a_new_one_precision_and_density():
     modes = torch.randn(40, 6), torch.randn(40, 6) + 50
     lost, new = fed(torch.cat(modes), modes[0]), fed(modes[0], torch.cat(modes))

@@ -21,3 +21,11 @@ def test_all_metrics_are_exported() -> None:
 def test_the_package_alone_imports_nothing_heavy() -> None:
     program = "import sys, consistency_tta.metrics; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout.strip() == b"False"
+
+
+def test_which_way_each_metric_is_better() -> None:
+    """Sweeps, tables and the choice of the best model go by it."""
+    higher = {name for name in metrics.__all__ if getattr(metrics, name).higher_is_better}
+    lower = {name for name in metrics.__all__ if getattr(metrics, name).higher_is_better is False}
+    assert higher == {"CLAPAudioScore", "CLAPScore", "Coverage", "InceptionScore", "PromptDiversity"}
+    assert lower == set(metrics.__all__) - higher

@@ -57,6 +57,13 @@ def test_one_dimension_and_too_few_clips_for_the_dimensions():
         fed(FrechetInfinity(6, min_clips=5), *torch.randn(2, 50, 6))
 
 
+def test_as_many_clips_as_there_are_sizes_suffice():
+    real, generated = torch.randn(2, 12, 1)
+    assert fed(FrechetInfinity(1, min_clips=8, num_sizes=5), real, generated)["distance"].isfinite()
+    with pytest.raises(DataError, match="11"):
+        fed(FrechetInfinity(1, min_clips=8, num_sizes=5), real, generated[:11])
+
+
 def test_errors_say_what_to_do():
     with pytest.raises(ConfigurationError, match="min_clips"):
         FrechetInfinity(4, min_clips=1)
