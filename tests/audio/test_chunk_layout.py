@@ -21,7 +21,9 @@ def aiff(length: int, behind: bytes = b"") -> bytes:
 
 def caf(length: int, behind: bytes = b"") -> bytes:
     """A chunk of an odd length, which nothing fills up, comes first."""
-    return b"caff\0\1\0\0" + b"info" + struct.pack(">q", 3) + b"abc" + b"data" + struct.pack(">q", length) + SOUND + behind
+    return (
+        b"caff\0\1\0\0" + b"info" + struct.pack(">q", 3) + b"abc" + b"data" + struct.pack(">q", length) + SOUND + behind
+    )
 
 
 def w64(length: int, behind: bytes = b"", other: int = 27) -> bytes:
@@ -81,7 +83,9 @@ def test_a_chunk_shorter_than_its_own_head_ends_the_search(other):
     assert chunk_layout(w64(HELD + 5, other=other)) is None
 
 
-@pytest.mark.parametrize("data", [b"", b"FORM", b"FORM\0\0\0\0ILBM" + aiff(HELD + 9)[12:], b"RIFF" + aiff(HELD + 9)[4:]])
+@pytest.mark.parametrize(
+    "data", [b"", b"FORM", b"FORM\0\0\0\0ILBM" + aiff(HELD + 9)[12:], b"RIFF" + aiff(HELD + 9)[4:]]
+)
 def test_other_kinds_are_none(data):
     assert chunk_layout(data) is None
 

@@ -36,7 +36,7 @@ def test_one_distribution_has_the_values_it_should():
 
 @pytest.mark.parametrize("nearest", [1, 3])
 def test_the_values_are_the_definitions_also_on_the_surface_of_a_ball(nearest):
-    """Whole numbers, of which many are exactly as far away as a neighbour; Naeem et al. 2020, equations 1 and 3 to 5."""
+    """Whole numbers, of which many are exactly as far away as a neighbour."""
     real, generated = (torch.randint(0, 40, (count, 1)).float() for count in (30, 20))
 
     def inside(point, balls):
