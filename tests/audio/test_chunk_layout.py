@@ -49,6 +49,7 @@ def test_the_right_length_is_right(make):
 def test_each_missing_byte_is_counted(make):
     assert chunk_layout(make(HELD + 1)).truncated.startswith("1 ")
     assert chunk_layout(make(HELD + 1200)).truncated.startswith("1,200 ")
+    assert chunk_layout(make(HELD)[:-HELD]).truncated.startswith(f"{HELD} ")  # the head alone
     assert chunk_layout(make(UNKNOWN - 1)).truncated.startswith(f"{UNKNOWN - 1 - HELD:,} ")
 
 
