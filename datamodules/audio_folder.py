@@ -44,9 +44,12 @@ class AudioFolder:
             raise FileNotFoundError(f"no {', '.join(EXTENSIONS)} file below the audio folder {self.folder}")
         self._num_files = len(files)
         self._everything = everything
+        self._twins: defaultdict[Path, list[Path]] = defaultdict(list)
         self._paths: dict[str, Path] = {}  # by the path below the folder
         for path in sorted(files, key=lambda path: (EXTENSIONS.index(path.suffix.lower()), path)):
-            self._paths.setdefault(path.relative_to(self.folder).with_suffix("").as_posix(), path)
+            first = self._paths.setdefault(path.relative_to(self.folder).with_suffix("").as_posix(), path)
+            if first != path:
+                self._twins[first].append(path)
         # File systems keep an accented letter as one character (NFC) or as two (NFD), whatever the caption file has.
         self._composed: defaultdict[str, list[str]] = defaultdict(list)
         for below in self._paths:
@@ -85,13 +88,18 @@ class AudioFolder:
                 return self._paths[bearers[0]]
         return None
 
+    def twins(self, path: Path) -> list[Path]:
+        """Files that differ from one that is found only in their extension, and are never found themselves."""
+        return self._twins.get(path, [])
+
     def near(self, name: str) -> list[str]:
         """Files, sound or not, whose names are like one that was not found, below the folder, at most three.
 
         The same name in other letters or with another extension; else names that begin with it, perhaps behind a "Y";
         else a name with another letter or two.
         """
-        wanted = _folded(name.rpartition("/")[2])
+        # An extension that is none of ours stays in the name: u1.m4a may have been converted to u1.wav.
+        wanted = re.sub(r"\.(m4a|mp4|webm|opus|aac|wma|mkv|aiff?|oga|mka|mov)$", "", _folded(name.rpartition("/")[2]))
         if not wanted:
             return []
         keys, files = self._index

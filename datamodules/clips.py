@@ -86,7 +86,7 @@ def _locate(clip: Clip, row: Row, folder: AudioFolder) -> None:
         found = folder.find(*row.candidates) or _whole(row, folder)
         if found is not None:
             clip.path, clip.ambiguous, clip.missing = found, "", ""
-            clip.others = [path for path in _others(row, folder) if path != found]
+            clip.others = [path for path in (*_others(row, folder), *folder.twins(found)) if path != found]
         elif not clip.path.is_file():
             clip.missing = clip.missing or _looked_for(row, folder)
     except AmbiguousName as error:

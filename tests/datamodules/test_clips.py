@@ -237,6 +237,7 @@ def test_two_files_of_one_name_are_told_by_how_it_is_written(make) -> None:
     ("name", "there"),
     [
         ("phone", "phone.m4a"),
+        ("phone.opus", "phone_30s.wav"),
         ("Dog", "dog.wav"),
         ("vid", "vid_segment7.wav"),
         ("barking_dog", "barkin_dog.wav"),
@@ -284,3 +285,9 @@ def test_parts_are_found_as_files_of_their_own_and_a_whole_file_by_its_length(tm
     assert read_captions(captions, tmp_path)[0].path.name == "long.wav"
     captions.write_text("file,start_time,caption\nlong,2,A\n")
     assert not read_captions(captions, tmp_path)[0].path.exists()
+
+
+def test_a_file_of_the_same_name_and_another_kind_is_named(make) -> None:
+    (clip,) = make("file,caption\ndog.flac,A dog\n", "dog.wav", "dog.flac")
+    assert clip.path.name == "dog.wav"
+    assert [path.name for path in clip.others] == ["dog.flac"]
