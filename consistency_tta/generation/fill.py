@@ -91,7 +91,7 @@ def fill(
     about["dtype"] = dtype = str(number_format).removeprefix("torch.")
     about["rewards"] = pipeline.config["rewards"]
     for folder in folders:
-        prepare(folder, about, pipeline.default_steps, overwrite)
+        prepare(folder, about, pipeline.default_steps, overwrite, pipeline.config.get("audio_length_in_s"))
     if not any(folder.missing for folder in folders):
         print(f"all {sum(len(folder.sounds) for folder in folders)} sounds are there")
     elif devices == 1:

@@ -50,7 +50,13 @@ class Folder:
         return [self.path / sound.file for sound in self.sounds]
 
 
-def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite: bool = False) -> None:
+def prepare(
+    folder: Folder,
+    model: dict[str, Any],
+    default_steps: int,
+    overwrite: bool = False,
+    default_seconds: float | None = None,
+) -> None:
     """Write a folder's manifest, or check that the one it has is the same.
 
     Args:
@@ -59,11 +65,13 @@ def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite
             its ``rewards``.
         default_steps: of the model.
         overwrite: empty a folder whose sounds were made otherwise, instead of raising.
+        default_seconds: where the model cuts its sounds; None if they are as long as its latents.
 
     Raises:
         DataError: the folder has sounds of other settings, or of unknown ones.
     """
     request = asdict(folder.request) | {"steps": folder.request.steps or default_steps}
+    request["seconds"] = folder.request.seconds or default_seconds
     request["grid"] = None if folder.request.grid is None else plugin_name(folder.request.grid)
     pairs = [[sound.file, sound.caption] for sound in folder.sounds]
     captions = hashlib.sha256(json.dumps(pairs, ensure_ascii=False).encode()).hexdigest()
@@ -87,7 +95,7 @@ def prepare(folder: Folder, model: dict[str, Any], default_steps: int, overwrite
     strangers = [path for path in folder.files if path.exists()]
     if strangers and not overwrite:
         if read_manifest(folder.path) is not None:  # another process has just begun
-            return prepare(folder, model, default_steps)
+            return prepare(folder, model, default_steps, default_seconds=default_seconds)
         raise DataError(
             f"{strangers[0]} exists, but no {MANIFEST} that describes how it was made: give another output, or "
             "--overwrite true"

@@ -29,7 +29,7 @@ class SamplingConfig:
         seed: of the noise.
         external_guidance_scale: w of guidance on top of what the network has learnt of it; 1 for none.
         grid: times of the steps; uniform if None.
-        seconds: length of each sound; that of the model's latents if None.
+        seconds: length of each sound; the model's default if None.
 
     Raises:
         ConfigurationError: a number is out of range.

@@ -38,6 +38,12 @@ class LatentSampling(ModelNetworks):
         return self.sampler.default_steps
 
     @property
+    def latent_seconds(self) -> float:
+        """Length of the sounds that the network's latents have, before any padding is cut."""
+        codec = self._networks.codec
+        return self._networks.denoiser.latent_shape[1] * codec.samples_per_frame / codec.sample_rate
+
+    @property
     def quiet(self) -> bool:
         """Whether progress bars are switched off (``set_progress_bar_config(disable=True)``)."""
         return bool(getattr(self, "_progress_bar_config", {}).get("disable", False))

@@ -51,6 +51,8 @@ class ModelFolder(DiffusionPipeline):
         sampler: how the network is sampled. By default as ``distilled`` says: in one query, or by 50 steps along the
             probability-flow ODE, with classifier-free guidance unless the network has learnt guidance.
         training: what is known of the trainings that made it, one after another, for its card.
+        audio_length_in_s: length of the recordings that the network learnt from, where its latents are longer since
+            clips were padded. Sounds are cut there by default.
     """
 
     _optional_components: ClassVar[list[str]] = [
@@ -89,6 +91,7 @@ class ModelFolder(DiffusionPipeline):
         second_time_embedding: ScalarEmbedding | None = None,
         sampler: Sampler | None = None,
         training: list[dict[str, Any]] | None = None,
+        audio_length_in_s: float | None = None,
     ) -> None:
         super().__init__()
         if sampler is None and (unet is not None or transformer is not None):
@@ -108,7 +111,9 @@ class ModelFolder(DiffusionPipeline):
             second_time_embedding=second_time_embedding,
             sampler=sampler,
         )
-        self.register_to_config(guidance_range=guidance_range, rewards=rewards, training=training)
+        self.register_to_config(
+            guidance_range=guidance_range, rewards=rewards, training=training, audio_length_in_s=audio_length_in_s
+        )
         if isinstance(vae, AutoencoderKL) and mel is not None:
             # Where users of StableAudioPipeline look for it, whose autoencoder is one of waveforms.
             vae.sampling_rate = mel.config["sample_rate"]

@@ -73,8 +73,10 @@ class TextToAudioPipeline(LoRAWeights, LatentSampling):
                 twice the queries; 1, the default, for none. For a student of an unguided teacher (``guidance_scale`` 1)
                 this is the direct guidance of the paper. Train with ``caption_dropout``, or the student does not know
                 the empty prompt.
-            audio_length_in_s: length of the sound, by default that of the latents. A U-Net makes longer ones, too, with
-                a warning. The network is conditioned by it, if it reads durations, and the waveform is cut there.
+            audio_length_in_s: length of the sound. By default that of the latents, cut where the model's folder says
+                that its recordings ended (the bundled models' after 5 s of 5.12), unless ``latents`` are given. A U-Net
+                makes longer ones, too, with a warning. The network is conditioned by it, if it reads durations, and the
+                waveform is cut there.
             negative_prompt: what the sounds should not be: one for all, or one for each prompt. Guidance leads away
                 from it, not from the empty prompt; that of a network that has learnt guidance is external, with a scale
                 of 1.5 if none is given. Without guidance (w = 1) it has no effect.
@@ -127,7 +129,8 @@ class TextToAudioPipeline(LoRAWeights, LatentSampling):
         )
         self._wait()
         sampled = time.perf_counter()
-        audios: Any = latent if output_type == "latent" else self._decode(latent, length)
+        cut = self.config.get("audio_length_in_s") if length is None and latents is None else length
+        audios: Any = latent if output_type == "latent" else self._decode(latent, cut)
         elapsed = {"latents": sampled - started, "decoders": time.perf_counter() - sampled}
         self.maybe_free_model_hooks()
         if output_type == "np":

@@ -7,6 +7,8 @@ import sys
 
 #: Begins Lightning's advertisements, which it logs at each start.
 ADVERTISEMENT = "💡 Tip"
+#: Begin the lines in which Lightning lists the kinds of device at each start.
+DEVICE_LINES = ("GPU available: ", "TPU available: ")
 #: The logger of everything that Lightning writes once for all processes.
 LIGHTNING_LOGGER = "lightning.pytorch.utilities.rank_zero"
 
@@ -24,7 +26,7 @@ def hide_loading_bars() -> None:
 
 
 def hide_advertisements() -> None:
-    """Drop Lightning's advertisements for other packages and services."""
+    """Drop Lightning's advertisements, and its list of devices; that an accelerator is not used is still a warning."""
     logger = logging.getLogger(LIGHTNING_LOGGER)
     if not any(isinstance(known, _WithoutAdvertisements) for known in logger.filters):
         logger.addFilter(_WithoutAdvertisements())
@@ -32,4 +34,4 @@ def hide_advertisements() -> None:
 
 class _WithoutAdvertisements(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(ADVERTISEMENT)
+        return not record.getMessage().startswith((ADVERTISEMENT, *DEVICE_LINES))

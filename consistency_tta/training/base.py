@@ -85,6 +85,18 @@ class TrainingModule(LightningModule, ABC):
     def previews(self, batch: Batch) -> list[Preview]:
         """What it sounds and looks like now, for the clips of a batch."""
 
+    def references(self, batch: Batch, teacher: bool = True) -> dict[str, Tensor]:
+        """Sounds to compare the previews with, by name, such as ``recording``; they do not change during a training.
+
+        Args:
+            batch: of which :meth:`previews` are made.
+            teacher: whether to sample the teacher, where there is one.
+
+        Returns:
+            Waveforms (B, samples) or (B, channels, samples).
+        """
+        return {} if batch.waveform is None else {"recording": batch.waveform}
+
     @property
     @abstractmethod
     def sample_rate(self) -> int:

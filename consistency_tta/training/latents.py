@@ -120,11 +120,22 @@ class LatentTraining(TrainingModule):
         mels = self.frozen.codec.waveform_to_mel(sounds.to(self.device))
         return [Preview(c, mel, sound) for c, mel, sound in zip(batch.captions, mels, sounds, strict=True)]
 
+    def references(self, batch: Batch, teacher: bool = True) -> dict[str, Tensor]:
+        """The recordings; where the data are latents, as the codec decodes the means of their posteriors."""
+        if batch.waveform is None and batch.moments is not None:
+            codec = self.frozen.codec
+            return {"recording": codec.decode(codec.moments_to_latent(batch.moments.float()))}
+        return super().references(batch, teacher)
+
     def generate(self, captions: Sequence[str], generator: torch.Generator) -> Tensor:
         """Waveforms (B, samples) on the CPU of the model as it stands."""
-        pipeline = self.pipeline()
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline(captions, generator=generator).waveform
+        return sample_quietly(self.pipeline(), captions, generator)
+
+
+def sample_quietly(pipeline: TextToAudioPipeline, captions: Sequence[str], generator: torch.Generator) -> Tensor:
+    """Waveforms (B, samples) or (B, channels, samples) of a model on the CPU, as long as its latents."""
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(captions, generator=generator, audio_length_in_s=pipeline.latent_seconds).waveform
 
 
 def waveform_of(batch: Batch) -> Tensor:

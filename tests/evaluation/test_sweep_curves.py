@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from consistency_tta.evaluation.sweep.curves import group_lines, sweep_curves
-from consistency_tta.evaluation.sweep.diversity_panels import _error
+from consistency_tta.evaluation.sweep.line import errors
+from consistency_tta.evaluation.sweep.point_labels import CHARACTER, FONT, PANEL, label_points
+from consistency_tta.reporting.figure import new_figure
 
 
 def row(model: str, steps: int, scale: float, **more: Any) -> dict[str, Any]:
@@ -48,19 +51,6 @@ def test_the_picture_has_four_panels_and_its_facts() -> None:
     assert [text.text for text in root.iter("{http://purl.org/dc/elements/1.1/}description")] == ["Seed: 0 & 1"]
 
 
-def points(text: str, panel: int) -> dict[str, list[tuple[float, float]]]:
-    """Where the labelled points of a panel are, x and y in the picture's units, by their labels."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    svg = "{http://www.w3.org/2000/svg}"
-    for group in ElementTree.fromstring(text).iter(f"{svg}g"):
-        if group.get("id") == f"axes_{panel}":
-            for label in group.iter(f"{svg}text"):
-                if (label.text or "").startswith("w "):
-                    place = float(label.get("x") or "nan"), float(label.get("y") or "nan")
-                    found.setdefault(label.text or "", []).append(place)
-    return found
-
-
 def test_quality_is_drawn_against_diversity_with_a_point_for_each_setting() -> None:
     student = [row("student", 1, w, diversity=2.7 - 0.1 * w, diversity_low=2.0, diversity_high=3.0) for w in (1, 3, 5)]
     teacher = row("teacher", 50, 7.0, queries=100, solver="DDIM", diversity=2.65, frechet_low=5.0, frechet_high=7.0)
@@ -69,21 +59,41 @@ def test_quality_is_drawn_against_diversity_with_a_point_for_each_setting() -> N
     texts = [one.text for one in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}text")]
     assert sum("diversity within a caption" in (one or "") for one in texts) == 2
     assert sum(one == "star: teacher" for one in texts) == 2
-    for panel, lower_is_up in ((5, True), (6, False)):
-        found = points(text, panel)
-        assert {label: len(places) for label, places in found.items()} == {"w 1": 1, "w 3": 1, "w 5": 1, "w 7": 1}
-        [one], [three], [five] = found["w 1"], found["w 3"], found["w 5"]
-        assert one[0] > three[0] > five[0]  # less diverse with more guidance
-        assert one[0] - three[0] == pytest.approx(three[0] - five[0], abs=0.01)
-        # The toy's distance does not depend on w; its score rises with it, and y runs down.
-        assert (one[1] == pytest.approx(five[1], abs=0.01)) if lower_is_up else one[1] > five[1]
+    assert [texts.count(f"w {w}") for w in (1, 3, 5, 7, 9)] == [2, 2, 2, 2, 0]
+
+
+def test_labels_of_points_overlap_nothing_and_are_left_out_in_a_crowd() -> None:
+    with new_figure(4, 3) as figure:
+        axes = figure.subplots()
+        crowd = [(0.5 + 0.01 * (i % 9), 0.5 + 0.01 * (i // 9)) for i in range(81)]
+        axes.plot(*zip((0, 0), (1, 1), *crowd, strict=True), "o")
+        label_points(axes, [(0, 0, "w 1"), (1, 1, "w 2"), *((x, y, "w 3") for x, y in crowd)])
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[:2] == ["w 1", "w 2"]
+    assert 0 < texts.count("w 3") < 40
+    boxes = []
+    for text in axes.texts:
+        x, y = (float(one) * size for one, size in zip(axes.transLimits.transform(text.xy), PANEL, strict=True))
+        dx, dy = text.get_position()
+        boxes.append((x + dx, y + dy, x + dx + CHARACTER * 3, y + dy + FONT))
+    for one, other in itertools.combinations(boxes, 2):
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+
+
+def test_values_with_intervals_have_bars_in_the_other_panels() -> None:
+    plain = sweep_curves([row("student", 1, w) for w in (1.0, 2.0)], {})
+    bars = sweep_curves([row("student", 1, w, clap_low=0.6, clap_high=0.8) for w in (1.0, 2.0)], {})
+    assert len(bars) > len(plain)
+    assert plain.count("LineCollection") == 0
+    assert bars.count("LineCollection") == 3  # text fit, the trade-off, and the legend
 
 
 def test_error_bars_reach_from_low_to_high_and_never_beyond_the_value() -> None:
     point = {"diversity": 2.0, "diversity_low": 1.5, "diversity_high": 2.25, "clap": 0.5, "clap_low": 0.6}
-    assert _error(point, "diversity") == [[0.5], [0.25]]
-    assert _error(point, "clap") is None
-    assert _error(point | {"clap_high": 0.75}, "clap") == [[0.0], [0.25]]
+    assert errors([point], "diversity") == [[0.5], [0.25]]
+    assert errors([point], "clap") is None
+    whole = point | {"clap_high": 0.75}
+    assert errors([whole, point], "clap") == [[0.0, 0.0], [0.25, 0.0]]
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.3, 0.49, 70.0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from consistency_tta.training.time_binned_losses import TimeBinnedLosses
+from consistency_tta.training.time_binned_losses import LossBin, TimeBinnedLosses
 
 
 def test_means_are_those_of_the_examples_in_each_range() -> None:
@@ -23,6 +23,17 @@ def test_means_are_those_of_the_examples_in_each_range() -> None:
             expected = values[(t > low) & (t <= high)].mean()
             np.testing.assert_allclose(float(computed[f"{name}_t/{label}"]), expected, rtol=1e-5)
         np.testing.assert_allclose(float(computed[f"{name}_t/1000"]), values[2:4].mean(), rtol=1e-5)
+
+
+def test_bins_have_counts_and_quartiles() -> None:
+    metric = TimeBinnedLosses(["a", "b"], 1000, num_ranges=2)
+    t = torch.tensor([100.0, 200.0, 300.0, 400.0, 500.0, 1000.0])
+    for rows in (slice(0, 2), slice(2, 6)):
+        metric.update({"a": t[rows] / 100, "b": torch.full_like(t[rows], torch.nan)}, t[rows])
+    metric.compute()
+    assert metric.bins["a"] == [LossBin(0, 500, 5, 3.0, (2.0, 3.0, 4.0)), LossBin(1000, 1000, 1, 10.0, (10.0,) * 3)]
+    assert [one.count for one in metric.bins["b"]] == [5, 1]
+    assert all(np.isnan([one.mean, *one.quartiles]).all() for one in metric.bins["b"])
 
 
 def test_ranges_that_were_not_met_are_left_out_and_forgotten() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consistency_tta.evaluation.sweep.diversity_panels import draw_against_diversity, has_diversity
-from consistency_tta.evaluation.sweep.line import Line, Row
+from consistency_tta.evaluation.sweep.line import Line, Row, errors
 from consistency_tta.reporting.figure import new_figure, page_colours, svg
 
 if TYPE_CHECKING:
@@ -83,10 +83,11 @@ def group_lines(rows: Sequence[Row]) -> list[Line]:
 
 
 def _panel(axes: Axes, lines: Sequence[Line], title: str, keys: tuple[str, str], labels: tuple[str, str]) -> None:
-    """Draw one value of the rows against another."""
+    """Draw one value of the rows against another, with bars where they have confidence intervals."""
     for line in lines:
         x, y = ([row[key] for row in line.rows] for key in keys)
-        axes.plot(x, y, label=line.label, **line.style)
+        x_errors, y_errors = (errors(line.rows, key) for key in keys)
+        axes.errorbar(x, y, y_errors, x_errors, label=line.label, elinewidth=0.8, capsize=2, **line.style)
     axes.set(title=title, xlabel=labels[0], ylabel=labels[1])
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from consistency_tta.evaluation.sweep.facts import NO_SOLVER
-from consistency_tta.evaluation.sweep.line import Line, Row
+from consistency_tta.evaluation.sweep.line import Line, Row, errors
+from consistency_tta.evaluation.sweep.point_labels import label_points
 from consistency_tta.reporting.figure import page_colours
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def draw_against_diversity(axes: Axes, lines: Sequence[Line], title: str, key: s
         axes.errorbar(
             row["diversity"],
             row[key],
-            xerr=_error(row, "diversity"),
-            yerr=_error(row, key),
+            xerr=errors([row], "diversity"),
+            yerr=errors([row], key),
             color=line.style["color"],
             marker="*" if teacher else line.style["marker"],
             markersize=11 if teacher else 6,
@@ -47,9 +48,6 @@ def draw_against_diversity(axes: Axes, lines: Sequence[Line], title: str, key: s
             elinewidth=0.8,
             capsize=2,
         )
-        axes.annotate(
-            f"w {row['guidance_scale']:g}", (row["diversity"], row[key]), (4, 4), textcoords="offset points", fontsize=7
-        )
     if teachers := [row for _, row in points if _is_teacher(row)]:
         reference = max(teachers, key=lambda row: row["queries"])
         style: dict[str, Any] = {"color": page_colours()["muted"], "linestyle": ":", "linewidth": 1, "zorder": 0}
@@ -57,16 +55,8 @@ def draw_against_diversity(axes: Axes, lines: Sequence[Line], title: str, key: s
         axes.axhline(reference[key], **style)
         axes.set_title("star: teacher", loc="right", fontsize=9, fontweight="normal")
     axes.set(title=title, xlabel="diversity within a caption (higher is better)", ylabel=label)
+    label_points(axes, [(row["diversity"], row[key], f"w {row['guidance_scale']:g}") for _, row in points])
 
 
 def _is_teacher(row: Row) -> bool:
     return row.get("solver", NO_SOLVER) != NO_SOLVER
-
-
-def _error(row: Row, key: str) -> list[list[float]] | None:
-    """How far the interval reaches below and above a value, as matplotlib takes it; None without an interval."""
-    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-    if low is None or high is None:
-        return None
-    # An interval whose bias was subtracted may lie beside its value.
-    return [[max(0.0, row[key] - low)], [max(0.0, high - row[key])]]

@@ -11,6 +11,7 @@ from consistency_tta.evaluation.sweep.facts import Scores, measured_with, table_
 from consistency_tta.evaluation.sweep.options import EvaluatorOptions
 from consistency_tta.evaluation.sweep.report import report
 from consistency_tta.evaluation.sweep.scores import SCORES, read_scores
+from consistency_tta.evaluation.sweep.sounds import caption_sounds
 from consistency_tta.generation.folder import read_manifest
 from consistency_tta.reporting.figure import inline_svg
 from consistency_tta.runtime.errors import MissingExtraError
@@ -32,37 +33,39 @@ def draw(output: Path, latest: Path, evaluator: EvaluatorOptions) -> list[Path]:
     Returns:
         The files.
     """
-    points = _points(output, latest, evaluator)
+    found = _points(output, latest, evaluator)
+    folders, points = ([pair[index] for pair in found] for index in (0, 1))
+    sounds = caption_sounds(folders, points, output)
     files = [_write_table(points, output / "sweep.csv")]
     picture, page = output / "sweep.svg", output / "sweep.html"
     picture.unlink(missing_ok=True)  # else one of earlier points could stay
     try:
         curves = sweep_curves(list(map(table_row, points)), measured_with(points))
     except MissingExtraError as error:
-        page.write_text(report(points, None, f"{error}, then run the same command again."), encoding="utf-8")
+        page.write_text(report(points, sounds, None, f"{error}, then run the same command again."), encoding="utf-8")
     else:
         picture.write_text(curves, encoding="utf-8")
-        page.write_text(report(points, inline_svg(curves)), encoding="utf-8")
+        page.write_text(report(points, sounds, inline_svg(curves)), encoding="utf-8")
         files.append(picture)
     files.append(page)
     print(f"{len(points)} settings compared: {', '.join(map(str, files))}")
     return files
 
 
-def _points(output: Path, latest: Path, evaluator: EvaluatorOptions) -> list[Scores]:
-    """The scores of the latest's captions by this evaluator, in the order of the table."""
+def _points(output: Path, latest: Path, evaluator: EvaluatorOptions) -> list[tuple[Path, Scores]]:
+    """Folders with scores of the latest's captions by this evaluator, in the order of the table."""
     captions = (read_manifest(latest) or {})["captions"]
-    points: list[Scores] = []
+    points: list[tuple[Path, Scores]] = []
     others = []
     for file in sorted(output.glob(f"*/*/{SCORES}")):
         scores = read_scores(file.parent, evaluator)
         if scores is None or scores["generation"]["captions"] != captions:
             others.append(file.parent)
         else:
-            points.append(scores)
+            points.append((file.parent, scores))
     if others:
         print(f"left out, as of other captions or of another evaluation: {', '.join(map(str, others))}")
-    return sorted(points, key=lambda point: [table_row(point)[name] for name in _ORDER])
+    return sorted(points, key=lambda point: [table_row(point[1])[name] for name in _ORDER])
 
 
 def _write_table(points: Sequence[Scores], file: Path) -> Path:

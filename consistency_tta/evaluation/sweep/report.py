@@ -11,6 +11,7 @@ from markupsafe import Markup
 from consistency_tta.evaluation.sweep.by_protocol import REPORT
 from consistency_tta.evaluation.sweep.facts import Scores, measured_with, table_row, warnings_of
 from consistency_tta.evaluation.sweep.scores import TIMED
+from consistency_tta.evaluation.sweep.sounds import CaptionSounds
 from consistency_tta.reporting.page import render_page
 from consistency_tta.reporting.table import Table
 
@@ -28,11 +29,14 @@ _VALUES = {
 }
 
 
-def report(points: Sequence[Scores], curves: Markup | None, missing: str = "") -> str:
-    """The whole page.
+def report(
+    points: Sequence[Scores], sounds: Sequence[CaptionSounds], curves: Markup | None, missing: str = ""
+) -> str:
+    """The whole page, which reads the sounds from the sweep's folder, where it lies.
 
     Args:
         points: at least one, of one evaluator and the same captions.
+        sounds: to listen to.
         curves: of the points, an SVG element; None if they cannot be drawn.
         missing: why there are no curves.
     """
@@ -46,6 +50,7 @@ def report(points: Sequence[Scores], curves: Markup | None, missing: str = "") -
         protocol=first["evaluator"]["protocol"],
         report_folder=REPORT,
         sounds=first["generation"]["sounds"],
+        captions=sounds,
         least_error=min(errors),
         largest_error=max(errors),
         no_diversity=all(point["diversity"] is None for point in points),

@@ -1,9 +1,9 @@
-"""A picture of the loss against the noise level, at each validation."""
+"""A picture of the losses against the noise level, at each validation."""
 
 from __future__ import annotations
 
 import io
-import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,65 +11,97 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 
-from consistency_tta.reporting.figure import new_figure, png, require_matplotlib
+from consistency_tta.reporting.figure import new_figure, page_colours, png, require_matplotlib
 from consistency_tta.runtime.errors import MissingExtraError
 from consistency_tta.training.callbacks.media import log_pictures
 from consistency_tta.training.callbacks.run_dir import run_folder
+from consistency_tta.training.latents import LatentTraining
+from consistency_tta.training.time_binned_losses import LossBin
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: A loss's means by the range of times they belong to, "0250-0500" or, for the top time alone, "1000".
-Means = dict[str, float]
+#: The step of each validation, and its ranges of t by loss.
+History = Sequence[tuple[int, dict[str, list[LossBin]]]]
 
 
-def group_by_loss(metrics: dict[str, float]) -> dict[str, Means]:
-    """Sort what was logged as ``val/<name>_t/<range>`` by name and range."""
-    found: dict[str, Means] = {}
-    for key in sorted(metrics):
-        if match := re.fullmatch(r"(?:val|test)/(.+)_t/([\d-]+)", key):
-            found.setdefault(match[1], {})[match[2]] = float(metrics[key])
-    return found
+def draw(history: History) -> Figure:
+    """One panel for each loss, from t = 0, clean, at the left to pure noise at the right.
 
-
-def middle(label: str) -> float:
-    """The middle of a range of times; the top time itself."""
-    return float(np.mean([int(bound) for bound in label.split("-")]))
-
-
-def draw(history: list[tuple[int, dict[str, Means]]]) -> Figure:
-    """One panel for each loss, from t = 0 at the left: validations from the first, dark, to the last, bright and thick.
-
-    The top time, which one-query generation starts from, has a dot of its own. Each panel's y axis begins at 0.
+    The last validation has a line through the means of the ranges of t, a bar from the first to the third quartile, a
+    dash at the median, and the number of its examples. Earlier validations have their means alone, dark for the first.
+    The top time, from which one query generates, is a diamond. Each panel's y axis begins at 0.
 
     Args:
-        history: (step, losses) of each validation, at least one.
+        history: of at least one validation.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     names = list(history[-1][1])
-    colours = require_matplotlib().colormaps["magma"](np.linspace(0, 0.8, len(history)))
-    with new_figure(5, 2.5 * len(names)) as figure:
-        for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-            curves = [
-                (colour, losses[name]) for colour, (_, losses) in zip(colours, history, strict=True) if name in losses
-            ]
-            for index, (colour, means) in enumerate(curves):
-                width = 2.5 if index == len(curves) - 1 else 0.8
-                finite = {label: value for label, value in means.items() if np.isfinite(value)}
-                for marker, line, is_range in ((".", "-", True), ("o", "none", False)):
-                    points = [(middle(label), value) for label, value in finite.items() if ("-" in label) == is_range]
-                    x, y = np.reshape(points, (-1, 2)).T
-                    axes.plot(x, y, color=colour, marker=marker, linestyle=line, linewidth=width)
-            axes.set(title=f"{name}, step {history[-1][0]}", xlabel="t", ylabel="loss")
-            axes.set_xlim(left=0)
+    with new_figure(7, 3.1 * len(names)) as figure:
+        panels = figure.subplots(len(names), squeeze=False)[:, 0]
+        for axes, name in zip(panels, names, strict=True):
+            _draw_means(axes, history, name)
+            _draw_quartiles(axes, history[-1][1][name])
+            axes.set_title(f"{name}, step {history[-1][0]:,}")
+            axes.set(xlabel="t in steps of the noise schedule (0: clean)", ylabel="loss: mean, median, quartiles")
+            axes.margins(y=0.12)
             axes.set_ylim(bottom=0)
+            axes.set_xlim(left=0)
+        if len(history) > 1:
+            _draw_scale(figure, panels, history)
     return figure
 
 
+def _draw_means(axes: Axes, history: History, name: str) -> None:
+    """Lines through the ranges' means, and a mark at the top time, of all validations."""
+    colours = require_matplotlib().colormaps["magma"](np.linspace(0, 0.8, len(history)))
+    for index, (_, losses) in enumerate(history):
+        width = 2.2 if index == len(history) - 1 else 0.8
+        finite = [one for one in losses.get(name, []) if np.isfinite(one.mean)]
+        for marker, line, is_range in ((".", "-", True), ("D", "none", False)):
+            points = [(_middle(one), one.mean) for one in finite if (one.low < one.high) == is_range]
+            x, y = np.reshape(points, (-1, 2)).T
+            axes.plot(x, y, color=colours[index], marker=marker, markersize=5, linestyle=line, linewidth=width)
+
+
+def _draw_quartiles(axes: Axes, bins: Sequence[LossBin]) -> None:
+    """Bars, medians and numbers of examples of the last validation."""
+    colour = page_colours()["muted"]
+    end = max(one.high for one in bins)
+    for one in bins:
+        low, median, high = one.quartiles
+        if np.isfinite(median):
+            x, width = _middle(one), (0.6 * (one.high - one.low) or 0.02 * end)
+            axes.bar(x, high - low, width, low, color=colour, alpha=0.25, linewidth=0, zorder=0)
+            axes.plot([x - width / 2, x + width / 2], [median, median], color=colour, linewidth=1.2)
+        text, align = (f"n = {one.count}", "center") if one.low < one.high else (f" T: {one.count}", "left")
+        axes.annotate(text, (_middle(one), 1), xycoords=("data", "axes fraction"), fontsize=7, color=colour, ha=align,
+                      va="top")  # fmt: skip
+
+
+def _draw_scale(figure: Figure, panels: Sequence[Axes], history: History) -> None:
+    """Which step a line's colour means."""
+    require_matplotlib()
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    colours = require_matplotlib().colormaps["magma"](np.linspace(0, 0.8, 256))
+    scale = Normalize(0, len(history) - 1)
+    bar = figure.colorbar(ScalarMappable(scale, LinearSegmentedColormap.from_list("steps", colours)), ax=list(panels))
+    ends = sorted({0, len(history) // 2, len(history) - 1})
+    bar.set_ticks(ends, labels=[f"{history[index][0]:,}" for index in ends])
+    bar.set_label("optimizer step of the validation")
+
+
+def _middle(one: LossBin) -> float:
+    return (one.low + one.high) / 2
+
+
 class DrawLossByTime(Callback):
-    """Draws the losses that a training logs per range of noise levels (``val/loss/latent_t/0250-0500``).
+    """Draws the losses of a training of latents per range of noise levels, logged as ``val/loss/latent_t/0250-0500``.
 
     At each validation a picture of all so far goes to TensorBoard, Weights & Biases or MLflow as ``loss_by_time``, and
     as ``loss_by_time/step0000500.png`` into the run's folder. A resumed run's begins anew. Without matplotlib (extra
@@ -77,7 +109,7 @@ class DrawLossByTime(Callback):
     """
 
     def __init__(self) -> None:
-        self.history: list[tuple[int, dict[str, Means]]] = []
+        self.history: list[tuple[int, dict[str, list[LossBin]]]] = []
         self.can_draw = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -91,7 +123,8 @@ class DrawLossByTime(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, when all values of the validation are known."""
         folder = run_folder(trainer) / "loss_by_time"  # on every process: the first one's folder is sent to all
-        losses = group_by_loss({name: float(value) for name, value in trainer.callback_metrics.items()})
+        losses = pl_module.binned.bins if isinstance(pl_module, LatentTraining) else {}
+        losses = {name: bins for name, bins in losses.items() if bins}
         if trainer.sanity_checking or not losses or not trainer.is_global_zero or not self.can_draw:
             return
         self.history.append((trainer.global_step, losses))

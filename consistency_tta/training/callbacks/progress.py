@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,15 @@ class TimedBar(Tqdm):
 class StepProgressBar(TQDMProgressBar):
     """One bar over all steps of a run, where Lightning's begins anew with each epoch, which may last a few steps only.
 
-    It bears the name of the run's folder, and shows the time left until ``max_steps`` or ``max_time``, whichever comes
-    first. For runs that are limited by ``max_steps``; in others it is Lightning's.
+    It bears the name of the run's folder, counts optimizer steps, and shows the time left until ``max_steps``,
+    ``max_epochs`` or ``max_time``, whichever comes first.
     """
 
     @property
     def total_train_batches(self) -> int | float:
-        """Steps of the run."""
-        return self.trainer.max_steps if self.trainer.max_steps > 0 else super().total_train_batches
+        """Optimizer steps of the run; infinite if neither steps nor epochs limit it."""
+        steps = self.trainer.estimated_stepping_batches
+        return steps if steps > 0 else math.inf  # of endless data -1
 
     def init_train_tqdm(self) -> Tqdm:
         """The bar of the run."""
@@ -60,20 +62,20 @@ class StepProgressBar(TQDMProgressBar):
         bar.timer = next((callback for callback in callbacks if isinstance(callback, Timer)), None)
         return bar
 
+    def on_train_start(self, *args: Any) -> None:
+        """Make the bar of the run."""
+        super().on_train_start(*args)
+        total = self.total_train_batches
+        self.train_progress_bar.total = None if total == math.inf else total
+
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
-        """Begin the bar in the first epoch."""
-        if trainer.max_steps <= 0:
-            super().on_train_epoch_start(trainer, *args)
-        elif self.train_progress_bar.total is None:
-            super().on_train_epoch_start(trainer, *args)
-            self.train_progress_bar.set_description(run_name(trainer))
+        """Leave the bar as it is; Lightning begins it anew."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the run's steps."""
-        done = batch_idx if trainer.max_steps <= 0 else trainer.global_step - 1
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, done)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, trainer.global_step - 1)
 
 
 def run_name(trainer: Trainer) -> str:

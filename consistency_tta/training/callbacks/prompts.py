@@ -82,7 +82,10 @@ class FixedPrompts:
             batch = share[start : start + self.sampling.batch_size]
             captions = [self.captions[caption] for caption, _ in batch]
             noise = [StepRNG(self.sampling.seed, *place, torch.device("cpu")).cpu for place in batch]
-            output = pipeline(captions, self.sampling.guidance_scale, self.sampling.steps, generator=noise)
+            whole = pipeline.latent_seconds  # as long as the clips of the data, padding included
+            output = pipeline(
+                captions, self.sampling.guidance_scale, self.sampling.steps, generator=noise, audio_length_in_s=whole
+            )
             prompts = torch.tensor([caption for caption, _ in batch])
             yield Sounds(to_mono(output.waveform), output.sample_rate, captions, prompts)
 

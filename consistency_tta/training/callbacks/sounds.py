@@ -21,20 +21,26 @@ from consistency_tta.training.callbacks.run_dir import run_folder
 
 
 class LogSounds(Callback):
-    """Logs what a training sounds and looks like, for the first clips of each validation, next to the recordings.
+    """Logs what a training sounds and looks like, for the first clips of each validation.
 
-    TensorBoard, Weights & Biases and MLflow get sounds, and spectrograms in colour with axes; with any other logger, or
-    none, wav files go to ``<log folder>/sounds/``.
+    A distilled student is shown next to its teacher, from the same noise, and to the recording; other models next to
+    the recording. TensorBoard, Weights & Biases and MLflow get sounds, and spectrograms in colour with axes; with any
+    other logger, or none, wav files go to ``<log folder>/sounds/``. The teacher is sampled once, since its sounds do
+    not change. Where the data are encoded latents, the codec decodes the recordings.
 
     Args:
         num_sounds: how many.
         every_n_validations: how often; generating takes time.
+        teacher: whether to sample the teacher. It takes its default number of solver steps, 50.
     """
 
-    def __init__(self, num_sounds: int = 4, every_n_validations: int = 1) -> None:
+    def __init__(self, num_sounds: int = 4, every_n_validations: int = 1, teacher: bool = True) -> None:
         self.num_sounds = num_sounds
         self.every_n_validations = every_n_validations
+        self.teacher = teacher
         self.validations = 0
+        self.captions: list[str] | None = None  # of the references
+        self.references: dict[str, Tensor] = {}
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
@@ -43,50 +49,69 @@ class LogSounds(Callback):
         if batch_idx or trainer.sanity_checking or not isinstance(pl_module, TrainingModule):
             return
         self.validations += 1
-        if (self.validations - 1) % self.every_n_validations == 0:
-            folder = run_folder(trainer) / "sounds"
-            # Where weights are sharded, all processes gather them together.
-            if trainer.is_global_zero or pl_module.sharded is not None:
-                with torch.no_grad():
-                    first = batch.first(self.num_sounds)
-                    previews = pl_module.previews(first)
-                    if trainer.is_global_zero:
-                        recordings = [None] * len(previews) if first.waveform is None else list(first.waveform)
-                        self.write(folder, trainer, pl_module.sample_rate, previews, recordings)
+        if (self.validations - 1) % self.every_n_validations:
+            return
+        folder = run_folder(trainer) / "sounds"
+        # Where weights are sharded, all processes gather and query them together.
+        if trainer.is_global_zero or pl_module.sharded is not None:
+            first = batch.first(self.num_sounds)
+            with torch.no_grad():
+                previews = pl_module.previews(first)
+                if previews:
+                    self.update_references(trainer, pl_module, first)
+            if trainer.is_global_zero:
+                self.write(folder, trainer, pl_module.sample_rate, previews)
 
-    def write(
-        self, folder: Path, trainer: Trainer, rate: int, previews: list[Preview], recordings: list[Tensor | None]
-    ) -> None:
-        """Write the previews, and the recordings where there are some, to the loggers, or to wav files in a folder."""
+    def update_references(self, trainer: Trainer, module: TrainingModule, batch: Batch) -> None:
+        """Make the sounds to compare with, unless those at hand belong to the same captions."""
+        changed = batch.captions != self.captions
+        if module.sharded is not None:
+            changed = trainer.strategy.broadcast(changed)
+        if changed:
+            made = module.references(batch, self.teacher)
+            self.captions, self.references = list(batch.captions), {k: sound.cpu() for k, sound in made.items()}
+
+    def write(self, folder: Path, trainer: Trainer, rate: int, previews: list[Preview]) -> None:
+        """Write the previews and the references to the loggers, or to wav files in a folder."""
         step, loggers = trainer.global_step, [logger for logger in trainer.loggers if takes_media(logger)]
-        for index, (preview, recording) in enumerate(zip(previews, recordings, strict=True)):
+        model = "student" if "teacher" in self.references else "model"
+        for index, preview in enumerate(previews):
             label = f"{index}_" + re.sub(r"[^\w-]+", "_", preview.name)[:60]
-            sounds = {"model": preview.waveform, "recording": recording}
-            given = {name: sound for name, sound in sounds.items() if sound is not None}
-            drawn = pictures(preview, recording, rate) if loggers else {}
+            references = {name: sounds[index] for name, sounds in self.references.items()}
+            sounds = references if preview.waveform is None else {model: preview.waveform} | references
+            drawn = pictures(preview, references, rate, model) if loggers else {}
             for logger in loggers:
                 log_pictures(logger, f"spectrogram/{label}", drawn, step)
                 if preview.waveform is not None:
-                    log_sounds(logger, f"sound/{label}", given, rate, step)
+                    log_sounds(logger, f"sound/{label}", sounds, rate, step)
             if not loggers and preview.waveform is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                sound = preview.waveform.cpu().clamp(-1, 1).movedim(-1, 0).numpy()
-                soundfile.write(folder / f"step{step:07d}_{label}.wav", sound, rate)
+                files = {f"step{step:07d}_{label}": preview.waveform}
+                files |= {f"{label}_{name}": sound for name, sound in references.items()}
+                write_wav(folder, files, rate)
 
 
-def pictures(preview: Preview, recording: Tensor | None, rate: int) -> dict[str, Image.Image]:
-    """Spectrograms of a preview and of the recording (samples,) or (channels, samples), with one colour scale.
+def write_wav(folder: Path, sounds: dict[str, Tensor], rate: int) -> None:
+    """Write waveforms (samples,) or (channels, samples) as wav files by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, waveform in sounds.items():
+        soundfile.write(folder / f"{name}.wav", waveform.float().cpu().clamp(-1, 1).movedim(-1, 0).numpy(), rate)
+
+
+def pictures(
+    preview: Preview, references: dict[str, Tensor], rate: int, model: str = "model"
+) -> dict[str, Image.Image]:
+    """Spectrograms of a preview and of its references, with one colour scale.
 
     Args:
         preview: whose waveform is drawn, or its own mel spectrogram where it has none.
-        recording: None where there is none.
+        references: (samples,) or (channels, samples) by name.
         rate: sample rate in Hz.
+        model: the preview's name.
     """
     front_end = full_band_mel(rate)
-    mels = {"model": preview.mel.float().cpu()}
-    settings = {"model": dict(front_end.config) | {"n_mels": preview.mel.shape[1]}, "recording": dict(front_end.config)}
-    waveforms = {"model": preview.waveform, "recording": recording}
-    for name, waveform in waveforms.items():
+    mels = {model: preview.mel.float().cpu()}
+    settings = {model: dict(front_end.config) | {"n_mels": preview.mel.shape[1]}}
+    for name, waveform in {model: preview.waveform, **references}.items():
         if waveform is not None and waveform.shape[-1] > front_end.config["n_fft"] // 2:
             mels[name] = front_end(to_mono(waveform[None].float().cpu()))[0]
             settings[name] = dict(front_end.config)

@@ -34,6 +34,8 @@ class AutoencoderTraining(TrainingModule):
         ema_decay: of the averaged weights, which validation and ``export`` use.
         optimization: optimizer and schedule.
         seed: of all random draws; that of ``seed_everything`` if not given.
+        audio_length_in_s: length of the recordings, where clips are padded to a size that the networks can take. The
+            models made from this one cut their sounds there.
     """
 
     second_moment: Tensor
@@ -46,12 +48,14 @@ class AutoencoderTraining(TrainingModule):
         ema_decay: float = 0.999,
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
+        audio_length_in_s: float | None = None,
     ) -> None:
         super().__init__(optimization, seed)
         self.mel = mel or MelSpectrogram()
         self.vae = vae.train()
         self.average = ExponentialMovingAverage(self.vae, ema_decay, warm_up=True)
         self.kl_weight = kl_weight
+        self.audio_length_in_s = audio_length_in_s
         # E[z^2] of the unscaled latents; its square root's inverse becomes the model's scaling_factor.
         self.register_buffer("second_moment", torch.ones(()))
 
@@ -97,4 +101,9 @@ class AutoencoderTraining(TrainingModule):
         """Front end and averaged autoencoder, scaled to latents of unit variance."""
         averaged = cast(AutoencoderKL, self.average.module)
         averaged.register_to_config(scaling_factor=float(self.second_moment.rsqrt()))
-        return TextToAudioPipeline(mel=self.mel, vae=averaged, rewards=RewardLineage(complete=True).to_dict())
+        return TextToAudioPipeline(
+            mel=self.mel,
+            vae=averaged,
+            rewards=RewardLineage(complete=True).to_dict(),
+            audio_length_in_s=self.audio_length_in_s,
+        )

@@ -94,6 +94,7 @@ class DecoderRefinement(TrainingModule):
         self.average = ExponentialMovingAverage(self.vae, ema_decay, warm_up=True)
         self.losses = WeightedLosses(losses, loss_weights)
         self.rewards = parts.rewards | self.losses.rewards
+        self.audio_length_in_s = parts.config.get("audio_length_in_s")
         self.crop_frames = crop_frames
 
     @property
@@ -148,4 +149,7 @@ class DecoderRefinement(TrainingModule):
         """Front end, autoencoder with the averaged decoder, and vocoder."""
         codec = self.frozen.codec
         vae = cast(AutoencoderKL, self.average.module)
-        return TextToAudioPipeline(codec.mel, vae, codec.vocoder, rewards=self.rewards.to_dict())
+        rewards = self.rewards.to_dict()
+        return TextToAudioPipeline(
+            codec.mel, vae, codec.vocoder, rewards=rewards, audio_length_in_s=self.audio_length_in_s
+        )

@@ -156,5 +156,6 @@ class VocoderTraining(TrainingModule):
             **kept,
             vocoder=self.average.module,
             guidance_range=self.parts.config["guidance_range"],
+            audio_length_in_s=self.parts.config.get("audio_length_in_s"),
             rewards=(self.parts.rewards | self.losses.rewards).to_dict(),
         )

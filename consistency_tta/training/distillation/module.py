@@ -36,8 +36,8 @@ from consistency_tta.training.distillation.student import StudentConfig, build_s
 from consistency_tta.training.distillation.teacher import guidance_range, load_pipeline, load_teacher, to_bfloat16
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.encoded_data import check_trajectories
-from consistency_tta.training.latents import LatentTraining, embed_with_dropout
-from consistency_tta.training.step_rng import StepRNG
+from consistency_tta.training.latents import LatentTraining, embed_with_dropout, sample_quietly
+from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
 from consistency_tta.training.time_binned_losses import TimeBinnedLosses
 from consistency_tta.training.weighted_losses import WeightedLosses
 
@@ -103,9 +103,11 @@ class Distillation(LatentTraining):
         names = [f"loss/{name}" for name in self.losses.names(training=False)]
         self.binned = TimeBinnedLosses(names, self.schedule.num_train_timesteps)
         # Not registered: the networks among them are in `frozen`.
+        self.teacher_pipeline = parts if objective.needs_teacher else None
         self.parts: dict[str, Any] = {
             name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")
         }
+        self.parts["audio_length_in_s"] = parts.config.get("audio_length_in_s")
         self.parts["scheduler"] = scheduler_for(parts.scheduler, self.student.prediction_type)
         self.parts["rewards"] = (parts.rewards | start.rewards | self.losses.rewards).to_dict()
 
@@ -273,6 +275,17 @@ class Distillation(LatentTraining):
     def latent_shape(self) -> tuple[int, ...]:
         """(C, *) of the latents that the student generates."""
         return self.student.latent_shape
+
+    def references(self, batch: Batch, teacher: bool = True) -> dict[str, Tensor]:
+        """The teacher's sounds, from the noise of the previews, and the recordings.
+
+        Where the teacher is sharded, its processes query it together, equally often.
+        """
+        sounds = super().references(batch, teacher)
+        if not teacher or self.teacher_pipeline is None:
+            return sounds
+        generator = torch.Generator().manual_seed(VALIDATION_SEED)
+        return {"teacher": sample_quietly(self.teacher_pipeline, batch.captions, generator)} | sounds
 
     def pipeline(self) -> TextToAudioPipeline:
         """The student with averaged weights, its own decoder if it has one, and the teacher's other parts."""

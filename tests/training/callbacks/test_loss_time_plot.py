@@ -9,35 +9,52 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from consistency_tta.training import DrawLossByTime
-from consistency_tta.training.callbacks.loss_time_plot import draw, group_by_loss
+from consistency_tta.training.callbacks.loss_time_plot import draw
+from consistency_tta.training.time_binned_losses import LossBin
 from tests.training.runs import data, distillation, trainer
 
 
-def test_values_are_grouped_by_loss_and_range() -> None:
-    logged = {"val/loss/b_t/1000": 3.0, "val/loss/b_t/0000-0500": 1.0, "val/loss": 9.0, "train/loss/b_t/1000": 7.0}
-    assert group_by_loss(logged) == {"loss/b": {"0000-0500": 1.0, "1000": 3.0}}
+def bin_of(low: float, high: float, mean: float) -> LossBin:
+    return LossBin(low, high, 7, mean, (mean - 0.5, mean, mean + 1))
 
 
-def test_the_top_time_is_a_dot_apart_from_the_line_of_the_ranges() -> None:
-    means = {"0000-0500": 2.0, "0500-1000": 3.0, "1000": 1.0}
-    (axes,) = draw([(5, {"loss": means})]).axes
-    ranges, top = axes.lines
+def means(axes: Axes) -> list[Line2D]:
+    """The lines of the means, without the medians' dashes."""
+    return [line for line in axes.lines if line.get_marker() != "None"]
+
+
+def test_the_top_time_is_a_mark_apart_from_the_line_of_the_ranges() -> None:
+    bins = [bin_of(0, 500, 2.0), bin_of(500, 1000, 3.0), bin_of(1000, 1000, 1.0)]
+    (axes,) = draw([(5, {"loss": bins})]).axes
+    ranges, top = means(axes)
     np.testing.assert_array_equal(ranges.get_xydata(), [(250, 2), (750, 3)])
     np.testing.assert_array_equal(top.get_xydata(), [(1000, 1)])
     assert (ranges.get_linestyle(), top.get_linestyle()) == ("-", "None")
     assert axes.get_ylim()[0] == axes.get_xlim()[0] == 0
     assert axes.get_title(loc="left") == "loss, step 5"
+    assert axes.get_xlabel()
+    assert axes.get_ylabel()
+
+
+def test_bars_reach_from_the_first_to_the_third_quartile_under_the_number_of_examples() -> None:
+    (axes,) = draw([(5, {"loss": [bin_of(0, 500, 2.0), bin_of(1000, 1000, 1.0)]})]).axes
+    bars = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in axes.patches]
+    assert bars == [(1.5, 3.0), (0.5, 2.0)]
+    assert [text.get_text() for text in axes.texts] == ["n = 7", " T: 7"]
 
 
 def test_one_panel_a_loss_and_values_that_are_not_finite_left_out() -> None:
-    once = {"a": {"0-5": 1.0, "10": float("nan")}, "b": {"0-5": 3.0, "5-10": 0.0}}
-    first, second = draw([(1, once), (2, {"a": {}, "b": once["b"]}), (3, once)]).axes
-    assert [len(line.get_xdata()) for line in first.lines] == [1, 0, 0, 0, 1, 0]
-    assert len(second.lines) == 6
+    broken = LossBin(10, 10, 1, float("nan"), (float("nan"),) * 3)
+    once = {"a": [bin_of(0, 5, 1.0), broken], "b": [bin_of(0, 5, 3.0), bin_of(5, 10, 0.0)]}
+    first, second, _ = draw([(1, once), (2, {"b": once["b"]}), (3, once)]).axes  # the last is the scale of steps
+    assert [len(line.get_xdata()) for line in means(first)] == [1, 0, 0, 0, 1, 0]
+    assert len(means(second)) == 6
 
 
 def test_each_validation_leaves_a_picture_in_folder_and_tensorboard(teacher_folder: Path, tmp_path: Path) -> None:
@@ -48,7 +65,7 @@ def test_each_validation_leaves_a_picture_in_folder_and_tensorboard(teacher_fold
     run.fit(distillation(teacher_folder), data(num_clips=16))
     folder = tmp_path / "run" / "version_0" / "loss_by_time"
     assert sorted(path.name for path in folder.iterdir()) == ["step0000002.png", "step0000004.png"]
-    assert Image.open(folder / "step0000004.png").width == 500
+    assert Image.open(folder / "step0000004.png").width == 700
     events = EventAccumulator(logger.log_dir, size_guidance={"images": 0})
     events.Reload()
     assert [event.step for event in events.Images("loss_by_time")] == [2, 4]

@@ -34,11 +34,14 @@ def test_the_bar_counts_the_steps_of_all_epochs(
     assert re.search(r"5/5 .*train/loss=\d", shown)
 
 
-def test_a_run_of_epochs_has_lightnings_bar(teacher_folder: Path, tmp_path: Path) -> None:
+def test_a_run_limited_by_epochs_has_one_bar_over_all_of_them(
+    teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bar = StepProgressBar(refresh_rate=1)
     run = trainer(tmp_path, callbacks=[bar], max_epochs=2, enable_progress_bar=True)
     run.fit(distillation(teacher_folder), datamodule=data(batch_size=4, num_clips=12))
-    assert (bar.train_progress_bar.n, bar.train_progress_bar.total) == (3, 3)
+    assert (bar.train_progress_bar.n, bar.train_progress_bar.total) == (6, 6)
+    assert "Epoch" not in capsys.readouterr().out
 
 
 def test_a_timer_that_ends_the_run_earlier_gives_the_time_left() -> None:

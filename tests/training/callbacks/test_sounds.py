@@ -14,10 +14,12 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from consistency_tta.contracts import Batch
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import ExportFolder, LogSounds
+from consistency_tta.training import Distillation, ExportFolder, LogSounds
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.sounds import pictures
+from consistency_tta.training.step_rng import VALIDATION_SEED
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import MAKERS, data, trainer
 
@@ -25,6 +27,8 @@ from tests.training.runs import MAKERS, data, trainer
 def fit(name: str, teacher: Path, folder: Path, callback: Any, **kwargs: Any) -> Any:
     torch.manual_seed(0)
     module = MAKERS[name](teacher)
+    if isinstance(module, Distillation):
+        module.teacher_pipeline.sampler.default_steps = 2
     settings = {"max_steps": 4, "limit_val_batches": 1, "val_check_interval": 2, "callbacks": [callback]}
     trainer(folder, **(settings | kwargs)).fit(module, data(num_clips=16))
     return module
@@ -33,16 +37,19 @@ def fit(name: str, teacher: Path, folder: Path, callback: Any, **kwargs: Any) ->
 def test_wav_files_without_tensorboard(teacher_folder: Path, tmp_path: Path) -> None:
     fit("vocoder", teacher_folder, tmp_path, LogSounds(num_sounds=2))
     names = sorted(path.name for path in (tmp_path / "sounds").iterdir())
-    assert names == [f"step{step:07d}_{index}_val_{index}.wav" for step in (2, 4) for index in (0, 1)]
-    sound, rate = soundfile.read(tmp_path / "sounds" / names[0])
-    assert (len(sound), rate) == (NUM_SAMPLES, 16000)
+    recordings = [f"{index}_val_{index}_recording.wav" for index in (0, 1)]
+    assert names == recordings + [f"step{step:07d}_{index}_val_{index}.wav" for step in (2, 4) for index in (0, 1)]
+    for name in names:
+        sound, rate = soundfile.read(tmp_path / "sounds" / name)
+        assert (len(sound), rate) == (NUM_SAMPLES, 16000)
 
 
-def test_wav_files_beside_another_loggers_files(teacher_folder: Path, tmp_path: Path) -> None:
+def test_wav_files_next_to_another_loggers_files(teacher_folder: Path, tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path, name="run", version="7")
     fit("distillation", teacher_folder, tmp_path, LogSounds(num_sounds=1), logger=logger, log_every_n_steps=1)
     names = sorted(path.name for path in (tmp_path / "run" / "7" / "sounds").iterdir())
-    assert names == ["step0000002_0_a_low_tone.wav", "step0000004_0_a_low_tone.wav"]
+    references = ["0_a_low_tone_recording.wav", "0_a_low_tone_teacher.wav"]
+    assert names == [*references, "step0000002_0_a_low_tone.wav", "step0000004_0_a_low_tone.wav"]
 
 
 def test_tensorboard_gets_audio_and_spectrograms(teacher_folder: Path, tmp_path: Path) -> None:
@@ -50,10 +57,10 @@ def test_tensorboard_gets_audio_and_spectrograms(teacher_folder: Path, tmp_path:
     fit("distillation", teacher_folder, tmp_path, LogSounds(num_sounds=2), logger=logger, log_every_n_steps=1)
     events = EventAccumulator(logger.log_dir, size_guidance={"audio": 0, "images": 0})
     events.Reload()
-    labels = ["0_a_low_tone", "0_a_low_tone_recording", "1_a_tone", "1_a_tone_recording"]
+    labels = [f"{clip}{name}" for clip in ("0_a_low_tone", "1_a_tone") for name in ("", "_recording", "_teacher")]
     assert sorted(events.Tags()["audio"]) == [f"sound/{label}" for label in labels]
     assert sorted(events.Tags()["images"]) == [f"spectrogram/{label}" for label in labels]
-    for label in labels[:2]:
+    for label in labels[:3]:
         audio = events.Audio(f"sound/{label}")
         assert [event.step for event in audio] == [2, 4]
         assert audio[0].sample_rate == 16000
@@ -75,10 +82,42 @@ def test_a_training_without_sound_shows_pictures_alone(teacher_folder: Path, tmp
     assert events.Tags()["audio"] == []
 
 
+def test_the_teacher_is_sampled_once_from_the_students_noise(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, torch.Tensor]] = []
+    original = Distillation.references
+
+    def counted(self: Any, *args: Any) -> dict[str, torch.Tensor]:
+        made.append(original(self, *args))
+        return made[-1]
+
+    monkeypatch.setattr(Distillation, "references", counted)
+    module = fit("distillation", teacher_folder, tmp_path, LogSounds(num_sounds=2))
+    (sounds,) = made
+    batch = next(iter(data().val_dataloader())).first(2)
+    generator = torch.Generator().manual_seed(VALIDATION_SEED)
+    teacher = TextToAudioPipeline.from_pretrained(teacher_folder)(batch.captions, 3.0, 2, generator=generator).audios
+    assert torch.allclose(sounds["teacher"], teacher, atol=1e-5)
+    assert torch.equal(sounds["recording"], batch.waveform)
+    assert list(module.references(batch, False)) == ["recording"]
+
+
+def test_latents_are_decoded_for_comparison(teacher_folder: Path) -> None:
+    module = MAKERS["distillation"](teacher_folder)
+    batch = next(iter(data().val_dataloader())).first(2)
+    moments = module.frozen.codec.encode(batch.waveform)
+    encoded = Batch(batch.captions, batch.ids, moments=moments)
+    (name, decoded) = next(iter(module.references(encoded, False).items()))
+    latent = moments.chunk(2, 1)[0] * module.parts["vae"].config.scaling_factor
+    assert name == "recording"
+    assert torch.allclose(decoded, module.frozen.codec.decode(latent), atol=1e-5)
+
+
 def test_every_second_validation_and_never_in_the_sanity_check(teacher_folder: Path, tmp_path: Path) -> None:
     callback = LogSounds(num_sounds=1, every_n_validations=2)
     fit("vocoder", teacher_folder, tmp_path, callback, max_steps=8, num_sanity_val_steps=1)
-    assert sorted(path.name[:11] for path in (tmp_path / "sounds").iterdir()) == ["step0000002", "step0000006"]
+    assert sorted(path.name[:11] for path in (tmp_path / "sounds").glob("step*")) == ["step0000002", "step0000006"]
 
 
 def test_logging_sounds_does_not_change_training(teacher_folder: Path, tmp_path: Path) -> None:
@@ -90,12 +129,12 @@ def test_logging_sounds_does_not_change_training(teacher_folder: Path, tmp_path:
 def test_pictures_have_one_colour_scale() -> None:
     loud = torch.rand(16000) - 0.5
     mel = torch.zeros(100, 64)
-    quiet = pictures(Preview("a", mel, 0.01 * loud), loud, 16000)
-    equal = pictures(Preview("a", mel, loud), loud, 16000)
+    quiet = pictures(Preview("a", mel, 0.01 * loud), {"recording": loud}, 16000)
+    equal = pictures(Preview("a", mel, loud), {"recording": loud}, 16000)
     same_titles = [np.asarray(one)[40:, 80:] for one in (quiet["model"], equal["model"], equal["recording"])]
     assert np.array_equal(same_titles[1], same_titles[2])
     assert same_titles[0][..., :3].mean() < 0.8 * same_titles[1][..., :3].mean()
-    assert list(pictures(Preview("a", mel), None, 16000)) == ["model"]
+    assert list(pictures(Preview("a", mel), {}, 16000)) == ["model"]
 
 
 @pytest.mark.parametrize("name", list(MAKERS))
