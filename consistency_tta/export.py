@@ -33,6 +33,7 @@ def export(
     format: Literal["folder", "onnx", "torch", "web"] = "folder",  # noqa: A002  # the option's name
     int8: bool = False,
     tolerance: float = 1e-3,
+    license: str | None = None,  # noqa: A002  # the hub's name
 ) -> Path:
     """Write a checkpoint as a model folder, or a student as ONNX, torch.export programs or a web page.
 
@@ -46,6 +47,7 @@ def export(
             one-query student (docs/export.md); or ``web``, a page that runs them in a browser.
         int8: whether to store the weights of ONNX graphs in 8 bits.
         tolerance: the most that a graph may differ from torch, relative to the largest value of its output.
+        license: of the weights, for a model folder's card, by the hub's name such as ``mit``.
 
     Raises:
         CheckpointError: if the checkpoint is damaged.
@@ -56,17 +58,21 @@ def export(
         UntrustedClassError: if the checkpoint names classes of other modules.
     """
     trust_modules(trust or [])
+    if license is not None and format != "folder":
+        raise ConfigurationError(
+            f"expected --license with --format folder, which has a model card, got --format {format}: leave it out"
+        )
     if (half and format != "folder") or (int8 and format not in ("onnx", "web")):
         raise ConfigurationError(
             f"expected --half with --format folder and --int8 with onnx or web, got --format {format}: leave it out"
         )
     if format == "folder":
-        return export_folder(checkpoint, output, half)
+        return export_folder(checkpoint, output, half, license)
     export_graphs(load_model(checkpoint), output, format, int8, tolerance)
     return output
 
 
-def export_folder(checkpoint: Path, output: Path, half: bool) -> Path:
+def export_folder(checkpoint: Path, output: Path, half: bool, licence: str | None = None) -> Path:
     """Write the model of a checkpoint as a folder; see :func:`export`."""
     read_checkpoint(checkpoint, mmap=True)  # a damaged one is named first
     require_empty(output)
@@ -74,7 +80,9 @@ def export_folder(checkpoint: Path, output: Path, half: bool) -> Path:
     check_finite(pipeline.components, output)
     if half:
         halve(pipeline.components.values())
-    pipeline.save_pretrained(output)
+    # A CLAP is no pipeline and has no card.
+    card = {"license": licence} if licence and isinstance(pipeline, TextToAudioPipeline) else {}
+    pipeline.save_pretrained(output, **card)
     print(f"{training} of {checkpoint} written to {output}")
     return output
 

@@ -145,7 +145,13 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"format": "onnx", "half": True}, {"format": "torch", "int8": True}, {"format": "folder", "int8": True}]
+    "options",
+    [
+        {"format": "onnx", "half": True},
+        {"format": "torch", "int8": True},
+        {"format": "folder", "int8": True},
+        {"format": "web", "license": "mit"},
+    ],
 )
 def test_options_of_another_format_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=options["format"]):
@@ -162,7 +168,8 @@ def test_a_loss_that_is_not_installed_is_left_out_and_the_card_says_what_is_know
     settings["loss_weights"] = {"own.loss": 0.5, "mel": 2.0}
     content["state_dict"]["losses.learnable.loss own_loss.weight"] = torch.zeros(1)
     torch.save(content, tmp_path / "own.ckpt")
-    folder = export(tmp_path / "own.ckpt", tmp_path / "model")
+    folder = export(tmp_path / "own.ckpt", tmp_path / "model", license="mit")
+    assert "license: mit" in (folder / "README.md").read_text()
     assert "own.loss" in capsys.readouterr().out
     exported = TextToAudioPipeline.from_pretrained(folder)
     assert not exported.rewards.complete

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from consistency_tta.cli import main
 from consistency_tta.generate import generate
 from consistency_tta.generation.teacher_samples import TeacherSamples
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import guidance, one_query
 
@@ -130,6 +132,22 @@ def test_sounds_may_be_shorter_than_the_latents(teacher_folder: Path, tmp_path: 
     (file,) = generate(["rain"], str(teacher_folder), tmp_path, 1.0, steps=1, device="cpu", seconds=0.25)
     assert file.name == "000_rain_w1_q1_0.25s_seed0_0.wav"
     assert soundfile.info(file).frames == 4000
+
+
+def test_a_folder_of_sounds_records_where_the_model_ends_them(teacher_folder: Path, tmp_path: Path) -> None:
+    model, captions, output = tmp_path / "model", tmp_path / "captions.csv", tmp_path / "out"
+    shutil.copytree(teacher_folder, model)
+    captions.write_text("id,caption\nx,rain\n")
+    settings = {"captions": captions, "steps": 1, "device": "cpu"}
+    generate([], str(model), output, 1.0, **settings)
+    assert json.loads((output / "generation.json").read_text())["seconds"] is None
+    index = model / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"audio_length_in_s": 0.25}))
+    with pytest.raises(DataError, match="seconds"):  # never sounds of two lengths in one folder
+        generate([], str(model), output, 1.0, **settings)
+    generate([], str(model), output, 1.0, overwrite=True, **settings)
+    assert json.loads((output / "generation.json").read_text())["seconds"] == 0.25
+    assert soundfile.info(output / "x.wav").frames == 4000
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -377,6 +378,21 @@ def test_seconds_condition_the_network_and_cut_the_waveform() -> None:
     for seconds in (0.0, -1.0, 6.0, float("nan"), "1"):
         with pytest.raises(ConfigurationError, match="audio_length_in_s"):
             pipeline("a dog", seconds=seconds)
+
+
+def test_sounds_end_where_the_models_recordings_did_unless_the_caller_gives_latents(tmp_path: Path) -> None:
+    parts = toy_parts()
+    TextToAudioPipeline(**parts, sampler=ConsistencySampler(), audio_length_in_s=0.25).save_pretrained(tmp_path / "m")
+    pipeline = TextToAudioPipeline.from_pretrained(tmp_path / "m")
+
+    def generate(**settings: Any) -> Tensor:
+        return pipeline("a dog", generator=torch.Generator().manual_seed(0), **settings).audios
+
+    whole = generate(audio_length_in_s=pipeline.latent_seconds)
+    assert whole.shape == (1, NUM_SAMPLES)
+    assert torch.equal(generate(), whole[:, :4000])
+    noise = torch.randn(1, *pipeline.latent_shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(generate(latents=noise), whole)
 
 
 def test_a_model_of_a_stereo_codec_gives_stereo_sound() -> None:

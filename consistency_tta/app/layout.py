@@ -47,7 +47,7 @@ def start(page: Any, host: str, port: int) -> str:
     )
     page.queue(default_concurrency_limit=1, api_open=False)
     _, address, _ = page.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in host else host,  # as an address of IPv6 stands in the page's address
         server_port=port,
         prevent_thread_lock=True,
         quiet=True,

@@ -41,7 +41,7 @@ class LatentSampling(ModelNetworks):
     def latent_seconds(self) -> float:
         """Length of the sounds that the network's latents have, before any padding is cut."""
         codec = self._networks.codec
-        return self._networks.denoiser.latent_shape[1] * codec.samples_per_frame / codec.sample_rate
+        return self._networks.denoiser.latent_shape[1] * (codec.samples_per_frame / codec.sample_rate)
 
     @property
     def quiet(self) -> bool:

@@ -36,7 +36,8 @@ def folder_parts(folder: Path) -> TextToAudioPipeline:
             continue
         place = folder / name if base is None or (folder / name).is_dir() else base / name
         parts[name] = build_part(_class(library, class_name), place)
-    settings = {key: index[key] for key in ("distilled", "guidance_range", "rewards", "audio_length_in_s") if key in index}
+    known = ("distilled", "guidance_range", "rewards", "audio_length_in_s")
+    settings = {key: index[key] for key in known if key in index}
     return TextToAudioPipeline(**parts, **settings)
 
 

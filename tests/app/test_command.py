@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
 
-from consistency_tta.app import command
+from consistency_tta.app import command, layout
 from consistency_tta.app.extra import require_gradio
 from consistency_tta.cli import main
 from consistency_tta.runtime.errors import MissingExtraError
@@ -77,3 +79,27 @@ def test_a_port_in_use_is_one_line(page: MagicMock, capsys: pytest.CaptureFixtur
             main(["app", "--port", port])
     assert str(ended.value).splitlines()[0].startswith("error: ")
     assert not page.models.called
+
+
+@pytest.mark.parametrize(("host", "named"), [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1")])
+def test_gradio_takes_addresses_of_ipv6_in_brackets(host: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", MagicMock())
+    blocks = MagicMock()
+    blocks.launch.return_value = None, f"http://{named}:1/", None
+    assert layout.start(blocks, host, 1) == f"http://{named}:1/"
+    assert blocks.launch.call_args.kwargs["server_name"] == named
+
+
+def test_sigterm_removes_the_folder_of_sounds(page: MagicMock) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated() -> None:
+        assert Path(page.build.call_args.args[2]).is_dir()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    page.event.return_value.wait.side_effect = terminated
+    with pytest.raises(SystemExit) as ended:
+        main(["app", "--port", "0", "--no-browser"])
+    assert ended.value.code == 143
+    assert not Path(page.build.call_args.args[2]).exists()
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -148,6 +150,9 @@ def test_two_models_are_swept_into_one_picture(
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     html = page.read_text(encoding="utf-8")
     assert html.count("<svg") == 1
+    addresses = re.findall(r'<audio [^>]*src="([^"]+)"', html)
+    assert len(addresses) == 8  # both captions with each of the four settings
+    assert all((output / unquote(address)).is_file() for address in addresses)
     assert {row["diversity"] for row in rows} == {""}  # each caption has one sound
     assert "--num_samples" in html
     # Both values come from the CLAP, which was a reward of the student.

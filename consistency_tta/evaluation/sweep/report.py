@@ -29,9 +29,7 @@ _VALUES = {
 }
 
 
-def report(
-    points: Sequence[Scores], sounds: Sequence[CaptionSounds], curves: Markup | None, missing: str = ""
-) -> str:
+def report(points: Sequence[Scores], sounds: Sequence[CaptionSounds], curves: Markup | None, missing: str = "") -> str:
     """The whole page, which reads the sounds from the sweep's folder, where it lies.
 
     Args:

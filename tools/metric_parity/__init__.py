@@ -1,0 +1,1 @@
+"""Our metrics against independent implementations, on the same embeddings, logits and sounds."""
