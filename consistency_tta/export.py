@@ -81,7 +81,7 @@ def export_folder(checkpoint: Path, output: Path, half: bool, licence: str | Non
     if half:
         halve(pipeline.components.values())
     # A CLAP is no pipeline and has no card.
-    card = {"license": licence} if licence and isinstance(pipeline, TextToAudioPipeline) else {}
+    card: dict[str, Any] = {"license": licence} if licence and isinstance(pipeline, TextToAudioPipeline) else {}
     pipeline.save_pretrained(output, **card)
     print(f"{training} of {checkpoint} written to {output}")
     return output

@@ -87,8 +87,9 @@ class TimeBinnedLosses(Metric):
         finite = values[values.isfinite()]
         quantiles = finite.new_tensor([0.25, 0.5, 0.75])
         low, middle, high = torch.quantile(finite, quantiles).tolist() if len(finite) else [float("nan")] * 3
-        ends = [self.num_train_timesteps * min(end / self.num_ranges, 1) for end in (column, column + 1)]
-        return LossBin(*ends, len(values), float(self.sums[row, column] / self.counts[column]), (low, middle, high))
+        start, end = (self.num_train_timesteps * min(end / self.num_ranges, 1) for end in (column, column + 1))
+        mean = float(self.sums[row, column] / self.counts[column])
+        return LossBin(start, end, len(values), mean, (low, middle, high))
 
     def label(self, column: int) -> str:
         """A range as text, with leading zeros, so that loggers sort it right."""

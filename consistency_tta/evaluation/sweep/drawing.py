@@ -34,8 +34,8 @@ def draw(output: Path, latest: Path, evaluator: EvaluatorOptions) -> list[Path]:
         The files.
     """
     found = _points(output, latest, evaluator)
-    folders, points = ([pair[index] for pair in found] for index in (0, 1))
-    sounds = caption_sounds(folders, points, output)
+    points = [scores for _, scores in found]
+    sounds = caption_sounds(found, output)
     files = [_write_table(points, output / "sweep.csv")]
     picture, page = output / "sweep.svg", output / "sweep.html"
     picture.unlink(missing_ok=True)  # else one of earlier points could stay

@@ -31,16 +31,15 @@ class CaptionSounds:
     players: Sequence[Player]
 
 
-def caption_sounds(folders: Sequence[Path], points: Sequence[Scores], output: Path) -> list[CaptionSounds]:
+def caption_sounds(points: Sequence[tuple[Path, Scores]], output: Path) -> list[CaptionSounds]:
     """Players for the first different captions; they read the wav files where these lie.
 
     Args:
-        folders: of the sounds of each point.
-        points: of the sweep, in the order of the table.
+        points: folders of sounds and their scores, in the order of the table.
         output: folder of the page, which the addresses start from.
     """
     shown: dict[str, str] = {}  # file by caption
-    for file, caption in _table(folders[0]):
+    for file, caption in _table(points[0][0]):
         if len(shown) < SHOWN:
             shown.setdefault(caption, file)
     return [
@@ -48,7 +47,7 @@ def caption_sounds(folders: Sequence[Path], points: Sequence[Scores], output: Pa
             caption,
             [
                 _player(folder / file, f"{caption}, {_setting(point)}", point, output)
-                for folder, point in zip(folders, points, strict=True)
+                for folder, point in points
                 if (folder / file).is_file()
             ],
         )

@@ -41,7 +41,7 @@ def draw(history: History) -> Figure:
     """
     names = list(history[-1][1])
     with new_figure(7, 3.1 * len(names)) as figure:
-        panels = figure.subplots(len(names), squeeze=False)[:, 0]
+        panels: list[Axes] = list(figure.subplots(len(names), squeeze=False)[:, 0])
         for axes, name in zip(panels, names, strict=True):
             _draw_means(axes, history, name)
             _draw_quartiles(axes, history[-1][1][name])
@@ -82,7 +82,7 @@ def _draw_quartiles(axes: Axes, bins: Sequence[LossBin]) -> None:
                       va="top")  # fmt: skip
 
 
-def _draw_scale(figure: Figure, panels: Sequence[Axes], history: History) -> None:
+def _draw_scale(figure: Figure, panels: list[Axes], history: History) -> None:
     """Which step a line's colour means."""
     require_matplotlib()
     from matplotlib.cm import ScalarMappable
@@ -90,7 +90,7 @@ def _draw_scale(figure: Figure, panels: Sequence[Axes], history: History) -> Non
 
     colours = require_matplotlib().colormaps["magma"](np.linspace(0, 0.8, 256))
     scale = Normalize(0, len(history) - 1)
-    bar = figure.colorbar(ScalarMappable(scale, LinearSegmentedColormap.from_list("steps", colours)), ax=list(panels))
+    bar = figure.colorbar(ScalarMappable(scale, LinearSegmentedColormap.from_list("steps", colours)), ax=panels)
     ends = sorted({0, len(history) // 2, len(history) - 1})
     bar.set_ticks(ends, labels=[f"{history[index][0]:,}" for index in ends])
     bar.set_label("optimizer step of the validation")
