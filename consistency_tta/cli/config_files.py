@@ -43,10 +43,32 @@ def _file(name: str) -> str:
     return file
 
 
+def _key_given_twice(node: yaml.Node | None) -> yaml.ScalarNode | None:
+    """The first key that a mapping has a second time; YAML itself would drop what the first one has."""
+    keys: set[str] = set()
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in keys:
+                    return key
+                keys.add(key.value)
+            children.append(value)
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    return next(filter(None, map(_key_given_twice, children)), None)
+
+
 def _check_yaml(file: Path) -> None:
     """Exit where a file is no YAML of options; the parser's own message would not name the file."""
     try:
-        content = yaml.safe_load(read_text(file))
+        text = read_text(file)
+        content = yaml.safe_load(text)
+        if twice := _key_given_twice(yaml.compose(text, yaml.SafeLoader)):
+            refuse(
+                f"{file}, line {twice.start_mark.line + 1}: {twice.value} is given a second time, which would replace "
+                "the first: put both into one"
+            )
     except DataError as error:
         refuse(str(error))
     except yaml.MarkedYAMLError as error:

@@ -13,7 +13,7 @@ from consistency_tta.cli.commands import LIGHTNING_OPTIONS, OTHER_NAMES, SHARED_
 from consistency_tta.runtime.suggest import nearest
 
 #: Options before the subcommand; the last two are Lightning's and jsonargparse's.
-BEFORE_SUBCOMMAND = {"help", "version", "config", "print_config", "print_shtab"}
+BEFORE_SUBCOMMAND = {"help", "version", "print_config", "print_shtab"}
 RECIPE = """\
 error: {0} needs a recipe, a YAML file that has the model, the data and the trainer:
   consistency-tta {0} --config tiny/demo
@@ -25,6 +25,8 @@ ASSIGNMENT = re.compile(r"\+{0,2}(?P<option>[A-Za-z_]\w*(?:\.\w+)*)=(?P<value>.*
 def check_subcommand(args: list[str]) -> None:
     """Exit where the first word is no subcommand; Lightning's own message would not know ours."""
     known = first_words()
+    if args[0].partition("=")[0] in ("--config", "-c"):
+        refuse(f"expected a subcommand before {args[0]}, such as consistency-tta fit --config tiny/demo")
     if args[0].startswith("-"):
         check_options([args[0]], BEFORE_SUBCOMMAND, "consistency-tta --help")
     elif args[0] not in known:

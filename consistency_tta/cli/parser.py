@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from consistency_tta.cli.parser_messages import one_line, unnest
 from consistency_tta.runtime.suggest import suggest
@@ -23,6 +26,8 @@ def set_up_parsing() -> None:
     # ${...} in the YAML files is resolved after the command line's overrides. YAML files of any fsspec address are
     # read, as Lightning's parser does.
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True, config_read_mode_fsspec_enabled=True)
+    # A run saves its configuration, and defaults such as that of Lightning's Timer are members of an Enum.
+    yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
     OmegaConf.register_resolver("fastest_precision", _fastest_precision, replace=True)
     OmegaConf.register_resolver("recipe_folder", lambda number: FOLDERS[int(number)], replace=True)
 
@@ -50,7 +55,10 @@ class Parser(ArgumentParser):
         """Parse arguments; null for an argument in a group of a class, which jsonargparse would hand on as "None"."""
         if isinstance(args, list):
             args = [f"{arg[:-4]}null" if isinstance(arg, str) and arg.endswith("=None") else arg for arg in args]
-        return super().parse_args(args, *rest, **kwargs)
+        try:
+            return super().parse_args(args, *rest, **kwargs)
+        except OmegaConfBaseException as error:
+            self.error(f"{str(error).splitlines()[0]}: correct the ${{...}} of {getattr(error, 'full_key', 'a value')}")
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration file, whose folder is ``${recipe_folder:}`` in it."""

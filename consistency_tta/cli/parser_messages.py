@@ -17,6 +17,10 @@ LITERAL = re.compile(r"typing\.Literal\[(.*)\]")
 PROBLEM = re.compile(
     r"Problem with given class_path '(?P<name>[^']+)':\s+(?P<fault>.+?)(?=\n\s*- Expected|\nGiven value|$)", re.DOTALL
 )
+#: A class in a list, such as a callback, that lacks an argument.
+LACKING = re.compile(r"class_path '(?P<name>[^']+)':\s+the following arguments are required: (?P<names>.+)")
+#: The first of the reasons why a value is of none of the types tried.
+FIRST_FAULT = re.compile(r"Errors:\n\s*- (?P<fault>.+?)(?=\n\s*- |\nGiven value|$)", re.DOTALL)
 #: How jsonargparse names types, and what users write.
 KINDS = {"int": "a whole number", "float": "a number", "NoneType": "null", "str": "text", "bool": "true or false"}
 
@@ -30,6 +34,8 @@ def unnest(message: str) -> str:
 
 def one_line(message: str) -> str:
     """A message in one line: of a wrong value, what was expected and what came, without the types tried in vain."""
+    if lacking := LACKING.search(message):
+        return f"expected a value for {lacking['names']} of {lacking['name']}, got none: specify it in its init_args"
     if key := KEY.search(message):
         tried = [found for found in EXPECTED.finditer(message) if not found["kind"].startswith("path but")]
         kinds = list(dict.fromkeys(_kind(found["kind"]) for found in tried))
@@ -45,8 +51,12 @@ def one_line(message: str) -> str:
 
 def without_types(message: str) -> str:
     """A message of a class that could not be made, without the other types that were tried; any other as it is."""
-    found = PROBLEM.search(message) if message.startswith("Does not validate against any of the Union") else None
-    return message if found is None else f"{found['name']}: {' '.join(found['fault'].split())}"
+    if not message.startswith("Does not validate against any of the Union"):
+        return message
+    if found := PROBLEM.search(message):
+        return f"{found['name']}: {' '.join(found['fault'].split())}"
+    first = FIRST_FAULT.search(message)
+    return message if first is None else " ".join(first["fault"].split())
 
 
 def _kind(kind: str) -> str:

@@ -16,13 +16,13 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from consistency_tta import __version__
 from consistency_tta.cli.launcher import check_launcher
 from consistency_tta.cli.parser import Parser, set_up_parsing
 from consistency_tta.cli.plugins import load_plugins
-from consistency_tta.cli.user_errors import one_line_errors, raised_here, raised_in
+from consistency_tta.cli.user_errors import one_line_errors, raised_here, raised_in, raised_last_in
 from consistency_tta.contracts import Loss, Objective
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, shortened
 from consistency_tta.runtime.option_order import check_order
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 #: Lightning's module that loads checkpoints.
 RESTORING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
+#: Its callbacks, and those of other packages that it exports.
+CALLBACKS = ("lightning.pytorch.callbacks", "lightning.fabric.utilities.spike")
 #: Its package that tries learning rates and batch sizes.
 TUNING = "lightning.pytorch.tuner"
 
@@ -109,6 +111,11 @@ class TrainingCLI(LightningCLI):
             super().instantiate_classes()
             check_launcher(self.trainer)
 
+    def _set_seed(self) -> None:
+        """Seed all generators, or say in one line that the number is no seed."""
+        with one_line_errors():
+            super()._set_seed()
+
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Make the trainer, with one bar for the whole run unless the configuration has a bar of its own, or none."""
         configured = config.get("callbacks") or []
@@ -132,17 +139,26 @@ class TrainingCLI(LightningCLI):
 
     @contextmanager
     def _errors_of_lightning(self, subcommand: str) -> Iterator[None]:
-        """Say in one line that a checkpoint cannot be loaded, naming it, or that a tuner does not work."""
+        """Say in one line what Lightning refuses: a checkpoint, naming it, a tuner, or a callback's settings."""
         try:
             yield
+        except MisconfigurationException as error:
+            raise ConfigurationError(f"{shortened(error)}: correct the configuration") from error
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if raised_in(error, TUNING):
                 raise ConfigurationError(
                     f"Lightning's tuners do not know this project's trainings: {shortened(error)}: leave out the "
                     "callback, and set --model.optimization.learning_rate or --data.batch_size yourself"
                 ) from error
+            if raised_last_in(error, CALLBACKS):
+                raise ConfigurationError(
+                    f"a callback of Lightning cannot be used like this: {shortened(error)}: correct its settings, or "
+                    "leave it out"
+                ) from error
             path = self.config[subcommand].get("ckpt_path")
             if not path or not raised_in(error, RESTORING):
+                if isinstance(error, ValueError) and raised_last_in(error, ("lightning",)):
+                    raise ConfigurationError(f"{shortened(error)}: correct the configuration") from error
                 raise
             raise CheckpointError(
                 f"{path} does not go with the configuration, or is damaged: {shortened(error)}: name a checkpoint of "

@@ -31,6 +31,13 @@ def raised_in(error: BaseException, module: str) -> bool:
     return any(name.startswith(f"{module}.") for name in names)
 
 
+def raised_last_in(error: BaseException, modules: tuple[str, ...]) -> bool:
+    """Whether one of the modules, or a package's, was the last to run before torch, if that, raised the error."""
+    names = [f"{frame.f_globals.get('__name__')}." for frame, _ in walk_tb(error.__traceback__)]
+    names = [name for name in names if not name.startswith("torch.")]
+    return bool(names) and names[-1].startswith(tuple(f"{module}." for module in modules))
+
+
 def chain(error: BaseException) -> Iterator[BaseException]:
     """Errors in what the user gave: an error and its causes, the outermost first.
 

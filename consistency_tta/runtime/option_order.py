@@ -10,18 +10,25 @@ import yaml
 
 
 def check_order(args: list[str]) -> None:
-    """Exit where an option stands before a configuration file that has it, and would silently replace it."""
-    early: list[str] = []
+    """Exit where something stands before a configuration file that would silently replace it.
+
+    That is an option that the file has, an option of a class that the file names, and a list that an option or an
+    earlier file adds to, such as ``--trainer.callbacks+`` or ``callbacks+:``, where the file has the whole list.
+    """
+    early: dict[str, str] = {}  # options without dashes, and how the message names them
     for word, following in zip(args, [*args[1:], ""], strict=False):
         option, _, value = word.partition("=")
         if option in ("--config", "-c"):
             config = _read_yaml(value or following)
-            if replaced := [name for name in early if _has(config, name.removeprefix("--").split("."))]:
+            replaced = next((named for name, named in early.items() if _has(config, name.split("."))), None)
+            if replaced is not None:
                 raise SystemExit(
-                    f"error: the file of --config would replace {replaced[0]}: put --config before all other options"
+                    f"error: the file of --config would replace {replaced}: put --config before all other options, and "
+                    "the files that add to others last"
                 )
+            early |= {name: f"{name}+ of {value or following}" for name in _added_lists(config)}
         elif option.startswith("--"):
-            early.append(option)
+            early[option.removeprefix("--")] = option
 
 
 def _read_yaml(file: str) -> Any:
@@ -31,13 +38,22 @@ def _read_yaml(file: str) -> Any:
     return None
 
 
+def _added_lists(config: Any, before: str = "") -> list[str]:
+    """The lists that a file adds to, without the ``+``."""
+    if not isinstance(config, dict):
+        return []
+    added = [f"{before}{key[:-1]}" for key in config if isinstance(key, str) and key.endswith("+")]
+    return added + [name for key, value in config.items() for name in _added_lists(value, f"{before}{key}.")]
+
+
 def _has(config: Any, path: list[str]) -> bool:
     """Whether a configuration sets an option, such as ``trainer.max_steps``, in whole or in part."""
     for name in path:
         if not isinstance(config, dict):
             return config is not None
-        config = config if name in config else config.get("init_args") or {}
-        if name not in config:
+        if "class_path" in config:
+            return True  # a class takes the place of the arguments that stand before it
+        if name.removesuffix("+") not in config:
             return False
-        config = config[name]
+        config = config[name.removesuffix("+")]
     return True

@@ -14,7 +14,7 @@ from typing import Any
 #: How jsonargparse names what it does not know. Not `class '...'`, which is how it names the types it would accept.
 UNKNOWN = re.compile(
     r"(?:[Oo]ption|[Kk]ey|attribute) '(?P<key>[\w.]+)'"
-    r"|unrecognized arguments: --(?P<argument>[\w.]+)"
+    r"|unrecognized arguments: --(?P<argument>[\w.-]+)"
     r"|option: --(?P<option>[\w.]+)"
     r"|dot import path string: (?P<name>\w+)"  # a class without its module
 )
@@ -52,7 +52,10 @@ def suggest(message: str, known: Iterable[type], plugins: Iterable[type] = (), o
 
 def nearest(wrong: str, candidates: Iterable[str]) -> str | None:
     """The candidate that begins with a wrong word, or is most like it; None if there is none."""
-    candidates = sorted(candidates)
+    candidates, given = sorted(candidates), wrong
+    wrong = wrong.replace("-", "_")
+    if wrong != given and wrong in candidates:
+        return wrong
     if beginning := [candidate for candidate in candidates if len(wrong) > 2 and candidate.startswith(wrong)]:
         return beginning[0]
     # One wrong letter, or two exchanged, is much of a short word: "roh" and "rho" are alike by 0.67.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from torch.optim import Optimizer
 
 from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.runtime.shared_copies import separate_memory, sharing_copies
 from consistency_tta.training.callbacks.loss_spikes import LossSpikes
@@ -28,6 +31,7 @@ from consistency_tta.training.callbacks.stop_signal import SaveOnSigterm
 from consistency_tta.training.checkpoint_file import FORMAT, FORMAT_KEY, AtomicCheckpointIO
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.fully_sharded import FullySharded, check_strategy
+from consistency_tta.training.loss_states import counters, restore_loss_states, store_loss_states, warn_of_counters
 from consistency_tta.training.optimizer import (
     build_optimizer,
     can_fuse,
@@ -40,6 +44,7 @@ from consistency_tta.training.precision import check_precision
 from consistency_tta.training.sharding import ShardedNetworks
 from consistency_tta.training.shards import average_whole, local
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
+from consistency_tta.training.weighted_losses import WeightedLosses
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -63,6 +68,8 @@ class TrainingModule(LightningModule, ABC):
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.optimization = optimization
+        #: Numbers that losses kept when training began, until they have been compared.
+        self.counters: dict[str, int | float] = {}
         #: The networks that are sharded over processes, under the strategy ``fsdp2``.
         self.sharded: ShardedNetworks | None = None
         self.copies_share = sharing_copies()
@@ -138,6 +145,7 @@ class TrainingModule(LightningModule, ABC):
     def setup(self, stage: str) -> None:
         """Write checkpoints whole; check precision, strategy and sample rates before any sound is read."""
         check_precision(self.trainer)
+        check_numbers(self.trainer)
         check_strategy(self.trainer.strategy)
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpointIO()
@@ -167,14 +175,19 @@ class TrainingModule(LightningModule, ABC):
         return module if self.sharded is None else cast(M, self.sharded.gathered(module))
 
     def on_train_start(self) -> None:
-        """Check the optimizer's state of a run that is resumed."""
+        """Check the optimizer's state of a run that is resumed; note the numbers that losses keep."""
+        if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
+            self.counters = counters(losses)
         if self.trainer.ckpt_path and self.trainer.global_step:
             for optimizer in self.trainer.optimizers:
                 check_loaded_state(optimizer)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the global generators as well: dropout and other people's losses draw from them."""
-        torch.manual_seed(self.rng(batch_idx).entropy + self.global_rank)
+        seed = self.rng(batch_idx).entropy + self.global_rank
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002  # the global one
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; a loss that is not finite makes every gradient NaN, so that all ranks skip the step together."""
@@ -268,9 +281,15 @@ class TrainingModule(LightningModule, ABC):
         """Store the format, and the position in training, from which a resumed run goes on exactly."""
         checkpoint[FORMAT_KEY] = FORMAT
         store_position(checkpoint, self.trainer)
+        if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
+            store_loss_states(checkpoint, losses)
+            warn_of_counters(self.counters, losses)
+            self.counters = {}  # once
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Set the counters of a run that is resumed."""
+        """Set the counters of a run that is resumed, and the state of losses without parameters."""
+        if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
+            restore_loss_states(checkpoint, losses)
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             restore_position(checkpoint, self.trainer)
 
@@ -282,6 +301,18 @@ class TrainingModule(LightningModule, ABC):
         again to ``load_from_checkpoint``.
         """
         super()._set_hparams({name: value for name, value in dict(hp).items() if _is_plain(value)})
+
+
+def check_numbers(trainer: Trainer) -> None:
+    """Raise if a number of the trainer cannot be meant, which Lightning takes without a word.
+
+    Raises:
+        ConfigurationError: names the option.
+    """
+    for name, least in (("accumulate_grad_batches", 1), ("gradient_clip_val", 0)):
+        value = getattr(trainer, name, None)
+        if value is not None and not value >= least:  # a negative norm would turn the gradients round
+            raise ConfigurationError(f"expected --trainer.{name} of at least {least}, got {value}")
 
 
 def _is_plain(value: Any) -> bool:

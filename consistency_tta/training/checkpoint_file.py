@@ -14,6 +14,7 @@ from torch import Tensor
 
 from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.storage.unfinished import remove_unfinished, unfinished
+from consistency_tta.training.readable_state import check_readable
 
 #: What a checkpoint must have for a run to go on from it, not empty, and of which type.
 RESUMABLE = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "epoch": int, "global_step": int}
@@ -33,8 +34,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint.
 
         Raises:
-            CheckpointError: if it cannot be written, such as on a full disk; what was at ``path`` is still there.
+            CheckpointError: if it cannot be written, such as on a full disk, or could not be read again; what was at
+                ``path`` is still there.
         """
+        check_readable(checkpoint)
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return

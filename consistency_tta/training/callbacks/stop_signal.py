@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -25,10 +28,14 @@ class SaveOnSigterm(Callback):
     Of several processes it suffices that one receives the signal: they agree after each batch whether to stop.
     Lightning's own handler broadcasts from within the signal, wherever the process is; the broadcast then pairs with
     another process's next collective call, and both wait for ever. So this callback replaces the handler.
+
+    Under SLURM it also takes over SIGUSR1, at which Lightning would save amid a step: it saves ``hpc_ckpt_<n>.ckpt`` in
+    ``default_root_dir``, where the job finds it by itself when it starts again, and puts the job back into the queue.
     """
 
     def __init__(self) -> None:
         self.received = False
+        self.requeue = False
         self.group: Any = None
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -58,8 +65,14 @@ class SaveOnSigterm(Callback):
         self._agree(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save the checkpoint."""
+        """Save the checkpoint, and put the job back into the queue if SLURM wants it."""
         if isinstance(exception, SIGTERMException) and not getattr(trainer, "fast_dev_run", False):
+            if self.requeue:
+                file = Path(trainer._checkpoint_connector.hpc_save_path(trainer.default_root_dir))
+                trainer.save_checkpoint(file)
+                if trainer.is_global_zero:
+                    requeue_job(file)
+                return
             folder = getattr(trainer.checkpoint_callback, "dirpath", None) or run_folder(trainer) / "checkpoints"
             file = Path(folder) / "sigterm.ckpt"
             trainer.save_checkpoint(file)
@@ -70,12 +83,16 @@ class SaveOnSigterm(Callback):
         self.group = None
 
     def _take_over(self, trainer: Trainer) -> None:
-        self.received = False
+        self.received = self.requeue = False
         if trainer.world_size > 1 and self.group is None:
             # Of the CPU, so that no step waits for its GPU.
             self.group = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
 
+        environment = getattr(getattr(trainer, "_accelerator_connector", None), "cluster_environment", None)
+        slurm = environment if isinstance(environment, SLURMEnvironment) and environment.auto_requeue else None
+
         def receive(number: int, _: Any) -> None:
+            self.requeue |= slurm is not None and number == slurm.requeue_signal
             launcher = trainer.strategy.launcher
             if launcher is not None and not self.received:
                 launcher.kill(signal.Signals(number))  # the processes that this one has started
@@ -85,11 +102,27 @@ class SaveOnSigterm(Callback):
 
         if threading.current_thread() is threading.main_thread():  # no other thread may
             signal.signal(signal.SIGTERM, receive)
+            if slurm is not None and slurm.requeue_signal is not None:
+                signal.signal(slurm.requeue_signal, receive)
 
     def _agree(self, trainer: Trainer) -> None:
         if self.group is None or trainer.world_size == 1:
             return
-        received = torch.tensor([int(self.received)])
+        received = torch.tensor([int(self.received), int(self.requeue)])
         dist.all_reduce(received, dist.ReduceOp.MAX, group=self.group)
-        if received.item():
+        self.requeue = bool(received[1])
+        if received[0]:
             trainer._signal_connector.received_sigterm = True
+
+
+def requeue_job(file: Path) -> None:
+    """Put the SLURM job of this process back into the queue, and say so, or what to do where SLURM refuses."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID", "")
+    job = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if job else os.environ.get("SLURM_JOB_ID", "")
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        fault = " ".join(f"{error} {getattr(error, 'stderr', None) or ''}".split())
+        rank_zero_info(f"saved {file}, but job {job} was not requeued ({fault}): submit it again to go on from there")
+    else:
+        rank_zero_info(f"saved {file}; job {job} is in the queue again and goes on from there {done.stdout.strip()}")

@@ -1,0 +1,48 @@
+"""Nothing on a command line is replaced by a configuration file behind it without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from consistency_tta.runtime.option_order import check_order
+
+FILES = {
+    "recipe": "model: {class_path: M, init_args: {x: 1}}\ntrainer: {max_steps: 2, callbacks: [A]}\n",
+    "added": "trainer:\n  callbacks+: [B]\n",
+    "steps": "trainer: {max_steps: 3}\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("--trainer.max_steps 1 --config recipe", "--trainer.max_steps"),
+        ("--trainer.max_steps=1 --config=recipe", "--trainer.max_steps"),
+        ("--trainer {} --config recipe", "--trainer"),
+        ("--trainer.callbacks+=B --config recipe", "--trainer.callbacks+"),
+        ("--trainer.callbacks+ B --config recipe", "--trainer.callbacks+"),
+        ("--model.seed 3 --config recipe", "--model.seed"),
+        ("--config added --config recipe", "trainer.callbacks+ of added"),
+        ("--config recipe --trainer.max_steps 1 --config steps", "--trainer.max_steps"),
+        ("--trainer.callbacks+=B --config added", None),
+        ("--config recipe --config added", None),
+        ("--config recipe --config steps", None),
+        ("--config recipe --trainer.callbacks+=B --config steps", None),
+        ("--seed_everything 3 --config recipe", None),
+        ("--config nowhere --trainer.max_steps 1", None),
+    ],
+)
+def test_what_a_later_file_replaces_is_refused(
+    line: str, refused: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        Path(name).write_text(content)
+    if refused is None:
+        check_order(line.split())
+    else:
+        with pytest.raises(SystemExit) as error:
+            check_order(line.split())
+        assert f"{refused}:" in str(error.value)
