@@ -45,6 +45,15 @@ UNET = {
 }
 MEL = {"n_mels": 16}
 VOCODER = {"model_in_dim": 16, "channels": 16, "num_layers": 1}
+#: Of the latents of VAE and MEL.
+LIGHT_DECODER = {
+    "latent_channels": 4,
+    "latent_bins": 4,
+    "latent_width": 16,
+    "latent_layers": 1,
+    "channels": 16,
+    "num_layers": 1,
+}
 #: A stereo autoencoder of waveforms at 44.1 kHz, which makes one latent frame of 64 samples.
 OOBLECK = {
     "encoder_hidden_size": 8,

@@ -6,6 +6,8 @@ from diffusers import AutoencoderKL, AutoencoderOobleck
 from torch import nn
 
 from consistency_tta.components.codec import MelCodec
+from consistency_tta.components.fourier_decoder import FourierDecoder
+from consistency_tta.components.light_codec import LightCodec
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.waveform_codec import WaveformCodec
 from consistency_tta.contracts import Codec
@@ -19,7 +21,7 @@ def build_codec(vae: nn.Module, mel: MelSpectrogram | None = None, vocoder: nn.M
         vae: ``AutoencoderKL`` of mel spectrograms, ``AutoencoderOobleck`` of waveforms, or a codec of your own, which
             is returned as it is.
         mel: front end.
-        vocoder: mel to waveform.
+        vocoder: mel to waveform, or latent to waveform (:class:`FourierDecoder`).
 
     Raises:
         ModelFolderError: for another autoencoder, or one of mel spectrograms without a front end.
@@ -35,4 +37,4 @@ def build_codec(vae: nn.Module, mel: MelSpectrogram | None = None, vocoder: nn.M
         )
     if mel is None:
         raise ModelFolderError("the model lacks mel, the front end of its autoencoder: add it to the folder")
-    return MelCodec(mel, vae, vocoder)
+    return LightCodec(mel, vae, vocoder) if isinstance(vocoder, FourierDecoder) else MelCodec(mel, vae, vocoder)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from consistency_tta.components.mel import MelSpectrogram
-from consistency_tta.contracts import Codec, to_mono
-from consistency_tta.runtime.errors import ModelFolderError, ShapeError
+from consistency_tta.components.mel_encoding import MelEncoding
+from consistency_tta.runtime.errors import ModelFolderError
 
 
-class MelCodec(Codec):
-    """A mono :class:`~consistency_tta.contracts.Codec` whose latents are those of a mel spectrogram.
+class MelCodec(MelEncoding):
+    """A mono :class:`~consistency_tta.contracts.Codec` that encodes and decodes by way of mel spectrograms.
 
     Args:
         mel: front end.
@@ -24,18 +24,9 @@ class MelCodec(Codec):
             decoded.
     """
 
-    channels = 1
-
     def __init__(self, mel: MelSpectrogram, vae: AutoencoderKL, vocoder: nn.Module | None = None) -> None:
-        super().__init__()
-        self.mel = mel
-        self.vae = vae
+        super().__init__(mel, vae)
         self.vocoder = vocoder
-        self.sample_rate: int = mel.config["sample_rate"]
-        self.downsampling = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.samples_per_frame: int = self.downsampling * mel.config["hop_length"]
-        self.scaling_factor: float = vae.config.scaling_factor
-        self.checkpointing = False
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the decoders' activations in the backward pass instead of keeping them, for losses of sound.
@@ -45,29 +36,9 @@ class MelCodec(Codec):
         self.vae.enable_gradient_checkpointing()
         self.checkpointing = True
 
-    def encode(self, waveform: Tensor) -> Tensor:
-        """Waveform (B, 1, samples) -> moments (B, 2 C, T, F), see :class:`~consistency_tta.contracts.Codec`."""
-        return self.mel_to_moments(self.waveform_to_mel(to_mono(waveform)))
-
     def decode(self, latent: Tensor) -> Tensor:
         """Scaled latent (B, C, T, F) -> waveform (B, 1, T * samples_per_frame)."""
         return self.mel_to_waveform(self.latent_to_mel(latent))[:, None]
-
-    def latent_shape(self, samples: int) -> tuple[int, ...]:
-        """(C, T, F), see :class:`~consistency_tta.contracts.Codec`."""
-        frames = samples // self.mel.config["hop_length"]
-        self._check_frames(frames)
-        bins = self.mel.config["n_mels"] // self.downsampling
-        return self.vae.config.latent_channels, frames // self.downsampling, bins
-
-    def waveform_to_mel(self, waveform: Tensor) -> Tensor:
-        """Waveform (B, samples) -> mel (B, frames, bins)."""
-        return self.mel(waveform)
-
-    def mel_to_moments(self, mel: Tensor) -> Tensor:
-        """Mel (B, frames, bins) -> mean and log-variance of the posterior (B, 2 C, T, F), unscaled."""
-        self._check_frames(mel.shape[1])
-        return self.vae.encode(mel[:, None].to(self.vae.dtype)).latent_dist.parameters.float()
 
     def latent_to_mel(self, latent: Tensor) -> Tensor:
         """Scaled latents (B, C, T, F) -> mel (B, frames, bins)."""
@@ -90,10 +61,3 @@ class MelCodec(Codec):
     def round_trip(self, waveform: Tensor) -> Tensor:
         """Waveform (B, samples) -> latent mean -> waveform (B, frames * hop_length)."""
         return self.decode(self.moments_to_latent(self.encode(waveform)))[:, 0]
-
-    def _check_frames(self, frames: int) -> None:
-        if frames % self.downsampling:
-            raise ShapeError(
-                f"the autoencoder shrinks time by {self.downsampling}: expected a multiple of that many mel frames, "
-                f"got {frames}; set num_samples to a multiple of {self.samples_per_frame}"
-            )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from consistency_tta.components.codec import MelCodec
+from consistency_tta.components.mel_encoding import MelEncoding
 from consistency_tta.components.text import TextEncoder
 from consistency_tta.contracts import Codec, Denoiser
 
@@ -27,7 +27,7 @@ CAPTION = "A dog barks, then rain is falling on 3 roofs."
 def codec_fingerprint(codec: Codec) -> str:
     """Of what encodes, in hexadecimal."""
     state = {name: tensor for name, tensor in codec.state_dict().items() if not name.startswith(DECODERS)}
-    return _digest(state, _settings(codec.mel.config) if isinstance(codec, MelCodec) else {})
+    return _digest(state, _settings(codec.mel.config) if isinstance(codec, MelEncoding) else {})
 
 
 def text_fingerprint(text: TextEncoder) -> str:

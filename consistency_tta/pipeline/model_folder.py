@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL, AutoencoderOobleck, DiffusionPipeline, Mode
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, SpeechT5HifiGan
 
 # diffusers loads parts of our own classes only out of modules that are imported: all of them must be here.
+from consistency_tta.components.fourier_decoder import FourierDecoder
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding as GuidanceEmbedding  # of folders of version 0.1
 from consistency_tta.components.mel import MelSpectrogram
@@ -34,7 +35,7 @@ class ModelFolder(DiffusionPipeline):
     Args:
         mel: front end of a codec of mel spectrograms; of a codec of waveforms for losses and pictures alone.
         vae: autoencoder of mel spectrograms or of waveforms, or any :class:`~consistency_tta.contracts.Codec`.
-        vocoder: mel to waveform.
+        vocoder: mel to waveform, or latent to waveform in the place of the autoencoder's decoder.
         text_encoder: any Hugging Face text encoder.
         tokenizer: of the text encoder.
         unet: the network, where it is a U-Net.
@@ -77,7 +78,7 @@ class ModelFolder(DiffusionPipeline):
         self,
         mel: MelSpectrogram | None = None,
         vae: AutoencoderKL | AutoencoderOobleck | None = None,
-        vocoder: SpeechT5HifiGan | FourierVocoder | GriffinLimVocoder | None = None,
+        vocoder: SpeechT5HifiGan | FourierVocoder | FourierDecoder | GriffinLimVocoder | None = None,
         text_encoder: PreTrainedModel | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         unet: ModelMixin | None = None,

@@ -50,13 +50,13 @@ class ModelNetworks(ModelFolder):
         """The codec, which must be one of mel spectrograms.
 
         Raises:
-            ModelFolderError: if it is another.
+            ModelFolderError: if it is another, or decodes without mels.
         """
         codec = self.codec
         if not isinstance(codec, MelCodec):
             raise ModelFolderError(
-                f"expected a codec of mel spectrograms, got {type(codec).__name__} over {type(self.vae).__name__}: "
-                "use a model folder with an AutoencoderKL"
+                f"expected a codec that decodes by way of mel spectrograms, got {type(codec).__name__} over "
+                f"{type(self.vae).__name__}: use a model folder with an AutoencoderKL and a vocoder that reads mels"
             )
         return codec
 

@@ -13,6 +13,7 @@ from consistency_tta.training.callbacks.sound_metrics import SoundMetrics
 from consistency_tta.training.callbacks.sounds import LogSounds
 from consistency_tta.training.callbacks.step_parts import TimeStepParts
 from consistency_tta.training.codec.autoencoder import AutoencoderTraining
+from consistency_tta.training.codec.light_decoder import LightDecoderTraining
 from consistency_tta.training.codec.refinement import DecoderRefinement
 from consistency_tta.training.codec.vocoder import VocoderTraining
 from consistency_tta.training.contrastive import ContrastiveTraining
@@ -71,6 +72,7 @@ __all__ = [
     "GridPairs",
     "GuidanceDistillation",
     "LatentDiffusion",
+    "LightDecoderTraining",
     "LoRA",
     "LogNormalTimes",
     "LogSounds",

@@ -1,1 +1,1 @@
-"""Training of autoencoders and vocoders."""
+"""Training of autoencoders, vocoders and light decoders."""

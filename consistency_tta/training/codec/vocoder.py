@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.components.codec import MelCodec
-from consistency_tta.contracts import AudioOutput, Batch, Learner, Loss, Optimization
-from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.contracts import Batch, Loss, Optimization
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.runtime.frozen import Frozen
-from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
-from consistency_tta.training.crop import check_crop_frames, random_starts, spans
-from consistency_tta.training.ema import ExponentialMovingAverage
+from consistency_tta.training.codec.synthesis import SynthesisTraining
+from consistency_tta.training.crop import random_starts, spans
 from consistency_tta.training.latents import waveform_of
 from consistency_tta.training.step_rng import StepRNG
-from consistency_tta.training.weighted_losses import WeightedLosses
 
 
-@dataclass
-class VocoderOutput(AudioOutput):
-    """A vocoder's sound and the recording; attributes as in :class:`AudioOutput`."""
-
-    student_waveform: Tensor
-    target_waveform: Tensor
-    batch: Batch
-    sample_rate: int
-    codec: MelCodec
-
-    @cached_property
-    def student_mel(self) -> Tensor:  # type: ignore[override]
-        """Mel of the vocoder's sound (B, frames, bins)."""
-        return self.codec.waveform_to_mel(self.student_waveform)
-
-    @cached_property
-    def target_mel(self) -> Tensor:  # type: ignore[override]
-        """Mel of the recording (B, frames, bins)."""
-        return self.codec.waveform_to_mel(self.target_waveform)
-
-
-class VocoderTraining(TrainingModule):
+class VocoderTraining(SynthesisTraining):
     """Mel to waveform by loss plugins on sound, such as mel L1 and multi-resolution STFT.
 
     Args:
@@ -71,36 +43,11 @@ class VocoderTraining(TrainingModule):
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
     ) -> None:
-        super().__init__(optimization, seed)
+        super().__init__(model, vocoder, losses, loss_weights, crop_frames, ema_decay, optimization, seed)
         if not 0 <= decoded <= 1:
             raise ConfigurationError(f"expected decoded, a share, in [0, 1], got {decoded}")
-        self.parts = TextToAudioPipeline.from_pretrained(model)
-        self.earlier_stages = self.parts.config.get("training") or ()
-        self.frozen = Frozen(codec=self.parts.mel_codec)
-        check_crop_frames(crop_frames, self.frozen.codec.downsampling)
-        self.vocoder = vocoder.train()
-        self.average = ExponentialMovingAverage(self.vocoder, ema_decay, warm_up=True)
-        self.losses = WeightedLosses(losses, loss_weights)
-        self.crop_frames = crop_frames
         self.decoded = decoded
         self.hop_length: int = self.parts.mel.config["hop_length"]
-
-    @property
-    def sample_rate(self) -> int:
-        """Of all sounds, in Hz."""
-        return self.frozen.codec.sample_rate
-
-    def trainable(self) -> nn.Module:
-        """The vocoder."""
-        return self.vocoder
-
-    def learners(self) -> dict[str, Learner]:
-        """The vocoder, and losses with parameters, such as an adversary."""
-        return super().learners() | self.losses.learners()
-
-    def emas(self) -> tuple[ExponentialMovingAverage]:
-        """The evaluation average."""
-        return (self.average,)
 
     def loss(self, batch: Batch, rng: StepRNG) -> Tensor:
         """The weighted losses of the vocoder's sound."""
@@ -120,11 +67,7 @@ class VocoderTraining(TrainingModule):
                 f"but the vocoder makes {sound.shape[1]}: set its hop length, or upsampling rates, to the front end's"
             )
         # The recording that losses see is the crop.
-        batch = replace(batch, waveform=waveform)
-        out = VocoderOutput(sound, waveform, batch, self.sample_rate, self.frozen.codec)
-        losses = self.losses(out, training=self.trainer.training)
-        self.log_losses(losses, len(batch))
-        return losses["loss"]
+        return self.weighted_loss(sound, waveform, replace(batch, waveform=waveform))
 
     @torch.no_grad()
     def decode_some(self, mel: Tensor, rng: StepRNG) -> Tensor:
@@ -148,14 +91,3 @@ class VocoderTraining(TrainingModule):
         sounds = self.pipeline().mel_codec.round_trip(waveform_of(batch))
         mels = self.frozen.codec.waveform_to_mel(sounds)
         return [Preview(name, *pair) for name, *pair in zip(batch.ids, mels, sounds, strict=True)]
-
-    def pipeline(self) -> TextToAudioPipeline:
-        """The folder's parts with the averaged vocoder."""
-        kept: dict[str, Any] = {n: m for n, m in self.parts.components.items() if n != "vocoder"}
-        return TextToAudioPipeline(
-            **kept,
-            vocoder=self.average.module,
-            guidance_range=self.parts.config["guidance_range"],
-            audio_length_in_s=self.parts.config.get("audio_length_in_s"),
-            rewards=(self.parts.rewards | self.losses.rewards).to_dict(),
-        )

@@ -7,7 +7,9 @@ from typing import Any, cast
 
 from torch import nn
 
+from consistency_tta.components.light_codec import LightCodec
 from consistency_tta.contracts import Batch, Codec, Randomness
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.crop import check_crop_frames, random_starts
 from consistency_tta.training.distillation.decoder import (
@@ -49,6 +51,10 @@ class LossDecoders(nn.Module):
         latent_frames: T of a whole latent.
         config: what is trained, kept and cropped.
         ema_decay: of a trained decoder's averaged weights.
+
+    Raises:
+        ConfigurationError: if an autoencoder's decoder is to be trained that the codec does not use, or the crop is out
+            of range.
     """
 
     def __init__(
@@ -62,6 +68,11 @@ class LossDecoders(nn.Module):
         super().__init__()
         self.downsampling: int = getattr(codec, "downsampling", 1)  # of mel frames
         check_crop_frames(config.crop_frames, self.downsampling, latent_frames * self.downsampling)
+        if config.train_decoder and isinstance(codec, LightCodec):
+            raise ConfigurationError(
+                "decoding.train_decoder trains an autoencoder's decoder, but the teacher's vocoder decodes latents "
+                "without it: give a teacher with a vocoder that reads mels, and distil its decoder afterwards"
+            )
         own = own_autoencoder(start, cast(nn.Module, codec.vae))
         self.frozen = Frozen(codec=codec)  # the owner's, which has it frozen, too
         self.decoder = TrainedDecoder(codec, own, ema_decay) if config.train_decoder else None
