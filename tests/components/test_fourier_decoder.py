@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from consistency_tta.components.build_codec import build_codec
 from consistency_tta.components.codec import MelCodec
@@ -86,6 +87,14 @@ def test_a_decoder_of_other_latents_is_refused(name: str, value: int) -> None:
     parts = toy_parts()
     with pytest.raises(ConfigurationError, match=str(value)):
         LightCodec(parts["mel"], parts["vae"], FourierDecoder(**(LIGHT_DECODER | {name: value})))
+
+
+def test_its_full_size_is_a_fortieth_of_the_decoders_that_it_replaces() -> None:
+    decoder = FourierDecoder().eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        assert decoder(torch.randn(1, 8, 16, 16)).shape == (1, 16 * 640)
+    assert sum(parameter.numel() for parameter in decoder.parameters()) == pytest.approx(29.4e6, rel=0.01)
+    assert counter.get_total_flops() < 1.7e12 / 40 * 16 / 256  # of 10.24 s, which are 256 frames
 
 
 def test_the_hop_length_divides_a_latent_frame() -> None:
