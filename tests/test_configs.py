@@ -176,7 +176,7 @@ def test_the_audiocaps_recipes_run_as_tiny_twins(
     monkeypatch.setenv("STUDENT", str(folder / "model"))
     sizes = {"latent_channels": 4, "latent_bins": 4, "latent_width": 16, "channels": 16}
     small = [part for name, size in sizes.items() for part in (f"--model.decoder.init_args.{name}", str(size))]
-    fit("audiocaps/light_decoder.yaml", *small, *SMALL_JUDGE, *SHORT, "--model.crop_frames", "28")
+    fit("audiocaps/light_decoder.yaml", *small, *SMALL_DISCRIMINATOR, *SHORT, "--model.crop_frames", "28")
     light = TextToAudioPipeline.from_pretrained(tmp_path / "runs/audiocaps/light_decoder/model")
     assert light("noise").waveform.shape == (1, 32 * 160)
 
