@@ -27,7 +27,8 @@ def normalise(waveform: Tensor, peak: float = 0.5) -> Tensor:
     waveform = waveform - waveform.mean(-1, keepdim=True)
     largest = waveform.abs().max().item()
     if largest < SILENCE_PEAK:
-        raise BadClip(Fault.SILENT, f"no sample above {20 * math.log10(max(largest, 1e-10)):.0f} dBFS")
+        level = f"at {20 * math.log10(largest):.0f} dBFS at most" if largest else "constant"
+        raise BadClip(Fault.SILENT, f"its samples, without their mean, are {level}")
     return waveform * (peak / largest)
 
 

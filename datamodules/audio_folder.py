@@ -39,7 +39,7 @@ class AudioFolder:
         if not self.folder.is_dir():
             raise FileNotFoundError(f"the audio folder {self.folder} does not exist or is not a folder")
         everything = list(files_below(self.folder, _refuse))
-        files = [path for path in everything if path.name.lower().endswith(EXTENSIONS)]
+        files = [path for path in everything if path.suffix.lower() in EXTENSIONS]
         if not files:
             raise FileNotFoundError(f"no {', '.join(EXTENSIONS)} file below the audio folder {self.folder}")
         self._num_files = len(files)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, end_of_sound
 
 _PAGE = b"OggS"
+#: How streams of sound begin.
+_SOUNDS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
 _BEGIN, _END = 2, 4  # a page's flags
 #: Samples of a page at most: 255 packets of Vorbis' largest, 8192; FLAC in OGG may have 65,535 in each.
 _LONGEST_PAGE = 255 * 65_536
@@ -15,7 +17,7 @@ _LONGEST_PAGE = 255 * 65_536
 
 def ogg_layout(data: Bytes) -> Layout:
     """How to read a file that begins with OggS."""
-    links, place, end, heads = [0], 0, 0, True
+    links, place, end, heads, at_once = [0], 0, 0, True, 0
     positions: dict[bytes, int] = {}
     numbers: dict[bytes, int] = {}
     flags = 0
@@ -25,11 +27,19 @@ def ogg_layout(data: Bytes) -> Layout:
         begins = bool(flags & _BEGIN)
         if begins and not heads:
             links.append(place)
+            at_once = 0
         heads = begins
         segments = data[place + 27 : place + 27 + data[place + 26]]
         end = place + 27 + len(segments) + sum(segments)
         if end > len(data) or len(segments) < data[place + 26]:
             return Layout(truncated="it ends in the middle of a page")
+        packet = place + 27 + len(segments)
+        at_once += begins and data[packet : packet + 8].startswith(_SOUNDS)
+        if at_once > 1:
+            return Layout(
+                broken="several streams of sound in it play at once: keep one, such as with "
+                "`ffmpeg -i old.ogg -map 0:a:0 new.flac`"
+            )
         if fault := _position_fault(data, place, positions):
             return Layout(broken=fault)
         stream, number = data[place + 14 : place + 18], int.from_bytes(data[place + 18 : place + 22], "little")

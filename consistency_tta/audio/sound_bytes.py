@@ -7,6 +7,7 @@ end. Of a file with a right header nothing but the header, and the frames' own h
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -65,13 +66,17 @@ def inspect(source: SoundSource) -> SoundInfo:
             )
         return info
     except ERRORS as error:
-        if isinstance(error, BadClip):
-            raise
-        name = str(source).rpartition("/")[2]
-        remedy = (
-            f": fetch it again, or convert it, such as with `ffmpeg -i {name} {name.rpartition('.')[0] or name}.flac`"
-        )
-        raise BadClip(Fault.UNREADABLE, f"{error}".rstrip(". ") + remedy) from error
+        raise unreadable(error, source) from error
+
+
+def unreadable(error: Exception, source: SoundSource) -> BadClip:
+    """What the decoder reports, without the name that it gives to the file, and what to do."""
+    if isinstance(error, BadClip):
+        return error
+    name = str(source).rpartition("/")[2]
+    found = re.sub(r"^Error opening .*?: (?=[A-Z])", "", str(error)).rstrip(". ")
+    remedy = f"fetch it again, or convert it, such as with `ffmpeg -i {name} {name.rpartition('.')[0] or name}.flac`"
+    return BadClip(Fault.UNREADABLE, f"the decoder reports {found!r}: {remedy}")
 
 
 def _inspected(source: SoundSource) -> SoundInfo:

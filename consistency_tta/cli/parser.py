@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from consistency_tta.cli.parser_messages import one_line, unnest
 from consistency_tta.runtime.suggest import suggest
+from consistency_tta.storage.text import split_lines
 
 #: Folders of the configuration files that this process has read. By its number here a value finds its file's folder,
 #: since interpolations are resolved when all files and options have been put together.
@@ -58,7 +59,7 @@ class Parser(ArgumentParser):
         try:
             return super().parse_args(args, *rest, **kwargs)
         except OmegaConfBaseException as error:
-            self.error(f"{str(error).splitlines()[0]}: correct the ${{...}} of {getattr(error, 'full_key', 'a value')}")
+            self.error(f"{split_lines(str(error))[0]}: correct the ${{...}} of {getattr(error, 'full_key', 'a value')}")
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration file, whose folder is ``${recipe_folder:}`` in it."""

@@ -105,7 +105,7 @@ def _files(folder: Path) -> dict[Path, list[Path]]:
     """The audio files below a folder, by their path without extension."""
     files: defaultdict[Path, list[Path]] = defaultdict(list)
     for path in files_below(folder):
-        if path.name.lower().endswith(EXTENSIONS):
+        if path.suffix.lower() in EXTENSIONS:
             files[path.with_suffix("")].append(path)
     return files
 

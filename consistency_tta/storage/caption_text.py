@@ -9,8 +9,8 @@ from typing import Any
 
 from consistency_tta.runtime.errors import DataError
 
-#: What pandas and others write for no value.
-NO_VALUE = {"nan", "none", "null", "<na>", "n/a", "#n/a", "na", "nil"}
+#: What pandas, spreadsheets and others write for no value.
+NO_VALUE = {"nan", "nat", "none", "null", "<na>", "n/a", "#n/a", "na", "nil", "undefined", "#name?", "#ref!", "#value!"}
 #: What is in no text: NUL, and halves of characters, which JSON can write and nothing can print.
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
@@ -35,9 +35,10 @@ def clean_captions(value: Any, place: str, clip: str) -> list[str]:
 def _clean(caption: str, place: str, clip: str) -> str:
     if NO_TEXT.search(caption):
         raise DataError(f"{place}: expected a caption of text, got a NUL or half a character in {caption!a:.60}")
-    # Marks of no width, such as U+200B and U+FEFF, and control characters are nothing to read.
-    if all(character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in caption):
-        raise DataError(f"{place}: the caption of {clip!r} is empty; remove or complete it")
+    # Marks of no width, such as U+200B and U+FEFF, control characters and punctuation are nothing to read.
+    kinds = {unicodedata.category(character) for character in caption}
+    if all(kind[0] in "ZP" or kind in ("Cc", "Cf") for kind in kinds):
+        raise DataError(f"{place}: the caption of {clip!r} has no words, {caption!r:.20}; remove or complete it")
     if caption.lower() in NO_VALUE:
         raise DataError(f"{place}: expected a caption, got {caption!r}, which stands for none: remove the row")
     if _is_printed(caption):
@@ -56,6 +57,6 @@ def _is_printed(caption: str) -> bool:
     if not inner or inner[0] not in "[({b":
         return False
     try:
-        return isinstance(ast.literal_eval(inner), list | tuple | dict | set | bytes)
+        return isinstance(ast.literal_eval(re.sub(r"\bnan\b", "None", inner)), list | tuple | dict | set | bytes)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return False

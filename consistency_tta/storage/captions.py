@@ -39,7 +39,7 @@ FILE_COLUMNS = (
 )  # fmt: skip
 #: Columns with the id of a video of which the clip is a part.
 VIDEO_COLUMNS = ("youtube_id", "ytid")
-CAPTION_COLUMN = re.compile(r"caption(s|[_ -]?\d+)?")
+CAPTION_COLUMN = re.compile(r"caption(s|_?\d+)?")
 #: Bytes of a file's name, and of a path: what file systems take, with room for the folder.
 LONGEST_PART, LONGEST_NAME = 255, 2000
 #: What spreadsheets make of an id that begins with "-".

@@ -10,18 +10,18 @@ from consistency_tta.storage.part_names import plain, seconds
 #: Columns for the place in the file, or the video, where the clip begins and ends, in seconds.
 START_COLUMNS = (
     "start_time", "start", "start_s", "start_seconds", "start_sec", "segment_start", "begin", "begin_time", "from",
-    "onset", "seek_time", "offset", "starttime", "start time", "start-time",
+    "onset", "seek_time", "offset", "starttime",
 )  # fmt: skip
 END_COLUMNS = (
     "end_time", "end", "end_s", "end_seconds", "end_sec", "segment_end", "stop", "stop_time", "to", "offset",
-    "endtime", "end time", "end-time",
+    "endtime",
 )  # fmt: skip
 #: Columns for the length of a part in seconds. In a row without a start it is the file's.
 LENGTH_COLUMNS = ("duration", "length", "dur", "duration_s", "duration_seconds", "duration_sec")
 
 
 def times(record: Record) -> tuple[str, str]:
-    """Start and end of a row's part as they are written; empty where a row has none.
+    """Start and end of a row's part as they are written, an end alone from 0; empty where a row has none.
 
     Raises:
         DataError: one is no number of seconds, or the part ends before it begins.
@@ -30,8 +30,10 @@ def times(record: Record) -> tuple[str, str]:
     not_start, not_end = ("offset", "") if "onset" in record.fields else ("", "offset")
     start = _time(record, tuple(column for column in START_COLUMNS if column != not_start))
     end = _time(record, tuple(column for column in END_COLUMNS if column != not_end))
+    if end and not start:
+        start = "0"
     if end and (seconds(start) or 0) >= (seconds(end) or 0):
-        raise DataError(f"{record.place}: expected a part that ends after it begins, got {start or 0} s to {end} s")
+        raise DataError(f"{record.place}: expected a part that ends after it begins, got {start} s to {end} s")
     return start, end
 
 

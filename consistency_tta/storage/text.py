@@ -14,21 +14,37 @@ from typing import Any
 
 from consistency_tta.runtime.errors import DataError
 
-_BYTE_ORDER_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+#: How files begin that are no UTF-8 text, what they are, and what to do.
+_OTHER_KINDS = {
+    b"\xff\xfe\0\0": ("UTF-32", "save it as UTF-8"),
+    b"\0\0\xfe\xff": ("UTF-32", "save it as UTF-8"),
+    b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
+    b"\x1f\x8b": ("a gzip file", "unpack it with gunzip"),
+    b"BZh": ("a bzip2 file", "unpack it with bunzip2"),
+    b"\xfd7zXZ": ("an xz file", "unpack it with unxz"),
+    b"\x28\xb5\x2f\xfd": ("a zstd file", "unpack it with unzstd"),
+    b"PK\x03\x04": ("a zip file or a spreadsheet", "unpack it, or save the table as CSV in UTF-8"),
+    b"\xd0\xcf\x11\xe0": ("a spreadsheet", "save the table as CSV in UTF-8"),
+    b"PAR1": ("a parquet file", "read it with HuggingFaceDataModule, or save the table as CSV"),
+    b"%PDF": ("a PDF file", "save the table as CSV in UTF-8"),
+}
 _LONGEST_ERROR = 120
 
 
 def read_text(file: Path) -> str:
-    """What is in a text file, with its line ends as they are, without a byte-order mark.
+    """What is in a text file, with its line ends as they are, without byte-order marks.
 
     Raises:
         DataError: it is not UTF-8, or has a NUL, with the line.
     """
     content = file.read_bytes()
-    for encoding in (name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)):
-        raise DataError(f"{file}, line 1: expected UTF-8 text, got {encoding}: save it as UTF-8")
+    for beginning, (kind, remedy) in _OTHER_KINDS.items():
+        if content.startswith(beginning):
+            raise DataError(f"{file}, line 1: expected UTF-8 text, got {kind}: {remedy}")
     try:
-        text = content.decode("utf-8").lstrip("\ufeff")  # programs that add a mark may add a second one
+        # Programs that add a mark may add a second one, and files that were joined have marks at later lines.
+        text = re.sub("(^|[\r\n])\ufeff+", r"\1", content.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(

@@ -176,6 +176,13 @@ def ogg_position() -> bytes:
     return content[:place] + bytes(8) + content[place + 8 :]
 
 
+def at_once() -> bytes:
+    """Two streams of sound whose first pages follow each other: they play together."""
+    first, second = written("OGG"), written("OGG", SECOND, seed=1)
+    place = first.index(b"OggS", 4)
+    return first[:place] + second + first[place:]
+
+
 NAMED: dict[str, tuple[Callable[[], bytes], Fault]] = {
     "wav.joined": (lambda: both("WAV"), Fault.UNREADABLE),
     "wav.less": (lambda: wav_size(2000), Fault.UNREADABLE),
@@ -209,6 +216,7 @@ NAMED: dict[str, tuple[Callable[[], bytes], Fault]] = {
     "wav.two channels of one": (lambda: wav_format(2, 2), Fault.UNREADABLE),
     "wav.24 bits of 16": (lambda: wav_format(14, 24), Fault.UNREADABLE),
     "mp3.transport stream": (lambda: (b"G" + bytes(187)) * 20, Fault.UNREADABLE),
+    "ogg.at once": (at_once, Fault.UNREADABLE),
     "ogg.position": (ogg_position, Fault.UNREADABLE),
 }
 

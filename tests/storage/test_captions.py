@@ -9,7 +9,7 @@ import pytest
 
 from consistency_tta.datamodules.clips import read_captions
 from consistency_tta.runtime.errors import DataError
-from consistency_tta.storage.captions import read_clips
+from consistency_tta.storage.captions import read_clips, read_rows
 from consistency_tta.storage.text import filled_lines, read_text
 
 CLIPS = {"dog 1": ["A dog, barking", "Barks"], "rain": ["Rain", "Water"]}
@@ -72,6 +72,9 @@ REFUSED = {
     "a printed object": ("id,caption\na,\"{'raw': 'A dog', 'tokens': 3}\"\n", "line 2"),
     "printed bytes": ("id,caption\na,b'A dog'\n", "line 2"),
     "a printed array of objects": ("id,caption\na,\"array(['A dog'], dtype=object)\"\n", "line 2"),
+    "a printed list with a gap": ("id,caption\na,\"['A dog', nan]\"\n", "line 2"),
+    "a spreadsheet's error": ("id,caption\na,A\nb,#REF!\n", "line 3"),
+    "punctuation alone": ("id,caption\na,...\n", "line 2"),
     "a long caption in a list": (json.dumps({"id": "a", "captions": ["x" * 140_000]}), "entry 1"),
     "a time that is none": ("id,start_time,end_time,caption\na,x,5,A\n", "line 2"),
     "minutes and seconds": ("id,start_time,end_time,caption\na,0:00,0:05,A\n", "line 2"),
@@ -131,6 +134,29 @@ def test_errors_name_the_file_and_the_place(case: str, tmp_path: Path) -> None:
     assert place in str(caught.value).replace(str(tmp_path), "")
     assert len(str(caught.value)) < 700
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("beginning", [b"\x1f\x8b\x08", b"PK\x03\x04", b"PAR1", b"\xff\xfei\0"])
+def test_files_of_another_kind_are_named(beginning: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "captions.csv"
+    file.write_bytes(beginning + b"id,caption\na,A\n")
+    with pytest.raises(DataError, match=r"captions\.csv, line 1"):
+        read_clips(file)
+
+
+def test_joined_files_have_marks_inside_and_columns_have_spaces(tmp_path: Path) -> None:
+    file = tmp_path / "captions.csv"
+    file.write_text("\ufeffFile Name,Caption 1\na.wav,A\r\n\ufeffb.wav,B\n", encoding="utf-8", newline="")
+    assert read_clips(file) == {"a": ["A"], "b": ["B"]}
+
+
+@pytest.mark.parametrize("end", ["end_time", "to"])
+def test_an_end_alone_is_of_a_part_from_the_beginning(end: str, tmp_path: Path) -> None:
+    file = tmp_path / "captions.csv"
+    file.write_text(f"file,{end},caption\na.wav,2.5,A\n")
+    row = read_rows(file)[0]
+    assert (row.recording, row.start, row.end) == ("a", 0.0, 2.5)
+    assert row.name != "a"
 
 
 def test_commas_in_the_last_column_need_no_quotes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
