@@ -16,7 +16,7 @@ class MelMatching(nn.Module):
 
     Sources: Griffin and Lim, "Signal estimation from modified short-time Fourier transform", 1984,
     https://doi.org/10.1109/TASSP.1984.1164317, section III, for the phases; the mean is this project's, measured in
-    docs/tiny.md.
+    docs/tiny_trials.md.
 
     Args:
         griffin_lim: its magnitudes and its search for phases.
