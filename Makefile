@@ -51,8 +51,8 @@ test-browser: .venv-app/.installed  ## run the tests of pages in Chromium
 test-nodes: .venv/.installed  ## run the tests of two machines, in network namespaces (root, Linux, minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nodes
 
-test-faults: .venv/.installed  ## kill trainings a hundred times and compare them with undisturbed ones (Linux, minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/faults
+test-faults: .venv/.installed  ## kill trainings a hundred times, and fill a disk as root (Linux, minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s -rs tests/faults
 
 # libFuzzer stops at the first input that a reader does not withstand, and keeps it in build/fuzz.
 FUZZ_SECONDS ?= 600

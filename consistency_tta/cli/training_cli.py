@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import signal
@@ -22,7 +23,7 @@ from consistency_tta import __version__
 from consistency_tta.cli.launcher import check_launcher
 from consistency_tta.cli.parser import Parser, set_up_parsing
 from consistency_tta.cli.plugins import load_plugins
-from consistency_tta.cli.user_errors import one_line_errors, raised_here, raised_in, raised_last_in
+from consistency_tta.cli.user_errors import chain, one_line_errors, raised_here, raised_in, raised_last_in
 from consistency_tta.contracts import Loss, Objective
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, shortened
 from consistency_tta.runtime.option_order import check_order
@@ -30,6 +31,7 @@ from consistency_tta.runtime.quiet import hide_advertisements, hide_loading_bars
 from consistency_tta.runtime.shared_copies import share_copies
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.progress import StepProgressBar
+from consistency_tta.training.callbacks.stop_signal import exit_status
 from consistency_tta.training.checkpoint_file import check_resumable, read_checkpoint
 from consistency_tta.training.checkpoint_search import newest_checkpoint
 from consistency_tta.training.earlier_versions import moved_option, upgrade_config
@@ -43,6 +45,8 @@ RESTORING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 CALLBACKS = ("lightning.pytorch.callbacks", "lightning.fabric.utilities.spike")
 #: Its package that tries learning rates and batch sizes.
 TUNING = "lightning.pytorch.tuner"
+#: Numbers of the system's errors where nothing more can be written: full, the user's share used up, or read-only.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def run_lightning(args: list[str]) -> LightningCLI:
@@ -130,7 +134,7 @@ class TrainingCLI(LightningCLI):
             with one_line_errors(raised_here), self._errors_of_lightning(subcommand):
                 super()._run_subcommand(subcommand)
         except SIGTERMException:
-            raise SystemExit(128 + signal.SIGTERM) from None
+            raise SystemExit(exit_status(self.trainer)) from None
         except SystemExit as stopped:
             # Lightning leaves with 1 after Ctrl+C.
             if isinstance(stopped.__context__, KeyboardInterrupt):
@@ -139,9 +143,20 @@ class TrainingCLI(LightningCLI):
 
     @contextmanager
     def _errors_of_lightning(self, subcommand: str) -> Iterator[None]:
-        """Say in one line what Lightning refuses: a checkpoint, naming it, a tuner, or a callback's settings."""
+        """Say in one line that a disk is full, or what Lightning refuses: a checkpoint, tuner, or callback."""
         try:
             yield
+        except OSError as error:
+            if error.errno not in FULL_DISK:
+                raise
+            # Of a checkpoint that could not be written, if a logger only failed after it.
+            known = next((cause for cause in chain(error) if isinstance(cause, CheckpointError)), None)
+            raise CheckpointError(
+                str(known)
+                if known
+                else f"cannot write the run's files in {self.trainer.default_root_dir} ({error}): free some space; "
+                "--ckpt_path last then goes on from the newest checkpoint, if there is one"
+            ) from error
         except MisconfigurationException as error:
             raise ConfigurationError(f"{shortened(error)}: correct the configuration") from error
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -155,7 +170,7 @@ class TrainingCLI(LightningCLI):
                     f"a callback of Lightning cannot be used like this: {shortened(error)}: correct its settings, or "
                     "leave it out"
                 ) from error
-            path = self.config[subcommand].get("ckpt_path")
+            path = self.config[subcommand].get("ckpt_path") or self.trainer.ckpt_path  # that SLURM's job has left
             if not path or not raised_in(error, RESTORING):
                 if isinstance(error, ValueError) and raised_last_in(error, ("lightning",)):
                     raise ConfigurationError(f"{shortened(error)}: correct the configuration") from error

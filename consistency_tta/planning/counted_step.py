@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
@@ -9,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -17,6 +19,7 @@ from consistency_tta.planning.live_bytes import LiveBytes
 from consistency_tta.planning.parts import all_tensors
 from consistency_tta.planning.substitutes import apply_without_values
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.callbacks.stop_signal import SaveOnSigterm
 
 #: Settings of a recipe's trainer that change what a step keeps.
 KEPT = ("gradient_clip_val", "gradient_clip_algorithm")
@@ -111,8 +114,16 @@ def counted_steps(
             **{name: settings[name] for name in KEPT if settings.get(name) is not None},
         )
         loader: DataLoader = DataLoader([batches[0], *batches], batch_size=None)  # type: ignore[arg-type]  # a list
-        with mock.patch.object(nn.Module, "_apply", _cast_alone):
-            trainer.fit(module, train_dataloaders=loader)
+        # There are no values to save when a signal stops the plan.
+        kept = [callback for callback in module.configure_callbacks() if not isinstance(callback, SaveOnSigterm)]
+        with (
+            mock.patch.object(nn.Module, "_apply", _cast_alone),
+            mock.patch.object(module, "configure_callbacks", return_value=kept),
+        ):
+            try:
+                trainer.fit(module, train_dataloaders=loader)
+            except SIGTERMException:
+                raise SystemExit(128 + signal.SIGTERM) from None
     return phases.steps[1:]
 
 

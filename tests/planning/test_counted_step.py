@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lightning.pytorch import Callback, Trainer
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from consistency_tta.planning.assumed_values import AssumedValues, CopiedTensors
@@ -47,6 +51,22 @@ def test_between_steps_there_are_weights_gradients_and_moments(teacher_folder: P
     [peaks] = counted_steps(module, [batch(2)], "32-true", {})
     state = sum(part.size for part in found.values()) + 3 * found["trained: student"].size
     assert peaks.persistent == pytest.approx(state, rel=0.05)
+
+
+class Stop(Callback):
+    """Sends SIGTERM to this process within a step."""
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_a_plan_without_a_checkpoint(teacher_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[Any] = []
+    monkeypatch.setattr(Trainer, "save_checkpoint", lambda *args, **kwargs: saved.append(args))
+    with pytest.raises(SystemExit) as ended:
+        counted_steps(distillation(teacher_folder), [batch(2)], "32-true", {}, [Stop()])
+    assert ended.value.code == 143
+    assert not saved
 
 
 def test_backbones_are_what_is_sharded(teacher_folder: Path) -> None:

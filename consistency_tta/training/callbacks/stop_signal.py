@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import threading
 from pathlib import Path
@@ -20,7 +21,9 @@ from consistency_tta.training.callbacks.run_dir import run_folder
 
 
 class SaveOnSigterm(Callback):
-    """Saves ``sigterm.ckpt`` when SIGTERM stops a run, after the step that was under way.
+    """Saves ``sigterm.ckpt`` when SIGTERM stops a run, or SIGHUP, after the step that was under way.
+
+    SIGHUP arrives when a terminal closes; where it is ignored, as under ``nohup``, the run goes on.
 
     It lies in the folder of the run's ``ModelCheckpoint``, or in ``checkpoints`` of the run's folder;
     ``--ckpt_path last`` finds it.
@@ -31,12 +34,24 @@ class SaveOnSigterm(Callback):
 
     Under SLURM it also takes over SIGUSR1, at which Lightning would save amid a step: it saves ``hpc_ckpt_<n>.ckpt`` in
     ``default_root_dir``, where the job finds it by itself when it starts again, and puts the job back into the queue.
+
+    Attributes:
+        received: number of the signal that stops the run; 0 as long as there is none.
     """
 
     def __init__(self) -> None:
-        self.received = False
+        self.received = 0
         self.requeue = False
         self.group: Any = None
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say so if the run goes on from a checkpoint that a SLURM job has left."""
+        file = Path(trainer.ckpt_path or "")
+        if file.name.startswith("hpc_ckpt_"):
+            rank_zero_info(
+                f"goes on at step {checkpoint['global_step']} of {file}, which a SLURM job saved at SIGUSR1; to begin "
+                "anew, remove the file or choose another --trainer.default_root_dir"
+            )
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signal."""
@@ -76,14 +91,15 @@ class SaveOnSigterm(Callback):
             folder = getattr(trainer.checkpoint_callback, "dirpath", None) or run_folder(trainer) / "checkpoints"
             file = Path(folder) / "sigterm.ckpt"
             trainer.save_checkpoint(file)
-            rank_zero_info(f"stopped by SIGTERM at step {trainer.global_step}; --ckpt_path {file} goes on from there")
+            name = signal.Signals(self.received or signal.SIGTERM).name
+            rank_zero_info(f"stopped by {name} at step {trainer.global_step}; --ckpt_path {file} goes on from there")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the processes, which end with the run."""
         self.group = None
 
     def _take_over(self, trainer: Trainer) -> None:
-        self.received = self.requeue = False
+        self.received, self.requeue = 0, False
         if trainer.world_size > 1 and self.group is None:
             # Of the CPU, so that no step waits for its GPU.
             self.group = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
@@ -96,23 +112,45 @@ class SaveOnSigterm(Callback):
             launcher = trainer.strategy.launcher
             if launcher is not None and not self.received:
                 launcher.kill(signal.Signals(number))  # the processes that this one has started
-            self.received = True
+            self.received = number
+            if number == signal.SIGHUP:
+                discard_output_to_closed_terminals()
             if trainer.world_size == 1:
                 trainer._signal_connector.received_sigterm = True
 
         if threading.current_thread() is threading.main_thread():  # no other thread may
             signal.signal(signal.SIGTERM, receive)
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                signal.signal(signal.SIGHUP, receive)
             if slurm is not None and slurm.requeue_signal is not None:
                 signal.signal(slurm.requeue_signal, receive)
 
     def _agree(self, trainer: Trainer) -> None:
         if self.group is None or trainer.world_size == 1:
             return
-        received = torch.tensor([int(self.received), int(self.requeue)])
+        received = torch.tensor([self.received, int(self.requeue)])
         dist.all_reduce(received, dist.ReduceOp.MAX, group=self.group)
-        self.requeue = bool(received[1])
-        if received[0]:
+        self.received, self.requeue = int(received[0]), bool(received[1])
+        if self.received:
             trainer._signal_connector.received_sigterm = True
+
+
+def exit_status(trainer: Trainer) -> int:
+    """Of a command that a signal has stopped: 129 for SIGHUP, else 143."""
+    stops = [callback.received for callback in trainer.callbacks if isinstance(callback, SaveOnSigterm)]
+    return 128 + (signal.SIGHUP if signal.SIGHUP in stops else signal.SIGTERM)
+
+
+def discard_output_to_closed_terminals() -> None:
+    """Let standard output and error lead nowhere if they are a terminal that has closed, where writing raises."""
+    for descriptor in (1, 2):
+        try:
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.write(descriptor, b"\r")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
 
 
 def requeue_job(file: Path) -> None:

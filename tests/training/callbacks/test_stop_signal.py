@@ -1,7 +1,8 @@
-"""A run that SIGTERM stops leaves a checkpoint of the step it had reached."""
+"""A run that a signal stops leaves a checkpoint of the step it had reached."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,11 @@ import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from consistency_tta.training.callbacks.stop_signal import requeue_job
+from consistency_tta.training.callbacks.stop_signal import (
+    discard_output_to_closed_terminals,
+    exit_status,
+    requeue_job,
+)
 from consistency_tta.training.checkpoint_search import newest_checkpoint
 from tests.training.runs import MAKERS, data, equal, trainer
 
@@ -25,12 +30,49 @@ class Stop(Callback):
             os.kill(os.getpid(), self.number)
 
 
-def test_sigterm_leaves_a_checkpoint_to_go_on_from(teacher_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_leaves_a_checkpoint_to_go_on_from(
+    teacher_folder: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    stopped, before = trainer(tmp_path, max_steps=6, callbacks=[Stop(number)]), signal.getsignal(number)
     with pytest.raises(SIGTERMException):
-        trainer(tmp_path, max_steps=6, callbacks=[Stop()]).fit(MAKERS["refinement"](teacher_folder), data())
+        stopped.fit(MAKERS["refinement"](teacher_folder), data())
+    assert exit_status(stopped) == status
+    assert signal.getsignal(number) == before
     resumed = trainer(tmp_path, max_steps=4)
     resumed.fit(MAKERS["refinement"](teacher_folder), data(), ckpt_path=newest_checkpoint(tmp_path))
     assert resumed.global_step == 4
+
+
+def test_an_ignored_sighup_as_under_nohup_stops_nothing(teacher_folder: Path, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = trainer(tmp_path, max_steps=4, callbacks=[Stop(signal.SIGHUP)])
+        run.fit(MAKERS["diffusion"](teacher_folder), data())
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert run.global_step == 4
+
+
+def test_messages_to_a_closed_terminal_lead_nowhere_and_files_are_left_alone(tmp_path: Path) -> None:
+    main, terminal = os.openpty()
+    kept = os.dup(1), os.dup(2)
+    with (tmp_path / "log").open("wb") as log:
+        os.dup2(terminal, 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            os.close(main)
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                os.write(1, b"text")
+            discard_output_to_closed_terminals()
+            assert os.write(1, b"text") == 4
+            os.write(2, b"text")
+        finally:
+            for descriptor, copy in enumerate(kept, start=1):
+                os.dup2(copy, descriptor)
+                os.close(copy)
+            os.close(terminal)
+    assert (tmp_path / "log").read_bytes() == b"text"
 
 
 SLURM = {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "training"}
@@ -50,7 +92,7 @@ def slurm(folder: Path, monkeypatch: pytest.MonkeyPatch, status: int = 0) -> Pat
 
 
 def test_sigusr1_under_slurm_saves_after_the_step_and_requeues_the_job_which_goes_on_by_itself(
-    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls = slurm(tmp_path, monkeypatch)
     with pytest.raises(SIGTERMException):
@@ -60,7 +102,9 @@ def test_sigusr1_under_slurm_saves_after_the_step_and_requeues_the_job_which_goe
     assert calls.read_text() == "requeue 7\n"
     assert [file.name for file in tmp_path.glob("*.ckpt")] == ["hpc_ckpt_1.ckpt"]
     again = trainer(tmp_path, max_steps=4)
-    again.fit(MAKERS["diffusion"](teacher_folder), data())
+    with caplog.at_level("INFO"):
+        again.fit(MAKERS["diffusion"](teacher_folder), data())
+    assert [line for line in caplog.messages if "default_root_dir" in line and "hpc_ckpt_1.ckpt" in line]
     assert again.ckpt_path == str(tmp_path / "hpc_ckpt_1.ckpt")
     straight = MAKERS["diffusion"](teacher_folder)
     trainer(tmp_path / "straight", max_steps=4).fit(straight, data())
