@@ -137,7 +137,8 @@ class SaveOnSigterm(Callback):
 
 def exit_status(trainer: Trainer) -> int:
     """Of a command that a signal has stopped: 129 for SIGHUP, else 143."""
-    stops = [callback.received for callback in trainer.callbacks if isinstance(callback, SaveOnSigterm)]
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    stops = [callback.received for callback in callbacks if isinstance(callback, SaveOnSigterm)]
     return 128 + (signal.SIGHUP if signal.SIGHUP in stops else signal.SIGTERM)
 
 
