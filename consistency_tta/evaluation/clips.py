@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from consistency_tta.audio.resample import resample
-from consistency_tta.audio.sound_file import SILENCE_PEAK, BadClip, read_whole, warn_of_cancelling
+from consistency_tta.audio.sound_file import SILENCE_PEAK, BadClip, Sound, read_whole, warn_of_cancelling
 from consistency_tta.evaluation.protocol import AudioSettings
 
 #: The two folders.
@@ -68,14 +68,18 @@ def read_sound(path: Path, audio: AudioSettings) -> tuple[Tensor, str, float]:
     """
     sound = read_whole(path)
     warn_of_cancelling(path, sound)
-    whole, rate, channels, _ = sound
-    waveform = resample(whole, rate, audio.sample_rate)[: audio.num_samples]
+    channels = f"{sound.channels} channel{'s' * (sound.channels != 1)}"
+    return prepare(sound, audio), f"{sound.sample_rate} Hz, {channels}", len(sound.waveform) / sound.sample_rate
+
+
+def prepare(sound: Sound, audio: AudioSettings) -> Tensor:
+    """A sound (num_samples,) as the protocol specifies it; silence stays silence."""
+    waveform = resample(sound.waveform, sound.sample_rate, audio.sample_rate)[: audio.num_samples]
     if audio.mean_removed:
         waveform = waveform - waveform.mean()
     if audio.peak is not None and not is_silent(waveform):
         waveform = waveform * (audio.peak / waveform.abs().max())
-    padded = torch.nn.functional.pad(waveform, (0, audio.num_samples - len(waveform)))
-    return padded, f"{rate} Hz, {channels} channel{'s' * (channels != 1)}", len(whole) / rate
+    return torch.nn.functional.pad(waveform, (0, audio.num_samples - len(waveform)))
 
 
 def is_silent(waveform: Tensor) -> bool:

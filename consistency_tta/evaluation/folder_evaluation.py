@@ -20,6 +20,7 @@ from consistency_tta.evaluation.protocol_file import load_protocol
 from consistency_tta.evaluation.provenance import provenance, provenance_warnings
 from consistency_tta.evaluation.result import EmbeddingNetwork, EvaluationResult
 from consistency_tta.evaluation.sound_warnings import named, silence_warnings, sound_warnings
+from consistency_tta.evaluation.variety import variety_warnings
 from consistency_tta.runtime.device import best_device
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.captions import caption_file
@@ -109,7 +110,7 @@ def evaluate_folder(
         metric_values=table.values,
         per_clip={name: values.tolist() for name, values in table.per_clip.items()},
     )
-    of_sounds = sound_warnings(extracted.pairs, rules.audio)
+    of_sounds = [*sound_warnings(extracted.pairs, rules.audio), *variety_warnings(extracted.collections)]
     of_files = [*_without_clip(pairs), *silence_warnings(extracted.silent_or_short, len(extracted.pairs))]
     result.warnings = [*_warnings(result, len(pairs.other_captions)), *of_files, *of_sounds, *table.warnings]
     return result, EmbeddingCounts(extracted.embedded, extracted.recalled)

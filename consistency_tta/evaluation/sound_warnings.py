@@ -1,30 +1,35 @@
-"""Warnings of copies, which make values too good, of silent sounds, and of sounds that are cut."""
+"""Warnings of copies, which make values too good, and of silent, distorted, cut and padded sounds."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
-from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair, read_sound
+import torch
+from torch import Tensor
+
+from consistency_tta.audio.sound_file import read_whole
+from consistency_tta.evaluation.clips import GENERATED, REFERENCE, Finding, Pair, is_silent, prepare
+from consistency_tta.evaluation.copies import COPY, SHARE, copied_share, copies_among, correlation, descriptor, groups
 from consistency_tta.evaluation.protocol import AudioSettings
 
-#: Two sounds whose difference has less than this share of their power are one, saved twice.
-SAME = 1e-4
-#: Seconds that are cut without a warning.
-LONGER = 0.5
+#: Seconds that are cut or padded without a warning, and as a share of the protocol's length; the smaller counts.
+LONGER, LONGER_SHARE = 0.5, 0.1
 #: Clips that a warning names.
 NAMED = 3
+#: Share of the samples at the largest magnitude from which a sound is clipped; sine waves have less than 0.02.
+CLIPPED = 0.02
+#: Magnitudes that no sound of full scale 1 has, and that leave a sound nearly silent (-50 dB).
+LOUDEST, QUIET = 4.0, 10 ** (-50 / 20)
 
 
 def sound_warnings(pairs: Sequence[Pair], audio: AudioSettings, num_threads: int = 4) -> list[str]:
-    """Warnings of generated sounds that are references, of sounds that several clips share, and of cut ones.
+    """Warnings of generated sounds that are references, of sounds that several clips share, and of odd ones.
 
-    Sounds are compared as the protocol prepares them, so that another sample rate or file format hides nothing of a
-    copy within a clip. Across clips only equal samples are found.
+    Sounds are compared as the protocol prepares them. A copy of another gain, sign, sample rate or file format is
+    found, and one that is shifted in time; see :mod:`consistency_tta.evaluation.copies`.
 
     Args:
         pairs: whose files can be read.
@@ -34,57 +39,105 @@ def sound_warnings(pairs: Sequence[Pair], audio: AudioSettings, num_threads: int
     # Threads, not processes: libsndfile does the work and does not hold Python's lock.
     with ThreadPoolExecutor(num_threads) as pool:
         compared = list(pool.map(partial(_compare, audio=audio), pairs))
-    found = []
-    copies = [pair.id for pair, sounds in zip(pairs, compared, strict=True) if sounds.same]
-    if copies:
-        found.append(
-            f"{len(copies)} of {len(pairs)} generated sounds are their own reference ({named(copies)}): values that "
-            "count them do not measure a model"
-        )
-    users: dict[str, defaultdict[str, list[str]]] = {side: defaultdict(list) for side in (GENERATED, REFERENCE)}
-    for pair, each in zip(pairs, compared, strict=True):
-        for side, digest in each.digests.items():
-            users[side][digest].append(pair.id)
-    for side, sounds in users.items():
-        shared = [ids for ids in sounds.values() if len(ids) > 1]
-        if shared:
-            groups = [" = ".join(ids[:NAMED]) + (" = ..." if len(ids) > NAMED else "") for ids in shared]
-            found.append(f"{sum(map(len, shared))} {side} sounds are another clip's sound too ({named(groups)})")
-    taken = {
-        own: other
-        for digest, ids in users[GENERATED].items()
-        for own in ids
-        for other in users[REFERENCE].get(digest, [])
-        if own not in users[REFERENCE][digest]
-    }
-    if taken:
-        names = [f"{own} is {other}'s" for own, other in taken.items()]
-        found.append(f"{len(taken)} generated sounds are the references of other clips ({named(names)})")
-    for side in (GENERATED, REFERENCE):
-        cut = [
-            pair.id for pair, each in zip(pairs, compared, strict=True) if each.seconds[side] > audio.seconds + LONGER
-        ]
-        if cut:
-            found.append(f"{len(cut)} {side} sounds are cut to the protocol's {audio.seconds:g} s ({named(cut)})")
-    return found
+    return [*_own_references(pairs, compared), *_shared_sounds(pairs, compared), *_odd_sounds(pairs, compared, audio)]
+
+
+class _Facts(NamedTuple):
+    """Of one sound: a descriptor, its length in seconds, its largest magnitude, and whether it is clipped."""
+
+    descriptor: Tensor
+    seconds: float
+    peak: float
+    clipped: bool
 
 
 class _Compared(NamedTuple):
-    """The two sounds of a pair: whether they are the same, the SHA-256 and the length in seconds of each."""
+    """The two sounds of a pair: the facts of each, their correlation, and the share of parts that are copied."""
 
-    same: bool
-    digests: dict[str, str]
-    seconds: dict[str, float]
+    sides: dict[str, _Facts]
+    correlation: float
+    share: float
+
+
+def _own_references(pairs: Sequence[Pair], compared: Sequence[_Compared]) -> list[str]:
+    found = []
+    whole = [pair.id for pair, one in zip(pairs, compared, strict=True) if one.correlation > COPY]
+    if whole:
+        found.append(
+            f"{len(whole)} of {len(pairs)} generated sounds are their own reference ({named(whole)}): values that "
+            "count them do not measure a model"
+        )
+    parts = [
+        pair.id for pair, one in zip(pairs, compared, strict=True) if one.share >= SHARE and not one.correlation > COPY
+    ]
+    if parts:
+        found.append(
+            f"{len(parts)} of {len(pairs)} generated sounds have parts of their own reference ({named(parts)}): values "
+            "that count them do not measure a model"
+        )
+    return found
+
+
+def _shared_sounds(pairs: Sequence[Pair], compared: Sequence[_Compared]) -> list[str]:
+    if not pairs:
+        return []
+    found = []
+    rows = {side: torch.stack([one.sides[side].descriptor for one in compared]) for side in (GENERATED, REFERENCE)}
+    alike = {side: copies_among(several, several) for side, several in rows.items()}
+    for side in rows:
+        shared = [[pairs[k].id for k in group] for group in groups(alike[side])]
+        if shared:
+            texts = [" = ".join(ids[:NAMED]) + (" = ..." if len(ids) > NAMED else "") for ids in shared]
+            found.append(f"{sum(map(len, shared))} {side} sounds are another clip's sound too ({named(texts)})")
+    names = []
+    for own, others in enumerate(copies_among(rows[GENERATED], rows[REFERENCE])):
+        taken = set(others) - {own, *alike[REFERENCE][own]}
+        if taken and own not in others:
+            names.append(f"{pairs[own].id} is {pairs[min(taken)].id}'s")
+    if names:
+        found.append(f"{len(names)} generated sounds are the references of other clips ({named(names)})")
+    return found
+
+
+def _odd_sounds(pairs: Sequence[Pair], compared: Sequence[_Compared], audio: AudioSettings) -> list[str]:
+    length, slack = f"the protocol's {audio.seconds:g} s", min(LONGER, LONGER_SHARE * audio.seconds)
+    silent = "are nearly silent, below -50 dBFS: " + (
+        "scaled up to the protocol's peak, they are mostly noise" if audio.peak else "check how they were written"
+    )
+    kinds: dict[str, Callable[[_Facts], bool]] = {
+        f"are cut to {length}": lambda facts: facts.seconds > audio.seconds + slack,
+        f"are shorter than {length} and end with silence": lambda facts: facts.seconds < audio.seconds - slack,
+        "have many samples at their largest magnitude, as clipped sounds have": lambda facts: facts.clipped,
+        silent: lambda facts: 0 < facts.peak < QUIET,
+    }
+    if audio.peak is None:
+        kinds["exceed full scale, 1, more than four times: check how they were written"] = lambda facts: (
+            facts.peak > LOUDEST
+        )
+    found = []
+    for kind, applies in kinds.items():
+        for side in (GENERATED, REFERENCE):
+            names = [pair.id for pair, one in zip(pairs, compared, strict=True) if applies(one.sides[side])]
+            if names:
+                found.append(f"{len(names)} {side} sounds {kind} ({named(names)})")
+    return found
 
 
 def _compare(pair: Pair, audio: AudioSettings) -> _Compared:
-    read = {side: read_sound(pair.sides[side], audio) for side in (GENERATED, REFERENCE)}
-    sounds = {side: sound for side, (sound, _, _) in read.items()}
-    generated, reference = sounds[GENERATED].double(), sounds[REFERENCE].double()
-    power = reference.square().sum()
-    same = bool(power > 0 and (generated - reference).square().sum() < SAME * power)
-    digests = {side: hashlib.sha256(sound.numpy().tobytes()).hexdigest() for side, sound in sounds.items()}
-    return _Compared(same, digests, {side: seconds for side, (_, _, seconds) in read.items()})
+    sounds, facts = {}, {}
+    for side in (GENERATED, REFERENCE):
+        whole = read_whole(pair.sides[side])
+        sounds[side] = prepare(whole, audio)
+        own = whole.waveform - whole.waveform.mean()
+        peak = 0.0 if is_silent(own) else float(whole.waveform.abs().max())
+        clipped = bool(peak > 0.1 and (whole.waveform.abs() > 0.99995 * peak).double().mean() > CLIPPED)
+        facts[side] = _Facts(descriptor(sounds[side]), len(own) / whole.sample_rate, peak, clipped)
+    generated, reference = sounds[GENERATED], sounds[REFERENCE]
+    if is_silent(generated) or is_silent(reference):
+        return _Compared(facts, 0.0, 0.0)
+    likeness, shift = correlation(generated, reference)
+    share = max(copied_share(generated, reference, by) for by in {0, shift})
+    return _Compared(facts, likeness, share)
 
 
 def silence_warnings(findings: Sequence[Finding], number: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Generated sounds that are copies are warned of."""
+"""Copies, silence and distortion among generated sounds are warned of."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from consistency_tta.contracts import AudioEmbedding
+from consistency_tta.evaluation.clip_embeddings import Material, collect
 from consistency_tta.evaluation.clips import Pair
+from consistency_tta.evaluation.copies import copies_among, descriptor
 from consistency_tta.evaluation.protocol import AudioSettings
 from consistency_tta.evaluation.sound_warnings import sound_warnings
+from consistency_tta.evaluation.variety import variety_warnings
 
 RATE = 16000
 
@@ -69,3 +74,69 @@ def test_silence_is_no_copy_of_silence(pairs: list[Pair]) -> None:
     for path in (pairs[0].generated, pairs[0].reference):
         soundfile.write(path, np.zeros(RATE), RATE)
     assert warned(pairs[:2]) == []
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, RATE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda sound: 0.3 * sound,
+        lambda sound: -sound,
+        lambda sound: np.roll(sound, 25),
+        lambda sound: sound + 0.02 * noise(99),
+        lambda sound: np.where(np.arange(RATE) < RATE // 2, sound, noise(99)),
+    ],
+    ids=["quieter", "inverted", "later", "noisier", "half"],
+)
+def test_changed_copies_of_references_are_warned_of(change, pairs: list[Pair]) -> None:  # type: ignore[no-untyped-def]
+    soundfile.write(pairs[1].generated, change(soundfile.read(pairs[1].reference)[0]), RATE)
+    (warning,) = warned(pairs)
+    assert "1 of 4" in warning
+    assert "clip1" in warning
+
+
+@pytest.mark.parametrize("change", [lambda k: 1 / (1 + k), lambda k: (-1) ** k], ids=["gains", "signs"])
+def test_one_sound_in_variations_is_warned_of(change, pairs: list[Pair]) -> None:  # type: ignore[no-untyped-def]
+    for k, pair in enumerate(pairs):
+        sound = np.roll(change(k) * noise(50 + k % 2), 9 * k) + 0.01 * noise(60 + k)
+        soundfile.write(pair.generated, sound, RATE)
+    (warning,) = warned(pairs)
+    assert "clip0 = clip2, clip1 = clip3" in warning
+
+
+@pytest.mark.parametrize(
+    ("sound", "word"),
+    [
+        (np.clip(9 * noise(9), -1, 1), "clipped"),
+        (5e-4 * noise(9), "-50 dBFS"),
+        (2.0**15 * noise(9), "full scale"),
+        (noise(9)[: RATE // 2], "1 s"),
+    ],
+    ids=["clipped", "quiet", "integers", "short"],
+)
+def test_odd_sounds_are_warned_of(sound: np.ndarray, word: str, pairs: list[Pair]) -> None:
+    soundfile.write(pairs[3].generated, sound, RATE, subtype="FLOAT")
+    (warning,) = warned(pairs)
+    assert "clip3" in warning
+    assert word in warning
+
+
+def test_pure_tones_of_different_pitch_are_different() -> None:
+    phases = 2 * torch.pi * torch.arange(RATE) / RATE
+    tones = torch.stack([descriptor(torch.sin((100 + k) * phases)) for k in range(60)])
+    assert copies_among(tones, tones) == [[k] for k in range(60)]
+
+
+def test_sounds_that_hardly_vary_are_warned_of() -> None:
+    vectors = torch.randn(8, 1, 4, generator=torch.Generator().manual_seed(0))
+
+    def warnings_of(spread: float) -> list[str]:
+        sides = AudioEmbedding(1 + spread * vectors), AudioEmbedding(vectors.flip(0))
+        return variety_warnings({"toy": collect(Material(*sides, None, torch.arange(8)))})
+
+    assert warnings_of(0.8) == []
+    (warning,) = warnings_of(0.1)
+    assert "1.0%" in warning
