@@ -66,17 +66,17 @@ def inspect(source: SoundSource) -> SoundInfo:
             )
         return info
     except ERRORS as error:
-        raise unreadable(error, source) from error
+        if isinstance(error, BadClip):
+            raise
+        raise BadClip(Fault.UNREADABLE, decoder_report(error, source)) from error
 
 
-def unreadable(error: Exception, source: SoundSource) -> BadClip:
+def decoder_report(error: Exception, source: SoundSource) -> str:
     """What the decoder reports, without the name that it gives to the file, and what to do."""
-    if isinstance(error, BadClip):
-        return error
     name = str(source).rpartition("/")[2]
     found = re.sub(r"^Error opening .*?: (?=[A-Z])", "", str(error)).rstrip(". ")
     remedy = f"fetch it again, or convert it, such as with `ffmpeg -i {name} {name.rpartition('.')[0] or name}.flac`"
-    return BadClip(Fault.UNREADABLE, f"the decoder reports {found!r}: {remedy}")
+    return f"the decoder reports {found!r}: {remedy}"
 
 
 def _inspected(source: SoundSource) -> SoundInfo:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from consistency_tta.audio.bad_clip import BadClip, Fault
 from consistency_tta.audio.mp3_layout import MP3_SLACK
-from consistency_tta.audio.sound_bytes import ERRORS, inspect, read_parts, unreadable
+from consistency_tta.audio.sound_bytes import ERRORS, decoder_report, inspect, read_parts
 from consistency_tta.audio.sound_source import SoundSource, for_decoder, num_bytes
 
 __all__ = [
@@ -132,7 +132,9 @@ def decode_channels(source: SoundSource, start: int = 0, frames: int = -1) -> tu
                 file.seek(start)
                 samples, rate = file.read(frames, dtype="float32", always_2d=True), file.samplerate
     except ERRORS as error:
-        raise unreadable(error, source) from error
+        if isinstance(error, BadClip):
+            raise
+        raise BadClip(Fault.UNREADABLE, decoder_report(error, source)) from error
     if not len(samples):
         raise BadClip(Fault.UNREADABLE, f"no samples after sample {start}")
     if not np.isfinite(samples).all():

@@ -74,7 +74,9 @@ def test_the_command_line_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(f"SLURM_{name}", value)
     cli = TrainingCLI.__new__(TrainingCLI)
     cli.subcommand = "fit"
-    cli.config = {"fit": {"model": {"class_path": "Distillation"}, "trainer": {"default_root_dir": None}}}
+    cli.config = {
+        "fit": {"model": {"class_path": "Distillation"}, "trainer": {"default_root_dir": None, "strategy": "ddp"}}
+    }
 
     def build(self: Any) -> None:
         self.trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, barebones=True)
