@@ -171,7 +171,8 @@ class TrainingCLI(LightningCLI):
                     "leave it out"
                 ) from error
             path = self.config[subcommand].get("ckpt_path") or self.trainer.ckpt_path  # that SLURM's job has left
-            if not path or not raised_in(error, RESTORING) or isinstance(error, CheckpointError):
+            named = isinstance(error, CheckpointError) and str(path) in str(error)
+            if not path or named or not raised_in(error, RESTORING):
                 if isinstance(error, ValueError) and raised_last_in(error, ("lightning",)):
                     raise ConfigurationError(f"{shortened(error)}: correct the configuration") from error
                 raise

@@ -180,7 +180,7 @@ class TrainingModule(LightningModule, ABC):
             self.counters = counters(losses)
         if self.trainer.ckpt_path and self.trainer.global_step:
             for optimizer in self.trainer.optimizers:
-                check_loaded_state(optimizer)
+                check_loaded_state(optimizer, self.trainer.ckpt_path)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the global generators as well: dropout and other people's losses draw from them."""

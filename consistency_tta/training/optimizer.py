@@ -8,6 +8,7 @@ automatic optimization (accumulation, precision, resuming, DDP) serves them all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -139,11 +140,15 @@ def _schedule(name: str, warmup_steps: int, steps: int | None) -> Callable[[int]
     return scheduler.lr_lambdas[0]
 
 
-def check_loaded_state(optimizer: Optimizer) -> None:
+def check_loaded_state(optimizer: Optimizer, checkpoint: str | Path) -> None:
     """Raise if an optimizer's state does not fit its parameters: a fused AdamW would write beyond its memory.
 
+    Args:
+        optimizer: after loading.
+        checkpoint: from which the state is.
+
     Raises:
-        CheckpointError: names the parameter group.
+        CheckpointError: names the checkpoint and the parameter group.
     """
     optimizer = getattr(optimizer, "_optimizer", optimizer)  # Lightning's wrapper keeps the state from before loading
     for group in optimizer.param_groups:
@@ -151,6 +156,7 @@ def check_loaded_state(optimizer: Optimizer) -> None:
             for name, value in optimizer.state.get(parameter, {}).items():
                 if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
                     raise CheckpointError(
-                        f"the optimizer's {name} of {group.get('name', 'a group')} has shape {tuple(value.shape)}, "
-                        f"expected {tuple(parameter.shape)}: the checkpoint is damaged, or of another configuration"
+                        f"{checkpoint} is damaged, or of another configuration: the optimizer's {name} of "
+                        f"{group.get('name', 'a group')} has shape {tuple(value.shape)}, expected "
+                        f"{tuple(parameter.shape)}"
                     )

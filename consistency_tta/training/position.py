@@ -13,6 +13,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from consistency_tta.runtime.errors import CheckpointError
+
 #: The key of the position in a checkpoint.
 KEY = "position"
 
@@ -26,12 +28,20 @@ class Position:
         epoch: of the next batch, counted from 0.
         batch: its index in the epoch; always the first of the batches whose gradients are accumulated for a step.
         total_batches: batches trained on before it, in all epochs.
+
+    Raises:
+        CheckpointError: if a value is no integer of at least 0.
     """
 
     step: int
     epoch: int
     batch: int
     total_batches: int
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not isinstance(value, int) or value < 0:
+                raise CheckpointError(f"expected an integer of at least 0 as the position's {name}, got {value!s:.20}")
 
 
 def current_position(trainer: Trainer) -> Position | None:

@@ -315,12 +315,12 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     optimizer = torch.optim.AdamW([{"params": [parameter], "name": "student"}])
     parameter.sum().backward()
     optimizer.step()
-    check_loaded_state(optimizer)
+    check_loaded_state(optimizer, "last.ckpt")
     state = optimizer.state_dict()
     state["state"] = {0: state["state"][0] | {"exp_avg": torch.ones(1)}}
     optimizer.load_state_dict(state)
-    with pytest.raises(CheckpointError):
-        check_loaded_state(optimizer)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt"):
+        check_loaded_state(optimizer, "last.ckpt")
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant_with_warmup"])

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from consistency_tta.contracts import Batch, Optimization
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
-from consistency_tta.training.position import KEY
+from consistency_tta.training.position import KEY, Position
 from consistency_tta.training.step_rng import StepRNG
 
 BATCHES = 5  # of an epoch, which with two accumulated has three steps
@@ -163,3 +164,9 @@ def test_a_checkpoint_of_any_hook_goes_on_at_the_next_step(hook: str, tmp_path: 
         resumed = fit(tmp_path, file, max_steps=8)
         assert resumed.seen == [seen for seen in straight.seen if seen[0] >= step], step
         assert torch.equal(resumed.network.weight, straight.network.weight), step
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch", -4), ("epoch", "x"), ("step", None)])
+def test_a_damaged_position_is_named(name: str, value: Any) -> None:
+    with pytest.raises(CheckpointError, match=f"{name}.*{value}"):
+        Position(**({"step": 1, "epoch": 0, "batch": 1, "total_batches": 1} | {name: value}))
