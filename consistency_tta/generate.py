@@ -77,6 +77,8 @@ def generate(
         The files written; of a caption file all its files, by whichever process.
     """
     request = SamplingConfig(guidance_scale, steps, seed, external_guidance_scale, grid, seconds)
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise ConfigurationError(f"expected a list of captions, such as ['a dog barks'], got {texts!r:.80}")
     if captions is None and len(texts) == 1 and texts[0].endswith(CAPTION_FILES):
         texts, captions = [], Path(texts[0])
     if captions is not None:

@@ -167,3 +167,15 @@ def test_the_command_takes_any_text_as_it_is(prompt: str, monkeypatch: pytest.Mo
 def test_emoji_and_blank_captions_have_file_names(teacher_folder: Path, tmp_path: Path) -> None:
     files = generate(["🐶", " ", "a\nb\u2028c"], str(teacher_folder), tmp_path, 1.0, steps=1, device="cpu")
     assert [file.name.split("_")[1] for file in files] == ["symbols", "empty", "a-b-c"]
+
+
+@pytest.mark.parametrize("texts", ["rain", [None], [b"rain"], [1]])
+def test_texts_are_a_list_of_text(texts: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"rain|None|1"):
+        generate(texts, "tiny-student")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "3", None])
+def test_seeds_are_integers(seed: int) -> None:
+    with pytest.raises(ConfigurationError, match="seed"):
+        generate(["rain"], "tiny-student", seed=seed)

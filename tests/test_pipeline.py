@@ -216,7 +216,7 @@ def test_latents_and_generators_must_match_the_prompts(teacher: TextToAudioPipel
         teacher("a", generator=1234)
 
 
-@pytest.mark.parametrize("prompt", [None, [], 5, [5], ["a", None], b"rain", {"a": 1}, "\ud800"])
+@pytest.mark.parametrize("prompt", [None, [], 5, [5], ["a", None], b"rain", {"a": 1}, "\ud800", "a\0b"])
 def test_what_is_no_text_is_refused(prompt: object, teacher: TextToAudioPipeline) -> None:
     with pytest.raises(ConfigurationError):
         teacher(prompt, num_inference_steps=1)

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,8 +77,10 @@ class Sound(NamedTuple):
 
 
 def expect_at_least(lowest: int, **numbers: int) -> None:
-    """Raise a ConfigurationError that names the number that is too low."""
+    """Raise a ConfigurationError that names the number that is too low, or is no integer."""
     for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise ConfigurationError(f"expected an integer as {name}, got {value!r}")
         if value < lowest:
             raise ConfigurationError(f"expected {name} of at least {lowest}, got {value}")
 

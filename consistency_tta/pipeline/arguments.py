@@ -12,25 +12,28 @@ import torch
 from torch import Tensor
 
 from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeError
+from consistency_tta.storage.caption_text import NO_TEXT, has_no_words
 
 logger = logging.getLogger(__name__)
 
 
 def as_prompts(prompt: str | Sequence[str]) -> list[str]:
-    """Captions as a list; warns of blank ones, which stand for "no caption".
+    """Captions as a list; warns of those without words; a blank one stands for "no caption".
 
     Raises:
-        ConfigurationError: if there is no caption, or one is not text that UTF-8 can encode.
+        ConfigurationError: if there is no caption, or one has a NUL or half a character.
     """
     prompts = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(prompts, list | tuple) or not prompts or not all(isinstance(one, str) for one in prompts):
         raise ConfigurationError(f"expected a prompt, or a list of one or more prompts, got {prompt!r:.80}")
     for one in prompts:
-        if not one.isascii() and any("\ud800" <= letter <= "\udfff" for letter in one):
-            raise ConfigurationError(f"expected prompts of Unicode characters, got {one!r:.80} with half of a pair")
-    blank = [number for number, one in enumerate(prompts) if not one.strip()]
+        if NO_TEXT.search(one):
+            raise ConfigurationError(
+                f"expected prompts of text, got a NUL or half a character in {one!a:.80}: remove it"
+            )
+    blank = [number for number, one in enumerate(prompts) if has_no_words(one)]
     if blank:
-        logger.warning(f"prompt {blank[0]} is blank: its sound is generated without a caption")
+        logger.warning(f"prompt {blank[0]} has no words, {prompts[blank[0]]!r:.40}: its sound follows no caption")
     return list(prompts)
 
 

@@ -35,9 +35,7 @@ def clean_captions(value: Any, place: str, clip: str) -> list[str]:
 def _clean(caption: str, place: str, clip: str) -> str:
     if NO_TEXT.search(caption):
         raise DataError(f"{place}: expected a caption of text, got a NUL or half a character in {caption!a:.60}")
-    # Marks of no width, such as U+200B and U+FEFF, control characters and punctuation are nothing to read.
-    kinds = {unicodedata.category(character) for character in caption}
-    if all(kind[0] in "ZP" or kind in ("Cc", "Cf") for kind in kinds):
+    if has_no_words(caption):
         raise DataError(f"{place}: the caption of {clip!r} has no words, {caption!r:.20}; remove or complete it")
     if caption.lower() in NO_VALUE:
         raise DataError(f"{place}: expected a caption, got {caption!r}, which stands for none: remove the row")
@@ -47,6 +45,12 @@ def _clean(caption: str, place: str, clip: str) -> str:
             "row"
         )
     return caption
+
+
+def has_no_words(text: str) -> bool:
+    """Whether a text has only spaces, punctuation, control characters and marks without width (U+200B, U+FEFF)."""
+    kinds = {unicodedata.category(character) for character in text}
+    return all(kind[0] in "ZP" or kind in ("Cc", "Cf") for kind in kinds)
 
 
 def _is_printed(caption: str) -> bool:

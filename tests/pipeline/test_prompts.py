@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from consistency_tta.pipeline.arguments import as_prompts
 from consistency_tta.pipeline.latent_sampling import NEGATIVE_GUIDANCE
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 from tests.pipeline.models import student, teacher
@@ -95,3 +96,12 @@ def test_arguments_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(error, match=named):
         student()(**options)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wordless"),
+    [("", True), (" \n", True), ("\u200b", True), ("\x01", True), ("...", True), ("雨", False), ("🐶", False)],
+)
+def test_prompts_without_words_are_warned_of(prompt: str, wordless: bool, caplog: pytest.LogCaptureFixture) -> None:
+    assert as_prompts(["rain", prompt]) == ["rain", prompt]
+    assert ("prompt 1 " in caplog.text) == wordless
