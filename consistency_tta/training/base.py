@@ -28,7 +28,7 @@ from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteStep
 from consistency_tta.training.callbacks.predictions import WriteSounds
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.stop_signal import SaveOnSigterm
-from consistency_tta.training.checkpoint_file import FORMAT, FORMAT_KEY, AtomicCheckpointIO
+from consistency_tta.training.checkpoint_file import FORMAT, FORMAT_KEY, AtomicCheckpointIO, check_finite_weights
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.fully_sharded import FullySharded, check_strategy
 from consistency_tta.training.loss_states import counters, restore_loss_states, store_loss_states, warn_of_counters
@@ -291,6 +291,7 @@ class TrainingModule(LightningModule, ABC):
         if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
             restore_loss_states(checkpoint, losses)
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            check_finite_weights(checkpoint["state_dict"], self.trainer.ckpt_path)
             restore_position(checkpoint, self.trainer)
 
     def _set_hparams(self, hp: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,20 @@ def check_resumable(path: str | Path) -> dict[str, Any]:
     if content["global_step"] > 0 and not any(state.get("state") for state in content["optimizer_states"]):
         raise CheckpointError(f"{path} is of step {content['global_step']}, but its optimizer_states have no values")
     return content
+
+
+def check_finite_weights(weights: Mapping[str, Any], checkpoint: str | Path | None) -> None:
+    """Raise if a weight is NaN or infinite: each step from there would be skipped.
+
+    Args:
+        weights: a checkpoint's.
+        checkpoint: its file, for the message.
+
+    Raises:
+        CheckpointError: names the first such weight.
+    """
+    for name, weight in weights.items():
+        if isinstance(weight, Tensor) and not weight.isfinite().all():
+            raise CheckpointError(
+                f"{checkpoint}: expected finite weights, got NaN or infinity in {name}: go on from an older checkpoint"
+            )

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
 from consistency_tta.contracts import Optimization
-from consistency_tta.runtime.errors import DataError, ModelFolderError
+from consistency_tta.runtime.errors import CheckpointError, DataError, ModelFolderError
 from consistency_tta.training.base import TrainingModule
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import MAKERS, Losses, batch, data, equal, snapshot, trainer
@@ -91,6 +91,18 @@ def test_it_resumes_bit_by_bit(name: str, teacher_folder: Path, tmp_path: Path) 
     first.save_checkpoint(tmp_path / "half.ckpt")
     trainer(tmp_path, max_steps=6).fit(resumed, data(), ckpt_path=tmp_path / "half.ckpt")
     assert equal(dict(resumed.state_dict()), dict(straight.state_dict()))
+
+
+def test_no_training_goes_on_from_weights_that_are_not_finite(teacher_folder: Path, tmp_path: Path) -> None:
+    run = trainer(tmp_path, max_steps=1)
+    module = MAKERS["diffusion"](teacher_folder)
+    run.fit(module, data())
+    name, weight = next(iter(module.named_parameters()))
+    with torch.no_grad():
+        weight.view(-1)[0] = math.nan
+    run.save_checkpoint(tmp_path / "bad.ckpt")
+    with pytest.raises(CheckpointError, match=rf"bad\.ckpt.*{name}"):
+        trainer(tmp_path, max_steps=3).fit(MAKERS["diffusion"](teacher_folder), data(), ckpt_path=tmp_path / "bad.ckpt")
 
 
 def test_validations_of_a_run_in_pieces_are_all_logged(teacher_folder: Path, tmp_path: Path) -> None:
