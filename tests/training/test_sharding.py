@@ -27,6 +27,8 @@ NO_MESH: Any = None
 @pytest.fixture
 def mesh() -> Iterator[DeviceMesh]:
     """A group of this process alone; ``test_processes.py`` has two."""
+    if torch.distributed.is_initialized():  # Lightning leaves the group of an earlier test
+        torch.distributed.destroy_process_group()
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     yield init_device_mesh("cpu", (1,))
     torch.distributed.destroy_process_group()
