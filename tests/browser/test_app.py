@@ -29,7 +29,7 @@ REQUESTS = (
 )
 #: Whether all sounds and pictures in an element can be played and seen.
 COMPLETE = (
-    "[...document.querySelectorAll('{0} audio')].every((e) => e.duration > 5 && e.error === null) &&"
+    "[...document.querySelectorAll('{0} audio')].every((e) => e.duration >= 5 && e.error === null) &&"
     "[...document.querySelectorAll('{0} img')].every((e) => e.complete && e.naturalWidth > 300)"
 )
 
