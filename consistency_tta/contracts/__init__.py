@@ -26,16 +26,14 @@ from consistency_tta.contracts.data import Batch, Conditioning, LatentSource, Te
 from consistency_tta.contracts.diffusion import Denoiser, Schedule, Solver, TimeGrid, Weighting
 from consistency_tta.contracts.loss import AudioOutput, DistillationOutput, Loss
 from consistency_tta.contracts.objective import (
-    FinalPhase,
     Generation,
-    Learner,
     Networks,
     Objective,
-    Optimization,
     Prediction,
     Randomness,
     Step,
 )
+from consistency_tta.contracts.optimization import FinalPhase, Learner, Optimization
 
 __all__ = [
     "AudioEmbedding",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from consistency_tta.contracts.audio import Codec, MelDecoder
 from consistency_tta.contracts.channels import to_channels, to_mono
 from consistency_tta.contracts.data import Batch
-from consistency_tta.contracts.objective import Optimization
+from consistency_tta.contracts.optimization import Optimization
 from consistency_tta.runtime.errors import DataError
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ from torch.optim import Optimizer
 
 from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.runtime.shared_copies import separate_memory, sharing_copies
 from consistency_tta.training.callbacks.loss_spikes import LossSpikes
@@ -44,6 +43,7 @@ from consistency_tta.training.precision import check_precision
 from consistency_tta.training.sharding import ShardedNetworks
 from consistency_tta.training.shards import average_whole, local
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
+from consistency_tta.training.trainer_numbers import check_numbers
 from consistency_tta.training.weighted_losses import WeightedLosses
 
 M = TypeVar("M", bound=nn.Module)
@@ -302,18 +302,6 @@ class TrainingModule(LightningModule, ABC):
         again to ``load_from_checkpoint``.
         """
         super()._set_hparams({name: value for name, value in dict(hp).items() if _is_plain(value)})
-
-
-def check_numbers(trainer: Trainer) -> None:
-    """Raise if a number of the trainer cannot be meant, which Lightning takes without a word.
-
-    Raises:
-        ConfigurationError: names the option.
-    """
-    for name, least in (("accumulate_grad_batches", 1), ("gradient_clip_val", 0)):
-        value = getattr(trainer, name, None)
-        if value is not None and not value >= least:  # a negative norm would turn the gradients round
-            raise ConfigurationError(f"expected --trainer.{name} of at least {least}, got {value}")
 
 
 def _is_plain(value: Any) -> bool:
