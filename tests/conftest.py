@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from collections.abc import Iterator
@@ -18,6 +19,12 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from tests.toys import toy_parts
 
 _TESTS = itertools.count()
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what imports made, a million objects that stay, from garbage collection: it took an eighth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

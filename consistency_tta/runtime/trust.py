@@ -26,10 +26,12 @@ def trust(modules: Iterable[str]) -> None:
 
 def is_trusted(path: str) -> bool:
     """Whether a class of this path, ``package.module.Class``, may be imported."""
-    plugins = {entry_point.module.split(".")[0] for entry_point in entry_points(group="consistency_tta.plugins")}
-    trusted = {"consistency_tta", *LIBRARIES, *plugins, *_trusted_by_user()}
     parts = path.split(".")
-    return any(".".join(parts[:end]) in trusted for end in range(1, len(parts) + 1))
+    # Plugins come last: finding them reads the metadata of all installed packages.
+    if parts[0] in {"consistency_tta", *LIBRARIES}:
+        return True
+    trusted = _trusted_by_user()
+    return any(".".join(parts[:end]) in trusted for end in range(1, len(parts) + 1)) or parts[0] in _plugins()
 
 
 def take_trust(args: list[str]) -> list[str]:
@@ -49,3 +51,8 @@ def take_trust(args: list[str]) -> list[str]:
 
 def _trusted_by_user() -> list[str]:
     return [module for module in os.environ.get(VARIABLE, "").split(",") if module]
+
+
+def _plugins() -> set[str]:
+    """The top-level packages of installed plugins."""
+    return {entry_point.module.split(".")[0] for entry_point in entry_points(group="consistency_tta.plugins")}

@@ -104,8 +104,9 @@ def test_the_fine_tuned_decoder_is_taken_by_its_average(tmp_path: Path) -> None:
     alone = ["convert", "consistencytta", str(tmp_path / "pytorch_model_2.bin"), "--without_text", "true"]
     main([*alone, "--output", str(tmp_path / "alone"), "--scale_factor", "0.5"])
     again = TextToAudioPipeline.from_pretrained(tmp_path / "alone")
+    autoencoder = pipeline.vae.state_dict()
     for name, tensor in again.vae.state_dict().items():
-        assert torch.equal(tensor, pipeline.vae.state_dict()[name]), name
+        assert torch.equal(tensor, autoencoder[name]), name
 
 
 @pytest.mark.parametrize(

@@ -99,8 +99,9 @@ def test_a_converted_folder_queries_the_transformer_as_diffusers_pipeline_does(
     assert not pipeline.sampler.one_query
     for name, part in parts().items():
         if isinstance(part, torch.nn.Module):
+            converted = getattr(pipeline, name).state_dict()
             for key, tensor in part.state_dict().items():
-                assert torch.equal(getattr(pipeline, name).state_dict()[key], tensor), f"{name}.{key}"
+                assert torch.equal(converted[key], tensor), f"{name}.{key}"
     ours, theirs = our_query(pipeline, captions, noise), their_query(published_folder, captions, noise)
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 

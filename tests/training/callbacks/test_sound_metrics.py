@@ -112,7 +112,8 @@ def test_training_is_left_bit_for_bit_and_sounds_are_those_of_the_average(teache
     without = Losses()
     plain, _ = fit(teacher_folder, tmp_path, without, limit_val_batches=0)
     assert with_metrics.values == without.values
-    assert all(torch.equal(value, plain.state_dict()[name]) for name, value in module.state_dict().items())
+    state = plain.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
     # The last validation saw the weights that are exported, and the noise of `consistency-tta generate`.
     score, pipeline = CLAPScore(ToyEncoder()), module.pipeline()
     for index, caption in enumerate(CAPTIONS):

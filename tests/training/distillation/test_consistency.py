@@ -142,9 +142,10 @@ def test_resume_is_bit_identical(teacher_folder: Path, tmp_path: Path) -> None:
         assert any(key.startswith(prefix) for key in expected)
     for key, value in expected.items():
         assert torch.equal(value, got[key]), key
+    optimizer_state = rerun.optimizers[0].state_dict()["state"]
     for name, state in run.optimizers[0].state_dict()["state"].items():
         for key, value in state.items():
-            assert torch.equal(value, rerun.optimizers[0].state_dict()["state"][name][key]), (name, key)
+            assert torch.equal(value, optimizer_state[name][key]), (name, key)
     assert run.lr_scheduler_configs[0].scheduler.state_dict() == rerun.lr_scheduler_configs[0].scheduler.state_dict()
 
 
@@ -158,7 +159,8 @@ def test_checkpoints_hold_what_is_trained_only(teacher_folder: Path, tmp_path: P
     loaded = Distillation.load_from_checkpoint(
         tmp_path / "it.ckpt", objective=ConsistencyDistillation(), losses={"latent": LatentL2Loss()}, weights_only=True
     )
-    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in module.state_dict().items())
+    state = loaded.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
 
 
 def test_two_ranks_draw_what_one_process_with_twice_the_batch_draws() -> None:

@@ -110,7 +110,8 @@ def test_resume_is_bit_identical_and_checkpoints_are_small(teacher_folder: Path,
         student=StudentConfig(lora=SMALL),
         weights_only=True,
     )
-    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in state.items() if "extra" not in name)
+    got = loaded.state_dict()
+    assert all(torch.equal(value, got[name]) for name, value in state.items() if "extra" not in name)
     broken = torch.load(tmp_path / "step=5.ckpt", weights_only=True)
     del broken["state_dict"][unet[0]]
     torch.save(broken, tmp_path / "broken.ckpt")
