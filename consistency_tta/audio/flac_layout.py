@@ -7,9 +7,10 @@ https://www.rfc-editor.org/rfc/rfc9639
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
-from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, after_id3, end_of_sound
+from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, after_id3, before_id3, end_of_sound
 
 #: Where a frame may begin, if the header does not state the greatest length of a frame.
 LONGEST_FRAME = 1 << 20
@@ -28,7 +29,9 @@ class Frame(NamedTuple):
 def flac_layout(data: Bytes) -> Layout:
     """How to read a file that begins with fLaC, perhaps behind titles."""
     starts = _starts(data)
-    ends = [*starts[1:], end_of_sound(data)]
+    # The files that were joined may have tags at both ends.
+    following = [end_of_sound(data, before_id3(data, start, previous)) for previous, start in pairwise(starts)]
+    ends = [*following, end_of_sound(data)]
     pieces = [_piece(data, start, end) for start, end in zip(starts, ends, strict=True)]
     parts: list[Part] = []
     for piece, start, end in zip(pieces, starts, ends, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_CONVERT = "convert it, such as with `ffmpeg -i {name} {stem}.flac`"
+_CONVERT = "{conversion}"
 _FETCH = "fetch it again"
 #: How files begin, what they are, and what to do. Of MP4 the first four bytes are a length.
 _KINDS = (
@@ -41,6 +41,12 @@ def foreign_kind(head: bytes, name: str) -> str:
     """
     for beginning, kind, remedy in _KINDS:
         if re.match(beginning, head, re.DOTALL):
-            what_to_do = remedy.format(name=name, stem=name.rpartition(".")[0] or name)
+            what_to_do = remedy.format(conversion=conversion(name))
             return f"it is {kind} file, whatever its name: {what_to_do}"
     return ""
+
+
+def conversion(name: str) -> str:
+    """How to convert a file; the new one has another name, since ffmpeg cannot write the file that it reads."""
+    stem, _, ending = name.rpartition(".")
+    return f"convert it, such as with `ffmpeg -i {name} {stem or name}{'_new' if ending.lower() == 'flac' else ''}.flac`"

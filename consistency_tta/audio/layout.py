@@ -66,15 +66,29 @@ class _Endless(io.BytesIO):
         return super().tell() + self.beyond
 
 
-def end_of_sound(data: Bytes) -> int:
-    """Where the tags begin that may follow a file's sound (ID3v1, APE), or its end."""
-    end = len(data)
+def end_of_sound(data: Bytes, end: int | None = None) -> int:
+    """Where the tags begin that may follow a file's sound (ID3v1, APE), or its end.
+
+    Args:
+        data: of the file.
+        end: of the sound and its tags, where another sound follows; of the file if None.
+    """
+    end = len(data) if end is None else end
     if data[end - 128 : end - 125] == b"TAG":
         end -= 128
     if data[end - 32 : end - 24] == b"APETAGEX":  # its header, if the flag says so, is not in its size
         size = int.from_bytes(data[end - 20 : end - 16], "little")
         end -= size + 32 * bool(data[end - 9] & 0x80)
     return max(0, end)
+
+
+def before_id3(data: Bytes, end: int, floor: int) -> int:
+    """Where the ID3v2 tag begins that ends at ``end``, not before ``floor``; ``end`` if there is none."""
+    place = end
+    while (place := data.rfind(b"ID3", floor, place)) >= 0:
+        if after_id3(data, place) == end:
+            return place
+    return end
 
 
 def after_id3(data: Bytes, start: int) -> int:

@@ -104,7 +104,8 @@ def _links(data: Bytes) -> tuple[list[Link], bytes]:
             return [], b""
         mark, frames = _mark(data, at, header)
         if mark or not links:
-            links.append(Link(place if links else 0, mark, frames and frames * header.samples))
+            # A decoder that is given a part does not pass over tags of the file before it.
+            links.append(Link(at if links else 0, mark, frames and frames * header.samples))
         if at + header.length <= end:
             links[-1].samples += 0 if mark else header.samples
             links[-1].formats.add((header.rate, header.mono))

@@ -18,7 +18,7 @@ import soundfile
 from consistency_tta.audio.bad_clip import BadClip, Fault
 from consistency_tta.audio.chunk_layout import chunk_layout
 from consistency_tta.audio.flac_layout import flac_layout
-from consistency_tta.audio.foreign import foreign_kind
+from consistency_tta.audio.foreign import conversion, foreign_kind
 from consistency_tta.audio.layout import Bytes, Layout, Part, after_id3
 from consistency_tta.audio.mp3_layout import mp3_layout
 from consistency_tta.audio.ogg_layout import ogg_layout
@@ -75,8 +75,7 @@ def decoder_report(error: Exception, source: SoundSource) -> str:
     """What the decoder reports, without the name that it gives to the file, and what to do."""
     name = str(source).rpartition("/")[2]
     found = re.sub(r"^Error opening .*?: (?=[A-Z])", "", str(error)).rstrip(". ")
-    remedy = f"fetch it again, or convert it, such as with `ffmpeg -i {name} {name.rpartition('.')[0] or name}.flac`"
-    return f"the decoder reports {found!r}: {remedy}"
+    return f"the decoder reports {found!r}: fetch it again, or {conversion(name)}"
 
 
 def _inspected(source: SoundSource) -> SoundInfo:
@@ -85,7 +84,7 @@ def _inspected(source: SoundSource) -> SoundInfo:
     if not source.is_file():
         raise BadClip(Fault.MISSING, f"no file {source}")
     status = source.stat()
-    return _remembered(source, status.st_size, status.st_mtime_ns)
+    return _remembered(source, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_parts(source: SoundSource, parts: tuple[Part, ...]) -> tuple[np.ndarray, int]:
@@ -119,8 +118,8 @@ class _Forward(soundfile.SoundFile):
 
 
 @lru_cache(maxsize=1 << 16)
-def _remembered(path: Path, size: int, changed: int) -> SoundInfo:
-    """See :func:`inspect`; ``changed`` is here to be remembered."""
+def _remembered(path: Path, size: int, written: int, changed: int) -> SoundInfo:
+    """See :func:`inspect`; the two times are here to be remembered."""
     return _sound_info(path, size)
 
 
@@ -144,7 +143,7 @@ def _sound_info(source: SoundSource, size: int) -> SoundInfo:
 
 def _layout(source: SoundSource, data: Bytes) -> Layout:
     start = after_id3(data, 0)
-    if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
+    if data[:4] in (b"RIFF", b"RF64", b"RIFX") and data[8:12] == b"WAVE":
         return wav_layout(data)
     if data[start : start + 4] == b"fLaC":
         return flac_layout(data)

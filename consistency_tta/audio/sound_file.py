@@ -171,10 +171,11 @@ def _mono(waveform: Tensor) -> Tensor:
         BadClip: if it is silent and a channel is not.
     """
     mono = waveform.mean(dim=0)
-    if len(waveform) > 1 and mono.abs().max() < SILENCE_PEAK and waveform.abs().max() >= 10 * SILENCE_PEAK:
+    silent = mono.abs().max() < SILENCE_PEAK <= waveform.abs().max()
+    if len(waveform) > 1 and silent and kept_power(waveform) < CANCELLED_SHARE:
         raise BadClip(
             Fault.CANCELLED,
-            f"channels up to {waveform.abs().max():.3f} have a silent mean: one is another upside down; keep one of "
+            f"channels up to {waveform.abs().max():.2g} have a silent mean: one is another upside down; keep one of "
             "them, such as with `sox old.wav new.wav remix 1`",
         )
     return mono

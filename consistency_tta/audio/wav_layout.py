@@ -5,24 +5,28 @@ Source: EBU Tech 3306, "RF64: An extended file format for audio data", 2018, htt
 
 from __future__ import annotations
 
+from typing import Literal
+
 from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, after_id3, end_of_sound
 
 #: From here on a length is one that programs write which do not know it; they keep below 2 or 4 GB.
 UNKNOWN = 0x7FFF0000
+Order = Literal["little", "big"]
 
 
 def wav_layout(data: Bytes) -> Layout:
-    """How to read a file that begins with RIFF or RF64."""
+    """How to read a file that begins with RIFF, RF64 or, with the greatest byte first, RIFX."""
+    order: Order = "big" if data[:4] == b"RIFX" else "little"
     place, wide, wide_at, align = 12, None, 0, 1
     while place + 8 <= len(data):
-        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], order)
         if name == b"data":
             break
         if name == b"ds64":
             wide_at, wide = place + 16, int.from_bytes(data[place + 16 : place + 24], "little")
         if name == b"fmt ":
-            align = max(1, int.from_bytes(data[place + 20 : place + 22], "little"))
-            if fault := _format_fault(data[place + 8 : place + 24]):
+            align = max(1, int.from_bytes(data[place + 20 : place + 22], order))
+            if fault := _format_fault(data[place + 8 : place + 24], order):
                 return Layout(broken=fault)
         place += 8 + size + size % 2
     else:
@@ -37,13 +41,15 @@ def wav_layout(data: Bytes) -> Layout:
         # The decoder itself reads to the end where the length is huge, but takes 0 for no samples.
         if size >= UNKNOWN and wide is None:
             return Layout()
-        return _to_the_end(data, place, held // align * align, wide_at) if _goes_on(data, start) else Layout()
+        if not _goes_on(data, start, order):
+            return Layout()
+        return _to_the_end(data, place, held // align * align, wide_at, order)
     if size > held:
         return Layout(truncated=f"{size - held:,} bytes less than its header states")
     behind = start + size + size % 2
-    if data[behind : behind + 4] in (b"RIFF", b"RF64") and data[behind + 8 : behind + 12] == b"WAVE":
+    if data[behind : behind + 4] in (b"RIFF", b"RF64", b"RIFX") and data[behind + 8 : behind + 12] == b"WAVE":
         return Layout(broken="another WAV file follows in it: split it, or join the sounds with sox or ffmpeg")
-    if _goes_on(data, behind):
+    if _goes_on(data, behind, order):
         return Layout(
             broken=f"{len(data) - behind:,} bytes follow the samples and are no chunk, so its header's length is "
             "wrong: write it anew, such as with `sox --ignore-length old.wav new.wav`"
@@ -51,13 +57,14 @@ def wav_layout(data: Bytes) -> Layout:
     return Layout()
 
 
-def _format_fault(form: bytes) -> str:
+def _format_fault(form: bytes, order: Order) -> str:
     """What is wrong with the format of samples that are not compressed; empty if nothing is.
 
     Args:
         form: the first 16 bytes of the chunk "fmt ".
+        order: of the bytes of a number.
     """
-    kind, channels, align, bits = (int.from_bytes(form[at : at + 2], "little") for at in (0, 2, 12, 14))
+    kind, channels, align, bits = (int.from_bytes(form[at : at + 2], order) for at in (0, 2, 12, 14))
     expected = channels * -(-bits // 8)
     if kind not in (1, 3) or not align or not expected or align == expected:
         return ""
@@ -67,24 +74,24 @@ def _format_fault(form: bytes) -> str:
     )
 
 
-def _to_the_end(data: Bytes, place: int, held: int, wide_at: int) -> Layout:
+def _to_the_end(data: Bytes, place: int, held: int, wide_at: int, order: Order) -> Layout:
     """The file with the lengths that its writer left out."""
     if wide_at:
         lengths = (len(data) - 8).to_bytes(8, "little") + held.to_bytes(8, "little")
         patches = ((wide_at - 8, lengths), (place + 4, b"\xff\xff\xff\xff"))
     else:
         patches = (
-            (4, min(len(data) - 8, 0xFFFFFFFF).to_bytes(4, "little")),
-            (place + 4, min(held, 0xFFFFFFFF).to_bytes(4, "little")),
+            (4, min(len(data) - 8, 0xFFFFFFFF).to_bytes(4, order)),
+            (place + 4, min(held, 0xFFFFFFFF).to_bytes(4, order)),
         )
     return Layout(parts=(Part(0, place + 8 + held, patches),))
 
 
-def _goes_on(data: Bytes, place: int) -> bool:
+def _goes_on(data: Bytes, place: int, order: Order) -> bool:
     """Whether what is from ``place`` on is neither chunks, nor tags, nor a little junk, nor zeros alone."""
     end = end_of_sound(data)
     while place + 8 <= end:
-        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], order)
         if not all(32 <= byte < 127 for byte in name) or place + 8 + size > end + 1:
             break
         place += 8 + size + size % 2

@@ -16,15 +16,16 @@ def checksum(*files: Path) -> str:
     return _digest(tuple((file, *_version(file)) for file in files))
 
 
-def _version(file: Path) -> tuple[int, int]:
+def _version(file: Path) -> tuple[int, int, int]:
+    # Archives and copies may bring equal sizes and times; the time of the last change of the entry itself they cannot.
     status = file.stat()
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @lru_cache
-def _digest(files: Sequence[tuple[Path, int, int]]) -> str:
+def _digest(files: Sequence[tuple[Path, int, int, int]]) -> str:
     digest = hashlib.sha256()
-    for path, _, _ in files:
+    for path, *_ in files:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
