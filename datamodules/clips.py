@@ -16,6 +16,9 @@ __all__ = ["EXTENSIONS", "AmbiguousName", "AudioFolder", "Clip", "new_id", "read
 
 #: Seconds by which the times of a row may differ from those of the whole file.
 WHOLE = 0.1
+#: Times of this many lengths of a file, and so many seconds more, are no seconds. Smaller ones may be, of a
+#: file that a download cut.
+BEYOND, SLACK = 2, 10
 #: Names that a message lists of those that a clip could have.
 NAMED = 3
 
@@ -31,6 +34,7 @@ class Clip:
         ambiguous: the files that it could be, where the caption file does not decide which; empty for all other clips.
         missing: what was looked for, and what is near it, where there is no file; empty for all other clips.
         others: more files that bear a name of the clip; the one at ``path`` has the likeliest name.
+        length: in seconds, as the caption file states it; None if it does not.
     """
 
     id: str
@@ -39,6 +43,7 @@ class Clip:
     ambiguous: str = ""
     missing: str = ""
     others: list[Path] = field(default_factory=list)
+    length: float | None = None
 
     #: Whether its sound is a file of its own, whose header can be read alone.
     own_file: ClassVar[bool] = True
@@ -74,7 +79,7 @@ def read_captions(captions: str | Path, audio_folder: str | Path | AudioFolder) 
     ids: set[str] = set()
     for row in rows:
         if row.name not in clips:
-            clips[row.name] = Clip(new_id(row.name, ids), folder.folder / row.name)
+            clips[row.name] = Clip(new_id(row.name, ids), folder.folder / row.name, length=row.length)
         _locate(clips[row.name], row, folder)
         clips[row.name].captions.append(row.caption)
     return list(clips.values())
@@ -99,11 +104,22 @@ def _whole(row: Row, folder: AudioFolder) -> Path | None:
     file = folder.find(*row.whole)
     if file is None or (row.start or 0) > WHOLE or row.end is None:
         return None
+    length = _seconds(file)
+    return file if length is not None and length <= row.end + WHOLE and not _is_beyond(row.end, length) else None
+
+
+def _seconds(file: Path) -> float | None:
+    """The length of a sound file; None if it cannot be read."""
     try:
         rate, frames, _ = audio_info(file)
+        return frames / rate
     except BadClip:
         return None
-    return file if frames / rate <= row.end + WHOLE else None
+
+
+def _is_beyond(time: float | None, length: float) -> bool:
+    """Whether a time is so far behind a file's end that it is not in seconds."""
+    return time is not None and time > BEYOND * length + SLACK
 
 
 def _others(row: Row, folder: AudioFolder) -> list[Path]:
@@ -121,6 +137,12 @@ def _looked_for(row: Row, folder: AudioFolder) -> str:
     looked = f"no {', '.join(names[:NAMED])}{more} ({', '.join(EXTENSIONS)}) below {folder.folder}"
     if row.whole and (whole := folder.find(*row.whole)) is not None:
         end = "its end" if row.end is None else f"{row.end:g} s"
+        length = _seconds(whole)
+        if length is not None and (_is_beyond(row.end, length) or _is_beyond(row.start, length)):
+            return (
+                f"{looked}; the caption is of {row.start or 0:g} s to {end} of {whole.name}, which has {length:.2f} s: "
+                "write times in seconds"
+            )
         return (
             f"{looked}; the caption is of {row.start or 0:g} s to {end} of {whole.name}, not of all of it: cut the "
             "parts into files of their own, or remove the columns of times where files are whole"

@@ -153,7 +153,7 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
     [
         ("cli", "from consistency_tta import __version__"),
         ("listening.significance", "def late():\n    from scipy import stats"),
-        ("cli", "from consistency_tta.datamodules.check import data_check"),
+        ("cli", "from consistency_tta.datamodules.data_check import data_check"),
         ("losses.mel", "from consistency_tta.contracts import Loss\nfrom consistency_tta.losses.stft import x"),
         ("datamodules.audio", "from consistency_tta.audio.resample import Resample"),
         ("generate", "from consistency_tta import TextToAudioPipeline"),

@@ -49,4 +49,6 @@ def foreign_kind(head: bytes, name: str) -> str:
 def conversion(name: str) -> str:
     """How to convert a file; the new one has another name, since ffmpeg cannot write the file that it reads."""
     stem, _, ending = name.rpartition(".")
-    return f"convert it, such as with `ffmpeg -i {name} {stem or name}{'_new' if ending.lower() == 'flac' else ''}.flac`"
+    return (
+        f"convert it, such as with `ffmpeg -i {name} {stem or name}{'_new' if ending.lower() == 'flac' else ''}.flac`"
+    )

@@ -132,7 +132,7 @@ COMMANDS: dict[str, Command] = {
         },
         plain=True,
     ),
-    "data-check": Command("consistency_tta.datamodules.check", "data_check", lightning=True),
+    "data-check": Command("consistency_tta.datamodules.data_check", "data_check", lightning=True),
     "listening-test": MAKE_LISTENING_TEST,
     "listening-test make": MAKE_LISTENING_TEST,
     "listening-test serve": Command("consistency_tta.listening.server", "serve", {"folder": TEST_FOLDER}),

@@ -17,33 +17,32 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.caption_records import Record, read_records
-from consistency_tta.storage.caption_text import NO_TEXT, clean_captions
+from consistency_tta.storage.caption_text import clean_captions
+from consistency_tta.storage.file_columns import EXTENSIONS, FILE_COLUMNS, locations, name_in, warn_of_contradictions
 from consistency_tta.storage.ignored_columns import warn_of_ignored
 from consistency_tta.storage.part_names import Part, SharedNames, seconds
-from consistency_tta.storage.row_times import END_COLUMNS, LENGTH_COLUMNS, START_COLUMNS, times, times_in_file
+from consistency_tta.storage.row_times import (
+    END_COLUMNS,
+    LENGTH_COLUMNS,
+    START_COLUMNS,
+    stated_length,
+    times,
+    times_in_file,
+)
 from consistency_tta.storage.text import read_text
 
-#: Kinds of audio file, the preferred first where a clip has several.
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+__all__ = ["EXTENSIONS", "Row", "caption_file", "endings", "read_clips", "read_rows"]
+
 #: Clips and captions of the protocols of ``consistency-tta evaluate``, which are data of this package.
 CLIP_LISTS = Path(__file__).parents[1] / "evaluation" / "protocols"
-#: Columns or keys that name a clip by its audio file, with or without folder and extension, the surest first.
-FILE_COLUMNS = (
-    "location", "file", "file_name", "filename", "path", "filepath", "file_path", "audio_path", "audio_filepath",
-    "audio", "wav", "id",
-)  # fmt: skip
 #: Columns with the id of a video of which the clip is a part.
 VIDEO_COLUMNS = ("youtube_id", "ytid")
 CAPTION_COLUMN = re.compile(r"caption(s|_?\d+)?")
-#: Bytes of a file's name, and of a path: what file systems take, with room for the folder.
-LONGEST_PART, LONGEST_NAME = 255, 2000
-#: What spreadsheets make of an id that begins with "-".
-NO_NAME = "#NAME?"
 
 
 class Row(NamedTuple):
@@ -58,6 +57,7 @@ class Row(NamedTuple):
         recording: of which the clip is a part: a video's id, or a file; empty where the row has none.
         whole: for a part of a file, given by its times, names of the file that it is a part of.
         start, end: these times in seconds; None if not given.
+        length: of the clip in seconds as the row states it; None if it does not.
     """
 
     line: int
@@ -69,6 +69,7 @@ class Row(NamedTuple):
     whole: tuple[str, ...] = ()
     start: float | None = None
     end: float | None = None
+    length: float | None = None
 
     @property
     def names(self) -> list[str]:
@@ -113,6 +114,7 @@ def read_rows(captions: str | Path) -> list[Row]:
         (videos if any(column in record.fields for column in VIDEO_COLUMNS) else files).append(record)
     if videos and files:
         raise DataError(f"{files[0].place}: expected a video's id as in other entries, got {files[0].fields!s:.70}")
+    warn_of_contradictions(files, captions)
     return _parts_of_videos(videos) if videos else _recordings(files)
 
 
@@ -138,7 +140,7 @@ def endings(path: str) -> list[str]:
 
 def _parts_of_videos(records: list[Record]) -> list[Row]:
     column = next(column for column in VIDEO_COLUMNS if column in records[0].fields)
-    parts = [Part(_text(record, column), *times(record)) for record in records]
+    parts = [Part(name_in(record, column), *times(record)) for record in records]
     # Two spellings of a start, 30 and 30.0, are one part.
     shared = SharedNames(parts)
     names = {part: shared.names(part) for part in set(parts)}
@@ -148,12 +150,13 @@ def _parts_of_videos(records: list[Record]) -> list[Row]:
         number = str(record.fields.get("audiocap_id") or "").strip()
         number = "" if number in shared.parts else number  # the id of a video rather than of a caption
         candidates = [*names[part], number]
-        result += [Row(record.line, name, candidates, name, caption, part.recording) for caption in _captions(record)]
+        row = Row(record.line, name, candidates, name, "", part.recording, length=stated_length(record))
+        result += [row._replace(caption=caption) for caption in _captions(record)]
     return result
 
 
 def _recordings(records: list[Record]) -> list[Row]:
-    located = [(record, *_locations(record)) for record in records]
+    located = [(record, *locations(record)) for record in records]
     # An ending that two locations share is ambiguous: with dog/1 missing, it must not get the sound of cat/1.
     ends = {location: endings(location) for _, location, _ in located}
     uses = Counter(ending for several in ends.values() for ending in several)
@@ -171,41 +174,9 @@ def _recordings(records: list[Record]) -> list[Row]:
             named = file + part.name.removeprefix(location)
             whole = (*candidates, *others)
             row = Row(record.line, part.name, forms, named, "", location, whole, seconds(start), seconds(end))
+        row = row._replace(length=stated_length(record))
         result += [row._replace(caption=caption) for caption in _captions(record)]
     return result
-
-
-def _locations(record: Record) -> tuple[str, list[str]]:
-    """The audio file that an entry names, without extension, and the entry's id, if it has both."""
-    given = [column for column in FILE_COLUMNS if record.fields.get(column) not in (None, "")]
-    if not given:
-        given = [column for column in FILE_COLUMNS if column in record.fields][:1]
-    if not given:
-        raise DataError(
-            f"{record.place}: expected an object with location and captions, or id and caption, "
-            f"got {record.fields!s:.70}"
-        )
-    location = _without_extension(_text(record, given[0]))
-    other = _without_extension(_text(record, "id")) if given[0] != "id" and "id" in given else location
-    return location, [other] if other != location else []
-
-
-def _text(record: Record, column: str) -> str:
-    """A clip's name. Hugging Face's ``audio`` is an object with a ``path``."""
-    value = record.fields.get(column)
-    if isinstance(value, dict):
-        value = value.get("path")
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    name = value.strip() if isinstance(value, str) else ""
-    if not name or name == NO_NAME or NO_TEXT.search(name):
-        raise DataError(f"{record.place}: expected a clip's name as {column}, got {value!r:.70}")
-    if len(name.encode()) > LONGEST_NAME or max(len(part.encode()) for part in re.split(r"[/\\]", name)) > LONGEST_PART:
-        raise DataError(
-            f"{record.place}: expected a clip's name of at most {LONGEST_PART} bytes, and a path of {LONGEST_NAME:,}, "
-            f"as {column}, got {name[:40]!r}... of {len(name):,} characters"
-        )
-    return name
 
 
 def _captions(record: Record) -> list[str]:
@@ -223,10 +194,3 @@ def _captions(record: Record) -> list[str]:
     if not found:
         raise DataError(f"{record.place}: expected a caption, got {record.fields!s:.70}")
     return found
-
-
-def _without_extension(file: str) -> str:
-    location = PurePosixPath(file.replace("\\", "/"))
-    if location.suffix.lower() in EXTENSIONS:
-        location = location.with_suffix("")
-    return location.as_posix().lstrip("/") if file else ""  # not "."

@@ -48,6 +48,15 @@ def times_in_file(record: Record) -> tuple[str, str]:
     return start, plain(str(round((seconds(start) or 0) + (seconds(length) or 0), 6))) if length else end
 
 
+def stated_length(record: Record) -> float | None:
+    """The length of a row's clip in seconds by its length, or by its start and end; None if it states none."""
+    for column in LENGTH_COLUMNS:
+        if (length := seconds(str(record.fields.get(column) or "").strip())) is not None and length > 0:
+            return length
+    start, end = times(record)
+    return (seconds(end) or 0) - (seconds(start) or 0) if end else None
+
+
 def _time(record: Record, columns: tuple[str, ...]) -> str:
     for column in columns:
         value = str(record.fields.get(column) or "").strip()

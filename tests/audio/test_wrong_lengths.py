@@ -34,6 +34,25 @@ def both(kind: str) -> bytes:
     return written(kind) + written(kind, SECOND, seed=1)
 
 
+def tags(size: int = 5000) -> bytes:
+    """ID3v2 with a title of so many bytes."""
+    content = b"TIT2" + struct.pack(">I", size) + b"\0\0" + size * b"x"
+    return b"ID3\x04\0\0" + bytes(len(content) >> shift & 127 for shift in (21, 14, 7, 0)) + content
+
+
+def joined_with_tags(kind: str, size: int) -> bytes:
+    """Two files with titles at both ends, joined by ``cat``."""
+    old_tags = b"TAG" + 125 * b" "
+    return tags(size) + written(kind) + old_tags + tags(size) + written(kind, SECOND, seed=1) + old_tags
+
+
+def rifx(size: int | None = None) -> bytes:
+    """A WAV file with the greatest byte first, and a length of the samples in its header."""
+    content = written("WAV", endian="BIG")
+    place = content.index(b"data") + 4
+    return content if size is None else content[:place] + struct.pack(">I", size) + content[place + 4 :]
+
+
 def flac_total(total: int) -> bytes:
     content = bytearray(written("FLAC"))
     content[21] &= 0xF0
@@ -109,6 +128,8 @@ DECODED: dict[str, tuple[Callable[[], bytes], int]] = {
     "ogg.joined": (lambda: both("OGG"), FIRST + SECOND),
     "opus.joined": (lambda: both("OPUS"), FIRST + SECOND),
     "mp3.joined": (lambda: both("MP3"), FIRST + SECOND),
+    **{f"flac.joined, tags of {n}": (partial(joined_with_tags, "FLAC", n), FIRST + SECOND) for n in (50, 5000)},
+    **{f"mp3.joined, tags of {n}": (partial(joined_with_tags, "MP3", n), FIRST + SECOND) for n in (50, 5000)},
     "mp3.quiet first": (lambda: headless_mp3(QUIET, LOUD), 2 * FIRST),
     "mp3.loud first": (lambda: headless_mp3(LOUD, QUIET), 2 * FIRST),
     "mp3.titles behind": (lambda: written("MP3") + b"TAG" + 125 * b" ", FIRST),
@@ -122,6 +143,9 @@ DECODED: dict[str, tuple[Callable[[], bytes], int]] = {
     "wav.ffmpeg": (lambda: wav_size(0xFFFFFFFF, riff=0xFFFFFFFF), FIRST),
     "wav.rf64, 0": (lambda: rf64(0), FIRST),
     "wav.rf64, -1": (lambda: rf64((1 << 64) - 1), FIRST),
+    "wav.RIFX": (rifx, FIRST),
+    "wav.RIFX, 0": (lambda: rifx(0), FIRST),
+    "wav.RIFX, -1": (lambda: rifx(0xFFFFFFFF), FIRST),
     "wav.AIFF of sox": (aiff_of_sox, FIRST),
     "wav.titles behind": (lambda: written("WAV") + b"LIST" + struct.pack("<I", 6000) + 6000 * b"x", FIRST),
     "wav.zeros behind": (lambda: written("WAV") + bytes(9000), FIRST),
@@ -143,7 +167,7 @@ def test_all_samples_are_decoded(case: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(part.numpy(), sound.waveform[samples - 500 : samples - 100].numpy(), atol=2e-3)
     if slack == 0 and "joined" not in case and "equal" not in case:
         np.testing.assert_allclose(sound.waveform.numpy(), noise(FIRST), atol=1e-4)
-    if case in ("flac.joined", "flac.equal"):
+    if case.startswith(("flac.joined", "flac.equal")):
         second = noise(len(sound.waveform) - FIRST, seed=1)
         np.testing.assert_allclose(sound.waveform[FIRST:].numpy(), second, atol=1e-4)
 
@@ -187,6 +211,8 @@ NAMED: dict[str, tuple[Callable[[], bytes], Fault]] = {
     "wav.joined": (lambda: both("WAV"), Fault.UNREADABLE),
     "wav.less": (lambda: wav_size(2000), Fault.UNREADABLE),
     "wav.cut": (lambda: written("WAV")[:-5000], Fault.TRUNCATED),
+    "wav.RIFX, less": (lambda: rifx(2000), Fault.UNREADABLE),
+    "wav.RIFX, more": (lambda: rifx(3 * FIRST), Fault.TRUNCATED),
     "flac.cut": (lambda: written("FLAC")[:-5000], Fault.TRUNCATED),
     "flac.cut, 0": (lambda: flac_total(0)[:-5000], Fault.TRUNCATED),
     "ogg.cut": (lambda: written("OGG")[:-500], Fault.TRUNCATED),
@@ -242,3 +268,11 @@ def test_a_file_that_was_replaced_is_inspected_again(tmp_path: Path) -> None:
     for samples in (FIRST, SECOND):
         (tmp_path / "a.wav").write_bytes(written("WAV", samples))
         assert audio_info(tmp_path / "a.wav")[1] == samples
+
+
+def test_a_conversion_that_is_proposed_writes_another_file(tmp_path: Path) -> None:
+    content = bytearray(written("FLAC"))
+    content[len(content) // 2 : len(content) // 2 + 3000] = bytes(3000)
+    (tmp_path / "a.flac").write_bytes(content)
+    with pytest.raises(BadClip, match=r"ffmpeg -i a\.flac a_\w+\.flac"):
+        read_whole(tmp_path / "a.flac")

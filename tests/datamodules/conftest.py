@@ -30,3 +30,21 @@ def write_tone(tmp_path: Path) -> Writer:
         return path
 
     return write
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, write_tone) -> tuple[Path, Path]:
+    """Seven clips, of which "good" and "also" can be used."""
+    audio = tmp_path / "audio"
+    write_tone("good.wav", rate=44100, seconds=2)
+    write_tone("also.flac", rate=8000, seconds=2)
+    write_tone("short.ogg", seconds=0.2)
+    write_tone("silent.wav", level=0)
+    (audio / "broken.mp3").write_text("not audio")
+    soundfile.write(audio / "nan.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
+    rows = [
+        f"{i},{name},0,A sound" for i, name in enumerate(["good", "also", "short", "silent", "broken", "nan", "gone"])
+    ]
+    captions = tmp_path / "captions.csv"
+    captions.write_text("audiocap_id,youtube_id,start_time,caption\n" + "\n".join(rows))
+    return captions, audio

@@ -282,3 +282,37 @@ def test_brackets_and_signs_may_be_a_caption(caption: str, tmp_path: Path) -> No
     file = tmp_path / "captions.jsonl"
     file.write_text(json.dumps({"id": "a", "caption": caption}))
     assert read_clips(file) == {"a": [caption]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "warned"),
+    [
+        ("file,path", "a.wav,/d/x/a", False),
+        ("file,id", "a.wav,7", False),
+        ("file,path", "a.wav,x/b.wav", True),
+        ("audio,file_name", "x/a.wav,y/a.wav", True),
+    ],
+)
+def test_columns_of_files_that_contradict_each_other_are_named(
+    columns: str, values: str, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "clips.csv"
+    file.write_text(f"{columns},caption\n{values},A dog\n")
+    with caplog.at_level("WARNING"):
+        read_clips(file)
+    assert ("clips.csv, line 2" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "length"),
+    [
+        ("id,duration", "a,7.5", 7.5),
+        ("id,start,end", "a,2,5", 3),
+        ("ytid,start", "a,2", None),
+        ("id,dur", "a,0:05", None),
+    ],
+)
+def test_the_length_that_a_row_states(columns: str, values: str, length: float | None, tmp_path: Path) -> None:
+    file = tmp_path / "clips.csv"
+    file.write_text(f"{columns},caption\n{values},A dog\n")
+    assert [row.length for row in read_rows(file)] == [length]
