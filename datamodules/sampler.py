@@ -68,7 +68,7 @@ class ResumableLoader(DataLoader):
 
     Lightning makes the iterator before it knows the epoch that a checkpoint leaves it in, and the workers of a plain
     loader would fetch ahead in the wrong one. Its state is what must not change on the way: how many examples one step
-    takes. Where the order is taken up again, the sampler's ``first_batch`` says.
+    takes, and of how many. Where the order is taken up again, the sampler's ``first_batch`` says.
 
     Args:
         world_size: number of processes that train together.
@@ -84,14 +84,16 @@ class ResumableLoader(DataLoader):
 
     def state_dict(self) -> dict[str, int]:
         """What the checkpoint keeps (Lightning's protocol of resumable dataloaders)."""
-        return {"examples_per_step": (self.batch_size or 1) * self.world_size}
+        examples = len(self.dataset)  # type: ignore[arg-type]
+        return {"examples_per_step": (self.batch_size or 1) * self.world_size, "examples": examples}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Warn when the rest of an interrupted epoch cannot be the one it would have been."""
-        came = self.state_dict()["examples_per_step"]
-        if state["examples_per_step"] != came:
-            warnings.warn(
-                f"the checkpoint's run took {state['examples_per_step']} examples a step (batch_size x processes), "
-                f"this one takes {came}: if an epoch was interrupted, some examples are seen twice or not at all",
-                stacklevel=2,
-            )
+        names = {"examples_per_step": "examples a step (batch_size x processes)", "examples": "usable examples"}
+        for name, came in self.state_dict().items():
+            if state.get(name, came) != came:  # earlier versions kept the first alone
+                warnings.warn(
+                    f"the checkpoint's run had {state[name]} {names[name]}, this one has {came}: if an epoch was "
+                    "interrupted, some examples are seen twice or not at all",
+                    stacklevel=2,
+                )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,21 @@ def test_a_run_killed_before_its_export_writes_the_model_when_it_goes_on(teacher
     assert not (tmp_path / "third" / "model").exists()
 
 
+@pytest.mark.parametrize(
+    ("ends", "written"), [({"max_epochs": 1}, True), ({"max_steps": 9, "limit_train_batches": 0}, False)]
+)
+def test_a_run_that_cannot_go_on_writes_a_model_only_at_its_end(
+    ends: dict[str, Any], written: bool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    first = trainer(tmp_path, max_epochs=1)
+    first.fit(MAKERS["diffusion"](teacher_folder), data(num_clips=4))
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    run = trainer(tmp_path, callbacks=[ExportFolder(str(tmp_path / "model"))], **ends)
+    with nullcontext() if written else pytest.raises(ConfigurationError):
+        run.fit(MAKERS["diffusion"](teacher_folder), data(num_clips=4), ckpt_path=tmp_path / "a.ckpt")
+    assert (tmp_path / "model").exists() == written
+
+
 def test_export_refuses_a_folder_that_has_a_model(teacher_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "a.ckpt"
     run = trainer(tmp_path, max_steps=1)
@@ -126,6 +142,13 @@ def test_lightnings_tuners_are_refused_in_one_line(teacher_folder: Path, tmp_pat
     with pytest.raises(SystemExit, match=r"--model\.optimization\.learning_rate") as error:
         main(["fit", "--config", config, "--trainer.callbacks", "lightning.pytorch.callbacks.LearningRateFinder"])
     assert "Traceback" not in str(error.value)
+
+
+def test_two_callbacks_with_one_state_are_refused_in_one_line(teacher_folder: Path, tmp_path: Path) -> None:
+    config = write(distillation_config(teacher_folder, tmp_path / "run"), tmp_path / "config.yaml")
+    twice = "[ModelCheckpoint, {class_path: ModelCheckpoint, init_args: {filename: mine}}]"
+    with pytest.raises(SystemExit, match="ModelCheckpoint"):
+        main(["fit", "--config", config, "--trainer.callbacks", twice, "--trainer.enable_checkpointing", "true"])
 
 
 def test_options_before_the_configuration_are_refused(teacher_folder: Path, tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ FIRST_FAULT = re.compile(r"Errors:\n\s*- (?P<fault>.+?)(?=\n\s*- |\nGiven value|
 #: How jsonargparse names types, and what users write.
 KINDS = {"int": "a whole number", "float": "a number", "NoneType": "null", "str": "text", "bool": "true or false"}
 
+#: A reason that names none of the types tried, such as a class of another kind, or code that fails when it is imported.
+REASON = re.compile(r"^\s*- (?!Expected)(?P<fault>.+?)(?=\n\s*- |\n\s*Given value|\Z)", re.MULTILINE | re.DOTALL)
+
 
 def unnest(message: str) -> str:
     """A message about a value inside of an option, as one about that option: ``--model.objective``, not ``--model``."""
@@ -40,6 +43,9 @@ def one_line(message: str) -> str:
         tried = [found for found in EXPECTED.finditer(message) if not found["kind"].startswith("path but")]
         kinds = list(dict.fromkeys(_kind(found["kind"]) for found in tried))
         values = VALUE.findall(message) or [found["value"] for found in tried if found["value"] is not None]
+        reasons = [" ".join(found["fault"].split()) for found in REASON.finditer(message)]
+        if reasons and values and kinds in ([], ["null"]):
+            return f"--{key['key']}: {'; '.join(reasons)}: correct {' '.join(values[-1].split())}"
         if kinds and values:
             return f"expected {' or '.join(kinds)} for --{key['key']}, got {' '.join(values[-1].split())}"
     if required := REQUIRED.fullmatch(message.strip()):

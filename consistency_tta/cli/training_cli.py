@@ -33,7 +33,7 @@ from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.callbacks.stop_signal import exit_status
 from consistency_tta.training.checkpoint_file import check_resumable, read_checkpoint
-from consistency_tta.training.checkpoint_search import newest_checkpoint
+from consistency_tta.training.checkpoint_search import named_checkpoint
 from consistency_tta.training.earlier_versions import moved_option, upgrade_config
 from consistency_tta.training.fully_sharded import shards
 
@@ -112,7 +112,12 @@ class TrainingCLI(LightningCLI):
         training = settings["model"]["class_path"].rpartition(".")[2]
         rank_zero_info(f"loading {training} for {settings['trainer']['default_root_dir'] or Path.cwd()}")
         with one_line_errors(), share_copies() if shards(settings["trainer"]["strategy"]) else nullcontext():
-            super().instantiate_classes()
+            try:
+                super().instantiate_classes()
+            except RuntimeError as error:  # such as of two callbacks whose state would have the same name
+                if raised_last_in(error, ("lightning",)):
+                    raise ConfigurationError(f"{shortened(error, 400)}: correct the configuration") from error
+                raise
             check_launcher(self.trainer)
 
     def _set_seed(self) -> None:
@@ -182,7 +187,7 @@ class TrainingCLI(LightningCLI):
             ) from error
 
     def _parse_ckpt_path(self) -> None:
-        """Find the checkpoint of ``last``; refuse damaged ones and another class's before anything is built.
+        """Find the checkpoint; refuse damaged ones, and those of another class, before anything is built.
 
         Lightning's own method would put the checkpoint's hyperparameters in the place of what the YAML and the command
         line say: a new learning rate, or the new place of a moved teacher, would be ignored without a word.
@@ -190,11 +195,11 @@ class TrainingCLI(LightningCLI):
         subcommand = self.config.get("subcommand")
         settings = self.config.get(subcommand, {})
         path = settings.get("ckpt_path")
-        if not path or path in ("best", "hpc"):
+        if path is None:
             return
         with one_line_errors():
-            if path == "last":
-                path = newest_checkpoint(Path(settings["trainer"].get("default_root_dir") or "."))
+            if "://" not in str(path):  # which is refused as it was written
+                path = named_checkpoint(str(path), Path(settings["trainer"].get("default_root_dir") or "."))
                 settings["ckpt_path"] = str(path)
             content = check_resumable(path) if subcommand == "fit" else read_checkpoint(path, mmap=True)
         written = content.get("hyper_parameters", {}).get("_class_path")

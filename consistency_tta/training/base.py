@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.runtime.shared_copies import separate_memory, sharing_copies
 from consistency_tta.training.callbacks.loss_spikes import LossSpikes
@@ -190,8 +191,15 @@ class TrainingModule(LightningModule, ABC):
         np.random.seed(seed % 2**32)  # noqa: NPY002  # the global one
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step; a loss that is not finite makes every gradient NaN, so that all ranks skip the step together."""
-        loss = self.loss(batch, self.rng(batch_idx))
+        """One step; a loss that is not finite makes every gradient NaN, so that all ranks skip the step together.
+
+        Raises:
+            ConfigurationError: if the loss has no gradient, since it was detached or computed without.
+        """
+        try:
+            loss = self.loss(batch, self.rng(batch_idx))
+        except StopIteration as error:
+            raise RuntimeError("StopIteration in a training step, at which Lightning would end each epoch") from error
         if self.trainer.world_size > 1 and self.sharded is None:
             # DistributedDataParallel waits for a gradient of every parameter, and not every step reaches all networks
             # that learn beside the main one.
@@ -199,6 +207,11 @@ class TrainingModule(LightningModule, ABC):
             parameters = [p for learner in others for p in trainable_parameters(learner.module)]
             unreached = [*parameters, *self.idle_parameters()]
             loss = loss + sum((0 * parameter.sum() for parameter in unreached), torch.zeros_like(loss))
+        if not loss.requires_grad:
+            raise ConfigurationError(
+                "expected a loss with a gradient, got one that depends on nothing that is trained: look for detach(), "
+                "no_grad() or .item() in its loss plugins"
+            )
         return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
 
     def on_after_backward(self) -> None:

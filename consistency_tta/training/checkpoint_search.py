@@ -45,6 +45,30 @@ def newest_checkpoint(folder: Path) -> Path:
     )
 
 
+def named_checkpoint(name: str, folder: Path) -> Path:
+    """The file that ``--ckpt_path`` names: ``last``, ``hpc`` (the one of a SLURM job that goes on), or a path.
+
+    Raises:
+        CheckpointError: if there is none, or the name is one that a new process cannot know.
+    """
+    if name == "last":
+        return newest_checkpoint(folder)
+    if name == "hpc":
+        found = {file: file.stem.removeprefix("hpc_ckpt_") for file in folder.glob("hpc_ckpt_*.ckpt")}
+        numbered = {file: int(number) for file, number in found.items() if number.isdecimal()}
+        if not numbered:
+            raise CheckpointError(
+                f"expected hpc_ckpt_<n>.ckpt in {folder} for --ckpt_path hpc, got none: SLURM's SIGUSR1 makes one; "
+                "--ckpt_path last takes the newest checkpoint of any kind"
+            )
+        return max(numbered, key=lambda file: numbered[file])
+    if name in ("", "best"):
+        raise CheckpointError(
+            f"expected a file, last or hpc for --ckpt_path, got {name or 'nothing'}: name the file, below {folder}"
+        )
+    return Path(name)
+
+
 def last_good_checkpoint(trainer: Trainer, step: int) -> Path | None:
     """The newest whole checkpoint of a run, of at most ``step`` optimizer steps, whose weights are finite."""
     places = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)

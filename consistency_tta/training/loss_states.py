@@ -43,12 +43,14 @@ def restore_loss_states(checkpoint: dict[str, Any], losses: WeightedLosses) -> N
     for name, state in (checkpoint.get(KEY) or {}).items():
         if name in losses.frozen.held and state:
             try:
-                losses.frozen[name].load_state_dict(state, strict=False)
+                left = losses.frozen[name].load_state_dict(state, strict=False).unexpected_keys
             except (RuntimeError, AttributeError, TypeError) as error:
                 raise CheckpointError(
                     f"the checkpoint's state of loss {name!r} does not fit it ({' '.join(str(error).split())}): name a "
                     "checkpoint of this configuration"
                 ) from error
+            if left:  # of another loss, or for buffers that are None until they are computed
+                log.warning("loss %r has no place for the checkpoint's %s: it begins without", name, ", ".join(left))
 
 
 def counters(losses: WeightedLosses) -> dict[str, int | float]:

@@ -76,15 +76,25 @@ class WeightedLosses(nn.Module):
         return [name for name in self.weights if training or not self[name].training_only]
 
     def values(self, out: AudioOutput, training: bool = True) -> dict[str, Tensor]:
-        """The plugins' values (B,) by name, neither weighted nor averaged."""
+        """The plugins' values (B,) by name, neither weighted nor averaged.
+
+        Raises:
+            ShapeError: if a plugin returns anything else.
+        """
         values = {}
         for name in self.names(training):
-            values[name] = self[name](out)
-            if values[name].shape != (len(out.batch),):
-                raise ShapeError(
-                    f"loss {name!r} must return one value per example, ({len(out.batch)},), "
-                    f"got {tuple(values[name].shape)}"
-                )
+            value: object = self[name](out)
+            if not isinstance(value, Tensor):
+                got = f"a {type(value).__name__}"
+            elif value.shape != (len(out.batch),) or not value.is_floating_point():
+                got = f"{tuple(value.shape)} of {value.dtype}"
+            else:
+                values[name] = value
+                continue
+            raise ShapeError(
+                f"loss {name!r} must return a tensor with one floating-point value per example, ({len(out.batch)},), "
+                f"got {got}"
+            )
         return values
 
     def combine(self, values: dict[str, Tensor], noise_weight: Tensor | None = None) -> dict[str, Tensor]:

@@ -23,6 +23,16 @@ CLASSES = """Parser key "grid":
   Given value type: <class 'str'>
   Given value: LinspaceGird"""
 
+OTHER_KIND = """Parser key "losses":
+  Does not validate against any of the Union subtypes
+  Subtypes: [dict[str, consistency_tta.contracts.loss.Loss], <class 'NoneType'>]
+  Errors:
+    - Problem with given class_path 'mine.L':
+        No module named 'mine'
+    - Expected a <class 'NoneType'>
+  Given value type: <class 'dict'>
+  Given value: {'l': 'mine.L'}"""
+
 
 @pytest.mark.parametrize(
     ("message", "line"),
@@ -33,10 +43,14 @@ CLASSES = """Parser key "grid":
             "Parser key \"seed\":\n  Expected a <class 'int'>. Got value: abc",
             "expected a whole number for --seed, got abc",
         ),
+        (
+            OTHER_KIND,
+            "--losses: Problem with given class_path 'mine.L': No module named 'mine': correct {'l': 'mine.L'}",
+        ),
         ("the following arguments are required: model", "expected a value for --model, got none"),
         ("something else\n  of two lines", "something else; of two lines"),
     ],
-    ids=["union", "classes", "one type", "required", "other"],
+    ids=["union", "classes", "one type", "other kind", "required", "other"],
 )
 def test_a_message_is_one_line(message: str, line: str) -> None:
     assert one_line(message) == line

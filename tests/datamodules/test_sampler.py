@@ -46,3 +46,25 @@ def test_length_does_not_depend_on_the_entry() -> None:
     loader = ResumableLoader(dataset, sampler=sampler, batch_size=5, drop_last=True)
     assert len(loader) == 10
     assert len(list(loader)) == 7
+
+
+@pytest.mark.parametrize(
+    ("clips", "batch_size", "kept", "named"),
+    [
+        (50, 5, ["examples_per_step", "examples"], []),
+        (50, 10, ["examples_per_step", "examples"], ["5", "10"]),
+        (40, 5, ["examples_per_step", "examples"], ["50", "40"]),
+        (40, 5, ["examples_per_step"], []),
+    ],
+)
+def test_another_batch_or_set_than_the_checkpoints_is_warned_of(
+    clips: int, batch_size: int, kept: list[str], named: list[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    def loader(examples: int, size: int) -> ResumableLoader:
+        return ResumableLoader(range(examples), batch_size=size, drop_last=True)  # type: ignore[arg-type]
+
+    state = loader(50, 5).state_dict()
+    loader(clips, batch_size).load_state_dict({key: state[key] for key in kept})
+    message = " ".join(str(warning.message) for warning in recwarn)
+    assert bool(message) == bool(named)
+    assert all(f" {number} " in message.replace(":", " ") for number in named)

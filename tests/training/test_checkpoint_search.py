@@ -12,7 +12,12 @@ import pytest
 import torch
 
 from consistency_tta.runtime.errors import CheckpointError
-from consistency_tta.training.checkpoint_search import go_on_from, last_good_checkpoint, newest_checkpoint
+from consistency_tta.training.checkpoint_search import (
+    go_on_from,
+    last_good_checkpoint,
+    named_checkpoint,
+    newest_checkpoint,
+)
 from tests.training.test_checkpoint_file import WHOLE, write
 
 
@@ -35,6 +40,19 @@ def test_the_newest_whole_one_is_found_and_the_others_are_named(
     whole.unlink()
     with pytest.raises(CheckpointError, match=str(tmp_path)):
         newest_checkpoint(tmp_path)
+
+
+def test_names_stand_for_files_below_the_runs_folder(tmp_path: Path) -> None:
+    for name in ("", "best", "hpc", "last"):
+        with pytest.raises(CheckpointError, match=str(tmp_path)):
+            named_checkpoint(name, tmp_path)
+    for number in ("9", "10", "x"):
+        file = write(tmp_path / f"hpc_ckpt_{number}.ckpt", WHOLE)
+        os.utime(file, (1e9, 1e9))
+    whole = write(tmp_path / "run" / "whole.ckpt", WHOLE)
+    assert named_checkpoint("hpc", tmp_path) == tmp_path / "hpc_ckpt_10.ckpt"
+    assert named_checkpoint("last", tmp_path) == whole
+    assert named_checkpoint("other/a.ckpt", tmp_path) == Path("other/a.ckpt")
 
 
 STATE = [{"state": {0: {"exp_avg": torch.ones(1)}}}]

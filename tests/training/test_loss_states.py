@@ -98,6 +98,15 @@ def test_a_state_that_does_not_fit_is_named() -> None:
     restore_loss_states(checkpoint | {"more": 1}, losses)
 
 
+def test_a_state_without_a_place_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    losses = WeightedLosses({"own": Mean()})
+    with caplog.at_level(logging.WARNING):
+        restore_loss_states({KEY: {"own": {"mean": torch.ones(())}}}, losses)
+        assert not caplog.text
+        restore_loss_states({KEY: {"own": {"count": torch.ones(())}}}, losses)
+    assert "count" in caplog.text
+
+
 def test_a_number_that_training_changes_and_no_checkpoint_has_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     losses = WeightedLosses({"own": Count(), "saved": SavedCount()})
     before = counters(losses)

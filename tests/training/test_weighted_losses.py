@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -28,6 +30,17 @@ class Constant(Loss):
 
     def forward(self, out: SimpleNamespace) -> Tensor:
         return self.values + 0 * out.anything
+
+
+class Returns(Loss):
+    """Whatever it is given."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, out: object) -> Any:
+        return self.value
 
 
 class Scaled(Loss):
@@ -137,6 +150,39 @@ def test_mistakes_are_named() -> None:
         WeightedLosses({})(output(2))
     with pytest.raises(ConfigurationError, match="clapp"):
         WeightedLosses({"clap": Constant([1.0])}, {"clapp": 1.0})
-    for wrong in ([1.0], [[1.0, 2.0]] * 2):
-        with pytest.raises(ShapeError, match="clap"):
-            WeightedLosses({"clap": Constant(wrong)})(output(2))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.ones(1),
+        torch.ones(2, 2),
+        torch.ones(()),
+        torch.ones(2, dtype=torch.long),
+        torch.ones(2, dtype=torch.bool),
+        torch.ones(2, dtype=torch.complex64),
+        np.ones(2),
+        [1.0, 1.0],
+        {"value": torch.ones(2)},
+        1.0,
+        None,
+    ],
+    ids=str,
+)
+def test_what_is_no_value_per_example_is_refused(wrong: object) -> None:
+    with pytest.raises(ShapeError, match="clap"):
+        WeightedLosses({"clap": Returns(wrong)})(output(2))
+
+
+def test_an_iterator_that_ends_within_a_loss_does_not_end_the_epoch(teacher_folder: Path, tmp_path: Path) -> None:
+    module = distillation(teacher_folder, losses={"mine": Returns(None)})
+    module.losses["mine"].forward = lambda out: next(iter(()))  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        trainer(tmp_path, max_steps=1).fit(module, data())
+
+
+@pytest.mark.parametrize("value", [torch.ones(4), torch.ones(4, requires_grad=True).detach()], ids=["constant", "cut"])
+def test_a_training_without_any_gradient_is_refused(value: Tensor, teacher_folder: Path, tmp_path: Path) -> None:
+    module = distillation(teacher_folder, losses={"mine": Returns(value)})
+    with pytest.raises(ConfigurationError, match="gradient"):
+        trainer(tmp_path, max_steps=1).fit(module, data())

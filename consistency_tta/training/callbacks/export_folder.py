@@ -61,14 +61,18 @@ class ExportFolder(Callback):
         So a run that was killed between that checkpoint and the export leaves its model after all.
 
         Raises:
-            ConfigurationError: if no step was ever taken, or the checkpoint is beyond the run's end.
+            ConfigurationError: if no step was ever taken, or the checkpoint is not at the run's end.
         """
         if self.trained or not isinstance(pl_module, TrainingModule):
             return
-        if not 0 < trainer.global_step <= (trainer.max_steps if trainer.max_steps >= 0 else trainer.global_step):
+        # After an epoch that has ended, `current_epoch` is the next one.
+        at_end = trainer.global_step == trainer.max_steps or trainer.current_epoch == trainer.max_epochs
+        if not (at_end and trainer.global_step and trainer.max_epochs):
             raise ConfigurationError(
-                f"no step was taken: the run begins at step {trainer.global_step} and ends at --trainer.max_steps "
-                f"{trainer.max_steps}, so no model is written to {self.folder}: increase it"
+                f"no step was taken, so no model is written to {self.folder}: the run begins at step "
+                f"{trainer.global_step}, in epoch {trainer.current_epoch}, and ends at --trainer.max_steps "
+                f"{trainer.max_steps} or --trainer.max_epochs {trainer.max_epochs}, with batches of an epoch limited "
+                f"by --trainer.limit_train_batches {trainer.limit_train_batches}: increase what is in the way"
             )
         self._write(trainer, pl_module)
 
