@@ -51,8 +51,9 @@ test-browser: .venv-app/.installed  ## run the tests of pages in Chromium
 test-nodes: .venv/.installed  ## run the tests of two machines, in network namespaces (root, Linux, minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nodes
 
-test-faults: .venv/.installed  ## kill trainings a hundred times, and fill a disk as root (Linux, minutes)
+test-faults: .venv/.installed  ## kill trainings a hundred times, fill a disk as root, resume in every order (Linux, minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s -rs tests/faults
+	CHAINS=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/training/test_position.py -k chain
 
 # libFuzzer stops at the first input that a reader does not withstand, and keeps it in build/fuzz.
 FUZZ_SECONDS ?= 600

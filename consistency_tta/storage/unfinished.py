@@ -6,7 +6,11 @@ import os
 import re
 import shutil
 import socket
+import time
 from pathlib import Path
+
+#: Seconds without a change after which another machine's process is taken to be dead.
+ABANDONED = 24 * 3600
 
 
 def unfinished(place: Path) -> Path:
@@ -15,14 +19,30 @@ def unfinished(place: Path) -> Path:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove from a folder what processes of this machine were writing when they were killed."""
+    """Remove from a folder what processes were writing when they were killed.
+
+    Of processes of this machine it is known whether they run. What others left, such as a container or a node that had
+    another name, is removed a day after its last change.
+    """
     for left in folder.glob(".*.partial"):
-        writer = re.fullmatch(rf".*\.{re.escape(socket.gethostname())}-(\d+)\.partial", left.name)
-        if writer and not _runs(int(writer[1])):
+        if _abandoned(left):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
+
+
+def _abandoned(left: Path) -> bool:
+    """Whether the process that was writing a file or folder is dead, or taken to be so."""
+    if here := re.fullmatch(rf".*\.{re.escape(socket.gethostname())}-(\d+)\.partial", left.name):
+        return not _runs(int(here[1]))
+    if not re.fullmatch(r"\..+\..+-\d+\.partial", left.name):
+        return False
+    try:
+        changed = max(path.lstat().st_mtime for path in (left, *left.rglob("*")))
+    except FileNotFoundError:  # it is being renamed or removed
+        return False
+    return time.time() - changed > ABANDONED
 
 
 def _runs(process: int) -> bool:

@@ -70,17 +70,20 @@ def named_checkpoint(name: str, folder: Path) -> Path:
 
 
 def last_good_checkpoint(trainer: Trainer, step: int) -> Path | None:
-    """The newest whole checkpoint of a run, of at most ``step`` optimizer steps, whose weights are finite."""
+    """The newest whole checkpoint of a run, of at most ``step`` optimizer steps, whose weights are finite.
+
+    If the run has written none, the one that it went on from: of an earlier run, perhaps in another folder.
+    """
     places = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
-    for folder in {Path(place) for place in places if place}:
-        for file in newest_first(folder):
-            try:
-                content = check_resumable(file)
-            except CheckpointError:
-                continue
-            weights = (value for value in content["state_dict"].values() if hasattr(value, "isfinite"))
-            if content["global_step"] <= step and all(weight.isfinite().all() for weight in weights):
-                return file
+    files = [file for folder in {Path(place) for place in places if place} for file in newest_first(folder)]
+    for file in [*files, *([Path(trainer.ckpt_path)] if trainer.ckpt_path else [])]:
+        try:
+            content = check_resumable(file)
+        except CheckpointError:
+            continue
+        weights = (value for value in content["state_dict"].values() if hasattr(value, "isfinite"))
+        if content["global_step"] <= step and all(weight.isfinite().all() for weight in weights):
+            return file
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,18 @@ def test_only_what_a_dead_process_of_this_machine_wrote_is_removed(ended: str, t
     assert unfinished(tmp_path / "a").name == kept[0]
     remove_unfinished(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+def test_what_another_machine_left_is_removed_a_day_after_its_last_change(tmp_path: Path) -> None:
+    old, new, old_folder, new_folder = (tmp_path / f".{number}.node-7.cluster-3.partial" for number in range(4))
+    for file in (old, new, old_folder / "weights", new_folder / "weights", tmp_path / ".download.partial"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("half")
+    for path in [*tmp_path.rglob("*")]:
+        hours = 23 if path in (new, new_folder / "weights") else 25
+        os.utime(path, (time.time() - 3600 * hours,) * 2)
+    remove_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {new.name, new_folder.name, ".download.partial"}
 
 
 @pytest.mark.parametrize("inside", [True, False])

@@ -230,3 +230,17 @@ def snapshot(module: TrainingModule, run: Trainer) -> dict[str, Tensor]:
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def differences(one: Any, other: Any, name: str = "") -> list[str]:
+    """Names of entries of two nested states that are not equal to the last bit; a tensor's text has four digits."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return [found for key in one for found in differences(one[key], other[key], f"{name}.{key}")]
+    if isinstance(one, list | tuple) and type(one) is type(other) and len(one) == len(other):
+        pairs = zip(one, other, strict=True)
+        return [found for index, pair in enumerate(pairs) for found in differences(*pair, f"{name}.{index}")]
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        same = one.dtype == other.dtype and torch.equal(one, other)
+    else:
+        same = type(one) is type(other) and one == other
+    return [] if same else [name]

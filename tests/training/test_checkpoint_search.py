@@ -58,8 +58,9 @@ def test_names_stand_for_files_below_the_runs_folder(tmp_path: Path) -> None:
 STATE = [{"state": {0: {"exp_avg": torch.ones(1)}}}]
 
 
-def run(*folders: Path) -> Any:
-    return SimpleNamespace(checkpoint_callbacks=[SimpleNamespace(dirpath=str(folder)) for folder in folders])
+def run(*folders: Path, ckpt_path: str | None = None) -> Any:
+    callbacks = [SimpleNamespace(dirpath=str(folder)) for folder in folders]
+    return SimpleNamespace(checkpoint_callbacks=callbacks, ckpt_path=ckpt_path)
 
 
 def test_the_last_good_one_is_before_the_step_and_finite(tmp_path: Path) -> None:
@@ -75,3 +76,13 @@ def test_the_last_good_one_is_before_the_step_and_finite(tmp_path: Path) -> None
     assert str(tmp_path / "3.ckpt") in go_on_from(run(tmp_path), 5)
     assert last_good_checkpoint(run(tmp_path), 2) is None
     assert str(tmp_path) not in go_on_from(run(tmp_path), 2) + go_on_from(run(), 12)
+
+
+def test_a_resumed_run_that_fails_before_its_first_checkpoint_names_the_one_it_went_on_from(tmp_path: Path) -> None:
+    content = WHOLE | {"global_step": 500, "optimizer_states": STATE}
+    before = write(tmp_path / "version_0" / "last.ckpt", content)
+    resumed = run(tmp_path / "version_1", ckpt_path=str(before))
+    assert f"--ckpt_path {before}" in go_on_from(resumed, 500)
+    assert last_good_checkpoint(resumed, 499) is None
+    own = write(tmp_path / "version_1" / "step=510.ckpt", content | {"global_step": 510})
+    assert last_good_checkpoint(resumed, 515) == own

@@ -19,7 +19,7 @@ from tests.training.test_position import Toy, data, trainer
 def warnings_of(losses: list[float], every: int = 10) -> list[int]:
     """The steps that a run with these losses warns of."""
     spikes, steps = LossSpikes(memory=50), []
-    run: Any = SimpleNamespace(log_every_n_steps=every, is_global_zero=True, checkpoint_callbacks=[])
+    run: Any = SimpleNamespace(log_every_n_steps=every, is_global_zero=True, checkpoint_callbacks=[], ckpt_path=None)
     log = logging.getLogger("consistency_tta.training.callbacks.loss_spikes")
     handler = logging.Handler()
     handler.emit = lambda record: steps.append(record.args[1])  # type: ignore[method-assign, index]
