@@ -175,6 +175,9 @@ class Prediction:
         t, s: (B,), t >= s; the target was found at s.
         losses: further losses (B,) of the objective itself by name, such as a fake score's; added as they are.
         latent_weight: of all that the loss plugins make of the latents.
+        latents_optional: whether the losses above suffice where no loss plugin compares the latents, or where another
+            objective's are compared.
+        weighting: of losses with ``noise_weighted``; that of the objective if None.
     """
 
     student_latent: Tensor | None = None
@@ -184,6 +187,8 @@ class Prediction:
     s: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
     latent_weight: float = 1.0
+    latents_optional: bool = False
+    weighting: Weighting | None = None
 
     def __post_init__(self) -> None:
         latents = (self.student_latent, self.target_latent, self.clean_latent, self.t, self.s)

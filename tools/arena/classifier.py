@@ -23,10 +23,11 @@ class SoundClassifier:
     Args:
         encoder: embeds.
         score: class scores (B, 10) of what it computes.
+        scores: what the scores are, in a word: ``labels`` or ``probe``.
     """
 
-    def __init__(self, encoder: AudioEncoder, score: Callable[[AudioEmbedding], Tensor]) -> None:
-        self.encoder, self.score = encoder, score
+    def __init__(self, encoder: AudioEncoder, score: Callable[[AudioEmbedding], Tensor], scores: str) -> None:
+        self.encoder, self.score, self.scores = encoder, score, scores
         self.name = encoder.name
 
     @torch.no_grad()
@@ -60,7 +61,7 @@ def classifier(encoder: AudioEncoder, labels: Path | None, real: RealClips) -> S
     """
     if labels is None:
         probe = LinearProbe(real.reference, real.reference_labels, len(CLASSES))
-        return SoundClassifier(encoder, lambda found: probe(found.vectors[:, 0]))
+        return SoundClassifier(encoder, lambda found: probe(found.vectors[:, 0]), "probe")
     columns = class_columns(labels)
 
     def score(found: AudioEmbedding) -> Tensor:
@@ -69,4 +70,4 @@ def classifier(encoder: AudioEncoder, labels: Path | None, real: RealClips) -> S
         logits = found.logits
         return torch.stack([logits[:, column].amax(1) for column in columns], dim=1)
 
-    return SoundClassifier(encoder, score)
+    return SoundClassifier(encoder, score, "labels")

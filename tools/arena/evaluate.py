@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from consistency_tta.runtime.errors import ConfigurationError
 from tools.arena.classifier import SoundClassifier, classifier, embed, load_encoder
 from tools.arena.machine import machine
 from tools.arena.metric_values import half_values, real_values, values
@@ -54,17 +55,25 @@ def evaluate(
     sounds: bool = False,
     codec_name: str = "",
 ) -> dict[str, Any]:
-    """Sample, decode, classify, and write ``<folder>/<classifier>_<sampling>.json``."""
+    """Sample, decode, classify, and write ``<folder>/<classifier>_<sampling>.json``.
+
+    Raises:
+        ConfigurationError: if the file is there and was written with other settings.
+    """
     file = folder / f"{scorer.name}{codec_name}_{sampling.name}.json"
-    if file.exists():
+    kept = folder / f"sounds{codec_name}_{sampling.name}" if sounds else None
+    settings = {"scores": scorer.scores, "draws": draws}
+    if file.exists() and (kept is None or kept.is_dir()):
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if found.get("settings", settings) != settings:  # files of earlier versions have none
+            raise ConfigurationError(f"{file} was written with {found['settings']}, not with {settings}: remove it")
         return found
     started = time.perf_counter()
     latents = sample(model, sampling, folder / f"latents_{sampling.name}.safetensors")
-    kept = folder / f"sounds{codec_name}_{sampling.name}" if sounds else None
     embeddings, scores = classify(latents, decoder, scorer, file.with_suffix(".safetensors"), kept)
     result = {
         "classifier": scorer.name,
+        "settings": settings,
         "sampling": vars(sampling),
         "values": values(embeddings, scores, real),
         "halves": half_values(embeddings, scores, real, draws),

@@ -19,7 +19,7 @@ class Key(NamedTuple):
     Attributes:
         name: of the contestant or reference.
         reference: whether it was not trained here.
-        fraction: of the budget; 1 for references.
+        fraction: of the budget; 1 for references, and for the end of a training that ended before its budget was spent.
         classifier: with the codec's name, if another one decoded.
         steps: queries of a student, or steps of a teacher's solver.
     """
@@ -88,7 +88,8 @@ def add(
     found = json.loads(file.read_text(encoding="utf-8"))
     sampling = found["sampling"]
     classifier = file.stem.rsplit("_w", 1)[0]
-    row = rows[Key(name, reference, facts.get("fraction", 1.0), classifier, sampling["steps"])]
+    fraction = 1.0 if facts.get("ended_early") else facts.get("fraction", 1.0)
+    row = rows[Key(name, reference, fraction, classifier, sampling["steps"])]
     row.evaluations[training_seed].append(found)
     if facts:
         row.facts[training_seed] = facts

@@ -72,7 +72,8 @@ class SaveSnapshots(Callback):
             ended_early: whether the training ends here, before its budget is spent.
         """
         assert isinstance(training, Distillation)
-        folder, count = self.folder / f"{fraction:.2f}", self.count(trainer)
+        # A training that ended early has no folder of a whole budget, however near it came.
+        folder, count = self.folder / f"{min(fraction, 0.99) if ended_early else fraction:.2f}", self.count(trainer)
         if (folder / FACTS).exists():
             return
         facts: dict[str, Any] = {"fraction": fraction, "passes": count.passes, "cpu_seconds": count.cpu_seconds}

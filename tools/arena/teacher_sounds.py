@@ -61,7 +61,7 @@ class TeacherSounds:
         found = {}
         for sampling in (self.train, self.held_out):
             file = self.folder / f"{encoder.name}_{sampling.name}.safetensors"
-            embeds = SoundClassifier(encoder, _logits)
+            embeds = SoundClassifier(encoder, _logits, "captions")
             found[sampling] = classify(self.latents(sampling), self.model, embeds, file, None, batch_size=100)
         (train, _), (held_out, logits) = (
             (embeddings.flatten(0, 1), scores.flatten(0, 1)) for embeddings, scores in found.values()

@@ -170,10 +170,10 @@ class Distillation(LatentTraining):
         """The weighted sum of the losses, and the objective's own; logs each of them."""
         logged = {f"loss/{name}": value.mean() for name, value in prediction.losses.items()}
         parts = list(logged.values())
-        if prediction.student_latent is not None and (self.losses.weights or not prediction.losses):
+        if prediction.student_latent is not None and (self.losses.weights or not prediction.latents_optional):
             out = self.output(step, prediction)
             values = self.losses.values(out, step.training)
-            weighting = getattr(self.objective, "weighting", None)
+            weighting = prediction.weighting or getattr(self.objective, "weighting", None)
             combined = self.losses.combine(values, None if weighting is None else weighting(out.t, self.schedule))
             parts = [prediction.latent_weight * combined.pop("loss"), *parts]
             logged |= combined | self.losses.scalars(step.training)

@@ -11,10 +11,9 @@ import pytest
 import soundfile
 import torch
 import yaml
-from jsonargparse import ArgumentParser
 from safetensors.torch import load_file
 
-from consistency_tta.contracts import AudioEmbedding, Loss, Objective
+from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.storage.shards import write_shard
@@ -25,6 +24,7 @@ from tools.arena.classifier import classifier, embed
 from tools.arena.configuration import find, known
 from tools.arena.metric_values import METRICS
 from tools.arena.real import real_clips
+from tools.arena.results import gather
 from tools.esc10 import AUDIOSET_NAMES, CLASSES
 from tools.probe_encoder import LinearProbe
 
@@ -127,17 +127,29 @@ def test_a_contestant_that_fails_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("name", known())
-def test_contestants_are_configurations(name: str) -> None:
-    content = yaml.safe_load(find(name).read_text())["model"]["init_args"]
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--objective", type=Objective)
-    parser.add_argument("--losses", type=dict[str, Loss], default={})
-    parts = {key: content[key] for key in ("objective", "losses") if key in content}
-    made = parser.instantiate(parser.parse_object(parts))
-    assert isinstance(made.objective, Objective)
-    assert all(isinstance(loss, Loss) for loss in made.losses.values())
-    with pytest.raises(ConfigurationError, match=f"{name}x"):
-        find(f"{name}x")
+def test_every_contestant_trains(name: str, latents: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    assert (
+        train.main(command(tmp_path, latents, teacher_folder, [name], "--every", "1", "--trainer.max_steps", "1")) == {}
+    )
+    assert list(tmp_path.glob(f"{name}/seed0/run/**/*.ckpt"))
+
+
+def test_an_unknown_contestant_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="consistencyx"):
+        find("consistencyx")
+
+
+def test_seeds_that_ended_early_are_one_row(trained: Path, tmp_path: Path) -> None:
+    """Each at another share of its budget."""
+    result = {"values": dict.fromkeys(METRICS, 0.5), "halves": {name: [0.4, 0.6] for name in METRICS}}
+    result |= {"sampling": {"steps": 1}, "machine": {}}
+    for seed, fraction in enumerate((0.93, 0.95)):
+        folder = tmp_path / f"short/seed{seed}/models/{fraction}"
+        (folder / "evaluation").mkdir(parents=True)
+        (folder / "snapshot.json").write_text(json.dumps({"fraction": fraction, "passes": 9, "ended_early": True}))
+        (folder / "evaluation/loudness_w3.json").write_text(json.dumps(result))
+    (row,) = gather(tmp_path).values()
+    assert sorted(row.evaluations) == ["0", "1"]
 
 
 def test_evaluation_and_report(trained: Path, teacher_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,6 +163,10 @@ def test_evaluation_and_report(trained: Path, teacher_folder: Path, capsys: pyte
     kept = {file: file.stat().st_mtime_ns for file in files}
     arena.main(["evaluate", *options])
     assert {file: file.stat().st_mtime_ns for file in files} == kept
+    with pytest.raises(ConfigurationError, match="loudness_w3"):
+        arena.main(["evaluate", *options, "--draws", "4"])
+    arena.main(["evaluate", *options, "--contestants", "straight", "--sounds"])
+    assert len(list(trained.glob("straight/seed0/models/1.00/evaluation/sounds_*/*.wav"))) == 80
 
     arena.main(["report", "--output", str(trained), "--baseline", "straight"])
     report, content = (trained / "report.md").read_text(), json.loads((trained / "report.json").read_text())

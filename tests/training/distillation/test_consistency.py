@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss
+from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss, Networks
 from consistency_tta.diffusion.grid import KarrasGrid
 from consistency_tta.diffusion.solve import DDIM, Heun
 from consistency_tta.diffusion.weighting import MinSNR
@@ -20,6 +20,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import ConsistencyDistillation, DiscretizationSchedule, Distillation
 from consistency_tta.training.step_rng import StepRNG
+from tests.training.distillation.gaussian import GaussianStudent, distance_to, learn, teacher
 from tests.training.distillation.objectives.steps import gaussian_step
 from tests.training.runs import Losses, batch, data, distillation, in_training, inputs, query_sizes, rng, trainer
 
@@ -63,6 +64,17 @@ def test_at_s_0_the_target_is_z_0_and_nothing_is_queried(teacher_folder: Path) -
     assert torch.equal(target[[0, 2]], z_0[[0, 2]])
     assert not torch.equal(target[1], z_0[1])
     assert set(query_sizes) == {1}  # only the one row
+
+
+def test_a_student_learns_the_closed_form() -> None:
+    """The ends of the teacher's trajectories, which a Gaussian has in closed form."""
+    guide = teacher()
+    student = GaussianStudent(guide.schedule)
+    assert distance_to(student, guide) > 0.3
+    objective = ConsistencyDistillation(Heun(), num_discretization_steps=32, terminal_fraction=0.3)
+    objective.build(Networks(student, guide, student), guide.schedule)
+    learn(student, objective, guide)
+    assert distance_to(student, guide) < 0.03
 
 
 def test_the_student_starts_at_the_teachers_conditional_denoiser(teacher_folder: Path) -> None:

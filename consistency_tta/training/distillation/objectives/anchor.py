@@ -25,7 +25,7 @@ class Anchor(Objective):
     Loss plugins compare the student's samples with the batch's clean latents, which have the same captions but other
     noise: losses of sound, such as ``CLAPLoss`` and ``AdversarialLoss``, fit; losses of latents do not. Alone, this is
     fine-tuning by a reward at one query of the student and one of its start a step, without a teacher. In a
-    ``CombinedObjective`` behind an objective with latents it adds its distance only.
+    ``CombinedObjective`` with an objective that has latents it adds its distance only.
 
     Sources: Ziegler et al., "Fine-Tuning Language Models from Human Preferences", 2019,
     https://arxiv.org/abs/1909.08593, eq. 2 (reward less KL to the start); Fan et al., "DPOK: Reinforcement Learning for
@@ -54,4 +54,5 @@ class Anchor(Objective):
         losses = {"distance": (made.latent - start).square().flatten(1).mean(1)}
         if "student" not in step.active:
             return Prediction(losses=losses)
-        return Prediction(made.latent, step.clean_latent, step.clean_latent, made.t, torch.zeros_like(made.t), losses)
+        z_0, s = step.clean_latent, torch.zeros_like(made.t)
+        return Prediction(made.latent, z_0, z_0, made.t, s, losses, latents_optional=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from torch import Tensor, nn
@@ -18,14 +19,16 @@ class CombinedObjective(Objective):
         loss = sum over objectives of weight(step) * (loss plugins of its latents + losses of its own)
 
     Losses of networks that learn along, such as a fake score's, are multiplied by the weight as well, which AdamW does
-    not notice. The loss plugins compare the latents of the first objective that has some. Where objectives read
-    :meth:`Step.generate`, the student is queried once for all of them. An objective of weight 0 is not computed, and
+    not notice. The loss plugins compare the latents of the one objective that needs it, or else those of the first that
+    allows it, such as :class:`Anchor`. Where objectives read :meth:`Step.generate`, the student is queried once for all
+    of them. An objective of weight 0 is not computed, and
     its networks wait: a :class:`Ramp` from 0 lets one join later, and its fake score or discriminator learn first.
 
     Score-regularised consistency (rCM: Zheng et al., "Large Scale Diffusion Distillation via Score-Regularized
     Continuous-Time Consistency", 2025, https://arxiv.org/abs/2510.08431) is ``ContinuousConsistency`` and an
     ``alternating`` ``DistributionMatching``, with ``student_updates: all``; ``tools/arena/contestants/rcm.yaml`` has
-    its numbers. DMD2 (https://arxiv.org/abs/2405.14867) is ``DistributionMatching`` and ``AdversarialDistillation``.
+    its numbers. DMD2 (https://arxiv.org/abs/2405.14867) is ``DistributionMatching`` and ``AdversarialDistillation``,
+    whose heads read the frozen teacher instead of the fake score.
 
     Args:
         objectives: by name, which prefixes their losses and networks.
@@ -36,7 +39,8 @@ class CombinedObjective(Objective):
 
     Raises:
         ConfigurationError: if there are no objectives, a weight belongs to none, or they declare what cannot be had
-            together: targets of unequal decay, or one query and many.
+            together: targets of unequal decay, or one query and many. At a step of which the latents of two objectives
+            would have to be compared: all but one would be lost.
     """
 
     def __init__(
@@ -63,8 +67,6 @@ class CombinedObjective(Objective):
         self.one_query = bool(_the_one("one_query", objectives))
         self.second_time = any(part.second_time for part in parts)
         self.target_ema_decay = cast(float | None, _the_one("target_ema_decay", objectives, without=None))
-        # Of the objective whose latents the loss plugins compare.
-        self.weighting = next((w for part in parts if (w := getattr(part, "weighting", None)) is not None), None)
 
     def build(self, networks: Networks, schedule: Schedule) -> None:
         """Let each of them prepare."""
@@ -73,7 +75,7 @@ class CombinedObjective(Objective):
 
     def forward(self, step: Step, networks: Networks) -> Prediction:
         """The predictions of all, as one."""
-        merged: Prediction | None = None
+        predictions: dict[str, Prediction] = {}
         losses: dict[str, Tensor] = {}
         for name, objective in self._named().items():
             weight = self.weight(name, step.global_step, step.training)
@@ -84,13 +86,13 @@ class CombinedObjective(Objective):
                 continue
             prediction = objective(step.for_objective(frozenset(own)), networks)
             losses |= {f"{name}/{loss}": weight * value for loss, value in prediction.losses.items()}
-            if merged is None and prediction.student_latent is not None:
+            if prediction.student_latent is not None:
                 prediction.latent_weight *= weight
-                merged = prediction
-        if merged is None:
+                prediction.weighting = prediction.weighting or getattr(objective, "weighting", None)
+                predictions[name] = prediction
+        if not predictions:
             return Prediction(losses=losses)
-        merged.losses = losses
-        return merged
+        return replace(_to_compare(predictions), losses=losses)
 
     def weight(self, name: str, step: int, training: bool = True) -> float:
         """The weight of an objective; in validation the last one, so that its curves can be compared."""
@@ -124,6 +126,17 @@ class CombinedObjective(Objective):
 
     def _named(self) -> dict[str, Objective]:
         return {name: module for name, module in self.objectives.items() if isinstance(module, Objective)}
+
+
+def _to_compare(predictions: dict[str, Prediction]) -> Prediction:
+    """The one whose latents the loss plugins compare."""
+    needed = [name for name, prediction in predictions.items() if not prediction.latents_optional]
+    if len(needed) > 1:
+        raise ConfigurationError(
+            f"expected one objective whose latents the loss plugins compare, got {' and '.join(needed)}: of those, "
+            "combine one with objectives that have losses of their own"
+        )
+    return predictions[needed[0] if needed else next(iter(predictions))]
 
 
 _MISSING = object()

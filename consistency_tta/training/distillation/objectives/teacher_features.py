@@ -18,7 +18,9 @@ Embedding = Callable[[Tensor], list[Tensor]]
 
 @dataclass(frozen=True)
 class TeacherFeatures:
-    """What blocks of the teacher, unguided, make of noised latents z_t with the batch's captions.
+    """What blocks of the teacher make of noised latents z_t with the batch's captions.
+
+    A teacher that is guided in two queries is queried once, without guidance; one that reads w gets each row's own.
 
     All latents of a comparison get the same t and the same noise, so that neither adds to their distance. Each token is
     normalised over its channels, so that all blocks count alike.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from consistency_tta.contracts import Networks, Optimization
+from consistency_tta.contracts import Networks, Optimization, TextEmbedding
 from consistency_tta.diffusion.schedules import NoiseSchedule
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import AdversarialDistillation, Distillation
@@ -135,6 +136,40 @@ def test_contrast_is_to_the_captions_of_others(teacher_folder: Path, tmp_path: P
         losses = objective(module.step(data_batch, rng()), module.networks(averaged=False)).losses
         is_log_2 = torch.allclose(losses["contrastive"], torch.full((4,), 2.0).log(), atol=1e-6)
         assert is_log_2 == same
+
+
+class KnownScores(nn.Module):
+    """Logits of ``slope`` times each value of a latent, and ``right`` more if the caption is its own."""
+
+    def __init__(self, own: TextEmbedding, slope: float = 0.0, right: float = 0.0) -> None:
+        super().__init__()
+        self.own, self.slope, self.right = own, slope, right
+
+    def forward(self, features: list[Tensor], text: TextEmbedding) -> list[Tensor]:
+        """One block, a token for each value."""
+        return [self.slope * one.flatten(1) + self.right * (text is self.own) for one in features]
+
+
+def scored(objective: Identity, **known: float) -> dict[str, Tensor]:
+    """The losses (64,) where the discriminator's scores are known."""
+    schedule = SCHEDULES["rectified_flow"]().double()
+    one = torch.ones(2).double()
+    condition = conditioning(one, 64)
+    objective.discriminator = KnownScores(condition.text, **known)  # type: ignore[assignment]
+    step = gaussian_step(schedule, torch.zeros(64, 2, 8).double(), condition, active=frozenset(PLAYERS))
+    return objective(step, Networks(AffineStudent(schedule, one, one))).losses
+
+
+@pytest.mark.parametrize("right", [2.0, -2.0])
+def test_the_contrast_rewards_higher_scores_of_right_captions(right: float) -> None:
+    losses = scored(Identity(contrastive_weight=0.5), right=right)
+    torch.testing.assert_close(losses["contrastive"], torch.full((64,), 0.5 * math.log1p(math.exp(-right))).double())
+
+
+def test_the_penalty_is_the_squared_slope() -> None:
+    """Noise of variance v changes scores by slope^2 v in the mean square."""
+    losses = scored(Identity(penalty_weight=0.3), slope=5.0)
+    assert float(losses["penalty"].mean()) == pytest.approx(0.3 * 25, rel=0.15)
 
 
 @pytest.mark.parametrize("options", [{}, {"contrastive_weight": 1.0}, {"penalty_weight": 1.0}])

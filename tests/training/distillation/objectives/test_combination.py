@@ -16,6 +16,7 @@ from consistency_tta.losses import LatentL2Loss
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import (
     AdversarialDistillation,
+    Anchor,
     CombinedObjective,
     ConsistencyDistillation,
     Distillation,
@@ -240,9 +241,50 @@ def test_what_cannot_be_combined_is_refused() -> None:
         CombinedObjective({"one": one, "other": other})
 
 
+class Compared(Objective):
+    """Latents that differ by ``size``, for the loss plugins alone."""
+
+    needs_teacher = False
+
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        self.size, self.weighting = size, Uniform()
+
+    def forward(self, step: Step, networks: Networks) -> Prediction:
+        """The difference is that of ``size``, whatever the student returns."""
+        made = step.generate(networks)
+        target = (made.latent - self.size).detach()
+        return Prediction(made.latent, target, step.clean_latent, made.t, torch.zeros_like(made.t))
+
+
+def distil(objective: Objective, folder: Path, tmp_path: Path, losses: bool = True) -> Distillation:
+    plugins = {"latent": LatentL2Loss()} if losses else None
+    return in_training(Distillation(str(folder), objective, plugins, optimization=FAST), tmp_path)
+
+
+@pytest.mark.parametrize("names", [["anchor", "compared"], ["compared", "anchor"]])
+def test_latents_that_need_it_are_compared_in_any_order(names: list[str], teacher_folder: Path, tmp_path: Path) -> None:
+    parts = {"anchor": Anchor(), "compared": Compared(2.0)}
+    objective = CombinedObjective({name: parts[name] for name in names}, {"compared": 0.5})
+    module = distil(objective, teacher_folder, tmp_path)
+    torch.testing.assert_close(module.loss(batch(), rng()), torch.tensor(0.5 * 4.0))  # the anchor's distance is 0
+    step = module.step(batch(), rng())
+    assert objective(step, module.networks(averaged=False)).weighting is parts["compared"].weighting
+
+
+def test_latents_that_nothing_compares_are_refused(teacher_folder: Path, tmp_path: Path) -> None:
+    """Of two objectives all but one would be lost; without loss plugins all."""
+    two = CombinedObjective({"one": Compared(1.0), "other": Compared(2.0)})
+    with pytest.raises(ConfigurationError, match="one and other"):
+        distil(two, teacher_folder, tmp_path).loss(batch(), rng())
+    mixed = CombinedObjective({"compared": Compared(1.0), "norm": SampleNorm()})
+    with pytest.raises(ConfigurationError, match="losses"):
+        distil(mixed, teacher_folder, tmp_path, losses=False).loss(batch(), rng())
+
+
 def test_it_declares_what_its_parts_need() -> None:
     consistency = ConsistencyDistillation(weighting=Uniform(), target_ema_decay=0.9)
     objective = CombinedObjective({"norm": SampleNorm(), "consistency": consistency})
     assert (objective.needs_teacher, objective.one_query, objective.second_time) == (True, True, False)
-    assert (objective.target_ema_decay, objective.weighting) == (0.9, consistency.weighting)
+    assert objective.target_ema_decay == 0.9
     assert not CombinedObjective({"norm": SampleNorm()}).needs_teacher

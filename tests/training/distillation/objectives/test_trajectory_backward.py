@@ -196,7 +196,7 @@ def test_impossible_settings_are_named(options: dict[str, Any]) -> None:
 
 
 def test_its_weighting_is_not_that_of_loss_plugins() -> None:
-    """Pairs are weighted by t; in a combination, another objective's latents are not."""
+    """Pairs are weighted by t; the latents of another objective in a combination are not."""
     schedule = SCHEDULES["variance_preserving"]().double()
     teacher, student = GaussianDenoiser(schedule, STD), GaussianFlow(schedule, MEAN, 1.0)
     losses = []
@@ -205,5 +205,5 @@ def test_its_weighting_is_not_that_of_loss_plugins() -> None:
         step = gaussian_step(schedule, torch.zeros(2, 2, 3).double(), conditioning(MEAN, 2))
         losses.append(objective(step, Networks(student, teacher, student)).losses["consistency"].detach())
     assert bool((losses[1] < 2e-3 * losses[0]).all())
-    combined = CombinedObjective({"trajectory": TrajectoryBackward(weighting=MinSNR())})
-    assert combined.weighting is None
+    combined = CombinedObjective({"trajectory": objective})
+    assert combined(step, Networks(student, teacher, student)).weighting is None
