@@ -15,8 +15,8 @@ from consistency_tta.runtime.errors import ConfigurationError
 class DenoiserFeatures:
     """What chosen blocks of a denoiser's network hand on, as tokens.
 
-    One that is guided in two queries is queried once, without guidance; one that reads w gets the conditioning's. The network is neither copied nor
-    registered. Gradients reach z_t; to keep them from its weights, freeze it.
+    One that is guided in two queries is queried once, without guidance; one that reads w gets the conditioning's. The
+    network is neither copied nor registered. Gradients reach z_t; to keep them from its weights, freeze it.
 
     Args:
         denoiser: a backbone, or a guided one.

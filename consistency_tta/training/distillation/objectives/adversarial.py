@@ -35,9 +35,10 @@ class AdversarialDistillation(Objective):
         relativistic   discriminator  softplus(D(x) - D(z_0))               student  softplus(D(z_0) - D(x))
         contrastive    discriminator  softplus(D(z_0, another caption) - D(z_0)), times ``contrastive_weight``
 
-    D scores z_t = alpha_t x + sigma_t epsilon by heads on the blocks of the frozen teacher's network, queried
-    once (of a teacher that is guided in two queries without guidance); t is uniform in ``time_range``. Recordings and samples are noised alike. The student learns what no solver of the
-    teacher's ODE can give it: the distribution of the data, at any w.
+    D scores z_t = alpha_t x + sigma_t epsilon by heads on the blocks of the frozen teacher's network, queried once (a
+    teacher that is guided in two queries without guidance); t is uniform in ``time_range``. Recordings and samples are
+    noised alike. The student learns what no solver of the teacher's ODE can give it: the distribution of the data, at
+    any w.
 
     Sources: Sauer et al., "Fast High-Resolution Image Synthesis with Latent Adversarial Diffusion Distillation", 2024,
     https://arxiv.org/abs/2403.12015; Yin et al., "Improved Distribution Matching Distillation for Fast Image
