@@ -1,4 +1,4 @@
-"""Audio made by code, in every container that is read."""
+"""Audio made by code, in every container that is read; latents that `encode` made of it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+from consistency_tta.cli import main
+from tests.toys import NUM_SAMPLES
 
 Writer = Callable[..., Path]
 
@@ -48,3 +51,13 @@ def corpus(tmp_path: Path, write_tone) -> tuple[Path, Path]:
     captions = tmp_path / "captions.csv"
     captions.write_text("audiocap_id,youtube_id,start_time,caption\n" + "\n".join(rows))
     return captions, audio
+
+
+@pytest.fixture(scope="session")
+def encoded(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two files of eight clips' latents; a test that changes them does so to a copy."""
+    output = tmp_path_factory.mktemp("encoded") / "latents"
+    data = ["--data", "SyntheticDataModule", "--data.num_clips", "8", "--data.batch_size", "4"]
+    size = ["--data.num_samples", str(NUM_SAMPLES)]
+    main(["encode", "--model", str(teacher_folder), *data, *size, "--output", str(output), "--copies", "2"])
+    return output

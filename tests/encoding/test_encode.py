@@ -14,7 +14,7 @@ import torch
 
 from consistency_tta.contracts import Conditioning
 from consistency_tta.datamodules import LatentsDataModule, SyntheticDataModule
-from consistency_tta.datamodules.latents import LatentsDataset
+from consistency_tta.datamodules.latents_dataset import LatentsDataset
 from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.sample import sample_diffusion
 from consistency_tta.diffusion.solve import Heun

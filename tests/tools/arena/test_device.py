@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from consistency_tta.datamodules.latents import LatentsDataset
+from consistency_tta.datamodules.latents_dataset import LatentsDataset
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage.shards import write_shard
 from tests.tools.arena.loudness import recordings
