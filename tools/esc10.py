@@ -26,17 +26,13 @@ https://doi.org/10.1145/2733373.2806390; for the tagger see :mod:`consistency_tt
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from consistency_tta.audio.recordings import SoundFiles
 from consistency_tta.contracts import AudioEncoder
@@ -44,81 +40,14 @@ from consistency_tta.evaluation.evaluator import Evaluator
 from consistency_tta.evaluation.metric_values import MetricTable
 from consistency_tta.evaluation.protocol import MetricSettings
 from consistency_tta.evaluation.reference_statistics import ReferenceStatistics
-from consistency_tta.metrics.diversity import mean_pairwise_distance
 from consistency_tta.runtime.class_path import import_class
-from consistency_tta.runtime.errors import DataError
-from tools.esc10_captions import is_esc50, recordings
+from tools.esc10_captions import is_esc50
+from tools.esc10_classes import CLASSES, Clip, class_columns, clips_of_folder, clips_of_folds, real_clips
+from tools.esc10_scores import ClassScores
 from tools.probe_encoder import LinearProbe, ProbeEncoder
 
 #: EfficientAT's tagger.
 MN04 = "consistency_tta.metrics.encoders.mn04.Mn04"
-
-#: The ten classes, and AudioSet's names for the sounds in them.
-AUDIOSET_NAMES = {
-    "dog": ("Dog", "Bark"),
-    "rooster": ("Chicken, rooster", "Crowing, cock-a-doodle-doo"),
-    "rain": ("Rain", "Raindrop", "Rain on surface"),
-    "sea_waves": ("Ocean", "Waves, surf"),
-    "crackling_fire": ("Fire", "Crackle"),
-    "crying_baby": ("Baby cry, infant cry", "Crying, sobbing"),
-    "sneezing": ("Sneeze",),
-    "clock_tick": ("Tick-tock", "Tick", "Clock"),
-    "helicopter": ("Helicopter",),
-    "chainsaw": ("Chainsaw",),
-}
-CLASSES = list(AUDIOSET_NAMES)
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
-
-
-class Clip(NamedTuple):
-    """A sound file and which of the ten classes it should be."""
-
-    file: Path
-    label: str
-
-
-class ClassScores(Metric):
-    """Recognition and diversity of each class; a metric of the evaluator, which it names by this class.
-
-    Args:
-        columns: for each of the ten classes, the positions of its logits, of which the highest counts.
-    """
-
-    full_state_update = False
-
-    vectors: list[Tensor]
-    recognised: list[Tensor]
-
-    def __init__(self, columns: Sequence[Sequence[int]]) -> None:
-        super().__init__()
-        self.columns = columns
-        self.labels: list[str] = []
-        self.add_state("vectors", [], dist_reduce_fx="cat")
-        self.add_state("recognised", [], dist_reduce_fx="cat")
-
-    def update(self, vectors: Tensor, logits: Tensor, captions: Sequence[str]) -> None:
-        """Add embeddings (B, D), logits (B, K) and the labels of B clips."""
-        scores = torch.stack([logits[:, column].amax(1) for column in self.columns], dim=1)
-        found = [CLASSES[column] for column in scores.argmax(1).tolist()]
-        self.labels += captions
-        self.vectors.append(vectors)
-        self.recognised.append(torch.tensor([a == b for a, b in zip(found, captions, strict=True)]))
-
-    def compute(self) -> dict[str, Tensor]:
-        """``accuracy`` and ``diversity``, and both of each class, such as ``accuracy/dog``.
-
-        The diversity is the mean over the classes with two clips or more; NaN where there are none.
-        """
-        vectors, recognised = dim_zero_cat(self.vectors), dim_zero_cat(self.recognised).double()
-        own = {label: torch.tensor([one == label for one in self.labels]) for label in CLASSES if label in self.labels}
-        accuracy = {label: recognised[rows].mean() for label, rows in own.items()}
-        diversity = {label: mean_pairwise_distance(vectors[rows]) for label, rows in own.items() if int(rows.sum()) > 1}
-        return {
-            "accuracy": recognised.mean(),
-            "diversity": torch.stack(list(diversity.values())).mean() if diversity else torch.tensor(torch.nan),
-            **{f"accuracy/{label}": value for label, value in accuracy.items()},
-            **{f"diversity/{label}": value for label, value in diversity.items()},
-        }
 
 
 class Esc10Evaluator:
@@ -144,7 +73,7 @@ class Esc10Evaluator:
         if labels is None:
             classes = torch.tensor([CLASSES.index(clip.label) for clip in self.clips])
             network = ProbeEncoder(network, LinearProbe(vectors, classes, len(CLASSES)))
-        scores = f"{__name__}.{ClassScores.__name__}"
+        scores = f"{ClassScores.__module__}.{ClassScores.__name__}"
         metrics = [
             MetricSettings(scores, self.encoder, {"columns": columns}),
             MetricSettings("frechet", self.encoder),
@@ -182,41 +111,6 @@ class Esc10Evaluator:
             "accuracy_by_class": by_class("accuracy"),
             "diversity_by_class": by_class("diversity"),
         }
-
-
-def clips_of_folder(folder: Path) -> list[Clip]:
-    """The sound files of a folder with ``<class>/*.wav`` or ``<class>__*.wav``."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-    clips = [Clip(file, file.name.split("__")[0] if "__" in file.name else file.parent.name) for file in files]
-    unknown = sorted({clip.label for clip in clips} - set(CLASSES))
-    if unknown or not clips:
-        raise DataError(
-            f"expected sound files <class>/*.wav or <class>__NN.wav in {folder}, of the classes {', '.join(CLASSES)}; "
-            + (f"got the classes {', '.join(unknown)}" if unknown else "got no sound files")
-        )
-    return clips
-
-
-def clips_of_folds(esc50: Path, folds: str) -> list[Clip]:
-    """The clips of the ten classes in the given folds (as "1234") of ESC-50."""
-    clips = [Clip(clip.file, clip.label) for clip in recordings(esc50) if clip.fold in folds]
-    if not clips:
-        raise DataError(f"expected clips of ESC-10 in folds {', '.join(folds)} of {esc50}, got none")
-    return clips
-
-
-def real_clips(real: Path) -> list[Clip]:
-    """The reference: folds 1-4 of ESC-50, or the clips of a folder."""
-    return clips_of_folds(real, folds="1234") if is_esc50(real) else clips_of_folder(real)
-
-
-def class_columns(labels: Path) -> list[list[int]]:
-    """The positions of each class's AudioSet labels among the tagger's logits."""
-    with labels.open(newline="", encoding="utf-8") as lines:
-        index = {row["display_name"]: int(row["index"]) for row in csv.DictReader(lines)}
-    if missing := [name for names in AUDIOSET_NAMES.values() for name in names if name not in index]:
-        raise DataError(f"expected AudioSet's 527 display names in {labels}, missing {', '.join(missing)}")
-    return [[index[name] for name in names] for names in AUDIOSET_NAMES.values()]
 
 
 @lru_cache(maxsize=2)

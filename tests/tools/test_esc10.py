@@ -7,9 +7,9 @@ from consistency_tta.metrics.diversity import mean_pairwise_distance
 from consistency_tta.metrics.mn04 import AudioTagger
 from consistency_tta.runtime.errors import DataError
 from tests.tools.tflite import write_linear_layers
-from tools import esc10
+from tools import esc10, esc10_classes
 
-AUDIOSET = [name for names in esc10.AUDIOSET_NAMES.values() for name in names]
+AUDIOSET = [name for names in esc10_classes.AUDIOSET_NAMES.values() for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -45,41 +45,20 @@ def arguments(files):
 
 
 def test_every_class_has_audioset_names_of_its_own():
-    assert len(esc10.CLASSES) == 10
+    assert len(esc10_classes.CLASSES) == 10
     assert len(set(AUDIOSET)) == len(AUDIOSET)
 
 
 def test_both_ways_to_lay_out_a_folder(tmp_path):
     write(tmp_path / "rain" / "00.wav", seed=0)
     write(tmp_path / "clock_tick__07.wav", seed=0)
-    assert [clip.label for clip in esc10.clips_of_folder(tmp_path)] == ["clock_tick", "rain"]
+    assert [clip.label for clip in esc10_classes.clips_of_folder(tmp_path)] == ["clock_tick", "rain"]
 
 
 def test_esc50_gives_the_ten_classes_of_the_folds_asked_for(files):
-    clips = esc10.clips_of_folds(files, folds="1234")
+    clips = esc10_classes.clips_of_folds(files, folds="1234")
     assert [clip.label for clip in clips] == 4 * ["dog", "rain"]
-    assert esc10.clips_of_folds(files, folds="5")[0] == (files / "dog5.wav", "dog")
-
-
-def test_class_scores_are_those_of_the_embeddings_whatever_the_batches():
-    logits = torch.zeros(3, 20)
-    logits[:, 10] = 1  # all are recognised as dogs
-    vectors = torch.zeros(3, 384)
-    vectors[1, 0] = 5
-    labels = ["dog", "dog", "rain"]
-    for batches in ([3], [1, 2]):
-        scores, start = esc10.ClassScores([[index, index + 10] for index in range(10)]), 0
-        for size in batches:
-            rows = slice(start, start + size)
-            scores.update(vectors[rows], logits[rows], labels[rows])
-            start += size
-        assert {name: float(value) for name, value in scores.compute().items()} == {
-            "accuracy": pytest.approx(2 / 3),
-            "diversity": pytest.approx(5.0),
-            "accuracy/dog": 1.0,
-            "accuracy/rain": 0.0,
-            "diversity/dog": pytest.approx(5.0),
-        }
+    assert esc10_classes.clips_of_folds(files, folds="5")[0] == (files / "dog5.wav", "dog")
 
 
 def test_scores_are_the_taggers_own_whatever_the_lengths(files, tmp_path):
@@ -88,13 +67,13 @@ def test_scores_are_the_taggers_own_whatever_the_lengths(files, tmp_path):
     for number, (samples, channels) in enumerate(lengths):
         write(tmp_path / f"{'dog' if number < 3 else 'rain'}__{number}.wav", number, samples, channels)
     scores = esc10.evaluate_folder(tmp_path, **arguments(files))
-    columns = esc10.class_columns(files / "labels.csv")
+    columns = esc10_classes.class_columns(files / "labels.csv")
     found, vectors = [], []
-    for clip in esc10.clips_of_folder(tmp_path):
+    for clip in esc10_classes.clips_of_folder(tmp_path):
         samples = soundfile.read(clip.file, dtype="float32", always_2d=True)[0].mean(1)
         logits, embedding = tagger(torch.from_numpy(samples)[None], 16_000)
         best = torch.stack([logits[0, column].amax() for column in columns]).argmax()
-        found.append(esc10.CLASSES[int(best)] == clip.label)
+        found.append(esc10_classes.CLASSES[int(best)] == clip.label)
         vectors.append(embedding[0])
     assert scores["accuracy"] == pytest.approx(sum(found) / 5)
     expected = [float(mean_pairwise_distance(torch.stack(group))) for group in (vectors[:3], vectors[3:])]
@@ -125,12 +104,12 @@ def test_prints_a_table_of_fold_5_or_of_a_folder(files, tmp_path, capsys):
 
 def test_errors_say_what_was_expected(files, tmp_path, capsys):
     with pytest.raises(DataError, match=str(tmp_path)):
-        esc10.clips_of_folder(tmp_path)
+        esc10_classes.clips_of_folder(tmp_path)
     write(tmp_path / "piano" / "0.wav", seed=0)
     with pytest.raises(DataError, match="piano"):
-        esc10.clips_of_folder(tmp_path)
+        esc10_classes.clips_of_folder(tmp_path)
     with pytest.raises(DataError, match="6"):
-        esc10.clips_of_folds(files, folds="6")
+        esc10_classes.clips_of_folds(files, folds="6")
     (tmp_path / "labels.csv").write_text("index,display_name\n0,Speech\n")
     with pytest.raises(DataError, match="Dog, Bark"):
         esc10.evaluate_real(files / "mn04.pt", tmp_path / "labels.csv", files)
@@ -141,7 +120,7 @@ def test_errors_say_what_was_expected(files, tmp_path, capsys):
 
 def test_a_probe_scores_the_classes_of_an_encoder_without_labels(tmp_path, capsys):
     write_linear_layers(tmp_path / "birdnet.tflite", np.eye(30, dtype=np.float32), np.ones((7, 30)))
-    for index, label in enumerate(esc10.CLASSES):
+    for index, label in enumerate(esc10_classes.CLASSES):
         for number in range(2):  # a class is known by the place of its pulse in a window of 30 samples
             samples = np.zeros(30)
             samples[3 * index + number] = 0.9

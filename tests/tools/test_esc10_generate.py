@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from tools.esc10 import CLASSES, clips_of_folder
+from tools.esc10_classes import CLASSES, clips_of_folder
 from tools.esc10_generate import main, noise
 
 

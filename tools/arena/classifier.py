@@ -13,12 +13,12 @@ from consistency_tta.runtime.class_path import import_class
 from consistency_tta.runtime.device import best_device
 from consistency_tta.runtime.errors import DataError
 from tools.arena.real import RealClips
-from tools.esc10 import CLASSES, class_columns
+from tools.esc10_classes import CLASSES, class_columns
 from tools.probe_encoder import LinearProbe
 
 
 class SoundClassifier:
-    """Embeds sounds and scores the ten classes, in the order of :data:`tools.esc10.CLASSES`.
+    """Embeds sounds and scores the ten classes, in the order of :data:`tools.esc10_classes.CLASSES`.
 
     Args:
         encoder: embeds.

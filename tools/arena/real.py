@@ -14,8 +14,8 @@ from consistency_tta.audio.recordings import read_recording
 from consistency_tta.contracts import AudioEmbedding
 from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.atomic_file import save_tensors
-from tools.esc10 import CLASSES
 from tools.esc10_captions import recordings
+from tools.esc10_classes import CLASSES
 
 
 @dataclass(frozen=True)

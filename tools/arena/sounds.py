@@ -16,8 +16,8 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.device import best_device
 from consistency_tta.storage.atomic_file import save_tensors
 from tools.arena.classifier import SoundClassifier
-from tools.esc10 import CLASSES
 from tools.esc10_captions import captions_by_label
+from tools.esc10_classes import CLASSES
 from tools.esc10_generate import noise
 
 

@@ -16,8 +16,8 @@ from consistency_tta.storage.shards import latents_file, write_shard
 from tools.arena.classifier import SoundClassifier
 from tools.arena.real import RealClips
 from tools.arena.sounds import Model, Sampling, classify, sample
-from tools.esc10 import CLASSES
 from tools.esc10_captions import captions_by_label
+from tools.esc10_classes import CLASSES
 
 #: Of the noise; evaluations begin at 0.
 TRAIN_SEED, HELD_OUT_SEED = 9001, 9002

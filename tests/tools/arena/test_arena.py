@@ -25,7 +25,7 @@ from tools.arena.configuration import find, known
 from tools.arena.metric_values import METRICS
 from tools.arena.real import real_clips
 from tools.arena.results import gather
-from tools.esc10 import AUDIOSET_NAMES, CLASSES
+from tools.esc10_classes import AUDIOSET_NAMES, CLASSES
 from tools.probe_encoder import LinearProbe
 
 BUDGET = 60
