@@ -72,7 +72,8 @@ class SkipNonFiniteSteps(Callback):
                 f"{most} steps in a row had gradients that are not finite (last: step {trainer.global_step}; "
                 f"{self.skipped} skipped in all); the weights are those before them: lower the learning rate, "
                 "train in float32, or look for clips that are not finite with `consistency-tta data-check`; "
-                f"{go_on_from(trainer, trainer.global_step - self.skipped)}"
+                # This step is not counted yet. The row may have ended, where the counts are read with delay.
+                f"{go_on_from(trainer, trainer.global_step + 1 - most)}"
             )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from consistency_tta.contracts import Batch, Optimization
 from consistency_tta.runtime.errors import ConfigurationError, DivergenceError
@@ -27,11 +29,19 @@ class Snapshots(Callback):
         self.skipped.append(float(trainer.callback_metrics.get("train/skipped_steps", 0)))
 
 
-def run(teacher: Path, folder: Path, loss: BrokenLoss, max_in_a_row: int = 20, **kwargs: Any) -> Snapshots:
+def run(
+    teacher: Path,
+    folder: Path,
+    loss: BrokenLoss,
+    max_in_a_row: int = 20,
+    saving: Sequence[Callback] = (),
+    **kwargs: Any,
+) -> Snapshots:
     optimization = Optimization(learning_rate=1e-3, weight_decay=0.1, max_skipped_in_a_row=max_in_a_row)
     module = distillation(teacher, losses={"broken": loss}, optimization=optimization)
     notes = Snapshots()
-    trainer(folder, callbacks=[notes], **({"max_steps": 6} | kwargs)).fit(module, data())
+    settings = {"max_steps": 6, "enable_checkpointing": bool(saving), "callbacks": [notes, *saving]} | kwargs
+    trainer(folder, **settings).fit(module, data())
     return notes
 
 
@@ -55,9 +65,12 @@ def test_one_bad_part_of_an_accumulated_step_skips_the_whole(teacher_folder: Pat
     assert notes.skipped[-1] == 1
 
 
-def test_too_many_in_a_row_stop_training(teacher_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DivergenceError):
-        run(teacher_folder, tmp_path, BrokenLoss({0, 2, 3, 4}), max_in_a_row=3)
+def test_too_many_in_a_row_stop_training_and_the_last_good_checkpoint_is_named(
+    teacher_folder: Path, tmp_path: Path
+) -> None:
+    saving = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    with pytest.raises(DivergenceError, match=rf"{tmp_path}/step=2\.ckpt"):
+        run(teacher_folder, tmp_path, BrokenLoss({2, 3, 4}), max_in_a_row=3, saving=[saving])
 
 
 def test_as_many_that_are_not_in_a_row_do_not(teacher_folder: Path, tmp_path: Path) -> None:
