@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -233,8 +234,9 @@ def broken(samples: np.ndarray, value: float) -> np.ndarray:
         ),
         (lambda file: file.symlink_to("nowhere.wav") or file, "missing: no file"),
         (lambda file: file.mkdir() or file, "missing: no file"),
+        (lambda file: os.mkfifo(file) or file, "missing: no file"),
     ],
-    ids=["empty", "text", "zero length", "NaN", "infinity", "overflow", "broken link", "folder"],
+    ids=["empty", "text", "zero length", "NaN", "infinity", "overflow", "broken link", "folder", "pipe"],
 )
 def test_files_that_cannot_be_read(make: Callable[[Path], Path], message: str, tmp_path: Path) -> None:
     with pytest.raises(BadClip, match=message):

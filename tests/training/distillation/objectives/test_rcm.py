@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from torch import Tensor, nn
+from torch import Tensor
 
-from consistency_tta.contracts import Conditioning, Denoiser, Networks, Objective, Schedule
+from consistency_tta.contracts import Conditioning, Networks, Objective
 from consistency_tta.diffusion.noise import expand
 from consistency_tta.diffusion.weighting import SNRPlusOne
 from consistency_tta.training import CombinedObjective, ContinuousConsistency, DistributionMatching, Ramp
@@ -15,14 +15,8 @@ from tests.training.distillation.gaussian import GaussianStudent, distance_to, g
 from tools.arena.configuration import find
 
 
-class GaussianScore(Denoiser):
+class GaussianScore(GaussianStudent):
     """The denoisers of all Gaussians N(mean, std^2)."""
-
-    def __init__(self, schedule: Schedule) -> None:
-        super().__init__()
-        self.schedule = schedule
-        self.mean = nn.Parameter(torch.zeros(2, dtype=torch.float64))
-        self.log_std = nn.Parameter(torch.zeros((), dtype=torch.float64))
 
     def forward(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor | None = None) -> Tensor:
         """E[z_0 | z_t]."""
