@@ -18,6 +18,7 @@ from consistency_tta.encoding.trajectories import TeacherConfig
 from consistency_tta.runtime.distributed import ProcessRank
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.workers import check_processes, device_of_process, run_in_processes
+from consistency_tta.storage.atomic_directory import check_folder
 from consistency_tta.storage.encoding_manifest import begin
 from consistency_tta.storage.shards import latents_file, write_shard
 
@@ -84,6 +85,7 @@ def encode(
         )
     if shard_size < 1:
         raise ConfigurationError(f"expected shard_size of at least 1, got {shard_size}")
+    check_folder(output, "--output")
     place = check_processes(devices, device)
     contents = Contents(text_embeddings, audio_encoder, trajectories, teacher)
     job = Job(data, data_settings(data), model, output, split, copies, shard_size, contents, device)

@@ -15,6 +15,7 @@ from consistency_tta.generation.plugin_name import plugin_name
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound, expect_at_least, generate_batch, sounds_of
 from consistency_tta.pipeline.inference import load_for_generation, prepare_for_generation
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.storage.atomic_directory import check_folder
 from consistency_tta.storage.text import filled_lines, read_text
 
 #: Endings of caption files.
@@ -81,6 +82,7 @@ def generate(
         raise ConfigurationError(f"expected a list of captions, such as ['a dog barks'], got {texts!r:.80}")
     if captions is None and len(texts) == 1 and texts[0].endswith(CAPTION_FILES):
         texts, captions = [], Path(texts[0])
+    check_folder(output, "--output")
     if captions is not None:
         if texts:
             both = f"{captions} and {', '.join(map(repr, texts))}"
@@ -109,8 +111,6 @@ def _generate_texts(
     expect_at_least(1, num_samples=num_samples, batch_size=batch_size)
     if not prompts:
         raise ConfigurationError(f"expected a caption, such as 'a dog barks', got {', '.join(texts) or 'none'}")
-    if output.is_file():
-        raise ConfigurationError(f"expected a folder for --output, but {output} is a file: name another")
     sounds = [
         Sound(f"{index:03d}_{_slug(prompt)}", prompt, (index, sample))
         for index, prompt in enumerate(prompts)

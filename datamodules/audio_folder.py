@@ -6,7 +6,7 @@ import difflib
 import re
 import unicodedata
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cached_property
 from pathlib import Path
 
@@ -41,7 +41,9 @@ class AudioFolder:
         everything = list(files_below(self.folder, _refuse))
         files = [path for path in everything if path.suffix.lower() in EXTENSIONS]
         if not files:
-            raise FileNotFoundError(f"no {', '.join(EXTENSIONS)} file below the audio folder {self.folder}")
+            others = Counter(path.suffix for path in everything if path.suffix)
+            there = f", but {others.most_common(1)[0][0]} files: convert them, such as by ffmpeg" if others else ""
+            raise FileNotFoundError(f"no {', '.join(EXTENSIONS)} file below the audio folder {self.folder}{there}")
         self._num_files = len(files)
         self._everything = everything
         self._twins: defaultdict[Path, list[Path]] = defaultdict(list)

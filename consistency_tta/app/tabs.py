@@ -35,7 +35,9 @@ def sample_tab(gr: Any, models: ModelCache, choices: Choices) -> None:
         teacher_steps = steps_field(
             gr, "Teacher's steps", own.get(choices.teacher or "", 0), "app-teacher-steps", visible=has_teacher
         )
-        with_teacher = gr.Checkbox(has_teacher, label="With the teacher", info="It takes longer.", visible=has_teacher)
+        with_teacher = gr.Checkbox(
+            has_teacher, label="With the teacher", info="It takes longer.", visible=has_teacher, elem_id="app-both"
+        )
     button, stop = buttons(gr)
     results = gr.HTML(elem_id="app-results")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import takewhile
 from typing import NoReturn
 
-from consistency_tta.cli.commands import LIGHTNING_OPTIONS, OTHER_NAMES, SHARED_OPTIONS, first_words
+from consistency_tta.cli.commands import COMMANDS, LIGHTNING_OPTIONS, OTHER_NAMES, SHARED_OPTIONS, first_words
 from consistency_tta.runtime.suggest import nearest
 
 #: Options before the subcommand; the last two are Lightning's and jsonargparse's.
@@ -34,6 +34,11 @@ def check_subcommand(args: list[str]) -> None:
         near = near or OTHER_NAMES.get(nearest(args[0], OTHER_NAMES) or "")
         hint = f"; did you mean {near!r}?" if near else ""
         raise SystemExit(f"error: expected one of {', '.join(known)}, got {args[0]!r}{hint}")
+    after = [name.split()[1] for name in COMMANDS if name.startswith(f"{args[0]} ")]
+    if after and len(args) > 1 and not args[1].startswith("-") and args[1] not in after:
+        near = nearest(args[1], after)
+        hint = f": did you mean {near}?" if near else ""
+        refuse(f"expected {', '.join(after)} or an option after {args[0]}, got {args[1]}{hint}")
 
 
 def check_lightning(args: list[str]) -> None:

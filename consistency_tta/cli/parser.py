@@ -79,7 +79,8 @@ class Parser(ArgumentParser):
         options = [action.dest for action in self._actions]
         message = self.explain(unnest(message))
         hint = suggest(message, self.known_classes, self.plugin_classes, options).removeprefix(message)
-        sys.stderr.write(f"error: {one_line(message)}{hint.replace(chr(10), ': ')}\n")
+        positional = {action.dest for action in self._actions if not action.option_strings}
+        sys.stderr.write(f"error: {one_line(message, positional)}{hint.replace(chr(10), ': ')}\n")
         command = self.prog.replace(" [options]", "") if " " in self.prog else f"{self.prog} SUBCOMMAND"
         sys.stderr.write(f"See {command} --help for what is accepted.\n")
         self.exit(2)

@@ -29,6 +29,7 @@ from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, 
 from consistency_tta.runtime.option_order import check_order
 from consistency_tta.runtime.quiet import hide_advertisements, hide_loading_bars
 from consistency_tta.runtime.shared_copies import share_copies
+from consistency_tta.storage.atomic_directory import check_folder
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.callbacks.stop_signal import exit_status
@@ -84,7 +85,7 @@ class TrainingParser(Parser, LightningArgumentParser):
     """Lightning's parser; reads configurations of version 0.1, too."""
 
     known_classes = (Trainer,)
-    plugin_classes = (Loss, Objective)
+    plugin_classes = (Loss, Objective, TrainingModule, LightningDataModule)
 
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration, of version 0.1, too."""
@@ -112,9 +113,10 @@ class TrainingCLI(LightningCLI):
         training = settings["model"]["class_path"].rpartition(".")[2]
         rank_zero_info(f"loading {training} for {settings['trainer']['default_root_dir'] or Path.cwd()}")
         with one_line_errors(), share_copies() if shards(settings["trainer"]["strategy"]) else nullcontext():
+            check_folder(Path(settings["trainer"]["default_root_dir"] or "."), "--trainer.default_root_dir")
             try:
                 super().instantiate_classes()
-            except RuntimeError as error:  # such as of two callbacks whose state would have the same name
+            except (RuntimeError, TypeError) as error:  # such as of two callbacks whose state would have the same name
                 if raised_last_in(error, ("lightning",)):
                     raise ConfigurationError(f"{shortened(error, 400)}: correct the configuration") from error
                 raise
@@ -122,8 +124,10 @@ class TrainingCLI(LightningCLI):
 
     def _set_seed(self) -> None:
         """Seed all generators, or say in one line that the number is no seed."""
-        with one_line_errors():
+        try:
             super()._set_seed()
+        except ValueError as error:
+            raise SystemExit(f"error: --seed_everything: {error}") from error
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Make the trainer, with one bar for the whole run unless the configuration has a bar of its own, or none."""

@@ -51,6 +51,13 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
 
 
+def _said(error: BaseException) -> str:
+    """An error's message; of the system's errors without their number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"cannot read or write {error.filename}: {error.strerror}"
+    return str(error)
+
+
 @contextmanager
 def one_line_errors(concerned: Callable[[BaseException], bool] = lambda error: True) -> Iterator[None]:
     """Exit with an error in what the user gave, in one line instead of a traceback.
@@ -66,5 +73,5 @@ def one_line_errors(concerned: Callable[[BaseException], bool] = lambda error: T
         if os.environ.get("CONSISTENCY_TTA_TRACEBACK") or not concerned(error):
             raise
         shown = next((cause for cause in chain(error) if raised_here(cause)), error)
-        message = without_types(str(shown)) or type(shown).__name__
+        message = without_types(_said(shown)) or type(shown).__name__
         raise SystemExit(f"error: {message}\n(CONSISTENCY_TTA_TRACEBACK=1 shows where)") from error

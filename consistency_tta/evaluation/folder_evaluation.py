@@ -85,7 +85,8 @@ def evaluate_folder(
     left_out = pairs.left_out + extracted.left_out
     if len(extracted.pairs) < 2:
         reasons = "; ".join([*_without_clip(pairs), *map(str, left_out[:3])])
-        raise DataError(f"expected at least 2 clips with both sounds, got {len(extracted.pairs)}. {reasons}")
+        got = f"{len(extracted.pairs)} of {pairs.requested} requested"
+        raise DataError(f"expected at least 2 clips with both sounds, got {got}{f'. {reasons}' if reasons else ''}")
     table = evaluator.compute(extracted.collections, extracted.values)
     if not table.values:
         raise DataError(f"expected clips for which a metric has a value: {'; '.join(table.warnings)}")

@@ -19,7 +19,7 @@ from consistency_tta.evaluation.protocol import (
     ProtocolSettings,
 )
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.runtime.suggest import suggest
+from consistency_tta.runtime.suggest import nearest, suggest
 from consistency_tta.storage.checksum import checksum
 
 #: The protocols that come with the package, a YAML file for each, and their lists of clips.
@@ -43,8 +43,10 @@ def load_protocol(name: str | Path) -> Protocol:
     """
     source = Path(name) if str(name).endswith((".yaml", ".yml")) else PROTOCOLS / f"{name}.yaml"
     if not source.is_file():
+        near = nearest(str(name), protocol_names())
         raise FileNotFoundError(
             f"expected a protocol, one of {', '.join(protocol_names())}, or a YAML file, got {name}"
+            f"{f': did you mean {near}?' if near else ''}"
         )
     content = source.read_bytes()
     parser = ArgumentParser(exit_on_error=False)

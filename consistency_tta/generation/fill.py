@@ -11,6 +11,7 @@ from tqdm import tqdm
 from consistency_tta.generation.folder import (
     Folder,
     dtype_of,
+    is_made,
     prepare,
     sampler_settings,
     weights_sha256,
@@ -119,7 +120,7 @@ def _make(
     prepare_for_generation(pipeline.to(device_of_process(device, place)))
     work, tally = [], Tally()
     for folder, batch in place.share(list(_batches(folders, batch_size))):
-        missing = {sound.file for sound in batch if not (folder.path / sound.file).exists()}
+        missing = {sound.file for sound in batch if not is_made(folder.path / sound.file)}
         if missing:
             work.append((folder, batch, missing))
     for folder, batch, missing in tqdm(work, desc="generating", unit="batch", disable=place.rank > 0):

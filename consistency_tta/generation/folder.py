@@ -42,12 +42,17 @@ class Folder:
     @property
     def missing(self) -> list[Sound]:
         """What is still to be made."""
-        return [sound for sound in self.sounds if not (self.path / sound.file).exists()]
+        return [sound for sound in self.sounds if not is_made(self.path / sound.file)]
 
     @property
     def files(self) -> list[Path]:
         """All files, whether there or not."""
         return [self.path / sound.file for sound in self.sounds]
+
+
+def is_made(file: Path) -> bool:
+    """Whether a sound is there; a machine that failed may leave an empty file."""
+    return file.exists() and file.stat().st_size > 0
 
 
 def prepare(

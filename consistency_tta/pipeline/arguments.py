@@ -73,6 +73,8 @@ def check_latents(latents: Tensor, batch_size: int, latent_shape: tuple[int, ...
         ShapeError: if it has another number of examples, dimensions or channels.
         DataError: if it is not finite.
     """
+    if not isinstance(latents, Tensor):
+        raise ShapeError(f"expected a tensor as latents, got {type(latents).__name__}: torch.as_tensor makes one")
     if latents.ndim != 1 + len(latent_shape) or latents.shape[:2] != (batch_size, latent_shape[0]):
         raise ShapeError(
             f"expected latents {(batch_size, *latent_shape)} for {batch_size} prompts, got {tuple(latents.shape)}"

@@ -21,6 +21,7 @@ from consistency_tta.pipeline.networks import InferenceNetworks, ModelNetworks
 from consistency_tta.pipeline.prompts import Prompts, embed_prompts
 from consistency_tta.pipeline.sound_length import latent_frames
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.kinds import require_kind
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,9 @@ class LatentSampling(ModelNetworks):
             Latents (B, C, *), and the queries of the network that each took.
         """
         self.require("sampler")
+        for name, plugin, kind in (("solver", solver, Solver), ("grid", grid, TimeGrid)):
+            if plugin is not None:
+                require_kind(name, plugin, kind)
         embedded = embed_prompts(self._networks.text, prompt, **prompts)
         generator = as_generators(generator, len(embedded))
         length = one_of(audio_length_in_s=audio_length_in_s, seconds=seconds)

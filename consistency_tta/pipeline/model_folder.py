@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
+import torch
 from diffusers import AutoencoderKL, AutoencoderOobleck, DiffusionPipeline, ModelMixin, SchedulerMixin
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, SpeechT5HifiGan
 
@@ -23,7 +24,8 @@ from consistency_tta.pipeline.model_card import write_model_card
 from consistency_tta.pipeline.scheduler_swap import sampler_for
 from consistency_tta.pipeline.trusted_parts import check_parts
 from consistency_tta.pipeline.upload import UPLOAD_OPTIONS, upload_model
-from consistency_tta.runtime.errors import ModelFolderError
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
+from consistency_tta.runtime.quiet import hide_empty_warnings
 from consistency_tta.runtime.trusted_class import trusted_class
 from consistency_tta.storage.atomic_directory import atomic_directory
 from consistency_tta.storage.model_folder import HUB_OPTIONS, base_folder, model_folder, model_index
@@ -150,11 +152,14 @@ class ModelFolder(DiffusionPipeline):
         folder = model_folder(pretrained_model_name_or_path, **hub)
         check_parts(folder, cls._optional_components)
         scheduler = kwargs.pop("scheduler") if kwargs.get("scheduler") is not None else None
+        for option in {"dtype", "torch_dtype"} & kwargs.keys():
+            kwargs[option] = _dtype(kwargs[option])
         parts = cls._parts_of_base(folder, kwargs)
         given = parts | kwargs
         # Not by diffusers, which takes only classes of modules that import one of its base classes by name.
         sampler = given["sampler"] if "sampler" in given else load_sampler(folder)
         # Low-memory loading needs accelerate, which nothing else here does. Pickles are for `convert`.
+        hide_empty_warnings()
         options = {"low_cpu_mem_usage": False, "use_safetensors": True} | given | {"sampler": None}
         pipeline = super().from_pretrained(str(folder), **options)
         if sampler is not None:
@@ -257,3 +262,15 @@ def load_sampler(folder: Path) -> Sampler | None:
         return None
     library, name = model_index(folder)["sampler"]
     return trusted_class(f"{library}.{name}", Sampler, folder / "model_index.json").from_pretrained(folder / "sampler")
+
+
+def _dtype(dtype: Any) -> Any:
+    """What diffusers takes as ``dtype``, also by the name of a torch.dtype, for which it would load in float32.
+
+    Raises:
+        ConfigurationError: if torch has none of that name.
+    """
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if isinstance(dtype, str) and not isinstance(found, torch.dtype):
+        raise ConfigurationError(f"expected a dtype of torch, such as torch.bfloat16, got {dtype!r}")
+    return found

@@ -53,7 +53,10 @@ class UnloadedModels:
         def load() -> TextToAudioPipeline:
             return folder_parts(model_folder(name, allow_patterns=CONFIGURATIONS))
 
-        return deepcopy(self._once(str(name), load, self._audioldm))
+        made = deepcopy(self._once(str(name), load, self._audioldm))
+        if str(name) in self.missing:  # for errors about what it lacks
+            made.register_to_config(_name_or_path=str(name))
+        return made
 
     def clap(self, name: str | Path) -> Clap:
         """A CLAP."""

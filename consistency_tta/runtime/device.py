@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import torch
@@ -17,10 +18,9 @@ def best_device(name: str | None = None) -> torch.device:
         try:
             return torch.empty(0, device=name).device
         except (RuntimeError, AssertionError) as error:  # the latter is of a torch that was built without
-            # torch names all kinds of devices that it has ever known to one that it does not know.
-            reason = (
-                "no such kind of device" if "at start of device string" in str(error) else str(error).split("\n")[0]
-            )
+            # torch names all kinds of devices, or of backends, that it has ever known to one that it does not have.
+            unknown = "at start of device string" in str(error)
+            reason = "no such kind of device" if unknown else re.split(r"\n|\. ", str(error))[0]
             remedy = "give cuda, or leave it out" if name == "gpu" else "leave it out"
             raise ConfigurationError(
                 f"expected a device that torch finds here, got {name} ({reason}): {remedy} for the best available"

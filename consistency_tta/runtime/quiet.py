@@ -32,6 +32,17 @@ def hide_advertisements() -> None:
         logger.addFilter(_WithoutAdvertisements())
 
 
+def hide_empty_warnings() -> None:
+    """Drop diffusers' warning, at each ``.to(dtype)``, of modules that must stay in float32 where there are none."""
+    logger = logging.getLogger("diffusers.models.modeling_utils")
+    if _names_modules not in logger.filters:
+        logger.addFilter(_names_modules)
+
+
+def _names_modules(record: logging.LogRecord) -> bool:
+    return "should be kept in float32: []" not in record.getMessage()
+
+
 class _WithoutAdvertisements(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith((ADVERTISEMENT, *DEVICE_LINES))

@@ -52,15 +52,19 @@ def suggest(message: str, known: Iterable[type], plugins: Iterable[type] = (), o
 
 def nearest(wrong: str, candidates: Iterable[str]) -> str | None:
     """The candidate that begins with a wrong word, or is most like it; None if there is none."""
-    candidates, given = sorted(candidates), wrong
-    wrong = wrong.replace("-", "_")
-    if wrong != given and wrong in candidates:
-        return wrong
-    if beginning := [candidate for candidate in candidates if len(wrong) > 2 and candidate.startswith(wrong)]:
+    known, wrong = {_folded(candidate): candidate for candidate in sorted(candidates)}, _folded(wrong)
+    if wrong in known:
+        return known[wrong]
+    if beginning := [candidate for word, candidate in known.items() if len(wrong) > 2 and word.startswith(wrong)]:
         return beginning[0]
     # One wrong letter, or two exchanged, is much of a short word: "roh" and "rho" are alike by 0.67.
-    near = difflib.get_close_matches(wrong, candidates, 1, cutoff=0.65 if len(wrong) < 5 else 0.7)
-    return near[0] if near else None
+    near = difflib.get_close_matches(wrong, known, 1, cutoff=0.65 if len(wrong) < 5 else 0.7)
+    return known[near[0]] if near else None
+
+
+def _folded(word: str) -> str:
+    """A word without what is often written otherwise: capitals and dashes."""
+    return word.replace("-", "_").lower()
 
 
 def _names(class_path: str) -> set[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from consistency_tta.runtime.errors import ModelFolderError
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from consistency_tta.runtime.suggest import nearest
 from consistency_tta.storage.bundled import PIPELINE, bundled_models, offer, resolve
 from consistency_tta.storage.text import parse_json, read_text
@@ -24,8 +26,11 @@ def model_folder(name: str | Path, **hub_options: Any) -> Path:
         hub_options: any of :data:`HUB_OPTIONS`; with ``allow_patterns`` some files of a model of the hub suffice.
 
     Raises:
+        ConfigurationError: if it is not text or a path.
         FileNotFoundError: if it is none of these, or the folder is no model's.
     """
+    if not isinstance(name, str | PathLike):
+        raise ConfigurationError(f"expected a model folder, a bundled model's name or a hub id, got {name!r:.80}")
     name = resolve(name)
     folder = Path(name if Path(name).exists() else _fetch(name, **hub_options))
     if not (folder / PIPELINE).exists():
@@ -85,7 +90,8 @@ def _fetch(name: str, **options: Any) -> str:
     except (OSError, ValueError) as error:  # all of the hub's are among them
         near = nearest(name, bundled_models())
         # A path on this machine cannot be an id, which the client would explain at length.
-        said = "" if near or name.count("/") > 1 else f". The hub's client: {str(error).split(chr(10))[0]:.150}"
+        sentence = re.split(r"[.\n]", str(error))[0]
+        said = "" if near or name.count("/") > 1 else f". The hub's client: {sentence:.150}"
         hint = f": did you mean {near}?" if near else ": train it or convert it first, or name another"
         raise FileNotFoundError(
             f"{name} is neither a model folder here nor a model of the hub that is cached or can be reached "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.suggest import nearest
+from consistency_tta.storage.atomic_directory import check_folder
 
 PACKAGE = Path(__file__).parents[1]
 #: Where a clone has the recipes; a wheel has them inside the package.
@@ -71,6 +72,7 @@ def copy_recipe(name: str, folder: Path) -> list[Path]:
     copies = {source: folder / source.name for source in (*sources, *own)}
     if there := [copy for copy in copies.values() if copy.exists()]:
         raise FileExistsError(f"{there[0]} is there already: name another folder, or remove it")
+    check_folder(folder, "the copy")
     folder.mkdir(parents=True, exist_ok=True)
     for source, copy in copies.items():
         shutil.copyfile(source, copy)

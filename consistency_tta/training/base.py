@@ -22,6 +22,7 @@ from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.frozen import Frozen
+from consistency_tta.runtime.kinds import require_kind
 from consistency_tta.runtime.shared_copies import separate_memory, sharing_copies
 from consistency_tta.training.callbacks.loss_spikes import LossSpikes
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps, step_taken
@@ -68,6 +69,7 @@ class TrainingModule(LightningModule, ABC):
     def __init__(self, optimization: Optimization, seed: int | None) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
+        require_kind("optimization", optimization, Optimization)
         self.optimization = optimization
         #: Numbers that losses kept when training began, until they have been compared.
         self.counters: dict[str, int | float] = {}
@@ -194,8 +196,10 @@ class TrainingModule(LightningModule, ABC):
         """One step; a loss that is not finite makes every gradient NaN, so that all ranks skip the step together.
 
         Raises:
-            ConfigurationError: if the loss has no gradient, since it was detached or computed without.
+            ConfigurationError: if the loss has no gradient, since it was detached or computed without, or the batch is
+                not of a datamodule of this project.
         """
+        require_kind("a batch, which datamodules make", batch, Batch)
         try:
             loss = self.loss(batch, self.rng(batch_idx))
         except StopIteration as error:

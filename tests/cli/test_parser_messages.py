@@ -32,28 +32,55 @@ OTHER_KIND = """Parser key "losses":
     - Expected a <class 'NoneType'>
   Given value type: <class 'dict'>
   Given value: {'l': 'mine.L'}"""
+#: A class of a file that lacks a module, for a loss, inside of a class for the whole model.
+NO_MODULE = """Parser key "model":
+  Does not validate against any of the Union subtypes
+  Subtypes: [<class 'consistency_tta.training.base.TrainingModule'>, <class 'NoneType'>]
+  Errors:
+    - Problem with given class_path 'consistency_tta.training.Distillation':
+        Parser key "losses":
+          Does not validate against any of the Union subtypes
+          Subtypes: [dict[str, consistency_tta.contracts.loss.Loss], <class 'NoneType'>]
+          Errors:
+            - Problem with given class_path 'my_losses.Mine':
+                No module named 'nowhere'
+            - Expected a <class 'NoneType'>
+          Given value type: <class 'jsonargparse._util.NestedArg'>
+          Given value: NestedArg(key='latent', val='my_losses.Mine')
+    - Expected a <class 'NoneType'>
+  Given value type: <class 'jsonargparse._util.NestedArg'>
+  Given value: NestedArg(key='losses.latent', val='my_losses.Mine')"""
 
 
 @pytest.mark.parametrize(
     ("message", "line"),
     [
         (UNION, "expected a whole number or null for --steps, got many"),
-        (CLASSES, "expected the path of a class or null for --grid, got LinspaceGird"),
+        (CLASSES, "expected a class that is a TimeGrid for --grid, got LinspaceGird"),
         (
             "Parser key \"seed\":\n  Expected a <class 'int'>. Got value: abc",
             "expected a whole number for --seed, got abc",
         ),
         (
             OTHER_KIND,
-            "--losses: Problem with given class_path 'mine.L': No module named 'mine': correct {'l': 'mine.L'}",
+            "expected a class that is a Loss for --losses, got {'l': 'mine.L'}: No module named 'mine'",
+        ),
+        (
+            NO_MODULE,
+            "expected a class that is a Loss for --model.losses.latent, got my_losses.Mine: No module named 'nowhere'",
         ),
         ("the following arguments are required: model", "expected a value for --model, got none"),
         ("something else\n  of two lines", "something else; of two lines"),
     ],
-    ids=["union", "classes", "one type", "other kind", "required", "other"],
+    ids=["union", "classes", "one type", "other kind", "no module", "required", "other"],
 )
 def test_a_message_is_one_line(message: str, line: str) -> None:
-    assert one_line(message) == line
+    assert one_line(unnest(message)) == line
+
+
+def test_an_argument_without_dashes_is_named_without() -> None:
+    line = one_line("the following arguments are required: shell, model", {"shell"})
+    assert line == "expected a value for shell and --model, got none"
 
 
 def test_a_value_inside_of_an_option_names_the_whole_option() -> None:

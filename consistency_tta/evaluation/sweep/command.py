@@ -72,6 +72,8 @@ def sweep(
     """
     values = parse_settings(settings)
     sounds = sounds_of(captions, num_samples, all_captions)
+    if len(sounds) < 2:
+        raise ConfigurationError(f"expected captions of at least 2 sounds, got 1 in {captions}: a set is evaluated")
     evaluator.check(captions)
     request = SamplingConfig(guidance_scale, steps, seed, external_guidance_scale, grid)
     home = output / (re.sub(r"[^\w.-]+", "_", model).strip("._") or "model")

@@ -29,6 +29,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.fingerprints import teacher_fingerprint
 from consistency_tta.pipeline.guided import guided
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.kinds import require_kind
 from consistency_tta.training.crop import check_crop_lengths, crop_latents
 from consistency_tta.training.distillation.lora import SaveAdapter, merged
 from consistency_tta.training.distillation.loss_decoders import DecodingConfig, LossDecoders
@@ -73,7 +74,12 @@ class Distillation(LatentTraining):
         optimization: Optimization = Optimization(),  # noqa: B008  # frozen
         seed: int | None = None,
     ) -> None:
+        require_kind("objective", objective, Objective)
+        require_kind("student", student, StudentConfig)
         losses = losses or {}
+        require_kind("losses", losses, dict)
+        for name, loss in losses.items():
+            require_kind(f"the loss {name}", loss, Loss)
         if decoding.train_decoder and all(loss.noise_weighted for loss in losses.values()):
             raise ConfigurationError(
                 f"train_decoder needs a loss of sound, with noise_weighted False, but the losses are {sorted(losses)}: "

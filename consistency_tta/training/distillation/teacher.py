@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -60,9 +61,9 @@ def to_bfloat16(teacher: Denoiser) -> None:
 
 def guidance_range(guidance_scale: float | tuple[float, float]) -> tuple[float, float]:
     """The two ends of the guidance scale; equal ones if it is fixed."""
-    low, high = guidance_scale if isinstance(guidance_scale, tuple | list) else (guidance_scale, guidance_scale)
-    if not 0 <= low <= high:
+    ends = guidance_scale if isinstance(guidance_scale, tuple | list) else (guidance_scale, guidance_scale)
+    if len(ends) != 2 or not all(isinstance(end, Real) for end in ends) or not 0 <= ends[0] <= ends[1]:
         raise ConfigurationError(
             f"expected a guidance_scale of at least 0, or a range [low, high], got {guidance_scale}"
         )
-    return float(low), float(high)
+    return float(ends[0]), float(ends[1])
