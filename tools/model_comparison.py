@@ -137,9 +137,10 @@ def generate_sounds(
     generator = torch.Generator().manual_seed(seed)
     unet = pipeline.unet.config
     noise = torch.randn(len(captions), unet.in_channels, *unet.sample_size, generator=generator)
+    seconds = pipeline.config.get("audio_length_in_s")  # where given latents would leave the padding behind it
     pipeline(captions[0], guidance_scale, 1, latents=noise[:1])
     outputs = [
-        pipeline(caption, guidance_scale, model.steps, latents=latents)
+        pipeline(caption, guidance_scale, model.steps, latents=latents, audio_length_in_s=seconds)
         for caption, latents in zip(tqdm(captions, desc=model.name), noise.split(1), strict=True)
     ]
     waveform = torch.cat([output.waveform for output in outputs])
