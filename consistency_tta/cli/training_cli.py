@@ -46,6 +46,8 @@ RESTORING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 CALLBACKS = ("lightning.pytorch.callbacks", "lightning.fabric.utilities.spike")
 #: Its package that tries learning rates and batch sizes.
 TUNING = "lightning.pytorch.tuner"
+#: Its modules that make folders and write files.
+WRITING = ("lightning.pytorch.loggers", "lightning.pytorch.callbacks.model_checkpoint")
 #: Numbers of the system's errors where nothing more can be written: full, the user's share used up, or read-only.
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -156,14 +158,14 @@ class TrainingCLI(LightningCLI):
         try:
             yield
         except OSError as error:
-            if error.errno not in FULL_DISK:
+            if error.errno not in FULL_DISK and not any(raised_in(error, module) for module in WRITING):
                 raise
             # Of a checkpoint that could not be written, if a logger only failed after it.
             known = next((cause for cause in chain(error) if isinstance(cause, CheckpointError)), None)
             raise CheckpointError(
                 str(known)
                 if known
-                else f"cannot write the run's files in {self.trainer.default_root_dir} ({error}): free some space; "
+                else f"cannot write the run's files in {self.trainer.default_root_dir} ({error}): free some space, or name a folder that can be written; "
                 "--ckpt_path last then goes on from the newest checkpoint, if there is one"
             ) from error
         except MisconfigurationException as error:

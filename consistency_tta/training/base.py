@@ -40,12 +40,12 @@ from consistency_tta.training.optimizer import (
     clip_each,
     trainable_parameters,
 )
-from consistency_tta.training.position import restore_position, store_position
+from consistency_tta.training.position import accumulated_batches, restore_position, store_position
 from consistency_tta.training.precision import check_precision
 from consistency_tta.training.sharding import ShardedNetworks
 from consistency_tta.training.shards import average_whole, local
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
-from consistency_tta.training.trainer_numbers import check_numbers
+from consistency_tta.training.trainer_settings import check_settings
 from consistency_tta.training.weighted_losses import WeightedLosses
 
 M = TypeVar("M", bound=nn.Module)
@@ -148,7 +148,7 @@ class TrainingModule(LightningModule, ABC):
     def setup(self, stage: str) -> None:
         """Write checkpoints whole; check precision, strategy and sample rates before any sound is read."""
         check_precision(self.trainer)
-        check_numbers(self.trainer)
+        check_settings(self.trainer)
         check_strategy(self.trainer.strategy)
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = AtomicCheckpointIO()
@@ -181,6 +181,8 @@ class TrainingModule(LightningModule, ABC):
         """Check the optimizer's state of a run that is resumed; note the numbers that losses keep."""
         if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
             self.counters = counters(losses)
+        # Lightning asks a GradientAccumulationScheduler where an epoch begins, not where a run enters one.
+        self.trainer.accumulate_grad_batches = accumulated_batches(self.trainer, self.current_epoch)
         if self.trainer.ckpt_path and self.trainer.global_step:
             for optimizer in self.trainer.optimizers:
                 check_loaded_state(optimizer, self.trainer.ckpt_path)

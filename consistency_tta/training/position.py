@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from consistency_tta.runtime.errors import CheckpointError
 
@@ -68,6 +69,14 @@ def store_position(checkpoint: dict[str, Any], trainer: Trainer) -> None:
         checkpoint[KEY] = asdict(position)
 
 
+def accumulated_batches(trainer: Trainer, epoch: int) -> int:
+    """Batches of a step in an epoch, where a callback may change them from epoch to epoch."""
+    for callback in getattr(trainer, "callbacks", []):
+        if isinstance(callback, GradientAccumulationScheduler):
+            return callback.get_accumulate_grad_batches(epoch)
+    return trainer.accumulate_grad_batches
+
+
 def restore_position(checkpoint: dict[str, Any], trainer: Trainer) -> None:
     """Set Lightning's counters in a checkpoint, before Lightning reads them, to those of its position.
 
@@ -77,7 +86,7 @@ def restore_position(checkpoint: dict[str, Any], trainer: Trainer) -> None:
         return
     position = Position(**checkpoint[KEY])
     state = checkpoint["loops"]["fit_loop"]
-    accumulated = trainer.accumulate_grad_batches
+    accumulated = accumulated_batches(trainer, position.epoch)
     # Lightning runs `on_train_epoch_start` for an epoch that is ready but not started.
     started = position.epoch + (position.batch > 0)
     for scope in ("total", "current"):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from torch import Tensor, nn
 
 from consistency_tta.contracts import Batch, Optimization
@@ -186,6 +186,21 @@ def test_a_checkpoint_of_any_hook_goes_on_at_the_next_step(hook: str, tmp_path: 
         resumed = fit(tmp_path, file, max_steps=8)
         assert resumed.seen == [seen for seen in straight.seen if seen[0] >= step], step
         assert torch.equal(resumed.network.weight, straight.network.weight), step
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_batches_of_a_step_may_change_from_epoch_to_epoch(tmp_path: Path) -> None:
+    def run(name: str, last: int, resume: Path | None = None) -> Toy:
+        saving = ModelCheckpoint(tmp_path / name, filename="{step}", save_top_k=-1, every_n_train_steps=1)
+        callbacks = [saving, GradientAccumulationScheduler({0: 1, 1: 2})]
+        options = {"callbacks": callbacks, "accumulate_grad_batches": 1, "limit_val_batches": 0}
+        return fit(tmp_path / name, resume, saving, max_steps=last, **options)
+
+    straight = run("straight", 12)  # the second epoch has steps 5 to 7, the third 8 to 10
+    run("once", 7, tmp_path / "straight" / "step=6.ckpt")
+    twice = run("twice", 12, tmp_path / "once" / "step=7.ckpt")
+    assert twice.seen == [seen for seen in straight.seen if seen[0] >= 7]
+    assert torch.equal(twice.network.weight, straight.network.weight)
 
 
 @pytest.mark.parametrize(("name", "value"), [("batch", -4), ("epoch", "x"), ("step", None)])
