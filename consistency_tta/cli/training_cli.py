@@ -165,8 +165,8 @@ class TrainingCLI(LightningCLI):
             raise CheckpointError(
                 str(known)
                 if known
-                else f"cannot write the run's files in {self.trainer.default_root_dir} ({error}): free some space, or name a folder that can be written; "
-                "--ckpt_path last then goes on from the newest checkpoint, if there is one"
+                else f"cannot write the run's files in {self.trainer.default_root_dir} ({error}): free some space, or "
+                "name another folder; --ckpt_path last then goes on from the newest checkpoint, if there is one"
             ) from error
         except MisconfigurationException as error:
             raise ConfigurationError(f"{shortened(error)}: correct the configuration") from error
