@@ -130,7 +130,8 @@ def generate_sounds(
 ) -> ModelSounds:
     """Generate every caption's sound alone; the first is generated twice, and timed the second time.
 
-    Caption k starts from the same noise in all models with latents of the same shape.
+    Caption k starts from the same noise in all models with latents of the same shape. Sounds end where the model's
+    recordings did, before the padding of its latents.
     """
     pipeline = model.load()
     pipeline.require("unet")

@@ -65,6 +65,8 @@ class TrainingModule(LightningModule, ABC):
 
     #: What is known of the trainings before this one, for the model's card.
     earlier_stages: Sequence[dict[str, Any]] = ()
+    #: Where the model's sounds will end, in seconds, if its latents are padded; see ``TextToAudioPipeline``.
+    audio_length_in_s: float | None = None
 
     def __init__(self, optimization: Optimization, seed: int | None) -> None:
         super().__init__()

@@ -87,7 +87,7 @@ class LatentDiffusion(LatentTraining):
         # Not registered: what was loaded is in `frozen`, and what is new is saved by `pipeline`.
         self.parts: dict[str, Any] = {name: getattr(parts, name) for name in ("mel", "vae", "vocoder")}
         self.parts |= {"scheduler": scheduler, "rewards": parts.config["rewards"]}
-        self.parts["audio_length_in_s"] = parts.config.get("audio_length_in_s")
+        self.parts["audio_length_in_s"] = self.audio_length_in_s
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

@@ -41,6 +41,7 @@ class LatentTraining(TrainingModule):
         super().__init__(optimization, seed)
         self.frozen = Frozen(codec=model.codec, **frozen)
         self.earlier_stages = model.config.get("training") or ()
+        self.audio_length_in_s = model.config.get("audio_length_in_s")
         self._empty: TextEmbedding | None = None
 
     def setup(self, stage: str) -> None:

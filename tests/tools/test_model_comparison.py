@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,18 @@ def test_a_teacher_sampled_as_a_student_is_the_start_of_a_distillation(teacher_f
     expected = TextToAudioPipeline.from_pretrained(teacher_folder)(CAPTIONS, 1.0, 1, latents=noise)
     torch.testing.assert_close(sounds["start"].waveform, expected.waveform, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(sounds["student"].waveform, expected.waveform, atol=1e-3)
+
+
+def test_sounds_end_before_the_padding_of_the_latents(teacher_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(teacher_folder, tmp_path / "padded")
+    index = tmp_path / "padded/model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"audio_length_in_s": 0.25}))
+    whole, padded = (
+        generate_sounds(ComparedModel("teacher", str(folder), "", steps=1), CAPTIONS)
+        for folder in (teacher_folder, tmp_path / "padded")
+    )
+    assert torch.equal(padded.waveform, whole.waveform[:, :4000])
+    assert padded.mel.shape[1] < whole.mel.shape[1]
 
 
 class Oracle(AudioEncoder):

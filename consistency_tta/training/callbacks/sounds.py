@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -26,7 +27,8 @@ class LogSounds(Callback):
     A distilled student is shown next to its teacher, from the same noise, and to the recording; other models next to
     the recording. TensorBoard, Weights & Biases and MLflow get sounds, and spectrograms in colour with axes; with any
     other logger, or none, wav files go to ``<log folder>/sounds/``. The teacher is sampled once, since its sounds do
-    not change. Where the data are encoded latents, the codec decodes the recordings.
+    not change. Where the data are encoded latents, the codec decodes the recordings. All end where the model's sounds
+    will, before the padding of its latents.
 
     Args:
         num_sounds: how many.
@@ -60,7 +62,7 @@ class LogSounds(Callback):
                 if previews:
                     self.update_references(trainer, pl_module, first)
             if trainer.is_global_zero:
-                self.write(folder, trainer, pl_module.sample_rate, previews)
+                self.write(folder, trainer, pl_module, previews)
 
     def update_references(self, trainer: Trainer, module: TrainingModule, batch: Batch) -> None:
         """Make the sounds to compare with, unless those at hand belong to the same captions."""
@@ -71,13 +73,16 @@ class LogSounds(Callback):
             made = module.references(batch, self.teacher)
             self.captions, self.references = list(batch.captions), {k: sound.cpu() for k, sound in made.items()}
 
-    def write(self, folder: Path, trainer: Trainer, rate: int, previews: list[Preview]) -> None:
+    def write(self, folder: Path, trainer: Trainer, module: TrainingModule, previews: list[Preview]) -> None:
         """Write the previews and the references to the loggers, or to wav files in a folder."""
         step, loggers = trainer.global_step, [logger for logger in trainer.loggers if takes_media(logger)]
+        rate, seconds = module.sample_rate, module.audio_length_in_s
+        end = None if seconds is None else round(seconds * rate)
         model = "student" if "teacher" in self.references else "model"
         for index, preview in enumerate(previews):
             label = f"{index}_" + re.sub(r"[^\w-]+", "_", preview.name)[:60]
-            references = {name: sounds[index] for name, sounds in self.references.items()}
+            preview = without_padding(preview, end, rate)
+            references = {name: sounds[index][..., :end] for name, sounds in self.references.items()}
             sounds = references if preview.waveform is None else {model: preview.waveform} | references
             drawn = pictures(preview, references, rate, model) if loggers else {}
             for logger in loggers:
@@ -88,6 +93,15 @@ class LogSounds(Callback):
                 files = {f"step{step:07d}_{label}": preview.waveform}
                 files |= {f"{label}_{name}": sound for name, sound in references.items()}
                 write_wav(folder, files, rate)
+
+
+def without_padding(preview: Preview, end: int | None, rate: int) -> Preview:
+    """The preview's first ``end`` samples, and the mel frames that begin in them; all of it if None."""
+    if end is None:
+        return preview
+    waveform = None if preview.waveform is None else preview.waveform[..., :end]
+    frames = math.ceil(end / full_band_mel(rate).config["hop_length"])
+    return Preview(preview.name, preview.mel[:frames], waveform)
 
 
 def write_wav(folder: Path, sounds: dict[str, Tensor], rate: int) -> None:

@@ -66,6 +66,7 @@ class SynthesisTraining(TrainingModule):
         super().__init__(optimization, seed)
         self.parts = TextToAudioPipeline.from_pretrained(model)
         self.earlier_stages = self.parts.config.get("training") or ()
+        self.audio_length_in_s = self.parts.config.get("audio_length_in_s")
         self.frozen = Frozen(codec=self.parts.mel_codec)
         check_crop_frames(crop_frames, self.frozen.codec.downsampling)
         self.vocoder = vocoder.train()
@@ -104,6 +105,6 @@ class SynthesisTraining(TrainingModule):
             **kept,
             vocoder=self.average.module,
             guidance_range=self.parts.config["guidance_range"],
-            audio_length_in_s=self.parts.config.get("audio_length_in_s"),
+            audio_length_in_s=self.audio_length_in_s,
             rewards=(self.parts.rewards | self.losses.rewards).to_dict(),
         )

@@ -113,7 +113,7 @@ class Distillation(LatentTraining):
         self.parts: dict[str, Any] = {
             name: getattr(parts, name) for name in ("mel", "vae", "vocoder", "text_encoder", "tokenizer")
         }
-        self.parts["audio_length_in_s"] = parts.config.get("audio_length_in_s")
+        self.parts["audio_length_in_s"] = self.audio_length_in_s
         self.parts["scheduler"] = scheduler_for(parts.scheduler, self.student.prediction_type)
         self.parts["rewards"] = (parts.rewards | start.rewards | self.losses.rewards).to_dict()
 

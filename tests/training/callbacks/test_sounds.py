@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from consistency_tta.contracts import Batch
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import Distillation, ExportFolder, LogSounds
 from consistency_tta.training.callbacks.preview import Preview
-from consistency_tta.training.callbacks.sounds import pictures
+from consistency_tta.training.callbacks.sounds import pictures, without_padding
 from consistency_tta.training.step_rng import VALIDATION_SEED
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import MAKERS, data, trainer
@@ -50,6 +52,17 @@ def test_wav_files_next_to_another_loggers_files(teacher_folder: Path, tmp_path:
     names = sorted(path.name for path in (tmp_path / "run" / "7" / "sounds").iterdir())
     references = ["0_a_low_tone_recording.wav", "0_a_low_tone_teacher.wav"]
     assert names == [*references, "step0000002_0_a_low_tone.wav", "step0000004_0_a_low_tone.wav"]
+
+
+@pytest.mark.parametrize("name", ["vocoder", "distillation"])
+def test_sounds_end_before_the_padding_of_the_latents(name: str, teacher_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(teacher_folder, tmp_path / "teacher")
+    index = tmp_path / "teacher/model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"audio_length_in_s": 0.25}))
+    fit(name, tmp_path / "teacher", tmp_path, LogSounds(num_sounds=1), max_steps=2)
+    files = list((tmp_path / "sounds").iterdir())
+    assert len(files) == (3 if name == "distillation" else 2)
+    assert {soundfile.info(file).frames for file in files} == {4000}
 
 
 def test_tensorboard_gets_audio_and_spectrograms(teacher_folder: Path, tmp_path: Path) -> None:
@@ -135,6 +148,12 @@ def test_pictures_have_one_colour_scale() -> None:
     assert np.array_equal(same_titles[1], same_titles[2])
     assert same_titles[0][..., :3].mean() < 0.8 * same_titles[1][..., :3].mean()
     assert list(pictures(Preview("a", mel), {}, 16000)) == ["model"]
+
+
+def test_a_picture_without_sound_ends_before_the_padding_too() -> None:
+    mel = torch.arange(100.0)[:, None].expand(100, 64)
+    assert torch.equal(without_padding(Preview("a", mel), 4000, 16000).mel, mel[:25])
+    assert without_padding(Preview("a", mel), None, 16000).mel is mel
 
 
 @pytest.mark.parametrize("name", list(MAKERS))
