@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.storage import bundled
 from tests.bundles import write_clap, write_real_clips, write_student
-from tools import demo
+from tools import demo, demo_limits
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +85,7 @@ def test_a_student_may_be_the_start() -> None:
     file = demo.main([*SMALL, *given])
     report = file.read_text(encoding="utf-8")
     assert "3 steps from tiny-student" in report
-    assert "OMP_NUM_THREADS" not in report  # no more steps than the recipe's were requested
+    assert "the time was over" not in report  # no more steps than the recipe's were requested
 
 
 @pytest.mark.usefixtures("models")
@@ -95,10 +95,31 @@ def test_too_few_steps_in_the_recipes_time_are_said(
     monkeypatch.setattr(demo, "ENOUGH", 1000)  # more than any machine makes in a second
     given = ["--captions", "../captions.txt", "--every", "2", "--trainer.max_steps", "2000"]
     file = demo.main([*SMALL, *given, "--trainer.max_time", "00:00:00:01"])
-    said = re.search(r"(\d+) steps; the recipe's time was over before 1000 steps", capsys.readouterr().out)
+    said = re.search(r"(\d+) steps; the time was over before 1000 steps", capsys.readouterr().out)
     assert said
     assert f"{said[1]} steps from" in (report := file.read_text(encoding="utf-8"))
-    assert "OMP_NUM_THREADS=1 makes it faster" in report
+    assert "--seconds 900 gives it longer" in report
+
+
+@pytest.mark.usefixtures("models")
+def test_a_slow_machine_makes_less_and_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (demo, demo_limits):
+        monkeypatch.setattr(module, "seconds_per_step", lambda *_: 1.0)
+    Path("many.txt").write_text("".join(f"Sound {number}\n" for number in range(16)))
+    given = ["--captions", "many.txt", "--every", "4", "--trainer.max_steps", "2", "--seconds", "75"]
+    file = demo.main([*given, "--trainer.accelerator", "cpu", "--trainer.log_every_n_steps", "1"])
+    samples = "1 instead of 2 samples for each caption to learn from, 10 instead of 25 steps each"
+    sounds = "2 instead of 4 captions in the report, 50 instead of 200 steps of the teacher"
+    report, printed = file.read_text(encoding="utf-8"), capsys.readouterr().out
+    assert f"{samples}; {sounds}" in report
+    assert samples in printed
+    assert sounds in printed
+    assert "One query instead of 100" in report
+    assert report.count("<audio") == 2 * 4
+    assert "--trainer.max_time 00:00:00:38" in report
+    assert len(list(Path("demo/run/latents").glob("latents-*"))) == 1
 
 
 @pytest.mark.usefixtures("models")
