@@ -14,10 +14,25 @@ help:  ## print this list
 
 setup: .venv/.installed  ## make .venv; the targets below do it themselves
 
+# What shows that there is a GPU, of NVIDIA or AMD.
+GPU ?= $(wildcard /dev/nvidia0 /dev/kfd)$(shell command -v nvidia-smi)
+# On Linux PyPI's torch is the one for CUDA, some gigabytes. Without a GPU the small one of PyTorch's index is asked for, once,
+# and only where pip's settings name no source of packages and no other build is installed. If that fails, PyPI's follows.
+define TORCH_FOR_CPUS
+if [ "$$(uname -s)" = Linux ] && [ -z "$(GPU)" ] \
+	&& ! $(BIN)/python -m pip config list | grep -E 'index|find-links' >/dev/null \
+	&& ! $(BIN)/python -m pip list --disable-pip-version-check --format freeze | grep '^torch==' | grep -v '+cpu' >/dev/null; then \
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --retries 0 --timeout 10 \
+		--index-url https://download.pytorch.org/whl/cpu "$$(grep '^torch==' constraints.txt)+cpu" \
+		|| echo "PyTorch's build for CPUs could not be had: taking the one that pip finds"; \
+fi
+endef
+
 # The stamp makes set-up happen once, and again when what is installed changes.
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("expected Python 3.11 or later, got %d.%d from $(PYTHON): set another, as in `make test PYTHON=python3.12`" % v[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(TORCH_FOR_CPUS)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
