@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,18 @@ def test_last_without_a_checkpoint_is_refused(teacher_folder: Path, tmp_path: Pa
     for checkpoint in ("last", "http://127.0.0.1:9/a.ckpt", str(tmp_path)):
         with pytest.raises(SystemExit, match=str(tmp_path) if checkpoint == "last" else checkpoint):
             main(["fit", "--config", config, "--ckpt_path", checkpoint])
+
+
+def test_auto_begins_anew_or_goes_on(teacher_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Launch files name it, whose workers may be the first or started again."""
+    settings = distillation_config(teacher_folder, tmp_path / "run", enable_checkpointing=True)
+    config = write(settings, tmp_path / "config.yaml")
+    caplog.set_level(logging.INFO)
+    for steps, found in ((2, "no checkpoint below"), (3, "step=2.ckpt")):
+        run = main(["fit", "--config", config, "--trainer.max_steps", str(steps), "--ckpt_path", "auto"])
+        assert run.trainer.global_step == steps
+        assert found in caplog.text
+    for damaged in (tmp_path / "run").rglob("*.ckpt"):
+        damaged.write_bytes(b"torn")
+    with pytest.raises(SystemExit, match="that are damaged"):
+        main(["fit", "--config", config, "--ckpt_path", "auto"])

@@ -34,7 +34,7 @@ from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.callbacks.stop_signal import exit_status
 from consistency_tta.training.checkpoint_file import check_resumable, read_checkpoint
-from consistency_tta.training.checkpoint_search import named_checkpoint
+from consistency_tta.training.checkpoint_search import named_checkpoint, newest_first
 from consistency_tta.training.earlier_versions import moved_option, upgrade_config
 from consistency_tta.training.fully_sharded import shards
 
@@ -203,9 +203,14 @@ class TrainingCLI(LightningCLI):
         path = settings.get("ckpt_path")
         if path is None:
             return
+        folder = Path(settings["trainer"].get("default_root_dir") or ".")
+        if path == "auto" and subcommand == "fit" and not newest_first(folder):
+            rank_zero_info(f"no checkpoint below {folder}: begins at step 0")
+            settings["ckpt_path"] = None
+            return
         with one_line_errors():
             if "://" not in str(path):  # which is refused as it was written
-                path = named_checkpoint(str(path), Path(settings["trainer"].get("default_root_dir") or "."))
+                path = named_checkpoint(str(path), folder)
                 settings["ckpt_path"] = str(path)
             content = check_resumable(path) if subcommand == "fit" else read_checkpoint(path, mmap=True)
         written = content.get("hyper_parameters", {}).get("_class_path")

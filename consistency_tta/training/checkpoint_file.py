@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(file)
+            synchronise(file.parent)
         except (OSError, RuntimeError) as error:  # torch reports a write that failed as either
             kept = "the file that was there is kept" if file.is_file() else "no such file is left"
             raise CheckpointError(f"cannot write the checkpoint {file} ({error}); {kept}: free some space") from error
@@ -61,6 +63,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint without running code of the file."""
         return read_checkpoint(path)
+
+
+def synchronise(folder: Path) -> None:
+    """Wait until the names of a folder's files are on the disk: a rename is lost with the power otherwise."""
+    with suppress(OSError):  # some network file systems cannot; the checkpoint itself is there
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:

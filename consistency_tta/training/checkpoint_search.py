@@ -40,18 +40,18 @@ def newest_checkpoint(folder: Path) -> Path:
             return file
     found = f"{len(files)} that are damaged or have weights alone" if files else "none"
     raise CheckpointError(
-        f"expected a checkpoint below {folder} for --ckpt_path last, got {found}: "
+        f"expected a checkpoint below {folder} for --ckpt_path last or auto, got {found}: "
         "leave out --ckpt_path to begin anew, or name a file"
     )
 
 
 def named_checkpoint(name: str, folder: Path) -> Path:
-    """The file that ``--ckpt_path`` names: ``last``, ``hpc`` (the one of a SLURM job that goes on), or a path.
+    """The file that ``--ckpt_path`` names: ``last``, ``auto``, ``hpc`` (of a SLURM job that goes on), or a path.
 
     Raises:
         CheckpointError: if there is none, or the name is one that a new process cannot know.
     """
-    if name == "last":
+    if name in ("last", "auto"):
         return newest_checkpoint(folder)
     if name == "hpc":
         found = {file: file.stem.removeprefix("hpc_ckpt_") for file in folder.glob("hpc_ckpt_*.ckpt")}
@@ -64,7 +64,7 @@ def named_checkpoint(name: str, folder: Path) -> Path:
         return max(numbered, key=lambda file: numbered[file])
     if name in ("", "best"):
         raise CheckpointError(
-            f"expected a file, last or hpc for --ckpt_path, got {name or 'nothing'}: name the file, below {folder}"
+            f"expected a file, last, auto or hpc for --ckpt_path, got {name or 'nothing'}: name a file below {folder}"
         )
     return Path(name)
 

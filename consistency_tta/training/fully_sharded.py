@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.collectives.torch_collective import default_pg_timeout
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import (
     DeepSpeedStrategy,
@@ -34,10 +36,18 @@ class FullySharded(ModelParallelStrategy):
         shard_frozen: whether the frozen teacher is sharded, too. Whole, it takes its full memory in each process, and
             is never gathered.
         process_group_backend: such as ``nccl``; the device's own if not given.
+        timeout: how long a process waits for another.
     """
 
-    def __init__(self, shard_frozen: bool = True, process_group_backend: str | None = None) -> None:
-        super().__init__(save_distributed_checkpoint=False, process_group_backend=process_group_backend)
+    def __init__(
+        self,
+        shard_frozen: bool = True,
+        process_group_backend: str | None = None,
+        timeout: timedelta = default_pg_timeout,
+    ) -> None:
+        super().__init__(
+            save_distributed_checkpoint=False, process_group_backend=process_group_backend, timeout=timeout
+        )
         self.shard_frozen = shard_frozen
 
     @property

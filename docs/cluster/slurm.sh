@@ -12,23 +12,23 @@
 #SBATCH --signal=B:USR1@300
 set -u
 
-RUN=${RUN:-runs/audiocaps/consistency}
 requeue() {
-  echo "saving a checkpoint, then job $SLURM_JOB_ID goes back into the queue"
-  kill -TERM "$training"      # srun hands it on; each run saves sigterm.ckpt after its step and exits with 143
-  wait "$training"
+  echo "job $SLURM_JOB_ID saves a checkpoint and goes back into the queue"
+  training=$(jobs -p)         # empty if the signal came before it was started
+  if [ -n "$training" ]; then
+    kill -TERM "$training"    # srun hands it on; each run saves sigterm.ckpt after its step and exits with 143
+    wait "$training"
+  fi
   scontrol requeue "$SLURM_JOB_ID"
   exit 0
 }
 trap requeue USR1 TERM        # USR1: the time is nearly over (--signal); TERM: preemption
 
-go_on=()
-if [ -n "$(find "$RUN" -name '*.ckpt' -print -quit 2>/dev/null)" ]; then
-  go_on=(--ckpt_path last)    # the newest whole checkpoint below default_root_dir
-fi
+RUN=${RUN:-runs/audiocaps/consistency}
+CONFIG=${CONFIG:-audiocaps/consistency}
 # One task for each GPU; Lightning reads ranks and addresses from SLURM. Job names `bash` and `interactive` would hide them.
-srun --kill-on-bad-exit=1 consistency-tta fit --config audiocaps/consistency \
+# `auto`: the newest whole checkpoint in RUN, if there is one.
+srun --kill-on-bad-exit=1 consistency-tta fit --config "$CONFIG" \
   --config cluster/ddp --config cluster/multi_node \
-  --trainer.num_nodes "$SLURM_NNODES" --trainer.devices 8 --trainer.default_root_dir "$RUN" "${go_on[@]}" "$@" &
-training=$!
-wait "$training"
+  --trainer.num_nodes "$SLURM_NNODES" --trainer.devices 8 --trainer.default_root_dir "$RUN" --ckpt_path auto "$@" &
+wait $!

@@ -1,22 +1,25 @@
 #!/bin/bash
 # Without a scheduler: the same command on each of the machines, with the first one's name in HEAD.
 #   HEAD=node1 NODES=4 docs/cluster/torchrun.sh
+# Further options of `fit` may follow. RENDEZVOUS: further settings of torchrun's --rdzv-conf, such as is_host=1 on the first
+# machine where it does not know itself by HEAD.
 set -eu
 
 RUN=${RUN:-runs/audiocaps/consistency}
+CONFIG=${CONFIG:-audiocaps/consistency}
 NODES=${NODES:-2}
 GPUS=${GPUS:-8}
-go_on=()
-if [ -n "$(find "$RUN" -name '*.ckpt' -print -quit 2>/dev/null)" ]; then
-  go_on=(--ckpt_path last)
-fi
-# A machine that comes back may take 15 minutes (join_timeout); the others wait for it instead of dying of the default
-# of one minute. A worker that dies is started again by its agent, up to three times, and with it all others.
+# A machine that comes back may take so many seconds; the others wait for it instead of dying of the default of 60 s.
+WAIT=${WAIT:-900}
 # Started again, workers must not read the addresses of those before them (torch 2.13 keeps them otherwise).
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
-exec torchrun --nnodes "$NODES" --nproc-per-node "$GPUS" --max-restarts 3 \
-  --rdzv-backend c10d --rdzv-endpoint "$HEAD:29500" --rdzv-id consistency-tta \
-  --rdzv-conf join_timeout=900,last_call_timeout=60,read_timeout=900 \
-  -m consistency_tta fit --config audiocaps/consistency \
+# At SIGTERM torchrun hands it on, and kills its workers so many seconds later. They save a checkpoint after their step.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-270}
+# A worker that ends is started again by its agent, up to RESTARTS times, and with it all others: with these same options.
+# Hence `auto`: the newest checkpoint in RUN, if there is one.
+exec torchrun --nnodes "$NODES" --nproc-per-node "$GPUS" --max-restarts "${RESTARTS:-3}" \
+  --rdzv-backend c10d --rdzv-endpoint "$HEAD:${PORT:-29500}" --rdzv-id consistency-tta \
+  --rdzv-conf "join_timeout=$WAIT,read_timeout=$WAIT${RENDEZVOUS:+,$RENDEZVOUS}" \
+  -m consistency_tta fit --config "$CONFIG" \
   --config cluster/ddp --config cluster/multi_node \
-  --trainer.num_nodes "$NODES" --trainer.devices "$GPUS" --trainer.default_root_dir "$RUN" "${go_on[@]}" "$@"
+  --trainer.num_nodes "$NODES" --trainer.devices "$GPUS" --trainer.default_root_dir "$RUN" --ckpt_path auto "$@"

@@ -83,6 +83,14 @@ def test_a_failed_write_leaves_the_old_file(whole: Path, monkeypatch: pytest.Mon
     check_resumable(whole)
 
 
+def test_the_rename_is_on_the_disk_before_the_training_goes_on(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synchronised: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda number: synchronised.append(Path(f"/proc/self/fd/{number}").readlink()))
+    write(whole, WHOLE)
+    file, folder = synchronised
+    assert (file.suffix, folder) == (".partial", whole.parent)
+
+
 def test_a_changed_byte_is_found(whole: Path) -> None:
     content = bytearray(whole.read_bytes())
     content[content.index(torch.ones(1000).numpy().tobytes()) + 1] ^= 1

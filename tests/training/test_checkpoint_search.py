@@ -51,7 +51,7 @@ def test_names_stand_for_files_below_the_runs_folder(tmp_path: Path) -> None:
         os.utime(file, (1e9, 1e9))
     whole = write(tmp_path / "run" / "whole.ckpt", WHOLE)
     assert named_checkpoint("hpc", tmp_path) == tmp_path / "hpc_ckpt_10.ckpt"
-    assert named_checkpoint("last", tmp_path) == whole
+    assert named_checkpoint("last", tmp_path) == named_checkpoint("auto", tmp_path) == whole
     assert named_checkpoint("other/a.ckpt", tmp_path) == Path("other/a.ckpt")
 
 

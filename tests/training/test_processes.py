@@ -26,6 +26,7 @@ from consistency_tta.training import (
     Distillation,
     EnergyScore,
     ExportFolder,
+    FullySharded,
     LoRA,
     StudentConfig,
     TeacherFeatures,
@@ -33,7 +34,6 @@ from consistency_tta.training import (
     sharding,
 )
 from consistency_tta.training import DistributionMatching as RealMatching
-from consistency_tta.training.fully_sharded import shards
 from consistency_tta.training.optimizer import trainable_parameters
 from consistency_tta.training.shards import local
 from tests.training.matching import DistributionMatching
@@ -79,9 +79,9 @@ TRAINED = {
 }
 
 
-#: Which are also trained sharded: with several queries of a network before a backward pass, features of the teacher's
-#: blocks, and networks that stay whole.
-SHARDED = ("decoder", "score")
+#: Which are also trained sharded, and whether the teacher is, too: with several queries of a network before a backward
+#: pass, features of the teacher's blocks, and networks that stay whole.
+SHARDED = {"decoder": False, "score": True}
 
 
 class Plain(Distillation):
@@ -99,13 +99,13 @@ def train(
     setting: str,
     devices: int = 1,
     rank: int = 0,
-    strategy: str = "auto",
+    strategy: str | FullySharded = "auto",
     max_steps: int = 4,
     checkpoint: Path | None = None,
 ) -> Plain:
     """Four steps of two accumulated batches; the first process leaves the weights before and after, and the model."""
     torch.manual_seed(rank)  # as adapters are drawn at random, the processes must agree on the first one's
-    with share_copies() if shards(strategy) else nullcontext():
+    with share_copies() if isinstance(strategy, FullySharded) else nullcontext():
         module = Plain(
             str(teacher),
             **({"objective": ConsistencyDistillation(), "seed": 0, "ema_decay": 0.5} | SETTINGS[setting]),
@@ -150,11 +150,11 @@ def process(rank: int, teacher: Path, folder: Path) -> None:
         sizes.append(held_bytes(module))
     sharding.SMALLEST_UNIT = 0.1  # fewer parts, each of which takes time to gather
     for setting in SHARDED:
-        module = train(teacher, folder / "fsdp2" / setting, setting, 2, rank, "fsdp2")
+        module = train(teacher, folder / "fsdp2" / setting, setting, 2, rank, FullySharded(SHARDED[setting]))
         sizes.append(held_bytes(module))
     half, resumed = folder / "half", folder / "resumed"
-    train(teacher, half, "score", 2, rank, "fsdp2", max_steps=2)
-    module = train(teacher, resumed, "score", 2, rank, "fsdp2", checkpoint=half / "last.ckpt")
+    train(teacher, half, "score", 2, rank, FullySharded(), max_steps=2)
+    module = train(teacher, resumed, "score", 2, rank, FullySharded(), checkpoint=half / "last.ckpt")
     if rank == 0:
         names = [f"ddp/{name}" for name in SETTINGS] + [f"fsdp2/{name}" for name in SHARDED]
         (folder / "sizes.json").write_text(json.dumps(dict(zip(names, sizes, strict=True))))
