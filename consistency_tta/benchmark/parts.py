@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
+from math import prod
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from consistency_tta.components.codec import MelCodec
+from consistency_tta.components.packed_layers import PackedConv2d, PackedLinear
 from consistency_tta.pipeline import TextToAudioPipeline
 
 #: Queries whose time, less that of one, gives the time of a further one.
@@ -65,11 +68,26 @@ class GenerationParts:
     def weight_bytes(self) -> int:
         """Memory of the weights."""
         modules = [part for part in self.pipeline.components.values() if isinstance(part, nn.Module)]
-        return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
+        layers = chain.from_iterable(module.modules() for module in modules)
+        packed = (layer.weight for layer in layers if isinstance(layer, PackedLinear | PackedConv2d))
+        return sum(
+            weight.numel() * weight.element_size()
+            for weight in chain(packed, *(module.parameters() for module in modules))
+        )
 
 
 def operations(task: Callable[[], Any]) -> int:
     """Floating-point operations of a task's matrix products, convolutions and attention."""
-    with FlopCounterMode(display=False) as counter:
+    packed = torch.ops.mkldnn
+    names = ("_linear_pointwise", "_convolution_pointwise")
+    formulas: Any = {getattr(packed, name): _packed_operations for name in names if hasattr(packed, name)}
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         task()
     return counter.get_total_flops()
+
+
+def _packed_operations(inputs: Sequence[int], *others: Any, out_shape: Sequence[int], **_: Any) -> int:
+    """Of a packed layer, by the shapes of its arguments: the weight, after pictures that are added, and its bias."""
+    added = others[1] is not None and len(others[1]) > 1
+    weight = others[1] if added else others[0]
+    return 2 * prod(out_shape) * prod(weight[1:])

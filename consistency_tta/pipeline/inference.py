@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import nn
 from torch.nn.utils import parametrize, remove_weight_norm
 from torch.nn.utils.weight_norm import WeightNorm
+from transformers import SpeechT5HifiGan
 
+from consistency_tta.components.blocked_attention import attend_in_blocks, faster_in_blocks
 from consistency_tta.components.folded_upsampling import fold_upsampling
 from consistency_tta.components.inverse_stft import InverseSTFT
+from consistency_tta.components.packed_hifigan import pack_hifigan
+from consistency_tta.components.packed_layers import pack_layers
 from consistency_tta.components.text_cache import TextCache
+from consistency_tta.components.turned_unet import turn_pictures
 from consistency_tta.pipeline.networks import InferenceNetworks
 from consistency_tta.pipeline.text_to_audio import TextToAudioPipeline
 from consistency_tta.runtime.allocator import keep_freed_memory
@@ -50,13 +56,14 @@ def prepare_for_generation(pipeline: TextToAudioPipeline) -> TextToAudioPipeline
 
     Weight norm is folded into weights, upsampling into the convolutions after it; convolutions of pictures work
     channels last; inverse Fourier transforms are fast ones; text embeddings are kept; the C library keeps the memory
-    that layers free. The pipeline must not be saved, trained, exported or moved to another device afterwards.
+    that layers free. On a CPU weights are packed, a U-Net has time along the rows, and long attention in bfloat16 is
+    computed in blocks. The pipeline must not be saved, trained, exported or moved to another device afterwards.
 
     Returns:
         The pipeline.
     """
     keep_freed_memory()
-    for part in pipeline.components.values():
+    for name, part in pipeline.components.items():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
             fold_weight_norm(part)
@@ -65,8 +72,21 @@ def prepare_for_generation(pipeline: TextToAudioPipeline) -> TextToAudioPipeline
                 if isinstance(module, InverseSTFT):
                     module.use_fft = True
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub lacks it
+            if name != "text_encoder" and pipeline.device.type == "cpu":
+                _prepare_for_cpu(part)
     pipeline.prepared = InferenceNetworks(TextCache(pipeline.text), pipeline.denoiser, pipeline.codec)
     return pipeline
+
+
+def _prepare_for_cpu(network: nn.Module) -> None:
+    """What is faster on a CPU alone; text encoders read few tokens, once a caption, and are left as they are."""
+    if faster_in_blocks():
+        attend_in_blocks(network)
+    if isinstance(network, UNet2DConditionModel):
+        turn_pictures(network)
+    if isinstance(network, SpeechT5HifiGan):
+        pack_hifigan(network)
+    pack_layers(network)
 
 
 def fold_weight_norm(network: nn.Module) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from consistency_tta.benchmark.command import benchmark
 from consistency_tta.benchmark.parts import operations
 from consistency_tta.benchmark.peaks import activation_bytes, peak_tasks
 from consistency_tta.benchmark.timing import interleave
+from consistency_tta.components.packed_layers import PackedConv2d, PackedLinear
 from consistency_tta.runtime.allocator import keep_freed_memory
 from consistency_tta.runtime.errors import ConfigurationError
 
@@ -23,6 +25,16 @@ def test_tasks_take_turns_and_the_first_round_does_not_count() -> None:
     times = interleave({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2, CPU)
     assert "".join(calls) == "ababab"
     assert all(time.wall_seconds >= 0 and time.seconds(CPU) == time.cpu_seconds for time in times.values())
+
+
+@torch.inference_mode()
+def test_packed_layers_have_the_operations_of_those_in_whose_place_they_are() -> None:
+    linear, conv = nn.Linear(16, 16), nn.Conv2d(6, 8, 3, padding=1)
+    vectors, pictures, added = torch.randn(16, 16), torch.randn(2, 6, 5, 4), torch.randn(2, 8, 5, 4)
+    assert operations(lambda: PackedLinear(linear)(vectors)) == operations(lambda: linear(vectors))
+    expected = operations(lambda: conv(pictures))
+    assert operations(lambda: PackedConv2d(conv)(pictures)) == expected
+    assert operations(lambda: PackedConv2d(conv)(pictures, added=added)) == expected
 
 
 def test_peaks_have_the_operations_that_torch_counts() -> None:
