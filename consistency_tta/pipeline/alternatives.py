@@ -10,6 +10,36 @@ from torch import Tensor
 from consistency_tta.diffusion.sample import OnStep
 from consistency_tta.runtime.errors import ConfigurationError
 
+#: What StableAudioPipeline and AudioLDM2Pipeline take and these models have no use for, with the value that asks for
+#: nothing; None does so, too.
+NEUTRAL: dict[str, Any] = {
+    "audio_start_in_s": 0.0,
+    "cross_attention_kwargs": {},
+    "eta": 0.0,
+    "generated_prompt_embeds": None,
+    "initial_audio_sampling_rate": None,
+    "initial_audio_waveforms": None,
+    "max_new_tokens": None,
+    "negative_generated_prompt_embeds": None,
+    "transcription": None,
+}
+
+
+def check_neutral(values: dict[str, Any]) -> None:
+    """Check that arguments of other pipelines ask for nothing that these models cannot do.
+
+    Raises:
+        TypeError: if one is an argument of none of them.
+        ConfigurationError: if one has another value than its neutral one.
+    """
+    for name, value in values.items():
+        if name not in NEUTRAL:
+            raise TypeError(f"TextToAudioPipeline.__call__() got an unexpected keyword argument {name!r}")
+        if value is not None and (isinstance(value, Tensor) or value != NEUTRAL[name]):
+            raise ConfigurationError(
+                f"expected {name}={NEUTRAL[name]!r}, got {value!r:.40}: no part of the model reads it; leave it out"
+            )
+
 
 def one_of(**values: Any) -> Any:
     """The value of an argument that has several names, of which at most one is given, or all the same value.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from consistency_tta.components.decoding import decode
 from consistency_tta.contracts import Solver, TimeGrid, squeeze_mono
-from consistency_tta.pipeline.alternatives import one_of, step_callback
+from consistency_tta.pipeline.alternatives import check_neutral, one_of, step_callback
 from consistency_tta.pipeline.latent_sampling import LatentSampling
 from consistency_tta.pipeline.lora import LoRAWeights
 from consistency_tta.pipeline.output import TextToAudioOutput
@@ -56,6 +56,7 @@ class TextToAudioPipeline(LoRAWeights, LatentSampling):
         audio_end_in_s: float | None = None,
         callback: Callable[[int, int, Tensor], None] | None = None,
         callback_steps: int = 1,
+        **neutral: Any,
     ) -> TextToAudioOutput:
         """Generate sounds, N for each of B prompts, in the order of the prompts.
 
@@ -93,14 +94,16 @@ class TextToAudioPipeline(LoRAWeights, LatentSampling):
             seconds, audio_end_in_s: other names of ``audio_length_in_s``.
             callback, callback_steps: ``(step, timestep, latents)`` at every so many steps, as StableAudioPipeline and
                 AudioLDM2Pipeline have it.
+            **neutral: their other arguments, such as ``eta`` and ``transcription``, at the values that change nothing.
 
         Raises:
             ConfigurationError: a prompt is no text, there is none, a scale is not finite, steps or length are out of
-                range, or an argument is given under two names with two values.
+                range, an argument is given under two names with two values, or one of ``neutral`` has another value.
             ShapeError: latents, generators, embeddings or negative prompts do not go with the prompts.
             DataError: the network computed NaN or infinity.
             ModelFolderError: a part of the model is missing.
         """
+        check_neutral(neutral)
         if output_type not in OUTPUT_TYPES:
             raise ConfigurationError(f"expected an output_type among {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
         length = one_of(audio_length_in_s=audio_length_in_s, seconds=seconds, audio_end_in_s=audio_end_in_s)
