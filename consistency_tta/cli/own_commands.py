@@ -31,8 +31,9 @@ def run(name: str, args: list[str]) -> Any:
     known = option_names(command) | {argument.lstrip("-") for argument in command.arguments}
     if name == "generate":
         refuse_generate_sweep(args)
-        check_assignments(args, known)
         args = [word if word.startswith("--") else escape_interpolation(word) for word in args]
+    if not {"settings", "--systems"} & command.arguments.keys():  # whose values are assignments
+        check_assignments(args, known)
     check_options(args, known | {"config", "help", "print_config"}, f"consistency-tta {name} --help")
     if args in (["-h"], ["--help"]) and (text := quick_help(name, command)):
         sys.stdout.write(text)

@@ -38,6 +38,9 @@ def test_a_subcommand_like_none_has_no_suggestion() -> None:
         (["fit", "trainer.logger='a b'"], "--trainer.logger"),
         (["fit", "+data.batch_size=2"], "--data.batch_size 2"),
         (["generate", "a dog", "guidance_scale=3"], "--guidance_scale 3"),
+        (["evaluate", "generated=out", "reference=real"], "--generated out"),
+        (["export", "last.ckpt", "half=true"], "--half true"),
+        (["encode", "--model", "tiny-teacher", "data.batch_size=4"], "--data.batch_size 4"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else None,
 )
@@ -56,6 +59,22 @@ def test_a_caption_or_a_value_may_have_an_equals_sign(monkeypatch: pytest.Monkey
     monkeypatch.setattr("consistency_tta.generate.generate", record)
     main(["generate", "E=mc2 on a blackboard", "--model", "seed=3"])
     assert taken == [(["E=mc2 on a blackboard"], "seed=3")]
+
+
+def test_settings_and_systems_are_assignments(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def sweep(settings: list[str], model: str) -> None:
+        taken.append(settings)
+
+    def make(systems: list[str], output: str) -> None:
+        taken.append(systems)
+
+    monkeypatch.setattr("consistency_tta.evaluation.sweep.command.sweep", sweep)
+    monkeypatch.setattr("consistency_tta.listening.builder.make", make)
+    main(["sweep", "seed=1,2", "model=a,b", "--model", "tiny-student"])
+    main(["listening-test", "--systems", "ours=a", "output=b", "--output", "c"])
+    assert taken == [["seed=1,2", "model=a,b"], ["ours=a", "output=b"]]
 
 
 @pytest.mark.parametrize("subcommand", ["fit", "validate", "test", "predict"])
