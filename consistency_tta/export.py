@@ -22,7 +22,7 @@ from consistency_tta.training.absent_losses import without_absent_losses
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.checkpoint_file import read_checkpoint
 from consistency_tta.training.earlier_versions import upgrade_checkpoint
-from consistency_tta.training.training_record import record_training
+from consistency_tta.training.training_record import FACTS_KEY, record_training
 
 
 def export(
@@ -103,7 +103,10 @@ def load_checkpoint(checkpoint: Path) -> tuple[TextToAudioPipeline, str]:
     check_classes(content, checkpoint)
     module = load_training(checkpoint)
     pipeline = module.pipeline()
-    record_training(pipeline, module, steps=content.get("global_step"))
+    facts = content.get(FACTS_KEY) or {}  # checkpoints of before have none
+    record_training(
+        pipeline, module, steps=content.get("global_step"), data=facts.get("data"), metrics=facts.get("metrics")
+    )
     if absent:
         # What trained the model through them is not known.
         pipeline.register_to_config(rewards=replace(pipeline.rewards, complete=False).to_dict())

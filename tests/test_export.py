@@ -80,6 +80,7 @@ def fit(name: str, teacher: Path, folder: Path) -> Any:
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "limit_val_batches": 1,
+            "val_check_interval": 3,
         },
     }
     path = folder / "config.yaml"
@@ -109,6 +110,9 @@ def test_a_checkpoint_becomes_the_folder_of_its_averaged_model(
         TextToAudioPipeline.from_pretrained(root).vae.config.scaling_factor for root in (folder, tmp_path / "expected")
     ]
     assert scales[0] == scales[1]
+    [stage] = TextToAudioPipeline.from_pretrained(folder).config["training"][-1:]
+    assert (stage["steps"], stage["data"]) == (3, "SyntheticDataModule, 8 training clips")
+    assert stage["metrics"].keys() >= {"val/loss"}
     # The average is not the last step's.
     trained = dict(module.trainable().named_parameters())
     averaged = dict(module.emas()[-1].module.named_parameters())

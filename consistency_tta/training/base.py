@@ -46,6 +46,7 @@ from consistency_tta.training.sharding import ShardedNetworks
 from consistency_tta.training.shards import average_whole, local
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
 from consistency_tta.training.trainer_settings import check_settings
+from consistency_tta.training.training_record import FACTS_KEY, run_facts
 from consistency_tta.training.weighted_losses import WeightedLosses
 
 M = TypeVar("M", bound=nn.Module)
@@ -299,8 +300,9 @@ class TrainingModule(LightningModule, ABC):
         return [skip, LossSpikes(), SaveOnSigterm(), WriteSounds()]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the format, and the position in training, from which a resumed run goes on exactly."""
+        """Store the format, the position in training, from which a resumed run goes on exactly, and facts for cards."""
         checkpoint[FORMAT_KEY] = FORMAT
+        checkpoint[FACTS_KEY] = run_facts(self.trainer)
         store_position(checkpoint, self.trainer)
         if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
             store_loss_states(checkpoint, losses)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lightning.pytorch import Trainer
 from torch import Tensor
 
 from consistency_tta.components.clap_model import Clap
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training.base import TrainingModule
+
+if TYPE_CHECKING:
+    from consistency_tta.training.base import TrainingModule  # which stores these facts in checkpoints
+
+#: In a checkpoint: the facts of :func:`run_facts`.
+FACTS_KEY = "facts_for_the_card"
 
 
 def record_training(pipeline: TextToAudioPipeline | Clap, module: TrainingModule, **facts: Any) -> None:
@@ -37,8 +43,17 @@ def data_facts(datamodule: Any) -> str | None:
     return type(datamodule).__name__ + ("" if dataset is None else f", {len(dataset)} training clips")
 
 
-def metric_values(values: Mapping[str, Tensor]) -> dict[str, float] | None:
-    """The last values of validations; None if there are none."""
+def run_facts(trainer: Trainer) -> dict[str, Any]:
+    """What a run knows of its present weights: steps, data, and the last values of validations."""
+    return {
+        "steps": trainer.global_step,
+        "data": data_facts(getattr(trainer, "datamodule", None)),
+        "metrics": metric_values(trainer.callback_metrics),
+    }
+
+
+def metric_values(values: Mapping[str, Tensor | float]) -> dict[str, float] | None:
+    """The values of validations among those of a log; None if there are none."""
     return {name: float(value) for name, value in values.items() if name.startswith("val/")} or None
 
 

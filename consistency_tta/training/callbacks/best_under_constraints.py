@@ -61,6 +61,7 @@ class BestUnderConstraints(Callback):
         self.selection = ConstrainedSelection(monitor, mode == "max", constraints)
         self.patience = patience
         self.weights: dict[str, Tensor] | None = None
+        self.values: dict[str, float] = {}  # of the kept validation
         self._resumed_before_validation = False
         self._validated_step = -1
 
@@ -107,7 +108,7 @@ class BestUnderConstraints(Callback):
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self.selection.consider(trainer.global_step, values):
             assert isinstance(pl_module, TrainingModule)
-            self.weights = exported_state(pl_module)
+            self.weights, self.values = exported_state(pl_module), values
         if self.patience is not None and self.selection.failed_in_a_row >= self.patience:
             trainer.should_stop = True
             rank_zero_info(f"training stops: constraints failed in {self.patience} validations in a row")
@@ -120,13 +121,14 @@ class BestUnderConstraints(Callback):
             rank_zero_info(self.selection.summary())
 
     def state_dict(self) -> dict[str, Any]:
-        """The decisions, and the kept weights."""
-        return self.selection.state_dict() | {"weights": self.weights}
+        """The decisions, the kept weights, and the values of their validation."""
+        return self.selection.state_dict() | {"weights": self.weights, "values": self.values}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from there."""
         self.selection.load_state_dict(state_dict)
         self.weights = state_dict["weights"]
+        self.values = state_dict.get("values", {})  # checkpoints of before have none
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note whether a validation is due that this checkpoint precedes."""
@@ -161,10 +163,15 @@ class BestUnderConstraints(Callback):
 @contextmanager
 def exported_weights(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
     """Inside the context the module has the weights to export: the kept ones where a run keeps some."""
-    guards = [one for one in _callbacks(trainer) if isinstance(one, BestUnderConstraints)]
-    kept = next((guard.weights for guard in guards if guard.weights is not None), None)
-    with replaced_state(pl_module, kept):
+    guard = keeper(trainer)
+    with replaced_state(pl_module, None if guard is None else guard.weights):
         yield
+
+
+def keeper(trainer: Trainer) -> BestUnderConstraints | None:
+    """The callback that has kept the weights to export; None if there is none, or no validation was kept."""
+    guards = (one for one in _callbacks(trainer) if isinstance(one, BestUnderConstraints))
+    return next((guard for guard in guards if guard.weights is not None), None)
 
 
 #: In a checkpoint: whether it was saved before a validation of the same step.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
@@ -12,11 +13,11 @@ from consistency_tta.pipeline.finite_weights import check_finite
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from consistency_tta.storage.kept_folder import make_room, publish
 from consistency_tta.training.base import TrainingModule
-from consistency_tta.training.callbacks.best_under_constraints import BestUnderConstraints, exported_weights
+from consistency_tta.training.callbacks.best_under_constraints import exported_weights, keeper
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
 from consistency_tta.training.callbacks.run_dir import run_folder
 from consistency_tta.training.checkpoint_search import go_on_from
-from consistency_tta.training.training_record import data_facts, metric_values, record_training
+from consistency_tta.training.training_record import metric_values, record_training, run_facts
 
 
 class ExportFolder(Callback):
@@ -27,8 +28,8 @@ class ExportFolder(Callback):
     that one stays in its own run's folder. What else is at either place is renamed to ``<name>.1``, ``<name>.2``, ...
 
     The weights are the averages of the last step, or those that ``BestUnderConstraints`` has kept. The model's card
-    says what the run knows: steps, data, teacher, objective, losses, rewards and the last values of validations. A CLAP
-    has no card.
+    says what the run knows: data, teacher, objective, losses, rewards, and the steps and values of validations of these
+    weights. A CLAP has no card.
 
     Args:
         folder: where the model of the last run that ended well is found.
@@ -96,15 +97,7 @@ class ExportFolder(Callback):
                 check_finite(pipeline.components, self.folder)
             except ModelFolderError as error:
                 raise ModelFolderError(f"{error}; {go_on_from(trainer, trainer.global_step)}") from None
-            guards = [c for c in callbacks if isinstance(c, BestUnderConstraints) and c.weights is not None]
-            record_training(
-                pipeline,
-                pl_module,
-                steps=trainer.global_step,
-                weights="of the best validation, by BestUnderConstraints" if guards else None,
-                data=data_facts(getattr(trainer, "datamodule", None)),
-                metrics=metric_values(getattr(trainer, "callback_metrics", {})),
-            )
+            record_training(pipeline, pl_module, **_facts(trainer))
             moved = [(own, make_room(own))]
             if isinstance(pipeline, Clap):
                 pipeline.save_pretrained(own)
@@ -115,3 +108,12 @@ class ExportFolder(Callback):
             if kept is not None:
                 rank_zero_info(f"the model that was at {place} is now {kept}")
         rank_zero_info(f"model folder written to {self.folder}")
+
+
+def _facts(trainer: Trainer) -> dict[str, Any]:
+    """What the run knows of the weights that are exported."""
+    facts, guard = run_facts(trainer), keeper(trainer)
+    if guard is not None and guard.selection.kept is not None:
+        facts["weights"] = f"of the best validation in {facts['steps']} steps, by BestUnderConstraints"
+        facts |= {"steps": guard.selection.kept["step"], "metrics": metric_values(guard.values)}
+    return facts

@@ -59,6 +59,11 @@ def exported(folder: Path) -> dict[str, Tensor]:
     return TextToAudioPipeline.from_pretrained(folder).unet.state_dict()
 
 
+def stage_of(folder: Path) -> dict[str, Any]:
+    """What the folder says of its last training."""
+    return TextToAudioPipeline.load_config(folder)["training"][-1]
+
+
 def unet_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
     prefix = "average.module.unet."
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -74,6 +79,11 @@ def test_the_kept_weights_are_exported_and_training_goes_on_from_its_own(
         callbacks.reverse()
     module, _ = fit(teacher_folder, tmp_path, script, *callbacks)
     assert equal(exported(tmp_path / "model"), unet_of(script.averages[4]))
+    stage = stage_of(tmp_path / "model")
+    assert (stage["steps"], stage["metrics"][SCORE], stage["metrics"][DIVERSITY]) == (
+        4,
+        *map(pytest.approx, (0.3, 2.4)),
+    )
     assert equal(exported_state(module), script.averages[6])
     assert not equal(unet_of(script.averages[4]), unet_of(script.averages[6]))
     plain, _ = fit(teacher_folder, tmp_path, limit_val_batches=0)
@@ -87,6 +97,8 @@ def test_no_validation_within_the_bounds_exports_the_last_weights_and_warns(
     with pytest.warns(UserWarning, match=DIVERSITY):
         fit(teacher_folder, tmp_path, script, best(), ExportFolder(str(tmp_path / "model")))
     assert equal(exported(tmp_path / "model"), unet_of(script.averages[6]))
+    stage = stage_of(tmp_path / "model")
+    assert (stage["steps"], stage["metrics"][SCORE]) == (6, pytest.approx(0.9))
 
 
 def test_training_stops_when_constraints_fail_in_a_row(teacher_folder: Path, tmp_path: Path) -> None:
