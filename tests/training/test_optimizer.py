@@ -17,7 +17,7 @@ from consistency_tta.contracts import DistillationOutput, FinalPhase, Learner, N
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 from consistency_tta.training import AdversarialDistillation, Distillation
-from consistency_tta.training.optimizer import build_optimizer, check_loaded_state, clip_each
+from consistency_tta.training.optimizer import build_optimizer, can_fuse, check_loaded_state, clip_each
 from tests.training.matching import FAKE, DistributionMatching
 from tests.training.runs import BrokenLoss, Losses, data, distil, equal, snapshot, trainer
 
@@ -290,6 +290,14 @@ def test_an_idle_networks_gradients_are_not_looked_at(teacher_folder: Path, tmp_
     run.fit(module, data())
     assert run.callback_metrics["train/skipped_steps"] == 0
     assert any(not torch.equal(value, before[name]) for name, value in module.student.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "fused"),
+    [("cpu", "32-true", True), ("cpu", "bf16-mixed", True), ("cpu", "16-mixed", False), ("meta", "32-true", False)],
+)
+def test_one_kernel_updates_all_where_torch_has_it_and_nothing_scales(device: str, precision: str, fused: bool) -> None:
+    assert can_fuse(torch.device(device), precision) is fused
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -26,6 +26,12 @@ def test_the_position_decides_and_global_state_does_not() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_later_version_goes_on_with_the_same_draws() -> None:
+    assert at(1, 2, 3).entropy == 6498626229777268288
+    assert at().normal_like(torch.empty(2, 3, 4)).shape == (2, 3, 4)
+    assert at().to_device(torch.ones(2)).tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("other", [at(1), at(0, 1), at(0, 0, 1)])
 def test_every_coordinate_counts(other: StepRNG) -> None:
     assert all(not torch.equal(one, two) for one, two in zip(draws(at()), draws(other), strict=True))
