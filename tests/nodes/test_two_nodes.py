@@ -1,6 +1,6 @@
 """Two machines train as one does, and what happens to one of them, or to the cable, loses nothing.
 
-The machines are network namespaces on one; torchrun starts a process on each. docs/cluster.md has the settings.
+The machines are network namespaces on one; docs/cluster/torchrun.sh starts a process on each. See docs/cluster.md.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ LIMIT = 240
 class Run:
     """A training on two processes in a folder of its own."""
 
-    def __init__(self, teacher: Path, folder: Path, restarts: int = 3) -> None:
-        self.folder, self.restarts = folder, restarts
+    def __init__(self, teacher: Path, folder: Path) -> None:
+        self.folder = folder
         folder.mkdir()
-        config = distillation_config(teacher, folder, max_steps=STEPS, devices=1, num_nodes=2, strategy="ddp")
+        config = distillation_config(teacher, folder, max_steps=STEPS)
         config["data"]["init_args"]["batch_size"] = 2
         config["trainer"] |= {
             "enable_checkpointing": True,
@@ -46,32 +46,17 @@ class Run:
             ],
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        # A process that torchrun starts again goes on from the newest checkpoint.
-        fit = f"{sys.executable} -m consistency_tta fit --config {folder}/config.yaml"
-        (folder / "fit.sh").write_text(
-            f"if ls {folder}/checkpoints/*.ckpt >/dev/null 2>&1; then resume='--ckpt_path last'; fi\n"
-            f"exec {fit} $resume\n"
-        )
+        self.command = [str(ROOT / "docs/cluster/torchrun.sh"), "--trainer.accelerator", "cpu"]
+        self.command += ["--trainer.precision", "32-true"]
+        self.environment = {"RUN": str(folder), "CONFIG": str(folder / "config.yaml"), "PYTHONPATH": str(ROOT)}
+        self.environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 
-    def start(self, node: Node, first: Node) -> subprocess.Popen[bytes]:
-        """Torchrun on one of two machines."""
-        command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-        command += ["--max-restarts", str(self.restarts), "--rdzv-backend", "c10d", "--rdzv-id", self.folder.name]
-        command += ["--rdzv-endpoint", f"{first.address}:29400", "--local-addr", node.address]
-        # Of itself torchrun knows who hosts the rendezvous by the machine's name, which the namespaces share.
-        host = int(node is first)
-        command += ["--rdzv-conf", f"is_host={host},join_timeout=600,last_call_timeout=5,timeout=600"]
-        return node.start(
-            [*command, "--no-python", "bash", str(self.folder / "fit.sh")],
-            self.folder / f"log_{node.name}",
-            {
-                "GLOO_SOCKET_IFNAME": node.interface,
-                # Else restarted processes read the addresses of those before them, and nobody answers there.
-                "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-                "PYTHONPATH": str(ROOT),
-                "OMP_NUM_THREADS": "1",
-            },
-        )
+    def start(self, node: Node, first: Node, **settings: str) -> subprocess.Popen[bytes]:
+        """The launch file on one of two machines."""
+        # torchrun recognises its machine by its name and the addresses of this name, which the namespaces share.
+        known = {"PET_LOCAL_ADDR": node.address, "RENDEZVOUS": f"is_host={int(node is first)}"}
+        known |= {"HEAD": first.address, "NODES": "2", "GPUS": "1", "GLOO_SOCKET_IFNAME": node.interface}
+        return node.start(self.command, self.folder / f"log_{node.name}", self.environment | known | settings)
 
     def reach(self, rank: int, step: int) -> int:
         """Wait until a process has made a step; its process number."""
@@ -88,6 +73,10 @@ class Run:
         """The ends of what the machines printed."""
         return "\n".join(file.read_text()[-3000:] for file in self.folder.glob("log_*"))
 
+    def went_on(self) -> bool:
+        """Whether it was started again from a checkpoint."""
+        return any("Restoring states from" in file.read_text() for file in self.folder.glob("log_*"))
+
     def weights(self) -> dict[str, Tensor]:
         """The last checkpoint's, once the run has made all steps."""
         checkpoint = torch.load(self.folder / "checkpoints/last.ckpt", weights_only=False)
@@ -99,14 +88,10 @@ class Run:
 def expected(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     """Of two processes on one machine, undisturbed."""
     run = Run(teacher_folder, tmp_path_factory.mktemp("one") / "node")
-    settings = yaml.safe_load((run.folder / "config.yaml").read_text())
-    settings["trainer"] |= {"devices": 2, "num_nodes": 1}
-    (run.folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    one = {"HEAD": "localhost", "PORT": "0", "NODES": "1", "GPUS": "2"}
     with (run.folder / "log_one").open("wb") as log:
         subprocess.run(
-            [*command, "bash", str(run.folder / "fit.sh")], stdout=log, stderr=log, env=environment, timeout=LIMIT
+            run.command, stdout=log, stderr=log, env=os.environ | run.environment | one, timeout=LIMIT, check=True
         )
     return run.weights()
 
@@ -140,7 +125,25 @@ def cut_cable(run: Run, first: Node, second: Node) -> None:
     second.plug(True)
 
 
-@pytest.mark.parametrize("fault", [nothing, kill_worker, kill_node, cut_cable])
+def stop_node(run: Run, first: Node, second: Node) -> None:
+    """As a scheduler does, and start it again."""
+    run.reach(1, 4)
+    second.processes[-1].send_signal(signal.SIGTERM)
+    assert second.processes[-1].wait(LIMIT) != 0
+    assert (run.folder / "checkpoints/sigterm.ckpt").is_file(), run.logs()
+    run.start(second, first)
+
+
+def kill_first_node(run: Run, first: Node, second: Node) -> None:
+    """The meeting point: the other machine must be started again, too."""
+    run.reach(1, 4)
+    first.power_off()
+    assert second.processes[-1].wait(LIMIT) != 0
+    for node in (first, second):
+        run.start(node, first)
+
+
+@pytest.mark.parametrize("fault", [nothing, kill_worker, kill_node, kill_first_node, stop_node, cut_cable])
 def test_two_nodes_train_as_one_whatever_happens(
     fault: Callable[[Run, Node, Node], None],
     expected: dict[str, Tensor],
@@ -157,6 +160,7 @@ def test_two_nodes_train_as_one_whatever_happens(
     weights = run.weights()
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert run.went_on() == (fault not in (nothing, cut_cable)), run.logs()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -164,9 +168,9 @@ def test_a_run_ends_soon_when_one_of_its_processes_is_told_to(
     number: signal.Signals, nodes: tuple[Node, Node], teacher_folder: Path, tmp_path: Path
 ) -> None:
     """Ctrl+C or a scheduler may reach one process alone; the others would wait for it."""
-    run, (first, second) = Run(teacher_folder, tmp_path / number.name, restarts=0), nodes
+    run, (first, second) = Run(teacher_folder, tmp_path / number.name), nodes
     for node in nodes:
-        run.start(node, first)
+        run.start(node, first, RESTARTS="0")
     os.kill(run.reach(1, 3), number)
     for node in nodes:
         assert node.processes[-1].wait(60) != 0, run.logs()
