@@ -1,0 +1,135 @@
+"""Files that a command must withstand, made by code: damaged checkpoints, sounds that lie, tables that are none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from tests.evaluation.cases import RATE, noise, write_sounds
+
+
+def changed(whole: Path, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:
+    """Writes a whole checkpoint's content with a change."""
+
+    def write(file: Path) -> None:
+        content = torch.load(whole, weights_only=True)
+        change(content)
+        torch.save(content, file)
+
+    return write
+
+
+def spoil(content: dict[str, Any]) -> None:
+    for weight in content["state_dict"].values():
+        if weight.is_floating_point():
+            weight.fill_(float("nan"))
+
+
+def write_checkpoints(folder: Path, whole: Path) -> None:
+    """KIND.ckpt of every kind of damage to a whole checkpoint."""
+    content = whole.read_bytes()
+    middle = len(content) // 2
+
+    class Malicious:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (folder / "ran",)
+
+    kinds: dict[str, Callable[[Path], Any]] = {
+        "cut": lambda file: file.write_bytes(content[:middle]),
+        "empty": lambda file: file.write_bytes(b""),
+        "bit": lambda file: file.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]),
+        "page": lambda file: file.write_text("<!DOCTYPE html>"),
+        "pointer": lambda file: file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"),
+        "folder": Path.mkdir,
+        "tensor": lambda file: torch.save(torch.ones(2), file),
+        "pickle": lambda file: torch.save({"state_dict": {}, "hyper_parameters": Malicious()}, file),
+        "weights": changed(whole, lambda content: [content.pop(key) for key in ("optimizer_states", "loops")]),
+        "list": changed(whole, lambda content: content.update(state_dict=[])),
+        "position": changed(whole, lambda content: content["position"].update(batch=-4)),
+        "foreign": changed(whole, lambda content: content["hyper_parameters"].update(_class_path="foreign.Network")),
+        "nan": changed(whole, spoil),
+    }
+    for kind, write in kinds.items():
+        write(folder / f"{kind}.ckpt")
+
+
+def write_hostile_sounds(folder: Path) -> None:
+    """sounds/KIND.* and KIND.csv, which names it and a good one; generated/KIND, whose third clip it is."""
+    sounds, good = folder / "sounds", noise(1)
+    sounds.mkdir()
+
+    def sound(name: str, samples: np.ndarray, **options: Any) -> bytes:
+        soundfile.write(sounds / name, samples, RATE, **options)
+        return (sounds / name).read_bytes()
+
+    whole = sound("good.wav", good)
+    sound("silent.wav", 0 * good)
+    sound("antiphase.wav", np.concatenate([good, -good], axis=1))
+    sound("not_finite.wav", np.nan * good, subtype="FLOAT")
+    piped = bytearray(sound("piped.flac", good))
+    piped[21] &= 0xF0
+    piped[22:26] = bytes(4)  # a length of 0, as of a FLAC that was written into a pipe
+    contents = {
+        "piped.flac": piped,
+        "truncated.wav": whole[: len(whole) // 2],
+        "vast.wav": whole[:24] + (4_000_000_000).to_bytes(4, "little") + whole[28:],  # Hz
+        "nothing.wav": b"",
+        "web_page.wav": b"<!DOCTYPE html>",
+        "random.ogg": b"OggS" + np.random.default_rng(0).bytes(2000),
+    }
+    for name, content in contents.items():
+        (sounds / name).write_bytes(content)
+    (sounds / "dangling.wav").symlink_to("nowhere.wav")
+    (sounds / "directory.wav").mkdir()
+    os.mkfifo(sounds / "pipe.wav")
+    write_sounds(folder / "reference")
+    for path in sorted(sounds.iterdir()):
+        (folder / f"{path.stem}.csv").write_text(f"file,caption\n{path.stem},A tone\ngood,A noise\n")
+        generated = write_sounds(folder / "generated" / path.stem, seed=2)
+        if path.is_file():
+            (generated / "clip3.wav").unlink()
+            shutil.copy(path, generated / f"clip3{path.suffix}")
+
+
+#: Tables by name: of a clip "good", with something that no table has.
+TABLES = {
+    "latin1.csv": "file,caption\ngood,Caf\xe9\n".encode("latin-1"),
+    "binary.csv": bytes(range(256)) * 8,
+    "nul.csv": b"file,caption\ngood,A\0B\n",
+    "quote.csv": b'file,caption\ngood,"A tone\n',
+    "vast_field.csv": b"file,caption\ngood," + 200_000 * b"a" + b"\n",
+    "no_caption.csv": b"file,text_of\ngood,A tone\n",
+    "blank.csv": b"",
+    "html.csv": b"<!DOCTYPE html>\n<p>404\n",
+    "deep.jsonl": b'{"location": "good", "captions": ' + 100_000 * b"[" + b"\n",
+    "list.jsonl": b"[1, 2]\n",
+    "broken.jsonl": b'{"location": "good", "captions": "A tone"\n',
+    "line_ends.csv": "file,caption\ngood,A\u2028B\x85C\x0cD\n".encode(),
+}
+
+
+def write_tables(folder: Path) -> None:
+    for name, content in TABLES.items():
+        (folder / name).write_bytes(content)
+
+
+#: A module of a callback that stops its run.
+STOP = """
+import os
+import signal
+from lightning.pytorch import Callback
+
+class Stop(Callback):
+    def __init__(self, number: str) -> None:
+        self.number = signal.Signals[number]
+
+    def on_train_batch_start(self, *args) -> None:
+        os.kill(os.getpid(), self.number)
+"""

@@ -1,0 +1,157 @@
+"""Hostile input ends each command with its exit status and one line that names the thing, without a traceback."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from consistency_tta.cli import main
+from consistency_tta.evaluation import networks
+from tests.cli.hostile_files import STOP, TABLES, write_checkpoints, write_hostile_sounds, write_tables
+from tests.evaluation.cases import ToyNetwork, write_protocol
+from tests.test_cli import distillation_config, write
+
+FIT = "fit|--config|run.yaml"
+RESUME = f"{FIT}|--ckpt_path"
+STOPPED = f"{FIT}|--trainer.callbacks|stop.Stop|--trainer.callbacks.number"
+RECORDINGS = "fit|--config|recordings.yaml|--data.train_captions"
+CHECK = "data-check|--min_seconds|0.1|--audio_folder|sounds|--captions"
+EVALUATE = "evaluate|--reference|reference|--protocol|toy.yaml|--output|o|--device|cpu|--generated"
+LISTENING = "listening-test|--num_clips|6|--output|o|--captions|toy.csv|--systems|a=reference"
+GENERATE = "generate|--model|tiny-student|--output|o|--captions"
+
+#: Commands whose last word is a table.
+READERS = (CHECK, GENERATE, RECORDINGS, f"{EVALUATE}|reference|--captions", f"{LISTENING}|b=reference|--captions")
+
+#: What is said of KIND.ckpt, by fit and by export.
+CHECKPOINTS = {
+    "cut": "cut off",
+    "empty": "empty",
+    "bit": "checksum",
+    "page": "web page",
+    "pointer": "git lfs pull",
+    "folder": "is a folder",
+    "tensor": "no checkpoint of a training",
+    "pickle": "objects that are not weights",
+    "list": "state_dict",
+}
+#: What is said of the sound KIND, wherever it is read.
+SOUNDS = {
+    "antiphase": "channels cancel",
+    "not_finite": "not finite",
+    "truncated": "truncated",
+    "vast": "unreadable",
+    "nothing": "the file is empty",
+    "web_page": "web page",
+    "random": "unreadable",
+}
+#: Words of the command line, separated by |, the exit status, and what is said.
+ROWS: list[tuple[str, int, list[str]]] = [
+    *((f"{RESUME}|{kind}.ckpt", 1, [f"{kind}.ckpt", said]) for kind, said in CHECKPOINTS.items()),
+    *((f"export|{kind}.ckpt|--output|o", 1, [f"{kind}.ckpt", said]) for kind, said in CHECKPOINTS.items()),
+    (f"{RESUME}|weights.ckpt", 1, ["weights.ckpt", "optimizer_states"]),
+    (f"{RESUME}|position.ckpt", 1, ["position.ckpt", "-4"]),
+    (f"{RESUME}|foreign.ckpt", 2, ["foreign.ckpt", "foreign.Network"]),
+    ("export|foreign.ckpt|--output|o", 1, ["foreign.ckpt", "foreign.Network"]),
+    (f"{RESUME}|nan.ckpt", 1, ["nan.ckpt", "student.unet.conv_in.weight"]),
+    ("export|nan.ckpt|--output|o", 1, ["unet.conv_in.weight"]),
+    ("export|nan.ckpt|--format|onnx|--output|o", 1, ["unet.conv_in.weight"]),
+    (f"{RESUME}|http://127.0.0.1:9/a.ckpt", 1, ["http://127.0.0.1:9/a.ckpt"]),
+    ("export|http://127.0.0.1:9/a.ckpt|--output|o", 1, ["127.0.0.1:9/a.ckpt"]),
+    # Number formats in which nothing is learnt.
+    *((f"{FIT}|--trainer.precision|{name}", 1, [name, "bf16-mixed"]) for name in ("bf16-true", "16-true", "64-true")),
+    # Sounds.
+    *((f"{CHECK}|{kind}.csv", 1, [f"{kind} (", said]) for kind, said in SOUNDS.items()),
+    *((f"{CHECK}|{kind}.csv", 1, [f"{kind} (", "missing"]) for kind in ("dangling", "directory", "pipe")),
+    (f"{CHECK}|silent.csv", 1, ["silent (", "constant"]),
+    (f"{CHECK}|piped.csv", 0, ["0 of 2"]),
+    *((f"{EVALUATE}|generated/{kind}", 0, ["5 clips", "clip3", said]) for kind, said in SOUNDS.items()),
+    (f"{EVALUATE}|generated/silent", 0, ["clip3", "silent"]),
+    (f"{EVALUATE}|generated/piped", 0, ["6 of 6"]),
+    *((f"{LISTENING}|b=generated/{kind}", 1, [f"{kind}/clip3", said]) for kind, said in SOUNDS.items()),
+    (f"{LISTENING}|b=generated/piped", 0, ["12 sounds"]),
+    *((f"{RECORDINGS}|{kind}.csv|--data.bad_clips|fail", 1, [f"{kind} ("]) for kind in ("web_page", "pipe")),
+    # Tables.
+    *((f"{command}|{name}", 1, [name]) for command in READERS for name in TABLES if name != "line_ends.csv"),
+    (f"{CHECK}|line_ends.csv", 0, ["0 of 1"]),
+]
+STATUSES = [
+    ("export|empty.ckpt|--output|o", 1),
+    (f"{FIT}|--trainer.max_stepz|1", 2),
+    (f"{STOPPED}|SIGINT", 130),
+    (f"{STOPPED}|SIGTERM", 143),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All hostile files, and the configurations of a training of toys."""
+    folder = tmp_path_factory.mktemp("hostile")
+    config = distillation_config(teacher_folder, folder / "run", enable_checkpointing=True, limit_val_batches=0)
+    run = write(config, folder / "run.yaml")
+    config["data"] = {
+        "class_path": "consistency_tta.datamodules.AudioCapsDataModule",
+        "init_args": {"audio_folder": "sounds", "num_samples": 5120, "batch_size": 1, "min_seconds": 0.1},
+    }
+    write(config, folder / "recordings.yaml")
+    trained = main(["fit", "--config", run, "--trainer.max_steps", "1"])
+    write_checkpoints(folder, Path(trained.trainer.checkpoint_callback.best_model_path))
+    write_hostile_sounds(folder)
+    write_tables(folder)
+    write_protocol(folder)
+    (folder / "stop.py").write_text(STOP)
+    return folder
+
+
+@pytest.fixture
+def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder, in which the test then runs."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(networks, "make_network", lambda name, weights: ToyNetwork())
+    shutil.rmtree("o", ignore_errors=True)
+    return folder
+
+
+@pytest.mark.parametrize(("command", "status", "said"), ROWS, ids=[command for command, _, _ in ROWS])
+def test_status_and_words(
+    command: str, status: int, said: list[str], inside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code: str | int | None = 0
+    try:
+        main(command.split("|"))
+    except SystemExit as stopped:
+        code = stopped.code
+    output = capsys.readouterr()
+    written = code if isinstance(code, str) else output.out + output.err
+    assert (1 if isinstance(code, str) else code) == status
+    for part in said:
+        assert part in written
+    if isinstance(code, str) or status == 2:
+        lines = (code if isinstance(code, str) else output.err).splitlines()
+        assert lines[0].startswith("error: ")
+        assert lines[-1].startswith(("(CONSISTENCY_TTA_TRACEBACK", "See consistency-tta"))
+        assert all(line.startswith("  ") for line in lines[1:-1])  # a clip each
+    assert not (inside / "ran").exists()
+
+
+@pytest.mark.parametrize(("command", "status"), STATUSES)
+@pytest.mark.usefixtures("inside")
+def test_a_process_ends_with_the_status(command: str, status: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """A fork: a process of its own, without seconds of imports."""
+
+    def run() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+        torch.set_num_threads(1)
+        main(command.split("|"))
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(240)
+    assert process.exitcode == status
+    assert "Traceback" not in capfd.readouterr().err
