@@ -26,6 +26,8 @@ ZERO_CROSSINGS = 64
 ATTENUATION = 100.0
 #: The largest number of filters kept. A ratio that needs more is rounded, by less than one part in a million.
 MAX_PHASES = 1000
+#: Output samples that one step of the convolution computes at least: fewer channels than this are slow.
+BLOCK_SAMPLES = 16
 
 
 class Resample(nn.Module):
@@ -53,6 +55,10 @@ class Resample(nn.Module):
             ratio = 1 / (1 / ratio).limit_denominator(MAX_PHASES)
         self.up, self.down = ratio.numerator, ratio.denominator
         kernel, self.half_width = _kernel(self.up, self.down)
+        # Ratios of few phases, such as 48 kHz to 16 kHz with one, compute several periods at once.
+        self.periods = -(-BLOCK_SAMPLES // self.up)
+        shifts = [self.down * period for period in range(self.periods)]
+        kernel = torch.cat([nn.functional.pad(kernel, (shift, shifts[-1] - shift)) for shift in shifts])
         self.register_buffer("kernel", kernel.float(), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -68,12 +74,13 @@ class Resample(nn.Module):
             return waveform
         samples = waveform.shape[-1]
         length = -(-samples * self.up // self.down)
-        blocks = -(-length // self.up)
+        produced, consumed = self.periods * self.up, self.periods * self.down
+        blocks = -(-length // produced)
         flat = waveform.reshape(-1, 1, samples)
-        needed = (blocks - 1) * self.down + self.kernel.shape[-1]
+        needed = (blocks - 1) * consumed + self.kernel.shape[-1]
         padded = nn.functional.pad(flat, (self.half_width, max(0, needed - self.half_width - samples)))
-        phases = nn.functional.conv1d(padded[..., :needed], self.kernel.to(waveform.dtype), stride=self.down)
-        return phases.transpose(1, 2).reshape(*waveform.shape[:-1], blocks * self.up)[..., :length]
+        phases = nn.functional.conv1d(padded[..., :needed], self.kernel.to(waveform.dtype), stride=consumed)
+        return phases.transpose(1, 2).reshape(*waveform.shape[:-1], blocks * produced)[..., :length]
 
     def extra_repr(self) -> str:
         """The reduced ratio, for ``print``."""

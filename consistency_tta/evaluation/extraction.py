@@ -95,7 +95,7 @@ class EmbeddingExtractor:
                 continue
             captions = [pair.caption for pair in chunk]
             for name, metric in sound_metrics.items():
-                values[name].append(metric(sounds[GENERATED], sounds[REFERENCE], captions).double().cpu())
+                values[name].append(metric(sounds[GENERATED], sounds[REFERENCE], captions).cpu().double())
             for side, waveform in sounds.items():
                 contents = [checksum(pair.sides[side]) for pair in chunk]
                 for name, network in self.networks.items():

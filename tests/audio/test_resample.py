@@ -56,6 +56,26 @@ def test_agrees_with_scipy(orig: int, new: int) -> None:
     assert np.abs(resampled.numpy() - expected).max() < 3e-4 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize(
+    ("orig", "new"), [(48000, 16000), (16000, 48000), (24000, 16000), (32000, 16000), (96000, 16000)]
+)
+def test_periods_computed_at_once_are_those_computed_alone(
+    orig: int, new: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = Resample(orig, new)
+    monkeypatch.setattr("consistency_tta.audio.resample.BLOCK_SAMPLES", 1)
+    alone = Resample(orig, new)
+    assert len(several.kernel) >= 16 > len(alone.kernel)
+    generator = torch.Generator().manual_seed(0)
+    for samples in (1, 2, 47, 48, 49, 1000, 4935, 3 * orig):
+        waveform = torch.randn(2, samples, generator=generator)
+        expected = alone(waveform)
+        # Sums of a single sound may be taken in another order.
+        torch.testing.assert_close(several(waveform), expected, rtol=0, atol=4e-6)
+        torch.testing.assert_close(several(waveform[:1]), expected[:1], rtol=0, atol=4e-6)
+        torch.testing.assert_close(several(waveform.double()), alone(waveform.double()), rtol=0, atol=1e-13)
+
+
 def test_any_length_and_leading_shape() -> None:
     convert = Resample(44100, 16000)
     for samples in (1, 2, 440, 441, 442, 44100):

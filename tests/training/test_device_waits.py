@@ -11,21 +11,34 @@ import pytest
 import torch
 
 from consistency_tta.components.clap import TransformersClap
+from consistency_tta.components.fourier_decoder import FourierDecoder
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.networks import clap
 from consistency_tta.contracts import Batch, Conditioning, Objective
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
 from consistency_tta.diffusion.guidance import CFGDenoiser
 from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler
-from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL2Loss, MultiResolutionSTFTLoss
+from consistency_tta.losses import CLAPLoss, LatentL2Loss, MelL1Loss, MelL2Loss, MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.training import AdversarialDistillation, ContrastiveTraining, LoRA, MeanFlow
+from consistency_tta.training import (
+    AdversarialDistillation,
+    CombinedObjective,
+    ConsistencyDistillation,
+    ConsistencyTraining,
+    ContinuousConsistency,
+    ContrastiveTraining,
+    DistributionMatching,
+    LightDecoderTraining,
+    LoRA,
+    MeanFlow,
+)
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps, step_taken
 from consistency_tta.training.optimizer import build_optimizer
 from consistency_tta.training.step_rng import StepRNG
 from tests.components.test_clap import SMALL
 from tests.meta_device import META, watched
+from tests.toys import LIGHT_DECODER
 from tests.training import runs
 
 
@@ -48,15 +61,33 @@ def contrastive(_: Path) -> TrainingModule:
     return ContrastiveTraining(clap(**SMALL), seed=0)
 
 
-def of_objective(objective: type[Objective]) -> Callable[[Path], TrainingModule]:
+def light_decoder(folder: Path) -> TrainingModule:
+    losses = {"mel": MelL1Loss(), "adversary": runs.adversary()}
+    return LightDecoderTraining(str(folder), FourierDecoder(**LIGHT_DECODER), losses, crop_frames=16)
+
+
+def both_parts() -> Objective:
+    """The default recipe's, once distribution matching has joined."""
+    consistency = ConsistencyDistillation(terminal_fraction=0.3, teacher_trajectory_fraction=0.2, teacher_steps=1)
+    return CombinedObjective({"consistency": consistency, "distribution": DistributionMatching()})
+
+
+def of_objective(objective: Callable[[], Objective]) -> Callable[[Path], TrainingModule]:
     return lambda folder: runs.distil(objective, folder)
 
 
 STAGES: dict[str, Callable[[Path], TrainingModule]] = {
-    **{name: runs.MAKERS[name] for name in ("autoencoder", "adversarial_vocoder", "refinement", "diffusion")},
+    **{
+        name: runs.MAKERS[name]
+        for name in ("autoencoder", "adversarial_vocoder", "refinement", "diffusion", "guidance")
+    },
+    "light decoder": light_decoder,
     "audio": audio_stage,
     "contrastive": contrastive,
     "adversarial": of_objective(AdversarialDistillation),
+    "both parts": of_objective(both_parts),
+    "consistency training": of_objective(ConsistencyTraining),
+    "continuous consistency": of_objective(ContinuousConsistency),
     "flow map": of_objective(MeanFlow),
 }
 
