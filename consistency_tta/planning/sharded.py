@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from torch import nn
 
 from consistency_tta.components.backbones import Backbone
 from consistency_tta.planning.parts import all_modules
+from consistency_tta.training.sharding import units
 
 
 def sharded_bytes(module: nn.Module) -> int:
@@ -21,23 +22,25 @@ def sharded_bytes(module: nn.Module) -> int:
 
 
 def largest_block(module: nn.Module) -> int:
-    """Bytes of the largest of the blocks that the backbones' networks have in their outermost lists."""
-    return max((size(block) for network in networks(module) for block in blocks(network)), default=0)
+    """Bytes of the most parameters that are gathered at once: a unit's, without those of units inside it."""
+    return max((own for network in networks(module) for own in gathered_at_once(units(network))), default=0)
+
+
+def gathered_at_once(outer_first: Sequence[nn.Module]) -> list[int]:
+    """Bytes of each unit's own parameters, inner units first.
+
+    Args:
+        outer_first: units, each before those inside it.
+    """
+    taken: set[nn.Parameter] = set()
+    own = []
+    for unit in reversed(outer_first):
+        parameters = set(unit.parameters()) - taken
+        taken |= parameters
+        own.append(sum(parameter.numel() * parameter.element_size() for parameter in parameters))
+    return own
 
 
 def networks(module: nn.Module) -> list[nn.Module]:
     """The networks of a training's backbones, each once."""
     return list(dict.fromkeys(part.network for part in all_modules(module) if isinstance(part, Backbone)))
-
-
-def blocks(network: nn.Module) -> Iterator[nn.Module]:
-    """The members of the outermost lists; the network itself where it has none."""
-    lists = [part for part in network.children() if isinstance(part, nn.ModuleList)]
-    yield from (block for part in lists for block in part)
-    if not lists:
-        yield network
-
-
-def size(module: nn.Module) -> int:
-    """Bytes of a module's parameters."""
-    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())

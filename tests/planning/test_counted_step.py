@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from lightning.pytorch import Callback, Trainer
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from consistency_tta.planning.assumed_values import AssumedValues, CopiedTensors
 from consistency_tta.planning.counted_step import StepPeaks, counted_steps
 from consistency_tta.planning.parts import parts
-from consistency_tta.planning.sharded import largest_block, networks, sharded_bytes, size
+from consistency_tta.planning.sharded import gathered_at_once, largest_block, networks, sharded_bytes
 from consistency_tta.planning.without_weights import UnloadedModels
 from tests.training.runs import batch, distillation
 
@@ -39,7 +40,7 @@ def test_a_step_without_values_counts_what_a_real_step_counts(teacher_folder: Pa
 
 def test_the_teacher_takes_half_in_bfloat16(teacher_folder: Path) -> None:
     module = distillation(teacher_folder)
-    teacher = sum(size(network) for network in networks(module.frozen.teacher))
+    teacher = sum(map(number_of_bytes, networks(module.frozen.teacher)))
     [single] = counted_steps(module, [batch(2)], "32-true", {})
     [half] = counted_steps(distillation(teacher_folder), [batch(2)], "bf16-mixed", {})
     assert single.persistent - half.persistent == pytest.approx(teacher / 2, rel=0.01)
@@ -71,7 +72,17 @@ def test_sigterm_ends_a_plan_without_a_checkpoint(teacher_folder: Path, monkeypa
 
 def test_backbones_are_what_is_sharded(teacher_folder: Path) -> None:
     module = distillation(teacher_folder)
-    student, frozen = size(module.student.network), size(module.frozen.teacher)
+    student, frozen = number_of_bytes(module.student.network), number_of_bytes(module.frozen.teacher)
     # The student with gradients and moments, its two averages, and the teacher.
     assert sharded_bytes(module) == 6 * student + frozen
     assert 0 < largest_block(module) < student
+
+
+def number_of_bytes(network: nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+
+
+def test_a_unit_is_gathered_without_the_units_inside_it() -> None:
+    inner, deeper = nn.Linear(3, 5, bias=False), nn.Linear(7, 2, bias=False)
+    outer = nn.Sequential(inner, nn.Sequential(deeper), nn.Linear(1, 4, bias=False))
+    assert gathered_at_once([outer, inner, outer[1], deeper]) == [4 * 14, 0, 4 * 15, 4 * 4]
