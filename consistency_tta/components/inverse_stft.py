@@ -61,14 +61,15 @@ class InverseSTFT(Float32Buffers, nn.Module):
             spectrum: (B, n_fft + 2, frames) the real parts of all frequencies, then the imaginary parts.
 
         Returns:
-            (B, (frames - 1) * hop_length) waveform in float32.
+            (B, (frames - 1) * hop_length) waveform in float32, in float64 where the buffers are.
         """
+        spectrum = spectrum.to(self.basis.dtype)
         with torch.autocast(spectrum.device.type, enabled=False):
             if self.use_fft:
                 transform = ShortTimeFourier(self.window, self.hop_length, spectrum.shape[2])
-                frames = torch.complex(*spectrum.float().transpose(1, 2).chunk(2, dim=2))
+                frames = torch.complex(*spectrum.transpose(1, 2).chunk(2, dim=2))
                 return transform.waveform(frames)[:, transform.sound]
-            windows = spectrum.float().transpose(1, 2) @ self.basis
+            windows = spectrum.transpose(1, 2) @ self.basis
             total = self.overlap_add(windows)
             weight = self.overlap_add(self.envelope.expand(1, spectrum.shape[2], -1))
             start, samples = self.n_fft // 2, (spectrum.shape[2] - 1) * self.hop_length

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from consistency_tta.contracts import AudioEncoder
-from consistency_tta.metrics.states import ClipMean
-from consistency_tta.runtime.errors import DataError, ShapeError
+from consistency_tta.metrics.states import ClipMean, check_rate, check_sounds
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeError
 from consistency_tta.runtime.frozen import Frozen
 
 
@@ -30,6 +30,10 @@ class _CLAPMean(ClipMean):
 
     def __init__(self, encoder: AudioEncoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not isinstance(encoder, AudioEncoder):
+            raise ConfigurationError(
+                f"expected an AudioEncoder as encoder, got {encoder!r:.80}: consistency_tta.components.clap has some"
+            )
         self.frozen = Frozen(encoder=encoder)
 
     @property
@@ -53,9 +57,11 @@ class CLAPScore(_CLAPMean):
 
     def update(self, waveform: Tensor, captions: Sequence[str], sample_rate: int) -> None:
         """Add sounds (B, samples) in [-1, 1], their B captions and their sample rate in Hz."""
-        if waveform.ndim != 2 or len(waveform) != len(captions):
+        check_sounds(waveform)
+        check_rate(sample_rate)
+        if isinstance(captions, str) or len(waveform) != len(captions):
             raise ShapeError(
-                f"expected a waveform (B, samples) and B captions, got {tuple(waveform.shape)} and {len(captions)}"
+                f"expected a list of captions, one for each sound of {tuple(waveform.shape)}, got {captions!r:.80}"
             )
         self._add_finite(clap_scores(self.encoder, waveform, captions, sample_rate))
 
@@ -72,7 +78,9 @@ class CLAPAudioScore(_CLAPMean):
 
     def update(self, waveform: Tensor, recording: Tensor, sample_rate: int) -> None:
         """Add sounds (B, samples) in [-1, 1], real ones (B, any samples), and the sample rate of both in Hz."""
-        if waveform.ndim != 2 or recording.ndim != 2 or len(waveform) != len(recording):
+        check_sounds(waveform, recording)
+        check_rate(sample_rate)
+        if len(waveform) != len(recording):
             raise ShapeError(
                 f"expected two waveforms (B, samples), got shapes {tuple(waveform.shape)} and {tuple(recording.shape)}"
             )

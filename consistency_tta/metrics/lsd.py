@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from consistency_tta.metrics.states import ClipMean, finite_rows
+from consistency_tta.metrics.states import ClipMean, check_rate, check_sounds, finite_rows
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 
 
@@ -44,6 +44,7 @@ class LogSpectralDistance(ClipMean):
 
     def __init__(self, sample_rate: int, floor: float = 1e-8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_rate(sample_rate)
         if sample_rate < 100 or floor <= 0:
             raise ConfigurationError(f"expected sample_rate >= 100 Hz and floor > 0, got {sample_rate} and {floor}")
         self.n_fft, self.hop_length, self.floor = int(2048 * sample_rate / 44100), sample_rate // 100, floor
@@ -51,6 +52,7 @@ class LogSpectralDistance(ClipMean):
 
     def update(self, waveform: Tensor, recording: Tensor) -> None:
         """Add waveforms (B, samples) and the real ones (B, samples) that belong to them, of the same length."""
+        check_sounds(waveform, recording)
         if waveform.shape != recording.shape:
             raise ShapeError(
                 f"expected pairs of equally long waveforms, got shapes {tuple(waveform.shape)} and "

@@ -7,6 +7,7 @@ for fifty clips and for fifty thousand. What compares clips with each other has 
 from __future__ import annotations
 
 from itertools import count
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -32,6 +33,26 @@ def finite_rows(rows: Tensor, width: int | None = None, what: str = "embeddings"
     if not rows.isfinite().all():
         raise DataError(f"expected finite {what}, got NaN or infinity: look for broken clips")
     return rows.detach()
+
+
+def check_sounds(*waveforms: Tensor) -> None:
+    """Check that waveforms are batches of sounds.
+
+    Raises:
+        ShapeError: one is not of shape (B, samples), or has no sound.
+        DataError: one is of integers.
+    """
+    for waveform in waveforms:
+        if waveform.ndim != 2 or not len(waveform):
+            raise ShapeError(f"expected waveforms (B, samples) of at least one sound, got {tuple(waveform.shape)}")
+        if not waveform.is_floating_point():
+            raise DataError(f"expected waveforms in [-1, 1], got {waveform.dtype}: divide 16-bit samples by 32768")
+
+
+def check_rate(sample_rate: object) -> None:
+    """Raise a ConfigurationError if a sample rate is no whole number of Hz."""
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, Integral) or sample_rate < 1:
+        raise ConfigurationError(f"expected a sample_rate in Hz, such as 16000, got {sample_rate!r}")
 
 
 def positive_width(num_features: int) -> int:

@@ -33,6 +33,15 @@ def test_a_sound_is_reconstructed(n_fft: int, hop_length: int) -> None:
     torch.testing.assert_close(made, waveform, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("use_fft", [False, True])
+def test_cast_to_float64_it_computes_in_it(use_fft: bool) -> None:
+    spectrum = torch.randn(1, 66, 5)
+    plain, cast = InverseSTFT(64, 16), InverseSTFT(64, 16).double()
+    cast.use_fft = use_fft
+    assert cast(spectrum).dtype == torch.float64
+    torch.testing.assert_close(cast(spectrum).float(), plain(spectrum), atol=1e-5, rtol=0)
+
+
 def test_cast_to_half_precision_it_computes_in_float32() -> None:
     spectrum = torch.randn(1, 66, 5)
     plain, cast = InverseSTFT(64, 16), InverseSTFT(64, 16).to(torch.bfloat16)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from consistency_tta.metrics.clap import CLAPAudioScore, CLAPScore
-from consistency_tta.runtime.errors import DataError, ShapeError
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ShapeError
 from tests.toy_encoder import ToyEncoder, halves
 
 SOUNDS = halves((1.0, 0.0), (0.0, 2.0), (-1.0, 0.0))
@@ -52,6 +52,27 @@ def test_errors_say_what_to_do() -> None:
         metric.update(SOUNDS, ["60"], 16000)
     with pytest.raises(DataError):
         metric.update(SOUNDS * torch.nan, CAPTIONS, 16000)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "captions", "rate", "error", "named"),
+    [
+        ((SOUNDS * 1000).to(torch.int16), CAPTIONS, 16000, DataError, "int16"),
+        (SOUNDS[:0], [], 16000, ShapeError, "0, 1000"),
+        (SOUNDS, CAPTIONS, "16000", ConfigurationError, "'16000'"),
+        (SOUNDS, "abc", 16000, ShapeError, "'abc'"),
+    ],
+)
+def test_sounds_captions_and_rates_of_the_wrong_kind_are_named(
+    waveform: torch.Tensor, captions: list[str], rate: int, error: type[Exception], named: str
+) -> None:
+    with pytest.raises(error, match=named):
+        CLAPScore(ToyEncoder()).update(waveform, captions, rate)
+
+
+def test_an_encoder_is_no_name() -> None:
+    with pytest.raises(ConfigurationError, match="tiny-clap"):
+        CLAPScore("tiny-clap")  # type: ignore[arg-type]
 
 
 def test_recordings_take_the_place_of_captions() -> None:

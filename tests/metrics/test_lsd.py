@@ -51,3 +51,12 @@ def test_errors_say_what_to_do(sounds):
         fed(sounds[0][:, :371], sounds[1][:, :371])
     with pytest.raises(DataError):
         fed(sounds[0] * torch.nan, sounds[1])
+
+
+def test_integers_empty_batches_and_a_rate_as_text_are_refused(sounds):
+    with pytest.raises(DataError, match="int16"):
+        fed((sounds[0] * 1000).to(torch.int16), (sounds[1] * 1000).to(torch.int16))
+    with pytest.raises(ShapeError, match="0, 8000"):
+        fed(sounds[0][:0], sounds[1][:0])
+    with pytest.raises(ConfigurationError, match="'16000'"):
+        LogSpectralDistance("16000")
