@@ -81,7 +81,13 @@ def prepare(
     pairs = [[sound.file, sound.caption] for sound in folder.sounds]
     captions = hashlib.sha256(json.dumps(pairs, ensure_ascii=False).encode()).hexdigest()
     manifest: dict[str, Any] = model | request | {"sounds": len(pairs), "captions": captions}
-    if (found := read_manifest(folder.path)) is not None:
+    try:
+        found = read_manifest(folder.path)
+    except DataError:
+        if not overwrite:
+            raise
+        found = {}  # damaged: other settings than these
+    if found is not None:
         found = {"dtype": "float32"} | found  # of folders from before the option dtype
         # The same weights make the same sounds wherever they lie, and whatever they were trained by. Folders from
         # before samplers do not name one.
@@ -92,10 +98,13 @@ def prepare(
                 write_file(folder.path / MANIFEST, _json(manifest))
             return None
         differences = ", ".join(
-            f"{name} {_short(found.get(name))} instead of {_short(manifest[name])}" for name in other
+            f"{'number of ' * (name == 'sounds')}{name} {_short(found.get(name))} instead of {_short(manifest[name])}"
+            for name in other
         )
         if not overwrite:
-            raise DataError(f"{folder.path} has sounds of {differences}: give another output, or --overwrite true")
+            raise DataError(
+                f"{folder.path} has sounds of other settings ({differences}): give another output, or --overwrite true"
+            )
         _empty(folder.path)
     strangers = [path for path in folder.files if path.exists()]
     if strangers and not overwrite:
@@ -125,7 +134,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     file = folder / MANIFEST
     if not file.is_file():
         return None
-    return parse_json(read_text(file), f"{file}, which `generate` wrote")
+    manifest = parse_json(read_text(file), f"{file}, which `generate` wrote")
+    if not isinstance(manifest, dict):
+        raise DataError(f"expected an object in {file}, which `generate` wrote, got {manifest!r:.40}")
+    return manifest
 
 
 def dtype_of(folder: Path) -> str | None:

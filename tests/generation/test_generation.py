@@ -144,6 +144,21 @@ def test_other_settings_are_refused_or_begin_anew(teacher_folder: Path, captions
     assert list(contents(output)) == ["a.wav", "mine.wav"]
 
 
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_manifest_is_refused_or_overwritten(
+    content: str, teacher_folder: Path, captions: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    files = generate([], str(teacher_folder), output, captions=captions, steps=1, device="cpu")
+    made = files[0].read_bytes()
+    (output / "generation.json").write_text(content)
+    with pytest.raises(DataError, match=r"generation\.json"):
+        generate([], str(teacher_folder), output, captions=captions, steps=1, device="cpu")
+    generate([], str(teacher_folder), output, captions=captions, steps=1, device="cpu", overwrite=True)
+    assert json.loads((output / "generation.json").read_text())["steps"] == 1
+    assert files[0].read_bytes() == made
+
+
 def test_the_number_format_is_a_setting(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     make(captions, teacher_folder, output, dtype="bfloat16")
