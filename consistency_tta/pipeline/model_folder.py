@@ -185,6 +185,20 @@ class ModelFolder(DiffusionPipeline):
             config["_class_name"] = CLASS_IN_FOLDER[1]
         return loaded
 
+    @classmethod
+    def extract_init_dict(cls, config_dict: Any, **kwargs: Any) -> Any:
+        """What of ``model_index.json`` the constructor takes.
+
+        Raises:
+            ModelFolderError: diffusers alone loads a folder that rests on another, whose parts it would not find.
+        """
+        if config_dict.get("_class_name") == CLASS_IN_FOLDER and "_base" in config_dict:
+            raise ModelFolderError(
+                f"expected a whole model folder, got one that rests on {config_dict['_base']}, which diffusers does "
+                "not follow: load it by consistency_tta.TextToAudioPipeline.from_pretrained"
+            )
+        return super().extract_init_dict(config_dict, **kwargs)
+
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> None:
         """Write a model folder, whole or not at all; see ``diffusers.DiffusionPipeline``.
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from diffusers import DiffusionPipeline
 
 from consistency_tta.cli import main
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ModelFolderError
 from consistency_tta.storage import bundled
 from tests.bundles import write_student
 
@@ -99,6 +101,14 @@ def test_a_chain_of_folders(models: Path) -> None:
     loaded = TextToAudioPipeline.from_pretrained("third")
     assert loaded.vae is not None
     assert loaded.guidance_embedding is not None
+
+
+def test_diffusers_alone_loads_the_whole_folder_and_refuses_the_resting_one() -> None:
+    """Those of the package, as they are."""
+    whole = DiffusionPipeline.from_pretrained(str(bundled.MODELS / "tiny-teacher"), trust_remote_code=True)
+    assert type(whole) is TextToAudioPipeline
+    with pytest.raises(ModelFolderError, match=r"tiny-teacher.*TextToAudioPipeline"):
+        DiffusionPipeline.from_pretrained(str(bundled.MODELS / "tiny-student"), trust_remote_code=True)
 
 
 def test_a_base_that_is_gone_is_named(models: Path) -> None:
