@@ -13,6 +13,7 @@ from consistency_tta.generation.fill import Tally, fill
 from consistency_tta.generation.folder import Folder, write_sound
 from consistency_tta.generation.plugin_name import plugin_name
 from consistency_tta.generation.sampling_config import SamplingConfig, Sound, expect_at_least, generate_batch, sounds_of
+from consistency_tta.pipeline.arguments import check_not_blank
 from consistency_tta.pipeline.inference import load_for_generation, prepare_for_generation
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.atomic_directory import check_folder
@@ -111,6 +112,7 @@ def _generate_texts(
     expect_at_least(1, num_samples=num_samples, batch_size=batch_size)
     if not prompts:
         raise ConfigurationError(f"expected a caption, such as 'a dog barks', got {', '.join(texts) or 'none'}")
+    check_not_blank(prompts)
     sounds = [
         Sound(f"{index:03d}_{_slug(prompt)}", prompt, (index, sample))
         for index, prompt in enumerate(prompts)

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,6 +168,17 @@ def test_the_command_takes_any_text_as_it_is(prompt: str, monkeypatch: pytest.Mo
 def test_emoji_and_blank_captions_have_file_names(teacher_folder: Path, tmp_path: Path) -> None:
     files = generate(["🐶", " ", "a\nb\u2028c"], str(teacher_folder), tmp_path, 1.0, steps=1, device="cpu")
     assert [file.name.split("_")[1] for file in files] == ["symbols", "empty", "a-b-c"]
+
+
+def test_blank_captions_are_refused_alone_and_made_among_others(teacher_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="blank"):
+        generate(["", " "], "tiny-student", tmp_path)
+    options: dict[str, Any] = {"steps": 1, "device": "cpu"}
+    made = generate(["", "rain"], str(teacher_folder), tmp_path / "each", batch_size=1, **options)
+    again = generate(["", "rain"], str(teacher_folder), tmp_path / "both", batch_size=2, **options)
+    for one, other in zip(made, again, strict=True):
+        assert one.name == other.name
+        assert np.abs(soundfile.read(one)[0] - soundfile.read(other)[0]).max() < 1e-3
 
 
 @pytest.mark.parametrize("texts", ["rain", [None], [b"rain"], [1]])

@@ -222,7 +222,7 @@ def test_what_is_no_text_is_refused(prompt: object, teacher: TextToAudioPipeline
         teacher(prompt, num_inference_steps=1)
 
 
-@pytest.mark.parametrize("prompt", ["", " \t", "10", "a\r\nb\u2028c", "雨 🐶", "x" * 100_000])
+@pytest.mark.parametrize("prompt", ["...", "10", "a\r\nb\u2028c", "雨 🐶", "x" * 100_000])
 def test_any_text_is_a_prompt(prompt: str) -> None:
     pipeline, noise = student(), torch.randn(1, 4, 8, 4)
     alone = pipeline(prompt, latents=noise).waveform

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -113,11 +113,15 @@ def generate_batch(
     pipeline: TextToAudioPipeline, request: SamplingConfig, sounds: Sequence[Sound]
 ) -> TextToAudioOutput:
     """Make sounds in one batch; the tensors are of inference mode, of which nothing can learn."""
+    prompts: dict[str, Any] = {"prompt": [sound.caption for sound in sounds]}
     with torch.inference_mode():
+        if not any(caption.strip() for caption in prompts["prompt"]):
+            # Batches divided them from others. A pipeline refuses blank prompts alone, but not their embeddings.
+            prompts = dict(zip(("prompt_embeds", "attention_mask"), pipeline.encode_prompt(**prompts), strict=True))
         return pipeline(
-            [sound.caption for sound in sounds],
-            request.guidance_scale,
-            request.steps,
+            **prompts,
+            guidance_scale=request.guidance_scale,
+            num_inference_steps=request.steps,
             grid=request.grid,
             generator=[noise(request.seed, *sound.position) for sound in sounds],
             external_guidance_scale=request.external_guidance_scale,

@@ -37,6 +37,19 @@ def as_prompts(prompt: str | Sequence[str]) -> list[str]:
     return list(prompts)
 
 
+def check_not_blank(prompt: object) -> None:
+    """Check that a prompt, or one of several, is more than spaces; what is no text is for :func:`as_prompts`.
+
+    Raises:
+        ConfigurationError: if all are blank.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, list | tuple) or not prompts:
+        return
+    if all(isinstance(one, str) and not one.strip() for one in prompts):
+        raise ConfigurationError(f"expected a prompt, such as 'a dog barks', got {prompt!r:.80}, which is blank")
+
+
 def check_finite(**numbers: float) -> None:
     """Check that options are finite numbers.
 

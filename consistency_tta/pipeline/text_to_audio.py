@@ -13,6 +13,7 @@ from torch import Tensor
 from consistency_tta.components.decoding import decode
 from consistency_tta.contracts import Solver, TimeGrid, squeeze_mono
 from consistency_tta.pipeline.alternatives import check_neutral, one_of, step_callback
+from consistency_tta.pipeline.arguments import check_not_blank
 from consistency_tta.pipeline.latent_sampling import LatentSampling
 from consistency_tta.pipeline.lora import LoRAWeights
 from consistency_tta.pipeline.output import TextToAudioOutput
@@ -61,7 +62,8 @@ class TextToAudioPipeline(LoRAWeights, LatentSampling):
         """Generate sounds, N for each of B prompts, in the order of the prompts.
 
         Args:
-            prompt: B captions; a blank one stands for "no caption".
+            prompt: B captions; a blank one among others stands for "no caption". For no caption at all give
+                ``prompt_embeds`` of :meth:`encode_prompt`.
             guidance_scale: w; 1 is the plain conditional model, more follows the text more closely.
             num_inference_steps: the sampler's own if not given: 1 for a student (more re-noise and refine), 50 for a
                 teacher.
@@ -97,13 +99,15 @@ class TextToAudioPipeline(LoRAWeights, LatentSampling):
             **neutral: their other arguments, such as ``eta`` and ``transcription``, at the values that change nothing.
 
         Raises:
-            ConfigurationError: a prompt is no text, there is none, a scale is not finite, steps or length are out of
-                range, an argument is given under two names with two values, or one of ``neutral`` has another value.
+            ConfigurationError: a prompt is no text, there is none or all are blank, a scale is not finite, steps or
+                length are out of range, an argument is given under two names with two values, or one of ``neutral`` has
+                another value.
             ShapeError: latents, generators, embeddings or negative prompts do not go with the prompts.
             DataError: the network computed NaN or infinity.
             ModelFolderError: a part of the model is missing.
         """
         check_neutral(neutral)
+        check_not_blank(prompt)
         if output_type not in OUTPUT_TYPES:
             raise ConfigurationError(f"expected an output_type among {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
         length = one_of(audio_length_in_s=audio_length_in_s, seconds=seconds, audio_end_in_s=audio_end_in_s)

@@ -98,6 +98,16 @@ def test_arguments_that_contradict_each_other_are_refused(
         student()(**options)
 
 
+@pytest.mark.parametrize("prompt", ["", " \t", ["", " "]])
+def test_blank_prompts_alone_are_refused(prompt: str | list[str]) -> None:
+    pipeline = student()
+    with pytest.raises(ConfigurationError, match="blank"):
+        pipeline(prompt)
+    embedding, mask = pipeline.encode_prompt(prompt)
+    assert pipeline(prompt_embeds=embedding, attention_mask=mask).audios.isfinite().all()
+    assert pipeline.sample(prompt)[0].isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("prompt", "wordless"),
     [("", True), (" \n", True), ("\u200b", True), ("\x01", True), ("...", True), ("雨", False), ("🐶", False)],
