@@ -52,8 +52,10 @@ OPTIONAL = {
 
 
 def sources() -> dict[str, str]:
-    """Module name to source, named as installed."""
-    files = {path.relative_to(ROOT): path for path in (ROOT / "consistency_tta").rglob("*.py")}
+    """Module name to source, named as installed; model folders have a file for diffusers, which is data here."""
+    package = ROOT / "consistency_tta"
+    code = set(package.rglob("*.py")) - set((package / "models").rglob("*.py"))
+    files = {path.relative_to(ROOT): path for path in code}
     for room in PLUGIN_ROOMS:
         files |= {Path("consistency_tta") / path.relative_to(ROOT): path for path in (ROOT / room).rglob("*.py")}
     return {".".join(name.with_suffix("").parts): path.read_text() for name, path in files.items()}
