@@ -25,7 +25,7 @@ ODD = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\t\r\n\"',;|\\{}[]:#&*!%@`é\u0301\uf
 CHARACTERS = st.one_of(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), st.sampled_from(ODD))
 #: What a file may be called, without extension.
 NAMES = st.text(st.sampled_from("abcXY019_-. éö") | st.sampled_from("µß犬"), min_size=1, max_size=12).map(
-    lambda name: "n" + name.strip().rstrip(".")
+    lambda name: "n" + name.strip(" .")
 )
 
 

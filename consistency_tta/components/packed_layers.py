@@ -12,6 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+#: Private operators of PyTorch, which inductor uses; without them nothing is packed.
+OPERATORS = (
+    "_reorder_linear_weight",
+    "_linear_pointwise",
+    "_reorder_convolution_weight",
+    "_convolution_pointwise",
+)
+
 
 class PackedLinear(nn.Module):
     """A linear layer; the order of its weights is chosen at the first call."""
@@ -69,6 +77,7 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
         and platform.machine() in ("x86_64", "AMD64")
         and torch.backends.mkldnn.is_available()
         and dtype in (torch.float32, torch.bfloat16)
+        and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
     )
 
 

@@ -60,8 +60,10 @@ def prepare_for_generation(pipeline: TextToAudioPipeline) -> TextToAudioPipeline
     computed in blocks. The pipeline must not be saved, trained, exported or moved to another device afterwards.
 
     Returns:
-        The pipeline.
+        The pipeline; as it is if it was prepared before.
     """
+    if pipeline.prepared is not None:
+        return pipeline
     keep_freed_memory()
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module):

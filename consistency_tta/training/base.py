@@ -208,7 +208,10 @@ class TrainingModule(LightningModule, ABC):
         try:
             loss = self.loss(batch, self.rng(batch_idx))
         except StopIteration as error:
-            raise RuntimeError("StopIteration in a training step, at which Lightning would end each epoch") from error
+            raise ConfigurationError(
+                "expected a loss and an objective that compute each batch, got StopIteration of one, at which "
+                "Lightning would end the epoch: do not read iterators that end"
+            ) from error
         if self.trainer.world_size > 1 and self.sharded is None:
             # DistributedDataParallel waits for a gradient of every parameter, and not every step reaches all networks
             # that learn beside the main one.

@@ -177,7 +177,7 @@ def test_what_is_no_value_per_example_is_refused(wrong: object) -> None:
 def test_an_iterator_that_ends_within_a_loss_does_not_end_the_epoch(teacher_folder: Path, tmp_path: Path) -> None:
     module = distillation(teacher_folder, losses={"mine": Returns(None)})
     module.losses["mine"].forward = lambda out: next(iter(()))  # type: ignore[method-assign]
-    with pytest.raises(RuntimeError, match="StopIteration"):
+    with pytest.raises(ConfigurationError, match="StopIteration"):
         trainer(tmp_path, max_steps=1).fit(module, data())
 
 
