@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import torch
@@ -19,7 +17,7 @@ SHORTEST = 128
 
 
 def blocked_attention(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
-    """``scaled_dot_product_attention`` without a mask, some queries of some heads at a time; without gradients.
+    """``scaled_dot_product_attention`` without a mask, some queries of some heads at a time.
 
     Args:
         query: (B, heads, queries, width).
@@ -32,15 +30,50 @@ def blocked_attention(query: Tensor, key: Tensor, value: Tensor, scale: float | 
     """
     width = query.shape[-1]
     # Products of odd widths, such as the 51 of ConsistencyTTA's U-Net, are slower than those of the next multiple.
-    q, k, v = (F.pad(tensor, (0, -width % 16)).flatten(0, 1) for tensor in (query, key, value))
-    q = q * (width**-0.5 if scale is None else scale)
-    attended, memory = torch.empty_like(q), q.new_empty(0)  # each block's weights, so that they stay in the cache
-    for heads, rows in _blocks(q, k):
-        weights = memory.resize_(*q[heads, rows].shape[:2], k.shape[1])
-        torch.bmm(q[heads, rows], k[heads].mT, out=weights)
-        torch.softmax(weights, -1, out=weights)
-        torch.bmm(weights, v[heads], out=attended[heads, rows])
+    padded = (F.pad(tensor, (0, -width % 16)).flatten(0, 1) for tensor in (query, key, value))
+    attended = _BlockedAttention.apply(*padded, width**-0.5 if scale is None else scale)
     return attended.unflatten(0, query.shape[:2])[..., :width]
+
+
+class _BlockedAttention(torch.autograd.Function):
+    """Keeps queries, keys and values, and computes the weights again in the backward pass.
+
+    Source of the backward pass: Dao et al., "FlashAttention", 2022, https://arxiv.org/abs/2205.14135, appendix B.2.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.scale = scale
+        q = query * scale
+        attended, memory = torch.empty_like(q), q.new_empty(0)  # each block's weights, so that they stay in the cache
+        for heads, rows in _blocks(q, key):
+            weights = _weights(q[heads, rows], key[heads], memory)
+            torch.bmm(weights, value[heads], out=attended[heads, rows])
+        return attended
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value = ctx.saved_tensors
+        q, d_q = query * ctx.scale, torch.empty_like(query)
+        # Sums over blocks, which bfloat16 would round one by one.
+        d_k, d_v = (torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32)) for x in (key, value))
+        memory = q.new_empty(0), q.new_empty(0)
+        for heads, rows in _blocks(q, key):
+            weights = _weights(q[heads, rows], key[heads], memory[0])
+            d_v[heads] += torch.bmm(weights.mT, gradient[heads, rows])
+            d_scores = torch.bmm(gradient[heads, rows], value[heads].mT, out=memory[1].resize_(weights.shape))
+            torch._softmax_backward_data(d_scores, weights, -1, weights.dtype, grad_input=d_scores)
+            d_k[heads] += torch.bmm(d_scores.mT, q[heads, rows])
+            torch.bmm(d_scores, key[heads], out=d_q[heads, rows])
+        return d_q * ctx.scale, d_k.to(key.dtype), d_v.to(value.dtype), None
+
+
+def _weights(q: Tensor, k: Tensor, memory: Tensor) -> Tensor:
+    """The weights (heads, queries, keys) of a block, in memory that is given."""
+    weights = torch.bmm(q, k.mT, out=memory.resize_(*q.shape[:2], k.shape[1]))
+    return torch.softmax(weights, -1, out=weights)
 
 
 def _blocks(q: Tensor, k: Tensor) -> list[tuple[slice, slice]]:
@@ -77,8 +110,6 @@ def _fits(*inputs: Any, **options: Any) -> bool:
         and query.ndim == 4
         and query.shape[:2] == key.shape[:2]
         and min(query.shape[2], key.shape[2]) >= SHORTEST
-        and not torch.compiler.is_compiling()
-        and not torch._C._functorch.maybe_current_level()
     )
 
 
@@ -92,18 +123,22 @@ def faster_in_blocks() -> bool:
     return bool(capabilities.get("avx512_bf16")) and not capabilities.get("amx_bf16")
 
 
+class BlockedAttention(Attention):
+    """An attention layer of diffusers that computes in blocks: the same weights, and copies of it do so, too."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """As the layer it was. Short sequences, compilers and derivatives in forward mode get what they got before."""
+        length = hidden_states.shape[1] if hidden_states.ndim == 3 else hidden_states.shape[2:].numel()
+        derived = torch._C._functorch.maybe_current_level()
+        if length >= SHORTEST and not torch.compiler.is_compiling() and not derived:
+            with InBlocks():
+                return super().forward(hidden_states, *args, **kwargs)
+        return super().forward(hidden_states, *args, **kwargs)
+
+
 def attend_in_blocks(network: nn.Module) -> int:
     """Have all attention layers of diffusers in a network compute in blocks; returns how many there are."""
-    layers = [layer for layer in network.modules() if isinstance(layer, Attention) and "forward" not in vars(layer)]
+    layers = [layer for layer in network.modules() if type(layer) is Attention]
     for layer in layers:
-        layer.forward = _in_blocks(layer.forward)
+        layer.__class__ = BlockedAttention
     return len(layers)
-
-
-def _in_blocks(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    @wraps(forward)
-    def blocked(*args: Any, **kwargs: Any) -> Tensor:
-        with InBlocks():
-            return forward(*args, **kwargs)
-
-    return blocked

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from consistency_tta.components.blocked_attention import attend_in_blocks, faster_in_blocks
 from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
@@ -158,6 +159,14 @@ class TrainingModule(LightningModule, ABC):
         rate = getattr(getattr(self.trainer, "datamodule", None), "sample_rate", self.sample_rate)
         if rate != self.sample_rate:
             raise ValueError(f"the model works at {self.sample_rate} Hz, the datamodule at {rate}: set its sample_rate")
+        if str(self.trainer.precision) == "bf16-mixed" and self.trainer.strategy.root_device.type == "cpu":
+            self._attend_in_blocks()
+
+    def _attend_in_blocks(self) -> None:
+        """Compute long attention in blocks where that is faster, also that of averages and frozen networks."""
+        if faster_in_blocks():
+            for network in (self, *self._held()):
+                attend_in_blocks(network)
 
     def configure_model(self) -> None:
         """Shard the networks over the processes, if the strategy is ``fsdp2``."""
@@ -171,10 +180,13 @@ class TrainingModule(LightningModule, ABC):
     def _separate_copies(self) -> None:
         """Give what is trained memory of its own, where the training was built with copies that share it."""
         if self.copies_share:
-            held = [part for module in self.modules() if isinstance(module, Frozen) for part in module.held.values()]
-            frozen = (parameter for part in held for parameter in part.parameters())
+            frozen = (parameter for part in self._held() for parameter in part.parameters())
             separate_memory(*([p for p in parameters if local(p) is p] for parameters in (self.parameters(), frozen)))
             self.copies_share = False
+
+    def _held(self) -> list[nn.Module]:
+        """The networks that are used and not trained."""
+        return [part for module in self.modules() if isinstance(module, Frozen) for part in module.held.values()]
 
     def whole(self, module: M) -> M:
         """The module; where its weights are sharded a copy with whole ones, for which all processes call together."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 
+from consistency_tta.components import blocked_attention
 from consistency_tta.datamodules import LatentsDataModule
 from consistency_tta.encode import encode
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.training import Distillation
+from consistency_tta.training import Distillation, base
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.optimizer import trainable_parameters
@@ -100,3 +102,40 @@ def test_an_average_in_bfloat16_stands_still() -> None:
         for _ in range(100):
             average.update(source)
         assert bool(next(average.module.parameters()) > 1.05) == moves
+
+
+def test_bf16_on_a_cpu_attends_in_blocks_where_that_is_faster(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocked_attention, "SHORTEST", 8)  # the toys attend to few positions
+
+    def blocks(faster: bool, precision: Any) -> tuple[set[str], list[float]]:
+        """Which networks attend in blocks, and the loss of a step."""
+        monkeypatch.setattr(base, "faster_in_blocks", lambda: faster)
+        module, losses = distillation(teacher_folder), Losses()
+        trainer(tmp_path, max_steps=1, precision=precision, callbacks=[losses]).fit(module, data())
+        networks = {
+            "student": module.student,
+            "average": module.average,
+            "target": module.target,
+            "teacher": module.frozen.teacher,
+        }
+        found = {
+            name
+            for name, network in networks.items()
+            if any(isinstance(layer, blocked_attention.BlockedAttention) for layer in network.modules())
+        }
+        return found, losses.values
+
+    none, plain = blocks(False, "bf16-mixed")
+    with mock.patch.object(
+        blocked_attention, "blocked_attention", wraps=blocked_attention.blocked_attention
+    ) as computed:
+        everything, losses = blocks(True, "bf16-mixed")
+    assert computed.called
+    assert not none
+    assert everything == {"student", "average", "target", "teacher"}
+    none, exact = blocks(True, "32-true")
+    assert not none
+    assert plain == pytest.approx(exact, rel=0.02)
+    assert losses == pytest.approx(exact, rel=0.02)
