@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.tools.failing_checks import dying, endless, raising, steady
 from tools.checkout import ROOT, CheckoutFinder
-from tools.gpu_check.__main__ import CHECKS
+from tools.gpu_check.__main__ import CHECKS, main
 from tools.gpu_check.runner import Check, Row, Setting, run_check, table
+from tools.gpu_check.trainings import tiny
 
 SETTING = Setting("cpu", quick=True)
 
@@ -66,3 +70,17 @@ def test_a_checkout_that_is_not_installed_has_its_plugins() -> None:
     assert found.origin == str(ROOT / "losses" / "__init__.py")
     assert CheckoutFinder.find_spec("consistency_tta.training") is None
     assert CheckoutFinder.find_spec("losses") is None
+
+
+def test_the_command_writes_its_rows_and_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--size", "tiny", "--device", "cpu", "--quick", "--check", "machine"]
+    assert main([*options, "--output", str(tmp_path)]) == 0
+    (row,) = json.loads((tmp_path / "gpu_check.json").read_text())
+    assert (row["name"], row["status"]) == ("machine", "ok")
+    assert capsys.readouterr().out.endswith("1 rows, 0 failed\n")
+
+
+def test_distribution_matching_takes_part_in_the_first_step() -> None:
+    training = tiny("consistency")
+    assert training.module.objective.weight("distribution", 0) == 1
+    assert training.trainer["gradient_clip_val"] == 1

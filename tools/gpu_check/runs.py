@@ -60,14 +60,16 @@ class WeightsAfterSteps(Callback):
 
 
 def waiting(setting: Setting) -> Iterator[Row]:
-    """Three steps of every recipe of the tiny family; the third must not wait."""
+    """Three steps of every recipe of the tiny family, in its number format; the third must not wait."""
     if torch.device(setting.device).type != "cuda":
         yield Row("steps that do not wait", "needs CUDA", "not here")
         return
     for stage in BUNDLED:
         training = tiny(stage)
+        own = {name: training.trainer[name] for name in ("precision", "gradient_clip_val")}
+        batches = [training.batch(4)] * (WARM_UP + 1)
         try:
-            fit(training, [training.batch(4)] * (WARM_UP + 1), WARM_UP + 1, setting, callbacks=[RefuseToWait()])
+            fit(training, batches, len(batches), setting, callbacks=[RefuseToWait()], **own)
             yield Row(f"no wait, {stage}")
         except RuntimeError as error:
             ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame[0]]

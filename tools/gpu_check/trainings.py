@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from consistency_tta.contracts import Batch
 from consistency_tta.planning.command import unloaded_models
 from consistency_tta.planning.parts import all_modules
 from consistency_tta.planning.variants import example_batch
+from consistency_tta.training import CombinedObjective
 from consistency_tta.training.base import TrainingModule
 from tools.gpu_check import ROOT
 
@@ -44,10 +45,11 @@ BUNDLED: dict[str, dict[str, str]] = {
 
 @dataclass
 class Training:
-    """A recipe's parts; its datamodule is not set up."""
+    """A recipe's parts; its datamodule is not set up, and its trainer is settings."""
 
     module: TrainingModule
     data: LightningDataModule
+    trainer: Mapping[str, Any]
 
     def batch(self, rows: int, tokens: int = 24) -> Batch:
         """Random waveforms or latents with captions, on the CPU; the same in each call."""
@@ -60,8 +62,12 @@ class Training:
 
 
 def tiny(stage: str) -> Training:
-    """A training of the tiny family, with the bundled models' weights."""
-    return _training(f"tiny/{stage}", *(f"--model.{key}={value}" for key, value in BUNDLED[stage].items()))
+    """A training of the tiny family, with the bundled models' weights; all its objectives learn from the first step."""
+    training = _training(f"tiny/{stage}", *(f"--model.{key}={value}" for key, value in BUNDLED[stage].items()))
+    objective = getattr(training.module, "objective", None)
+    if isinstance(objective, CombinedObjective):
+        objective.weights = dict.fromkeys(objective.weights, 1.0)
+    return training
 
 
 class WithoutRandomWeights(TorchFunctionMode):
@@ -125,4 +131,4 @@ def _file(recipe: str) -> Path:
 def _training(recipe: str, *overrides: str) -> Training:
     torch.manual_seed(0)  # new layers of a student are random
     settings = _parser().instantiate(_parser().parse_args(["--config", str(_file(recipe)), *overrides]))
-    return Training(settings.model, settings.data)
+    return Training(settings.model, settings.data, settings.trainer)
