@@ -21,8 +21,8 @@ class CombinedObjective(Objective):
     Losses of networks that learn along, such as a fake score's, are multiplied by the weight as well, which AdamW does
     not notice. The loss plugins compare the latents of the one objective that needs it, or else those of the first that
     allows it, such as :class:`Anchor`. Where objectives read :meth:`Step.generate`, the student is queried once for all
-    of them. An objective of weight 0 is not computed, and
-    its networks wait: a :class:`Ramp` from 0 lets one join later, and its fake score or discriminator learn first.
+    of them. An objective of weight 0 is not computed, and its networks wait: a :class:`Ramp` from 0 lets one join
+    later, and its fake score or discriminator learn first.
 
     Score-regularised consistency (rCM: Zheng et al., "Large Scale Diffusion Distillation via Score-Regularized
     Continuous-Time Consistency", 2025, https://arxiv.org/abs/2510.08431) is ``ContinuousConsistency`` and an
