@@ -1,4 +1,4 @@
-"""What every training of this project does: optimizer, averages, reproducible rng, safe steps, export."""
+"""What every training of this project does: reproducible draws, safe steps, optimizer, averages, export."""
 
 from __future__ import annotations
 
@@ -7,53 +7,43 @@ import os
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch import Callback
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from consistency_tta.components.blocked_attention import attend_in_blocks, faster_in_blocks
 from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.runtime.kinds import require_kind
-from consistency_tta.runtime.shared_copies import separate_memory, sharing_copies
 from consistency_tta.training.callbacks.loss_spikes import LossSpikes
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps, step_taken
 from consistency_tta.training.callbacks.predictions import WriteSounds
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.stop_signal import SaveOnSigterm
-from consistency_tta.training.checkpoint_file import FORMAT, FORMAT_KEY, AtomicCheckpointIO, check_finite_weights
+from consistency_tta.training.checkpoint_file import AtomicCheckpointIO
 from consistency_tta.training.ema import ExponentialMovingAverage
-from consistency_tta.training.fully_sharded import FullySharded, check_strategy
-from consistency_tta.training.loss_states import counters, restore_loss_states, store_loss_states, warn_of_counters
+from consistency_tta.training.fully_sharded import check_strategy
 from consistency_tta.training.optimizer import (
     build_optimizer,
     can_fuse,
-    check_loaded_state,
     clip_each,
     trainable_parameters,
 )
-from consistency_tta.training.position import accumulated_batches, restore_position, store_position
+from consistency_tta.training.placed_networks import PlacedNetworks
 from consistency_tta.training.precision import check_precision
-from consistency_tta.training.sharding import ShardedNetworks
-from consistency_tta.training.shards import average_whole, local
+from consistency_tta.training.shards import average_whole
 from consistency_tta.training.step_rng import VALIDATION_SEED, StepRNG
+from consistency_tta.training.stored_training import StoredTraining
 from consistency_tta.training.trainer_settings import check_settings
-from consistency_tta.training.training_record import FACTS_KEY, run_facts
-from consistency_tta.training.weighted_losses import WeightedLosses
-
-M = TypeVar("M", bound=nn.Module)
 
 
-class TrainingModule(LightningModule, ABC):
+class TrainingModule(PlacedNetworks, StoredTraining, ABC):
     """Base of all trainings.
 
     A subclass names what is optimized (:meth:`trainable`, or :meth:`learners` where settings differ), which averages
@@ -75,11 +65,6 @@ class TrainingModule(LightningModule, ABC):
         self.save_hyperparameters(logger=False)
         require_kind("optimization", optimization, Optimization)
         self.optimization = optimization
-        #: Numbers that losses kept when training began, until they have been compared.
-        self.counters: dict[str, int | float] = {}
-        #: The networks that are sharded over processes, under the strategy ``fsdp2``.
-        self.sharded: ShardedNetworks | None = None
-        self.copies_share = sharing_copies()
         # Where Lightning's seed_everything leaves its seed, for the processes it starts as well.
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
 
@@ -159,48 +144,7 @@ class TrainingModule(LightningModule, ABC):
         rate = getattr(getattr(self.trainer, "datamodule", None), "sample_rate", self.sample_rate)
         if rate != self.sample_rate:
             raise ValueError(f"the model works at {self.sample_rate} Hz, the datamodule at {rate}: set its sample_rate")
-        if str(self.trainer.precision) == "bf16-mixed" and self.trainer.strategy.root_device.type == "cpu":
-            self._attend_in_blocks()
-
-    def _attend_in_blocks(self) -> None:
-        """Compute long attention in blocks where that is faster, also that of averages and frozen networks."""
-        if faster_in_blocks():
-            for network in (self, *self._held()):
-                attend_in_blocks(network)
-
-    def configure_model(self) -> None:
-        """Shard the networks over the processes, if the strategy is ``fsdp2``."""
-        strategy = None if self._trainer is None else self.trainer.strategy
-        if isinstance(strategy, FullySharded) and self.sharded is None:
-            self.sharded = ShardedNetworks(self, strategy.mesh, strategy.shard_frozen)
-            self._separate_copies()
-            strategy.broadcast_weights(self)
-        self._separate_copies()
-
-    def _separate_copies(self) -> None:
-        """Give what is trained memory of its own, where the training was built with copies that share it."""
-        if self.copies_share:
-            frozen = (parameter for part in self._held() for parameter in part.parameters())
-            separate_memory(*([p for p in parameters if local(p) is p] for parameters in (self.parameters(), frozen)))
-            self.copies_share = False
-
-    def _held(self) -> list[nn.Module]:
-        """The networks that are used and not trained."""
-        return [part for module in self.modules() if isinstance(module, Frozen) for part in module.held.values()]
-
-    def whole(self, module: M) -> M:
-        """The module; where its weights are sharded a copy with whole ones, for which all processes call together."""
-        return module if self.sharded is None else cast(M, self.sharded.gathered(module))
-
-    def on_train_start(self) -> None:
-        """Check the optimizer's state of a run that is resumed; note the numbers that losses keep."""
-        if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
-            self.counters = counters(losses)
-        # Lightning asks a GradientAccumulationScheduler where an epoch begins, not where a run enters one.
-        self.trainer.accumulate_grad_batches = accumulated_batches(self.trainer, self.current_epoch)
-        if self.trainer.ckpt_path and self.trainer.global_step:
-            for optimizer in self.trainer.optimizers:
-                check_loaded_state(optimizer, self.trainer.ckpt_path)
+        super().setup(stage)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the global generators as well: dropout and other people's losses draw from them."""
@@ -313,38 +257,3 @@ class TrainingModule(LightningModule, ABC):
         """
         skip = SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row)
         return [skip, LossSpikes(), SaveOnSigterm(), WriteSounds()]
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the format, the position in training, from which a resumed run goes on exactly, and facts for cards."""
-        checkpoint[FORMAT_KEY] = FORMAT
-        checkpoint[FACTS_KEY] = run_facts(self.trainer)
-        store_position(checkpoint, self.trainer)
-        if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
-            store_loss_states(checkpoint, losses)
-            warn_of_counters(self.counters, losses)
-            self.counters = {}  # once
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Set the counters of a run that is resumed, and the state of losses without parameters."""
-        if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
-            restore_loss_states(checkpoint, losses)
-        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
-            check_finite_weights(checkpoint["state_dict"], self.trainer.ckpt_path)
-            restore_position(checkpoint, self.trainer)
-
-    def _set_hparams(self, hp: Any) -> None:
-        """Keep only plain hyperparameters.
-
-        Under the command line all of them are (they are the YAML). Objects passed from Python are not: Lightning would
-        keep a deep copy of each network, and checkpoints could not be loaded with ``weights_only=True``. They are given
-        again to ``load_from_checkpoint``.
-        """
-        super()._set_hparams({name: value for name, value in dict(hp).items() if _is_plain(value)})
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, str | int | float | bool)

@@ -16,7 +16,7 @@ from consistency_tta.datamodules import LatentsDataModule
 from consistency_tta.encode import encode
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.training import Distillation, base
+from consistency_tta.training import Distillation, placed_networks
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.optimizer import trainable_parameters
@@ -111,7 +111,7 @@ def test_bf16_on_a_cpu_attends_in_blocks_where_that_is_faster(
 
     def blocks(faster: bool, precision: Any) -> tuple[set[str], list[float]]:
         """Which networks attend in blocks, and the loss of a step."""
-        monkeypatch.setattr(base, "faster_in_blocks", lambda: faster)
+        monkeypatch.setattr(placed_networks, "faster_in_blocks", lambda: faster)
         module, losses = distillation(teacher_folder), Losses()
         trainer(tmp_path, max_steps=1, precision=precision, callbacks=[losses]).fit(module, data())
         networks = {

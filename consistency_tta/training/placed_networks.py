@@ -1,0 +1,58 @@
+"""Where a training's networks are and how they compute there: sharded or whole, long attention in blocks."""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from consistency_tta.components.blocked_attention import attend_in_blocks, faster_in_blocks
+from consistency_tta.runtime.frozen import Frozen
+from consistency_tta.runtime.shared_copies import separate_memory, sharing_copies
+from consistency_tta.training.fully_sharded import FullySharded
+from consistency_tta.training.sharding import ShardedNetworks
+from consistency_tta.training.shards import local
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class PlacedNetworks(LightningModule):
+    """A training whose networks the strategy may shard, and whose copies then share memory until they are sharded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: The networks that are sharded over processes, under the strategy ``fsdp2``.
+        self.sharded: ShardedNetworks | None = None
+        self.copies_share = sharing_copies()
+
+    def setup(self, stage: str) -> None:
+        """Compute long attention in blocks where that is faster, also that of averages and frozen networks."""
+        cpu = self.trainer.strategy.root_device.type == "cpu"
+        if cpu and str(self.trainer.precision) == "bf16-mixed" and faster_in_blocks():
+            for network in (self, *self._held()):
+                attend_in_blocks(network)
+
+    def configure_model(self) -> None:
+        """Shard the networks over the processes, if the strategy is ``fsdp2``."""
+        strategy = None if self._trainer is None else self.trainer.strategy
+        if isinstance(strategy, FullySharded) and self.sharded is None:
+            self.sharded = ShardedNetworks(self, strategy.mesh, strategy.shard_frozen)
+            self._separate_copies()
+            strategy.broadcast_weights(self)
+        self._separate_copies()
+
+    def _separate_copies(self) -> None:
+        """Give what is trained memory of its own, where the training was built with copies that share it."""
+        if self.copies_share:
+            frozen = (parameter for part in self._held() for parameter in part.parameters())
+            separate_memory(*([p for p in parameters if local(p) is p] for parameters in (self.parameters(), frozen)))
+            self.copies_share = False
+
+    def _held(self) -> list[nn.Module]:
+        """The networks that are used and not trained."""
+        return [part for module in self.modules() if isinstance(module, Frozen) for part in module.held.values()]
+
+    def whole(self, module: M) -> M:
+        """The module; where its weights are sharded a copy with whole ones, for which all processes call together."""
+        return module if self.sharded is None else cast(M, self.sharded.gathered(module))
