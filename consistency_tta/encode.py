@@ -20,7 +20,9 @@ from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.workers import check_processes, device_of_process, run_in_processes
 from consistency_tta.storage.atomic_directory import check_folder
 from consistency_tta.storage.encoding_manifest import begin
-from consistency_tta.storage.shards import latents_file, write_shard
+from consistency_tta.storage.parquet_shards import require_pyarrow
+from consistency_tta.storage.shards import Format, latents_file, write_shard
+from consistency_tta.storage.unfinished import remove_unfinished
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Job:
     copies: int
     shard_size: int
     contents: Contents
+    format: Format
     device: str | None
 
 
@@ -48,6 +51,7 @@ def encode(
     audio_encoder: AudioEncoder | None = None,
     trajectories: int = 0,
     teacher: TeacherConfig = TeacherConfig(),  # noqa: B008  # frozen
+    format: Literal["safetensors", "parquet"] = "safetensors",  # noqa: A002  # the option's name
     shard_size: int = 1000,
     devices: int = 1,
     device: str | None = None,
@@ -71,6 +75,8 @@ def encode(
         trajectories: solver steps by which a guided teacher's trajectory is solved for each clip's caption, so that
             trainings need not do it; 0 for none.
         teacher: of the trajectories.
+        format: of the files; ``parquet``, which other programs and hubs of data sets read, needs the extra of that
+            name, and trainings make safetensors of it once.
         shard_size: clips in a file, about.
         devices: processes to start, each on a device of its own, or on the CPU; under a launcher (torchrun, srun) 1.
         device: such as cuda or cpu; the best there is if not given.
@@ -78,6 +84,7 @@ def encode(
     Raises:
         ConfigurationError: numbers cannot be right, or the datamodule has another sample rate than the model.
         DataError: another command has written to the folder.
+        MissingExtraError: pyarrow, for Parquet, is not installed.
     """
     if copies < 1 or (copies > 1 and split != "train"):
         raise ConfigurationError(
@@ -86,9 +93,12 @@ def encode(
     if shard_size < 1:
         raise ConfigurationError(f"expected shard_size of at least 1, got {shard_size}")
     check_folder(output, "--output")
+    if format == "parquet":
+        require_pyarrow()
+    remove_unfinished(output)
     place = check_processes(devices, device)
     contents = Contents(text_embeddings, audio_encoder, trajectories, teacher)
-    job = Job(data, data_settings(data), model, output, split, copies, shard_size, contents, device)
+    job = Job(data, data_settings(data), model, output, split, copies, shard_size, contents, format, device)
     if devices == 1:
         _encode(place, job)
     else:
@@ -108,10 +118,14 @@ def _encode(place: ProcessRank, job: Job) -> None:
     order = ClipOrder(getattr(job.data, f"{job.split}_dataloader")(), job.copies, job.shard_size)
     command = {"data": job.settings, "split": job.split, "copies": job.copies, "order": order.fingerprint()}
     command["batches_per_shard"] = order.batches_per_shard
-    begin(job.output, {"shards": order.num_shards, "command": command} | encoders.about)
+    shape: dict[str, Any] = {"shards": order.num_shards}
+    if job.format != "safetensors":  # folders of earlier versions go on
+        shape["format"] = job.format
+    begin(job.output, shape | {"command": command} | encoders.about)
 
     own = place.share(range(order.num_shards))
-    units = list(order.units([number for number in own if not latents_file(job.output, number).exists()]))
+    missing = [number for number in own if not latents_file(job.output, number, job.format).exists()]
+    units = list(order.units(missing))
     total = sum(len(unit.batches) for unit in units)
     with tqdm(total=total, desc=f"encoding {job.split}", unit="batch", disable=place.rank > 0) as bar:
         for unit, batches in order.read(units):
@@ -130,6 +144,6 @@ def _encode(place: ProcessRank, job: Job) -> None:
             tensors = {name: torch.cat(parts) for name, parts in rows.items()}
             if "text_lengths" in tensors:
                 tensors["text_ends"] = tensors.pop("text_lengths").cumsum(0)
-            write_shard(job.output, unit.number, tensors.pop("moments"), captions, ids, tensors)
+            write_shard(job.output, unit.number, tensors.pop("moments"), captions, ids, tensors, job.format)
     who = f"{place}: " if place.world_size > 1 else ""
     print(f"{who}{len(units)} of {order.num_shards} shards encoded to {job.output}", flush=True)

@@ -71,3 +71,4 @@ class GeneratedLatentsDataModule(LatentsDataModule):
                 moments = self.source(self.list_of_captions, self.seed * self.copies + copy)
                 ids = [f"{index:05d}_{copy}" for index in range(len(self.list_of_captions))]
                 write_shard(folder, copy, moments, self.list_of_captions, ids)
+        super().prepare_data()

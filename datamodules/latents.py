@@ -13,6 +13,7 @@ from consistency_tta.contracts import Batch, TextEmbedding, Trajectory
 from consistency_tta.datamodules.base import ResumableDataModule
 from consistency_tta.datamodules.latents_dataset import EncodedClip, LatentsDataset
 from consistency_tta.storage.encoding_manifest import MANIFEST
+from consistency_tta.storage.local_copy import local_copy
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,8 @@ class LatentsDataModule(ResumableDataModule):
     """Training on latents that were encoded beforehand.
 
     Args:
-        train_folder: written by ``consistency-tta encode``.
+        train_folder: written by ``consistency-tta encode``; or the address of such a folder in any file system of
+            fsspec, such as ``s3://bucket/train`` or ``hf://datasets/owner/name/train``.
         val_folder: the same, of held-out clips; null for none.
         batch_size: examples a step in each process.
         val_batch_size: the same for validation; ``batch_size`` if null.
@@ -30,6 +32,8 @@ class LatentsDataModule(ResumableDataModule):
         text_embeddings: whether to read the captions' embeddings, where the folders have them; false for a training of
             the text encoder.
         trajectories: whether to read a teacher's trajectories, where the folders have them.
+        cache_folder: where copies of folders that lie elsewhere, or are Parquet, are kept; ``consistency-tta`` in
+            ``$XDG_CACHE_HOME``, or in ``~/.cache``, if null.
     """
 
     #: Whether a folder without a manifest is one of an earlier version.
@@ -45,15 +49,22 @@ class LatentsDataModule(ResumableDataModule):
         seed: int | None = None,
         text_embeddings: bool = True,
         trajectories: bool = True,
+        cache_folder: str | None = None,
     ) -> None:
         super().__init__(batch_size, val_batch_size, num_workers, seed)
         self.train_folder = train_folder
         self.val_folder = val_folder
         self.text_embeddings, self.trajectories = text_embeddings, trajectories
+        self.cache_folder = cache_folder
 
     def has_split(self, split: str) -> bool:
         """Whether there is a folder for a split; the validation folder serves for tests, too."""
         return split == "train" or self.val_folder is not None
+
+    def prepare_data(self) -> None:
+        """Copy folders that lie elsewhere, or are Parquet; Lightning calls this in one process of each machine."""
+        for folder in filter(None, (self.train_folder, self.val_folder)):
+            local_copy(folder, self.cache_folder)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the folders."""
@@ -65,7 +76,7 @@ class LatentsDataModule(ResumableDataModule):
             self.val_dataset = self.test_dataset = self._open(self.val_folder)
 
     def _open(self, folder: str) -> LatentsDataset:
-        dataset = LatentsDataset(folder, self.text_embeddings, self.trajectories)
+        dataset = LatentsDataset(local_copy(folder, self.cache_folder), self.text_embeddings, self.trajectories)
         self.encodings[folder] = dataset.encoders
         if dataset.manifest is None and self.expects_manifest:
             logger.warning(

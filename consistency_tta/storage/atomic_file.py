@@ -10,21 +10,25 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from consistency_tta.storage.unfinished import unfinished
+
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file under another name and rename it, so that no process ever reads a part of it.
+
+    What a killed process leaves, :func:`~consistency_tta.storage.unfinished.remove_unfinished` removes.
 
     Args:
         path: its folder is made if need be; a file that is there is replaced.
         content: of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{uuid4().hex}.part")  # several processes may write a file at once
+    part = unfinished(path.with_name(f"{path.name}.{uuid4().hex[:8]}"))  # several threads may write a file at once
     try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+        part.write_bytes(content)
+        part.replace(path)
     except BaseException:
-        unfinished.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

@@ -1,6 +1,8 @@
 """``encoding.json``: by which command and which networks a folder of latents was encoded.
 
     shards      number of files of latents in the whole folder
+    format      of these, if it is not safetensors
+    begun       when, in UTC, which tells this folder from a later one by the same command
     command     the settings, the data and their order
     codec       {model, sha256} of the autoencoder; so for each of text, audio and teacher that is there
 
@@ -11,6 +13,7 @@ processes need not agree on which of them is the last.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +53,7 @@ def begin(folder: Path, manifest: dict[str, Any]) -> None:
         differences = [
             f"{key} {_short(other.get(key))} instead of {_short(one.get(key))}"
             for key in dict.fromkeys([*one, *other])
-            if one.get(key) != other.get(key) and not key.endswith(".model")
+            if one.get(key) != other.get(key) and not key.endswith(".model") and key != "begun"
         ]
         if differences:
             raise DataError(
@@ -58,11 +61,12 @@ def begin(folder: Path, manifest: dict[str, Any]) -> None:
                 "or remove the folder"
             )
         return
-    if any(folder.glob("latents-*.safetensors")) and read_manifest(folder) is None:
+    if any(folder.glob("latents-*")) and read_manifest(folder) is None:
         raise DataError(
             f"{folder} has latents, but no {MANIFEST} that describes how they were made: give another --output, or "
             "remove the folder"
         )
+    manifest = manifest | {"begun": datetime.now(UTC).isoformat(timespec="seconds")}
     write_file(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
 
 

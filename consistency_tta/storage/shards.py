@@ -1,7 +1,7 @@
 """Encoded clips on disk: what ``encode`` and the teacher's own samples write, and ``LatentsDataModule`` reads.
 
-A folder has ``captions-<number>.jsonl`` with a line ``{"id": ..., "caption": ...}`` per clip, and
-``latents-<number>.safetensors`` with ``moments`` (clips, 2 C, *) in float16, the mean and log-variance of the
+A folder in the format ``safetensors`` has ``captions-<number>.jsonl`` with a line ``{"id": ..., "caption": ...}`` per
+clip, and ``latents-<number>.safetensors`` with ``moments`` (clips, 2 C, *) in float16, the mean and log-variance of the
 autoencoder's posterior, unscaled. Where ``encode`` was asked for more, the latter also has
 
     text             (tokens of all clips, width) float16, the captions' embeddings without padding
@@ -11,9 +11,13 @@ autoencoder's posterior, unscaled. Where ``encode`` was asked for more, the latt
     noise_seed       (clips,) int64, of the noise that it begins at (:func:`noise_of_seed`)
     guidance_scale   (clips,) float32, its w
 
-Why not Arrow by Hugging Face ``datasets``: read at random, 20 rows of 32 kB took 0.5 ms of CPU time as slices of
-safetensors, 1.2 ms as bytes in Arrow, and 11.5 ms as Arrow arrays. Both are memory-mapped and index any single clip, as
-resuming inside an epoch needs; but Arrow's packages are another 200 MB.
+In the format ``parquet`` it has ``latents-<number>.parquet`` with all of this
+(:mod:`consistency_tta.storage.parquet_shards`), of which trainings make the former
+(:mod:`consistency_tta.storage.local_copy`).
+
+Why trainings read no Arrow: read at random, 20 rows of 32 kB took 0.5 ms of CPU time as slices of safetensors, 1.2 ms
+as bytes in Arrow of Hugging Face's ``datasets``, and 11.5 ms as its Arrow arrays. Both are memory-mapped and index any
+single clip, as resuming inside an epoch needs; of Parquet whole pages must be decoded for one.
 """
 
 from __future__ import annotations
@@ -21,15 +25,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from consistency_tta.runtime.errors import DataError, ShapeError
+from consistency_tta.runtime.errors import DataError, ShapeError, shortened
 from consistency_tta.storage.atomic_file import save_tensors, write_file
+from consistency_tta.storage.parquet_shards import to_parquet
 from consistency_tta.storage.shard_captions import ShardCaptions
+
+#: Of a folder's files.
+Format = Literal["safetensors", "parquet"]
 
 
 def captions_file(latents: Path) -> Path:
@@ -37,9 +45,9 @@ def captions_file(latents: Path) -> Path:
     return latents.with_name(latents.name.replace("latents-", "captions-")).with_suffix(".jsonl")
 
 
-def latents_file(folder: Path, number: int) -> Path:
+def latents_file(folder: Path, number: int, file_format: Format = "safetensors") -> Path:
     """The latents of a shard."""
-    return folder / f"latents-{number:04d}.safetensors"
+    return folder / f"latents-{number:04d}.{file_format}"
 
 
 def noise_of_seed(seed: int, shape: Sequence[int]) -> Tensor:
@@ -54,6 +62,7 @@ def write_shard(
     captions: Sequence[str],
     ids: Sequence[str],
     more: Mapping[str, Tensor] | None = None,
+    file_format: Format = "safetensors",
 ) -> None:
     """Write one shard; its latents last and by renaming, so that a shard that exists is whole.
 
@@ -63,12 +72,14 @@ def write_shard(
         moments: (clips, 2 C, *).
         captions, ids: one per clip.
         more: further tensors of the module's docstring.
+        file_format: of the shard.
 
     Raises:
         ShapeError: the numbers of clips differ.
         DataError: a tensor is not finite.
+        MissingExtraError: pyarrow, for Parquet, is not installed.
     """
-    latents = latents_file(folder, number)
+    latents = latents_file(folder, number, file_format)
     pairs = zip(captions, ids, strict=True)
     lines = [json.dumps({"id": name, "caption": caption}, ensure_ascii=False) for caption, name in pairs]
     if len(lines) != len(moments):
@@ -77,6 +88,9 @@ def write_shard(
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise DataError(f"{latents}: expected finite numbers as {name}, got NaN or infinity in {tensor.dtype}")
+    if file_format == "parquet":
+        write_file(latents, to_parquet(tensors, captions, ids))
+        return
     write_file(captions_file(latents), ("\n".join(lines) + "\n").encode())
     save_tensors(tensors, latents)
 
@@ -93,14 +107,20 @@ class Shard:
 
     Raises:
         FileNotFoundError: there is no file of captions.
-        DataError: the numbers of latents and captions differ.
+        DataError: the file is not whole, or the numbers of latents and captions differ.
     """
 
     def __init__(self, latents: Path) -> None:
         self.latents, self.captions = latents, ShardCaptions(captions_file(latents))
-        with safe_open(latents, framework="pt") as file:
-            self.contents = frozenset(file.keys())
-            num_latents = file.get_slice("moments").get_shape()[0]
+        try:
+            with safe_open(latents, framework="pt") as file:
+                self.contents = frozenset(file.keys())
+                num_latents = file.get_slice("moments").get_shape()[0]
+        except SafetensorError as error:
+            raise DataError(
+                f"{latents}: expected a whole file of latents, got one that cannot be read ({shortened(error)}): copy "
+                "it again, or remove it and encode again"
+            ) from error
         if num_latents != len(self.captions):
             raise DataError(f"{latents} has {num_latents} latents for {len(self.captions)} captions: encode again")
         self._slices: dict[str, Any] = {}

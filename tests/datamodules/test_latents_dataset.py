@@ -55,3 +55,7 @@ def test_what_does_not_fit_is_named(encoded: Path, tmp_path: Path) -> None:
     captions.unlink()
     with pytest.raises(FileNotFoundError, match=r"captions-0001\.jsonl"):
         LatentsDataset(encoded)
+    latents = encoded / "latents-0000.safetensors"
+    latents.write_bytes(latents.read_bytes()[:-10])
+    with pytest.raises(DataError, match=r"latents-0000\.safetensors"):
+        LatentsDataset(encoded)
