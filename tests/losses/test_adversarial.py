@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from consistency_tta.components.discriminator import PatchDiscriminator
 from consistency_tta.losses import AdversarialLoss, MelL1Loss
 from consistency_tta.runtime.errors import ConfigurationError
 from tests.training.runs import adversary, data, trainer, vocoder
 
 
-def output(made: Tensor, real: Tensor) -> Any:
-    return SimpleNamespace(student_waveform=made, target_waveform=real)
+def of_mels(**options: Any) -> AdversarialLoss:
+    return AdversarialLoss(PatchDiscriminator(channels=4, num_layers=1), of="mel", **options)
 
 
 def score(loss: AdversarialLoss, made: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """The loss, which is the same for every example, and its parts."""
-    values = loss(output(made, real))
+    """The loss, which is the same for every example, and its parts; it is given nothing but what it scores."""
+    values = loss(cast(Any, SimpleNamespace(**{f"student_{loss.of}": made, f"target_{loss.of}": real})))
     assert values.shape == (len(made),)
     assert torch.equal(values, values[:1].expand(len(made)))
     return {"loss": values.mean(), **loss.scalars()}
 
 
-def test_gradients_are_those_of_two_separate_steps() -> None:
+@pytest.mark.parametrize(("make", "shape"), [(adversary, (3, 1024)), (of_mels, (3, 16, 8))], ids=["waveform", "mel"])
+def test_gradients_are_those_of_two_separate_steps(
+    make: Callable[..., AdversarialLoss], shape: tuple[int, ...]
+) -> None:
     torch.manual_seed(0)
-    loss, real, made = adversary(feature_weight=0.0), torch.randn(3, 1024), torch.randn(3, 1024, requires_grad=True)
+    loss, real, made = make(feature_weight=0.0), torch.randn(shape), torch.randn(shape, requires_grad=True)
     score(loss, made, real)["loss"].backward()
     together = [made.grad.clone(), *(parameter.grad.clone() for parameter in loss.parameters())]
 
     made.grad = None
     loss.zero_grad()
-    logits = [(loss.discriminator(real)[k][-1], loss.discriminator(made.detach())[k][-1]) for k in range(2)]
-    (sum(F.relu(1 - r).mean() + F.relu(1 + m).mean() for r, m in logits) / 2).backward()
-    (generator,) = torch.autograd.grad(-sum(loss.discriminator(made)[k][-1].mean() for k in range(2)) / 2, made)
+    logits = [(r[-1], m[-1]) for r, m in zip(loss.discriminator(real), loss.discriminator(made.detach()), strict=True)]
+    (sum(F.relu(1 - r).mean() + F.relu(1 + m).mean() for r, m in logits) / len(logits)).backward()
+    (generator,) = torch.autograd.grad(-sum(m[-1].mean() for m in loss.discriminator(made)) / len(logits), made)
     for ours, expected in zip(together, [generator, *(p.grad for p in loss.parameters())], strict=True):
         torch.testing.assert_close(ours, expected)
 
@@ -73,6 +78,20 @@ def test_it_learns_to_tell_noise_from_tones() -> None:
         values.append(parts["discriminator"].item())
     assert values[0] == pytest.approx(2, abs=0.3)
     assert values[-1] < 0.5
+
+
+def test_mels_learn_the_texture_of_the_recordings() -> None:
+    """A flat mel, which a distance to random ones prefers, gets their deviation from the adversary."""
+    torch.manual_seed(0)
+    loss = of_mels(feature_weight=0.0)
+    deviation = torch.full((1,), 0.1, requires_grad=True)
+    optimizer = torch.optim.Adam([{"params": loss.parameters(), "lr": 3e-3}, {"params": [deviation], "lr": 0.03}])
+    for _ in range(120):
+        real, noise = 2 * torch.randn(2, 16, 16, 16) - 5
+        optimizer.zero_grad()
+        score(loss, deviation * (noise + 5) / 2 - 5, real)["loss"].backward()
+        optimizer.step()
+    assert deviation.item() > 1
 
 
 def test_a_vocoder_trains_against_it(teacher_folder: Path, tmp_path: Path) -> None:

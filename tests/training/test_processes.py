@@ -22,8 +22,10 @@ from consistency_tta.training import (
     AdversarialDistillation,
     CombinedObjective,
     ConsistencyDistillation,
+    ContinuousConsistency,
     DecodingConfig,
     Distillation,
+    DistributionMatching,
     EnergyScore,
     ExportFolder,
     FullySharded,
@@ -33,10 +35,8 @@ from consistency_tta.training import (
     TrajectoryBackward,
     sharding,
 )
-from consistency_tta.training import DistributionMatching as RealMatching
 from consistency_tta.training.optimizer import trainable_parameters
 from consistency_tta.training.shards import local
-from tests.training.matching import DistributionMatching
 from tests.training.runs import data, trainer
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -47,7 +47,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "losses": {"latent": LatentL2Loss(), "mel": MelL2Loss()},
         "decoding": DecodingConfig(train_decoder=True, crop_frames=16, gradient_checkpointing=True),
     },
-    "alternation": {"losses": {"latent": LatentL2Loss()}, "objective": DistributionMatching()},
+    "rcm": {
+        "losses": {"latent": LatentL2Loss()},
+        "objective": CombinedObjective(  # the student and the fake score take turns
+            {
+                "continuous": ContinuousConsistency(tangent_warmup_steps=2),
+                "distribution": DistributionMatching(alternating=True, max_queries=2),
+            },
+            student_updates="all",
+        ),
+    },
     # Each compares a row with itself alone, and so are the same for any number of processes.
     "adversary": {"objective": AdversarialDistillation(penalty_weight=0.1)},
     "score": {"objective": EnergyScore(TeacherFeatures(["mid_block"]))},
@@ -57,7 +66,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "objective": CombinedObjective(
             {
                 "consistency": ConsistencyDistillation(terminal_fraction=0.3),
-                "distribution": RealMatching(fake_steps=2),
+                "distribution": DistributionMatching(fake_steps=2),
+                "adversarial": AdversarialDistillation(),
             }
         ),
     },
@@ -65,7 +75,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 #: In the names of what each trains, and of the averages that follow it.
 TRAINED = {
     "lora": (r"\.lora_A\.", r"\.lora_B\.", r"\.class_embedding\."),
-    "alternation": ("^student", "^average", r"^objective\.fake"),
+    "rcm": ("^student", "^average", r"^objective\.objectives\.distribution\.fake"),
     "adversary": ("^student", "^average", r"^objective\.discriminator"),
     "score": ("^student", "^average"),
     "trajectory": ("^student", "^average", "^target"),
@@ -74,6 +84,7 @@ TRAINED = {
         "^target",
         "^average",
         r"^objective\.objectives\.distribution\.fake",
+        r"^objective\.objectives\.adversarial\.discriminator",
     ),
     "decoder": ("^student", "^target", "^average", r"^decoders\.decoder\.parts", r"^decoders\.decoder\.average"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from consistency_tta.training import (
     Anchor,
     CombinedObjective,
     ConsistencyDistillation,
+    ContinuousConsistency,
     Distillation,
     DistributionMatching,
     GuidanceDistillation,
@@ -187,15 +189,28 @@ def three(folder: Path) -> Distillation:
     return Distillation(str(folder), objective, {"latent": LatentL2Loss()}, optimization=phases)
 
 
-@pytest.mark.parametrize("stops", [(2,), (3, 5)])
-def test_three_optimizers_resume_bit_for_bit(stops: tuple[int, ...], teacher_folder: Path, tmp_path: Path) -> None:
+def rcm(folder: Path) -> Distillation:
+    """The student and the fake score take turns after the warm-up of the tangent."""
+    objectives = {
+        "continuous": ContinuousConsistency(tangent_warmup_steps=2),
+        "distribution": DistributionMatching(fake_steps=2, alternating=True, max_queries=2),
+    }
+    weights = {"distribution": Ramp(0.0, 1.0, steps=1, begin=1)}
+    objective = CombinedObjective(objectives, weights, student_updates="all")
+    return Distillation(str(folder), objective, {"latent": LatentL2Loss()}, optimization=FAST)
+
+
+@pytest.mark.parametrize(("make", "stops"), [(three, (2,)), (three, (3, 5)), (rcm, (1, 4))])
+def test_several_optimizers_resume_bit_for_bit(
+    make: Callable[[Path], Distillation], stops: tuple[int, ...], teacher_folder: Path, tmp_path: Path
+) -> None:
     straight, values, checkpoint = Losses(), [], None
-    module = three(teacher_folder)
+    module = make(teacher_folder)
     run = trainer(tmp_path, max_steps=8, callbacks=[straight])
     run.fit(module, data())
     for number, stop in enumerate((*stops, 8)):
         torch.manual_seed(number)
-        part, again = Losses(), three(teacher_folder)
+        part, again = Losses(), make(teacher_folder)
         saver = ModelCheckpoint(tmp_path / str(number), save_last=True, every_n_train_steps=stop)
         rerun = trainer(tmp_path, max_steps=stop, callbacks=[part, saver], enable_checkpointing=True)
         rerun.fit(again, data(), ckpt_path=checkpoint, weights_only=True)
