@@ -14,7 +14,7 @@ from torch import nn
 from consistency_tta.graphs.folder import export_graphs
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.finite_weights import check_finite
-from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, shortened
+from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, ModelFolderError, shortened
 from consistency_tta.runtime.trust import trust as trust_modules
 from consistency_tta.runtime.trusted_class import check_settings, trusted_class, untrusted
 from consistency_tta.storage.atomic_directory import require_empty
@@ -66,9 +66,14 @@ def export(
         raise ConfigurationError(
             f"expected --half with --format folder and --int8 with onnx or web, got --format {format}: leave it out"
         )
-    if format == "folder":
-        return export_folder(checkpoint, output, half, license)
-    export_graphs(load_model(checkpoint), output, format, int8, tolerance)
+    try:
+        if format == "folder":
+            return export_folder(checkpoint, output, half, license)
+        export_graphs(load_model(checkpoint), output, format, int8, tolerance)
+    except ModelFolderError as error:  # of the model's weights
+        if str(checkpoint) in str(error):
+            raise
+        raise ModelFolderError(f"{checkpoint}: {error}") from error
     return output
 
 

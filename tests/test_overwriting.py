@@ -167,14 +167,17 @@ def test_last_without_a_checkpoint_is_refused(teacher_folder: Path, tmp_path: Pa
 
 def test_auto_begins_anew_or_goes_on(teacher_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Launch files name it, whose workers may be the first or started again."""
-    settings = distillation_config(teacher_folder, tmp_path / "run", enable_checkpointing=True)
+    elsewhere = {"class_path": "ModelCheckpoint", "init_args": {"dirpath": str(tmp_path / "disk")}}
+    settings = distillation_config(
+        teacher_folder, tmp_path / "run", enable_checkpointing=True, callbacks=[elsewhere], limit_val_batches=0
+    )
     config = write(settings, tmp_path / "config.yaml")
     caplog.set_level(logging.INFO)
     for steps, found in ((2, "no checkpoint below"), (3, "step=2.ckpt")):
         run = main(["fit", "--config", config, "--trainer.max_steps", str(steps), "--ckpt_path", "auto"])
         assert run.trainer.global_step == steps
         assert found in caplog.text
-    for damaged in (tmp_path / "run").rglob("*.ckpt"):
+    for damaged in (tmp_path / "disk").iterdir():
         damaged.write_bytes(b"torn")
     with pytest.raises(SystemExit, match="that are damaged"):
         main(["fit", "--config", config, "--ckpt_path", "auto"])

@@ -34,7 +34,7 @@ from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.callbacks.stop_signal import exit_status
 from consistency_tta.training.checkpoint_file import check_resumable, read_checkpoint
-from consistency_tta.training.checkpoint_search import named_checkpoint, newest_first
+from consistency_tta.training.checkpoint_search import checkpoint_folders, listed, named_checkpoint, newest_first
 from consistency_tta.training.earlier_versions import moved_option, upgrade_config
 from consistency_tta.training.fully_sharded import shards
 
@@ -165,12 +165,17 @@ class TrainingCLI(LightningCLI):
             raise CheckpointError(
                 str(known)
                 if known
-                else f"cannot write the run's files in {self.trainer.default_root_dir} ({error}): free some space, or "
-                "name another folder; --ckpt_path last then goes on from the newest checkpoint, if there is one"
+                else f"cannot write the run's files in {self.trainer.default_root_dir} ({error}): free some space, "
+                "make it writable, or name another folder; --ckpt_path last then goes on from the newest checkpoint, "
+                "if there is one"
             ) from error
         except MisconfigurationException as error:
             raise ConfigurationError(f"{shortened(error)}: correct the configuration") from error
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if raised_last_in(error, ("jsonargparse",)):  # which writes the run's config.yaml
+                raise ConfigurationError(
+                    f"{shortened(error)}: make the folder writable, or name another as --trainer.default_root_dir"
+                ) from error
             if raised_in(error, TUNING):
                 raise ConfigurationError(
                     f"Lightning's tuners do not know this project's trainings: {shortened(error)}: leave out the "
@@ -203,14 +208,14 @@ class TrainingCLI(LightningCLI):
         path = settings.get("ckpt_path")
         if path is None:
             return
-        folder = Path(settings["trainer"].get("default_root_dir") or ".")
-        if path == "auto" and subcommand == "fit" and not newest_first(folder):
-            rank_zero_info(f"no checkpoint below {folder}: begins at step 0")
+        folders = checkpoint_folders(settings["trainer"])
+        if path == "auto" and subcommand == "fit" and not newest_first(*folders):
+            rank_zero_info(f"no checkpoint below {listed(folders)}: begins at step 0")
             settings["ckpt_path"] = None
             return
         with one_line_errors():
             if "://" not in str(path):  # which is refused as it was written
-                path = named_checkpoint(str(path), folder)
+                path = named_checkpoint(str(path), *folders)
                 settings["ckpt_path"] = str(path)
             content = check_resumable(path) if subcommand == "fit" else read_checkpoint(path, mmap=True)
         written = content.get("hyper_parameters", {}).get("_class_path")

@@ -3,34 +3,62 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Trainer
 
 from consistency_tta.runtime.errors import CheckpointError
+from consistency_tta.storage.folder_files import files_below
 from consistency_tta.storage.unfinished import remove_unfinished
 from consistency_tta.training.checkpoint_file import check_resumable
 
 log = logging.getLogger(__name__)
 
 
-def newest_first(folder: Path) -> list[Path]:
-    """All checkpoint files below a folder, whole or not."""
-    files = {file: file.stat().st_mtime_ns for file in folder.rglob("*.ckpt") if file.is_file()}
+def checkpoint_folders(trainer: Mapping[str, Any]) -> list[Path]:
+    """Where a run with these settings of the trainer writes checkpoints: the folder of the run first.
+
+    A ``ModelCheckpoint`` may have a ``dirpath`` elsewhere; one without puts its files where the first logger writes.
+
+    Args:
+        trainer: as the command line has read them, before anything is built.
+    """
+    found = [Path(trainer.get("default_root_dir") or ".")]
+    for logger in _parts(trainer.get("logger"))[:1]:
+        if (place := logger.get("save_dir")) is not None:
+            name = logger.get("name")
+            found.append(Path(place, "lightning_logs" if name is None else name))
+    found += [Path(place) for callback in _parts(trainer.get("callbacks")) if (place := callback.get("dirpath"))]
+    return list(dict.fromkeys(found))
+
+
+def _parts(value: Any) -> list[Any]:
+    """The arguments of a setting's classes: of one, of a list, or of none."""
+    values = value if isinstance(value, list) else [value]
+    return [one.get("init_args") or {} for one in values if one is not None and not isinstance(one, bool)]
+
+
+def newest_first(*folders: Path) -> list[Path]:
+    """All checkpoint files below folders, whole or not; links to folders are followed."""
+    found = {file for folder in folders for file in files_below(folder) if file.suffix == ".ckpt" and file.is_file()}
+    files = {file: file.stat().st_mtime_ns for file in found}
     return sorted(files, key=lambda file: (files[file], file), reverse=True)
 
 
-def newest_checkpoint(folder: Path) -> Path:
-    """The whole, resumable checkpoint of the most recent change below a folder.
+def newest_checkpoint(*folders: Path) -> Path:
+    """The whole, resumable checkpoint of the most recent change below folders.
 
     Newer ones that are damaged are logged and passed over; what a killed process left unfinished is removed.
 
     Raises:
         CheckpointError: if there is none.
     """
-    for place in {file.parent for file in folder.rglob(".*.partial")}:
+    left = (file for folder in folders for file in files_below(folder) if file.match(".*.partial"))
+    for place in {file.parent for file in left}:
         remove_unfinished(place)
-    files = newest_first(folder)
+    files = newest_first(*folders)
     for file in files:
         try:
             check_resumable(file)
@@ -40,19 +68,29 @@ def newest_checkpoint(folder: Path) -> Path:
             return file
     found = f"{len(files)} that are damaged or have weights alone" if files else "none"
     raise CheckpointError(
-        f"expected a checkpoint below {folder} for --ckpt_path last or auto, got {found}: "
+        f"expected a checkpoint below {listed(folders)} for --ckpt_path last or auto, got {found}: "
         "leave out --ckpt_path to begin anew, or name a file"
     )
 
 
-def named_checkpoint(name: str, folder: Path) -> Path:
+def listed(folders: Iterable[Path]) -> str:
+    """Folders for a message."""
+    return " or ".join(str(folder.absolute()) for folder in folders)
+
+
+def named_checkpoint(name: str, *folders: Path) -> Path:
     """The file that ``--ckpt_path`` names: ``last``, ``auto``, ``hpc`` (of a SLURM job that goes on), or a path.
+
+    Args:
+        name: the option's value.
+        *folders: see :func:`checkpoint_folders`.
 
     Raises:
         CheckpointError: if there is none, or the name is one that a new process cannot know.
     """
     if name in ("last", "auto"):
-        return newest_checkpoint(folder)
+        return newest_checkpoint(*folders)
+    folder = folders[0]
     if name == "hpc":
         found = {file: file.stem.removeprefix("hpc_ckpt_") for file in folder.glob("hpc_ckpt_*.ckpt")}
         numbered = {file: int(number) for file, number in found.items() if number.isdecimal()}
@@ -75,7 +113,7 @@ def last_good_checkpoint(trainer: Trainer, step: int) -> Path | None:
     If the run has written none, the one that it went on from: of an earlier run, perhaps in another folder.
     """
     places = (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks)
-    files = [file for folder in {Path(place) for place in places if place} for file in newest_first(folder)]
+    files = newest_first(*{Path(place) for place in places if place})
     for file in [*files, *([Path(trainer.ckpt_path)] if trainer.ckpt_path else [])]:
         try:
             content = check_resumable(file)

@@ -59,10 +59,12 @@ ROWS: list[tuple[str, int, list[str]]] = [
     (f"{RESUME}|foreign.ckpt", 2, ["foreign.ckpt", "foreign.Network"]),
     ("export|foreign.ckpt|--output|o", 1, ["foreign.ckpt", "foreign.Network"]),
     (f"{RESUME}|nan.ckpt", 1, ["nan.ckpt", "student.unet.conv_in.weight"]),
-    ("export|nan.ckpt|--output|o", 1, ["unet.conv_in.weight"]),
-    ("export|nan.ckpt|--format|onnx|--output|o", 1, ["unet.conv_in.weight"]),
+    ("export|nan.ckpt|--output|o", 1, ["nan.ckpt", "unet.conv_in.weight"]),
+    ("export|nan.ckpt|--format|onnx|--output|o", 1, ["nan.ckpt", "unet.conv_in.weight"]),
     (f"{RESUME}|http://127.0.0.1:9/a.ckpt", 1, ["http://127.0.0.1:9/a.ckpt"]),
     ("export|http://127.0.0.1:9/a.ckpt|--output|o", 1, ["127.0.0.1:9/a.ckpt"]),
+    # A run's config.yaml that cannot be written.
+    (f"{FIT}|--trainer.logger|false|--trainer.default_root_dir|held", 1, ["held/config.yaml", "writable"]),
     # Number formats in which nothing is learnt.
     *((f"{FIT}|--trainer.precision|{name}", 1, [name, "bf16-mixed"]) for name in ("bf16-true", "16-true", "64-true")),
     # Sounds.
@@ -104,6 +106,7 @@ def folder(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     write_hostile_sounds(folder)
     write_tables(folder)
     write_protocol(folder)
+    (folder / "held" / "config.yaml").mkdir(parents=True)
     (folder / "stop.py").write_text(STOP)
     return folder
 

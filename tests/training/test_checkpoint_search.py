@@ -13,6 +13,7 @@ import torch
 
 from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.training.checkpoint_search import (
+    checkpoint_folders,
     go_on_from,
     last_good_checkpoint,
     named_checkpoint,
@@ -53,6 +54,36 @@ def test_names_stand_for_files_below_the_runs_folder(tmp_path: Path) -> None:
     assert named_checkpoint("hpc", tmp_path) == tmp_path / "hpc_ckpt_10.ckpt"
     assert named_checkpoint("last", tmp_path) == named_checkpoint("auto", tmp_path) == whole
     assert named_checkpoint("other/a.ckpt", tmp_path) == Path("other/a.ckpt")
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    """As where a run's folder has its checkpoints on a larger disk."""
+    whole = write(tmp_path / "disk" / "version_0" / "last.ckpt", WHOLE)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lightning_logs").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path / "run")
+    found = newest_checkpoint(tmp_path / "run")
+    assert found.samefile(whole)
+    assert found.is_relative_to(tmp_path / "run")
+
+
+def test_checkpoints_are_looked_for_wherever_the_settings_put_them() -> None:
+    def classes(*arguments: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"class_path": "any", "init_args": each} for each in arguments]
+
+    assert checkpoint_folders({"logger": True, "callbacks": None}) == [Path()]
+    assert checkpoint_folders({"default_root_dir": "run", "logger": False, "callbacks": classes({})}) == [Path("run")]
+    [logger] = classes({"save_dir": "logs", "name": "mine"})
+    others = classes({"save_dir": "unused"}, {"dirpath": "a"}, {"dirpath": None}, {"dirpath": "a"}, {"dirpath": "b"})
+    found = checkpoint_folders({"default_root_dir": "run", "logger": [logger, others[0]], "callbacks": others[1:]})
+    assert found == [Path("run"), Path("logs/mine"), Path("a"), Path("b")]
+    [unnamed, without, only] = classes({"save_dir": "logs", "name": None}, {"save_dir": None}, {"dirpath": "a"})
+    assert checkpoint_folders({"logger": unnamed, "callbacks": only}) == [
+        Path(),
+        Path("logs/lightning_logs"),
+        Path("a"),
+    ]
+    assert checkpoint_folders({"logger": without}) == [Path()]
 
 
 STATE = [{"state": {0: {"exp_avg": torch.ones(1)}}}]
