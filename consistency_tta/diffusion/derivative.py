@@ -68,26 +68,29 @@ def value_and_derivative(
 
 def central_difference(
     function: Callable[[Tensor, Tensor], Tensor],
-    z: Tensor,
+    path: Callable[[Tensor], Tensor],
     t: Tensor,
-    direction: Tensor,
     step: float,
+    lowest: float = float("-inf"),
     highest: float = float("inf"),
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`value_and_derivative`, by two more queries, at t - step and t + step, without autocast.
+    """As :func:`value_and_derivative`, by two more queries, at t - step and t + step on a path, without autocast.
 
-    For networks with layers that have no forward-mode derivative.
+    For networks with layers that have no forward-mode derivative, and for those whose time embedding turns fast: the
+    mean of the derivative over 2 step leaves out what changes within it.
 
     Args:
-        function, z, t, direction: as in :func:`value_and_derivative`.
-        step: in t; below the smallest t.
-        highest: largest t of the queries; the difference is one-sided there.
+        function: as in :func:`value_and_derivative`.
+        path: t (B,) -> z (B, C, *), along which the derivative is taken.
+        t: (B,).
+        step: in t.
+        lowest, highest: t of the queries stays between them; the difference is narrower, or one-sided, there.
     """
-    value = function(z, t)
-    with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
-        later, earlier = (t + step).clamp(max=highest), t - step
-        values = [function(z + expand(time - t, z) * direction, time) for time in (later, earlier)]
-        return value, (values[0] - values[1]) / expand(later - earlier, z)
+    value = function(path(t), t)
+    with torch.no_grad(), torch.autocast(t.device.type, enabled=False):
+        later, earlier = (t + step).clamp(max=highest), (t - step).clamp(min=lowest)
+        values = [function(path(time), time) for time in (later, earlier)]
+        return value, (values[0] - values[1]) / expand(later - earlier, value)
 
 
 class _NormalisationsInFloat32(TorchFunctionMode):

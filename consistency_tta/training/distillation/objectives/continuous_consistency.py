@@ -9,10 +9,10 @@ from torch import Tensor
 
 from consistency_tta.contracts import Networks, Objective, Prediction, Schedule, Step, Weighting
 from consistency_tta.diffusion.derivative import central_difference, value_and_derivative
-from consistency_tta.diffusion.noise import expand, velocity
+from consistency_tta.diffusion.noise import add_noise, expand, to_epsilon, velocity
 from consistency_tta.diffusion.weighting import SNRPlusOne
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.training.distillation.objectives.times import HIGHEST_RATIO, LogNormalTimes
+from consistency_tta.training.distillation.objectives.times import HIGHEST_RATIO, LogNormalTimes, lowest_time
 
 
 class ContinuousConsistency(Objective):
@@ -36,6 +36,11 @@ class ContinuousConsistency(Objective):
     student's forward pass 3.6 times as long (the bundled student, float32 on a CPU), central differences 2.4 times. In
     bfloat16 the derivative has errors of about 1 %.
 
+    It needs a network that changes smoothly with t. The time embedding of diffusion models turns by up to a radian from
+    one discrete time to the next; a teacher that learnt at these times alone leaves what it makes of that to chance.
+    TANGO's kind of U-Net, and ours, has most of df/dt from there, and forward mode drives it to ruin: take
+    ``central_difference`` for such students (docs/objectives.md has the measurements).
+
     The adaptive weighting of sCM is left out, as in rCM: of a loss that is normalised it learns a constant. For rCM,
     combine with ``DistributionMatching`` (``CombinedObjective``). Its weight of 0.01 is for sums; for means, as here,
     that is 0.02 sqrt(D).
@@ -49,9 +54,10 @@ class ContinuousConsistency(Objective):
         guided: whether z_0* is the guided teacher's estimate.
         tangent_warmup_steps: optimizer steps in which r grows; 0 for r = 1 from the start.
         normalisation: c, at least 0; None to leave the normalisation out.
-        derivative: ``forward_mode``, or ``central_difference`` for networks with layers without a forward derivative:
-            two more queries, in float32; the network's weights must be float32.
-        difference_step: of central differences, as a share of T, in (0, 0.001).
+        derivative: ``forward_mode``, or ``central_difference`` along the trajectory to z_0*, for students of teachers
+            that learnt at discrete times, and for layers without a forward derivative: two more queries, in float32;
+            the network's weights must be float32.
+        difference_step: of central differences, as a share of T, in (0, 0.2].
         data_std: standard deviation of z_0, above 0; about 1 for scaled latents.
         weighting: of losses with ``noise_weighted``; ``SNRPlusOne(data_std)`` if not given.
 
@@ -66,14 +72,14 @@ class ContinuousConsistency(Objective):
         tangent_warmup_steps: int = 1000,
         normalisation: float | None = 0.1,
         derivative: Literal["forward_mode", "central_difference"] = "forward_mode",
-        difference_step: float = 5e-5,
+        difference_step: float = 0.04,
         data_std: float = 1.0,
         weighting: Weighting | None = None,
     ) -> None:
         super().__init__()
-        if tangent_warmup_steps < 0 or (normalisation or 0) < 0 or not 0 < difference_step < 1e-3:
+        if tangent_warmup_steps < 0 or (normalisation or 0) < 0 or not 0 < difference_step <= 0.2:
             raise ConfigurationError(
-                "expected tangent_warmup_steps >= 0, normalisation >= 0 and difference_step in (0, 0.001), got "
+                "expected tangent_warmup_steps >= 0, normalisation >= 0 and difference_step in (0, 0.2], got "
                 f"{tangent_warmup_steps}, {normalisation} and {difference_step}"
             )
         if derivative not in ("forward_mode", "central_difference"):
@@ -120,11 +126,15 @@ class ContinuousConsistency(Objective):
         def student(z_t: Tensor, t: Tensor) -> Tensor:
             return networks.student(z_t, t, step.conditioning)
 
-        direction = velocity(step.schedule, end, z_t, t).to(z_t.dtype)
+        schedule = step.schedule
         if self.derivative == "forward_mode":
-            return value_and_derivative(student, z_t, t, direction)
-        top = float(step.schedule.num_train_timesteps)
-        return central_difference(student, z_t, t, direction, self.difference_step * top, top)
+            return value_and_derivative(student, z_t, t, velocity(schedule, end, z_t, t).to(z_t.dtype))
+        epsilon, top = to_epsilon(schedule, end, z_t, t), float(schedule.num_train_timesteps)
+
+        def trajectory(t: Tensor) -> Tensor:
+            return add_noise(schedule, end, epsilon, t).to(z_t.dtype)
+
+        return central_difference(student, trajectory, t, self.difference_step * top, lowest_time(schedule), top)
 
     def target(self, step: Step, student: Tensor, derivative: Tensor, t: Tensor, end: Tensor) -> Tensor:
         """What the student should return (B, C, *); arguments as :meth:`differentiate` returns and takes them."""

@@ -32,10 +32,10 @@ def test_turns_are_those_of_the_public_code() -> None:
     parser.add_argument("--objective", type=Objective)
     objective = parser.instantiate(parser.parse_object({"objective": content})).objective
     assert isinstance(objective, CombinedObjective)
-    for step in range(230):
-        student = step < 200 or (step - 200) % 5 == 0
+    for step in range(80):
+        student = step < 50 or (step - 50) % 5 == 0
         assert objective.active(step) == ({"student"} if student else {"distribution/fake"})
-        assert objective.weight("distribution", step) == (1.8 if step >= 200 else 0.0)
+        assert objective.weight("distribution", step) == (1.8 if step >= 50 else 0.0)
 
 
 def test_a_student_reaches_the_teachers_gaussian() -> None:
