@@ -120,7 +120,7 @@ def test_the_tiny_recipes_run_one_after_another_and_the_students_make_sounds(
     assert list((tmp_path / "runs/tiny/clap").rglob("last.ckpt"))
     [log] = (tmp_path / "runs/tiny/audio").rglob("metrics.csv")
     diversity = {"val/metric/diversity", "val/metric/neighbours/coverage"}
-    assert diversity | {"val/loss/latent", "val/loss/clap", "val/metric/clap", "val/guard/judge"} <= set(
+    assert diversity | {"val/loss/distance", "val/loss/clap", "val/metric/clap", "val/guard/judge"} <= set(
         log.read_text().splitlines()[0].split(",")
     )
 
