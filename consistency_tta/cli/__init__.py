@@ -11,6 +11,7 @@ own_commands.py   runs an own subcommand
 recipes.py        lists and copies recipes
 completion.py     a script for a shell that completes subcommands and options
 class_options.py  the options of arguments that are classes, read from source
+training_options.py  --help of Lightning's, and wrong options below the model, data and trainer, from source
 training_cli.py   runs Lightning's
 launcher.py       the number of processes, of which launcher and trainer must say the same
 parser.py         the parser of both

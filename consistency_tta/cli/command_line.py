@@ -39,8 +39,14 @@ def main(args: list[str] | None = None) -> Any:
 
             return run(name, args[words:])
     if args[0] in LIGHTNING:
+        from consistency_tta.cli.training_options import check_nested, lightning_help, wants_help
+
         check_lightning(args)
-    args = find_recipes(args)
+        args = find_recipes(args)
+        if wants_help(args):
+            sys.stdout.write(lightning_help(args))
+            raise SystemExit(0)
+        check_nested(args)
     from consistency_tta.cli.training_cli import run_lightning
 
     return run_lightning(args)

@@ -8,11 +8,14 @@ from typing import Any
 
 import docstring_parser
 
+from consistency_tta.cli.class_options import nested_options
 from consistency_tta.cli.commands import Command
 from consistency_tta.cli.signature import definition, summary
 
 #: Names in the annotations of arguments that are one option each. Dataclasses are several.
-SIMPLE = {"str", "int", "float", "bool", "list", "Path", "Literal"}
+SIMPLE = {"str", "int", "float", "bool", "list", "dict", "Any", "Path", "Literal"}
+#: Those whose value is a class that must be chosen.
+CHOSEN = {"TrainingModule", "LightningDataModule"}
 CONFIG = "a YAML file with the options below"
 
 
@@ -35,15 +38,28 @@ def quick_help(name: str, command: Command) -> str | None:
         if argument.arg in given:
             continue
         annotation = argument.annotation or ast.Name("str")
-        names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
-        of_class = names - SIMPLE
-        if of_class and not (isinstance(default, ast.Constant) and default.value is None):
+        nested = dict(nested_options(argument.arg, command.module, annotation))
+        optional = isinstance(default, ast.Constant) and default.value is None
+        if _names(annotation) - SIMPLE - CHOSEN and not nested and not optional:
             return None
-        if of_class:
-            parser.add_argument(f"--{argument.arg}.help", metavar="CLASS", help="print a class's arguments and exit")
-        flags = [f"--{argument.arg}", *([f"--{argument.arg}+"] if "list" in names else [])]  # with +, one more
-        parser.add_argument(*flags, **_option(argument.arg, annotation, default, described))
+        _add(parser, argument.arg, annotation, not nested, _option(argument.arg, annotation, default, described))
+        for inner, kind in nested.items():
+            kind = kind or ast.Name("str")
+            whole = not any(other.startswith(f"{inner}.") for other in nested)
+            _add(parser, inner, kind, whole, _option(inner.rpartition(".")[2], kind, None, {}))
     return parser.format_help()
+
+
+def _names(annotation: ast.expr) -> set[str]:
+    return {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
+
+
+def _add(parser: ArgumentParser, name: str, annotation: ast.expr, whole: bool, option: dict[str, Any]) -> None:
+    """An option; with ``.help`` where its value is a whole class, and with ``+``, one more, where it is a list."""
+    if _names(annotation) - SIMPLE and whole:
+        parser.add_argument(f"--{name}.help", metavar="CLASS", help="print a class's arguments and exit")
+    flags = [f"--{name}", *([f"--{name}+"] if "list" in _names(annotation) else [])]
+    parser.add_argument(*flags, **option)
 
 
 def _option(name: str, annotation: ast.expr, default: ast.expr | None, described: dict[str, str]) -> dict[str, Any]:
@@ -51,9 +67,9 @@ def _option(name: str, annotation: ast.expr, default: ast.expr | None, described
     kind = ast.unparse(annotation).replace("None", "null")
     value = default.args[0] if isinstance(default, ast.Call) and default.args else default  # of Path("out"): "out"
     shown = str(value.value) if isinstance(value, ast.Constant) else ast.unparse(value) if value else ""
-    note = (
-        f"(type: {kind}, default: {'null' if shown == 'None' else shown})" if default else f"(required, type: {kind})"
-    )
+    inside = name not in described  # a dataclass's own
+    rest = f", default: {'null' if shown == 'None' else shown}" if default else ""
+    note = f"({'' if default or inside else 'required, '}type: {kind}{rest})"
     text = f"{' '.join(described.get(name, '').split())} {note}".replace("``", "`").replace("%", "%%")
     metavar = "{true,false}" if kind == "bool" else name.upper()
-    return {"required": default is None, "metavar": metavar, "help": text}
+    return {"required": default is None and not inside, "metavar": metavar, "help": text}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,9 +38,15 @@ def imported(args: list[str]) -> set[str]:
         ["fit"],
         ["fit", "--modle", "x"],
         ["fit", "--config", "x.yaml", "model.seed=3"],
+        ["fit", "--help"],
+        ["validate", "--config", "tiny/consistency", "--help"],
+        ["fit", "--config", "tiny/consistency", "--model.student.guidance_scal", "3"],
+        ["fit", "--config", "tiny/consistency", "--trainer.max_step=3"],
         ["generate", "a dog", "--guid", "3"],
         ["generate", "--help"],
         ["export", "--help"],
+        ["encode", "--help"],
+        ["plan", "--help"],
         ["completion", "bash"],
     ],
     ids=" ".join,
@@ -49,8 +57,10 @@ def test_an_answer_needs_nothing_heavy(args: list[str]) -> None:
     assert not HEAVY & modules
 
 
-def test_generating_does_not_import_lightning() -> None:
-    modules = imported(["generate", "a dog", "--model", "nowhere", "--grid.help", "LinspaceGrid"])
-    assert "consistency_tta.diffusion.grid" in modules
-    assert "consistency_tta.generate" in modules
-    assert "lightning" not in modules
+def test_generating_imports_neither_lightning_nor_trainings(tmp_path: Path) -> None:
+    modules = imported(["generate", "a dog", "--model", "tiny-student", "--output", str(tmp_path / "out")])
+    assert list((tmp_path / "out").glob("*.wav"))
+    assert {"consistency_tta.generate", "consistency_tta.pipeline.model_folder"} <= modules
+    assert not {
+        name for name in modules if re.match(r"(lightning|pytorch_lightning|consistency_tta\.training)\b", name)
+    }
