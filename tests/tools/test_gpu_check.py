@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tools.failing_checks import dying, endless, raising, steady
 from tools.checkout import ROOT, CheckoutFinder
 from tools.gpu_check.__main__ import CHECKS, main
 from tools.gpu_check.runner import Check, Row, Setting, run_check, table
-from tools.gpu_check.trainings import tiny
+from tools.gpu_check.trainings import WithoutRandomWeights, fit, full, tiny
 
 SETTING = Setting("cpu", quick=True)
 
@@ -78,6 +85,54 @@ def test_the_command_writes_its_rows_and_prints_the_table(tmp_path: Path, capsys
     (row,) = json.loads((tmp_path / "gpu_check.json").read_text())
     assert (row["name"], row["status"]) == ("machine", "ok")
     assert capsys.readouterr().out.endswith("1 rows, 0 failed\n")
+
+
+def test_random_weights_are_drawn_once_and_all_of_them_are_numbers() -> None:
+    before = torch.get_rng_state()
+    with WithoutRandomWeights():
+        layers = [torch.nn.Linear(3, 4), torch.nn.Conv2d(2, 3, 3), torch.nn.Embedding(2, 2), torch.nn.LayerNorm(4)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not layers[0].bias.any()
+    assert layers[3].weight.all()
+
+
+def test_a_recipe_without_its_models_trains_and_generates() -> None:
+    training = full("guidance", "cpu", family="tiny")
+    before = [p.clone() for p in training.module.parameters()]
+    assert all(p.isfinite().all() for p in before)
+    fit(training, [training.batch(1)], 1, SETTING)
+    assert any(not torch.equal(p, old) for p, old in zip(training.module.parameters(), before, strict=True))
+    pipeline = training.module.pipeline().to("cpu", torch.bfloat16)
+    assert pipeline("A dog barks", num_inference_steps=1).audios.isfinite().all()
+
+
+def required(name: str, found: set[str]) -> set[str]:
+    """A distribution, and those installed that it requires."""
+    if name not in found:
+        with suppress(metadata.PackageNotFoundError):
+            needed = metadata.requires(name) or []
+            found.add(name)
+            for one in (one for one in needed if "extra ==" not in one):
+                required(re.split(r"[^\w.-]", one, maxsplit=1)[0].lower().replace("_", "-"), found)
+    return found
+
+
+def test_the_wheels_of_the_documentation_are_enough(tmp_path: Path) -> None:
+    (listed,) = re.findall(r"--dest \.whl ([^#]+?)\n    # on", (ROOT / "docs" / "gpu_check.md").read_text())
+    there = {one for name in ("torch", "lightning", "transformers") for one in required(name, set())}
+    for name in there | set(listed.replace("\\", " ").split()):
+        own = {file.parts[0] for file in metadata.files(name) or []} - {".."}
+        for part in (part for part in own if not (tmp_path / part).exists()):
+            (tmp_path / part).symlink_to(str(metadata.distribution(name).locate_file(part)))
+    program = "import tools.gpu_check.__main__; from tools.gpu_check.trainings import tiny; tiny('audio').batch(1)"
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-800:]
 
 
 def test_distribution_matching_takes_part_in_the_first_step() -> None:

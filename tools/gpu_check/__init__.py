@@ -3,7 +3,7 @@
     python -m tools.gpu_check --output OUT                           # networks of full size where time is measured
     python -m tools.gpu_check --size tiny --device cpu --output OUT  # the bundled models; runs anywhere
 
-docs/performance.md says what each check does, and how to prepare a machine that has no package index.
+docs/gpu_check.md says what each check does, and how to prepare a machine that has no package index.
 
 trainings.py  trainings of the recipes, with the bundled models or with random weights of full size
 parity.py     CPU and accelerator compute the same: generation, one step of each training

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader
 
@@ -70,17 +69,41 @@ def tiny(stage: str) -> Training:
     return training
 
 
+#: What draws in ``torch.nn.init``, which under a mode hands itself on, not the method of a tensor that it calls.
+DRAWING = {
+    "uniform_",
+    "normal_",
+    "trunc_normal_",
+    "kaiming_uniform_",
+    "kaiming_normal_",
+    "xavier_uniform_",
+    "xavier_normal_",
+}
+
+
 class WithoutRandomWeights(TorchFunctionMode):
-    """Leaves new tensors as they are where random numbers would be drawn into them."""
+    """Leaves new matrices as they are where random numbers would be drawn into them, and makes biases zero."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """Pass on everything else."""
-        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") not in DRAWING:
+            return func(*args, **kwargs)
+        tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
+        # What memory held before may be NaN: matrices are drawn later, on the device, but nothing else is.
+        with torch.no_grad():
+            return tensor if tensor.ndim > 1 else tensor.zero_()
 
 
-def full(stage: str, device: str) -> Training:
-    """A training of ``audiocaps/``, of full size, on the device, with random weights that are drawn there."""
-    recipe = f"audiocaps/{stage}"
+def full(stage: str, device: str, family: str = "audiocaps") -> Training:
+    """A training with random weights that are drawn on the device; reads no weights.
+
+    Args:
+        stage: name of the recipe.
+        device: torch's name.
+        family: of the recipe; ``audiocaps`` has full size.
+    """
+    recipe = f"{family}/{stage}"
     with unloaded_models(_parser(), [_file(recipe)]).installed(), WithoutRandomWeights():
         training = _training(recipe)
     training.module.to(device)
