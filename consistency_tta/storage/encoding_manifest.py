@@ -33,9 +33,18 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     file = folder / MANIFEST
     if not file.is_file():
         return None
-    manifest = parse_json(read_text(file), f"{file}, which `encode` wrote")
+    return parse_manifest(read_text(file), str(file))
+
+
+def parse_manifest(text: str, name: str) -> dict[str, Any]:
+    """The manifest in a file's text.
+
+    Raises:
+        DataError: it is not what ``encode`` writes; the message has the file's name.
+    """
+    manifest = parse_json(text, f"{name}, which `encode` wrote")
     if not isinstance(manifest, dict) or not isinstance(manifest.get("shards"), int):
-        raise DataError(f"{file}: expected what `encode` writes, with the number of shards: encode again")
+        raise DataError(f"{name}: expected what `encode` writes, with the number of shards: encode again")
     return manifest
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from consistency_tta.runtime.errors import ConfigurationError, DataError, MissingExtraError, shortened
 from consistency_tta.storage.atomic_file import write_file
-from consistency_tta.storage.encoding_manifest import MANIFEST, read_manifest
+from consistency_tta.storage.encoding_manifest import MANIFEST, parse_manifest, read_manifest
 from consistency_tta.storage.parquet_shards import from_parquet
 from consistency_tta.storage.shards import captions_file, latents_file, write_shard
 from consistency_tta.storage.unfinished import remove_unfinished
@@ -59,17 +59,17 @@ def local_copy(address: str, cache: str | Path | None = None) -> Path:
             raise
         logger.warning(f"{error}; the copy that was made before is read")
         return max(whole, key=lambda folder: (folder / MANIFEST).stat().st_mtime)
+    manifest = parse_manifest(content.decode(errors="replace"), f"{address}/{MANIFEST}")
     folder = copies / hashlib.sha256(content).hexdigest()[:16]
     write_file(folder / MANIFEST, content)  # also where it is there: the newest is the one that was used last
     if not _is_whole(folder):
         remove_unfinished(folder)
-        _fetch(files, root, address, folder)
+        _fetch(files, root, address, folder, manifest)
     return folder
 
 
-def _fetch(files: Any, root: str, address: str, folder: Path) -> None:
-    """Copy the shards that are missing in a folder with a manifest."""
-    manifest = read_manifest(folder) or {}
+def _fetch(files: Any, root: str, address: str, folder: Path, manifest: dict[str, Any]) -> None:
+    """Copy the shards that are missing in a folder."""
     file_format = manifest.get("format", "safetensors")
     missing = [number for number in range(manifest["shards"]) if not latents_file(folder, number).exists()]
     for number in tqdm(missing, desc=f"copying {address}", unit="file"):

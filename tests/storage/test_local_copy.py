@@ -144,6 +144,14 @@ def test_what_cannot_be_had_is_named(address: str, error: type[Exception], tmp_p
         local_copy(address, tmp_path)
 
 
+def test_another_page_in_the_manifests_place_is_named_and_not_kept(tmp_path: Path) -> None:
+    address = f"memory://{tmp_path.name}"
+    fsspec.filesystem("memory").pipe_file(f"{address}/encoding.json", b"<html>Please log in</html>")
+    with pytest.raises(DataError, match=address):
+        local_copy(address, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_package_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(address: str) -> None:
         raise ImportError("Install s3fs to access S3")
