@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs notebooks test test-browser test-nodes test-faults fuzz test-laion lint format clean
+.PHONY: help setup demo docs notebooks test test-browser test-nodes test-faults fuzz mutants test-laion lint format clean
 
 # Nothing here may wait for a model hub.
 export HF_HUB_OFFLINE := 1
@@ -78,6 +78,9 @@ fuzz: .venv/.installed  ## feed the readers of captions and sounds with odd byte
 		OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.fuzz_readers $$reader -max_total_time=$$(($(FUZZ_SECONDS) * 2 / 5)); done
 	HYPOTHESIS_PROFILE=long OMP_NUM_THREADS=1 timeout $$(($(FUZZ_SECONDS) / 5)) $(BIN)/python -m pytest -x -k random \
 		tests/storage tests/runtime tests/datamodules || test $$? = 124
+
+mutants: .venv/.installed  ## which single changes of FILES their tests do not find: make mutants FILES="losses/stft.py"
+	$(BIN)/python -m tools.mutants $(FILES)
 
 # laion_clap asks for older releases than constraints.txt has, and with them comes torch for GPUs: 7 GB.
 .venv-laion/.installed: pyproject.toml constraints-laion.txt

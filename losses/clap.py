@@ -90,8 +90,7 @@ class CLAPLoss(EncoderLoss):
             self._texts.clear()
         missing = [caption for caption in dict.fromkeys(captions) if caption not in self._texts]
         if missing:
-            # Vectors made in validation's inference mode could not be used in training.
-            with torch.inference_mode(False), torch.no_grad():
+            with torch.no_grad():
                 self._texts.update(zip(missing, self.encoder.embed_text(missing).float(), strict=True))
         return torch.stack([self._texts[caption] for caption in captions])
 

@@ -21,8 +21,10 @@ from consistency_tta.diffusion.schedules import (
     ZeroTerminalSNRSchedule,
     prediction_type_from_config,
     schedule_from_config,
+    stable_diffusion_scheduler,
 )
 from consistency_tta.runtime.errors import ConfigurationError
+from tests.diffusion.conftest import SD21_CONFIG
 
 #: Whole and broken times; tables have kinks at the whole ones.
 TIMES = torch.tensor([0.5, 1.5, 3.25, 250.5, 700.75, 998.5, 999.5], dtype=torch.float64)
@@ -38,6 +40,18 @@ def test_the_ends_are_exact(any_schedule):
         if any_schedule.zero_terminal_snr:
             assert sigma[1] == pytest.approx(1, abs=1e-6)
             assert any_schedule.snr(ends)[1] == 0
+
+
+def test_times_beyond_an_end_are_that_end(any_schedule):
+    beyond, ends = torch.tensor([-1.0, 1001.0]), torch.tensor([0.0, 1000.0])
+    for values in (any_schedule.alpha, any_schedule.sigma, any_schedule.ratio):
+        assert torch.equal(values(beyond), values(ends))
+
+
+def test_half_precision_times_give_float32(any_schedule):
+    t = torch.tensor([3.0, 500.0, 992.0])  # which bfloat16 has
+    for values in (any_schedule.alpha, any_schedule.sigma, any_schedule.ratio, any_schedule.sigma_derivative):
+        torch.testing.assert_close(values(t.bfloat16()), values(t))
 
 
 def test_noise_rises_and_variance_is_preserved_where_it_says_so(any_schedule):
@@ -203,5 +217,20 @@ def test_refuses_impossible_schedules(make):
         make()
 
 
+def test_the_smallest_schedules_have_one_step():
+    for schedule in (RectifiedFlowSchedule(1), CosineSchedule(1), VariancePreservingSchedule([0.5])):
+        assert schedule.num_train_timesteps == 1
+
+
+def test_flow_matching_has_a_thousand_steps_where_the_configuration_does_not_say():
+    config = {key: value for key, value in FlowMatchEulerDiscreteScheduler().config.items() if "timesteps" not in key}
+    assert schedule_from_config(config).num_train_timesteps == 1000
+
+
 def test_expand_is_for_any_number_of_dimensions(noise):
     assert expand(torch.ones(3), noise[..., 0]).shape == (3, 1, 1)
+
+
+def test_the_scheduler_of_stable_diffusion_has_its_published_settings():
+    config = stable_diffusion_scheduler().config
+    assert dict(config).items() >= (SD21_CONFIG | {"timestep_spacing": "trailing", "clip_sample": False}).items()

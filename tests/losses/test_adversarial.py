@@ -64,6 +64,23 @@ def test_feature_matching_is_relative_and_nothing_for_the_recording_itself() -> 
     assert score(scaled, made, real)["feature"].item() == pytest.approx(expected, rel=1e-4)
 
 
+class Activations(nn.Module):
+    """Two activations, of which one hardly is any, and logits."""
+
+    def forward(self, sound: Tensor) -> list[list[Tensor]]:
+        return [[sound, 1e-5 * sound, 3 * sound]]
+
+
+def test_activations_are_compared_by_their_size_but_not_below_a_floor_and_logits_are_not() -> None:
+    real, made = torch.randn(2, 2, 64)
+    distance = (made - real).abs().mean()
+    expected = (distance / real.abs().mean() + 1e-5 * distance / 1e-3) / 2
+    parts = score(AdversarialLoss(Activations(), 3.0, 5.0), made.requires_grad_(), real)
+    assert not any(parts[name].requires_grad for name in ("adversarial", "feature", "discriminator"))
+    torch.testing.assert_close(parts["feature"], expected)
+    torch.testing.assert_close(parts["loss"], parts["discriminator"] + 3 * parts["adversarial"] + 5 * expected)
+
+
 def test_it_learns_to_tell_noise_from_tones() -> None:
     torch.manual_seed(0)
     loss = adversary()
@@ -97,12 +114,15 @@ def test_mels_learn_the_texture_of_the_recordings() -> None:
 def test_a_vocoder_trains_against_it(teacher_folder: Path, tmp_path: Path) -> None:
     loss = adversary()
     module = vocoder(teacher_folder, losses={"mel": MelL1Loss(), "adversary": loss}, ema_decay=0.5)
-    before = [parameter.clone() for parameter in loss.parameters()]
+    before = {name: parameter.clone() for name, parameter in loss.named_parameters()}
     fitting = trainer(tmp_path, max_steps=3)
     fitting.fit(module, data())
     parts = {f"train/loss/adversary/{part}" for part in ("adversarial", "feature", "discriminator")}
     assert parts <= set(fitting.logged_metrics)
-    assert all(not torch.equal(old, new) for old, new in zip(before, loss.parameters(), strict=True))
+    still = {name for name, parameter in loss.named_parameters() if torch.equal(parameter, before[name])}
+    # Inside the hinge's margins both sides pull at a last bias with equal force, but for rounding.
+    assert len(still) <= 2
+    assert all(name.endswith("bias") for name in still)
     assert all(parameter.requires_grad for parameter in loss.parameters())
     # Neither in the average nor in the model that is left behind.
     assert not any(isinstance(part, AdversarialLoss) for part in module.average.modules())

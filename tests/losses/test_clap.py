@@ -153,6 +153,21 @@ def test_gradients_reach_the_student_through_decoder_vocoder_and_clap(tmp_path: 
     assert float(loss(nearer).sum()) < float(value.sum().detach())
 
 
+class Half(ToyEncoder):
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        assert waveform.dtype == torch.float32
+        return super().embed(waveform, sample_rate).bfloat16()
+
+
+def test_half_precision_is_made_float32_before_lengths_become_1() -> None:
+    loss, out = CLAPLoss(Half()), sounds(halves((1.0, 2.0), (3.0, 1.0)))
+    embedded = loss.embed_audio(out.batch.waveform.bfloat16(), 16000)
+    torch.testing.assert_close(embedded.norm(dim=1), torch.ones(2), atol=1e-6, rtol=0)
+    loss.encoder.checksum = "a" * 64
+    out.batch.audio_embeddings = {"a" * 64: embedded.bfloat16()}
+    torch.testing.assert_close(loss.embed_reference(out).norm(dim=1), torch.ones(2), atol=1e-6, rtol=0)
+
+
 def test_text_needs_an_encoder_with_a_text_side() -> None:
     class Level(AudioEncoder):
         sample_rate, num_features = 16000, 1

@@ -61,8 +61,10 @@ def test_means_over_frames_forgive_noise_but_not_level(frames: int) -> None:
 def test_a_front_end_of_its_own_reads_the_waveforms(loss: type[MelL1Loss | MelModulationLoss]) -> None:
     front_end, (student, target) = MelSpectrogram(n_fft=400), torch.randn(2, 2, 12800)
     student.requires_grad_(True)
+    target.requires_grad_(True)
     values = loss(front_end=front_end)(Sounds(student_waveform=student, target_waveform=target))
     torch.testing.assert_close(values, loss()(Sounds(student_mel=front_end(student), target_mel=front_end(target))))
     values.sum().backward()
     assert student.grad is not None
     assert student.grad.abs().max() > 0
+    assert target.grad is None

@@ -67,3 +67,7 @@ def test_what_does_not_fit_is_named() -> None:
         value(torch.zeros(1, 32, 64), torch.zeros(1, 32, 64))
     with pytest.raises(ConfigurationError, match="patches"):
         MelModulationLoss([(2, 2)])
+
+
+def test_a_mel_may_be_as_small_as_the_smallest_patch() -> None:
+    assert value(torch.zeros(1, 4, 3), torch.zeros(1, 4, 3), patches=[(4, 3)]).tolist() == [0]

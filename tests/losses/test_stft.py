@@ -12,6 +12,7 @@ import scipy.signal
 import torch
 
 from consistency_tta.losses import MultiResolutionSTFTLoss
+from consistency_tta.losses.stft import channel_views
 from consistency_tta.runtime.errors import ConfigurationError
 from tests.losses.outputs import Sounds
 
@@ -132,3 +133,16 @@ def test_stereo_compares_left_right_sum_and_difference() -> None:
     torch.testing.assert_close(loss(Sounds(student_audio=student, target_audio=target)), torch.stack(views).mean(0))
     swapped = Sounds(student_audio=target.flip(1), target_audio=target)
     assert loss(swapped).min() > 0.1  # though the sum of the channels is the same
+
+
+def test_the_views_of_stereo_are_as_loud_as_its_channels() -> None:
+    views = channel_views(torch.tensor([[[1.0], [3.0]]]))
+    assert views.flatten().tolist() == [1, 3, 2, -1]
+
+
+def test_half_precision_is_compared_in_float32_at_a_single_resolution_too() -> None:
+    loss = MultiResolutionSTFTLoss((512,), (50,), (240,))
+    student, target = (0.1 * torch.randn(2, 2, 4000)).bfloat16()
+    values = loss(Sounds(student_waveform=student, target_waveform=target))
+    assert torch.equal(values, loss(Sounds(student_waveform=student.float(), target_waveform=target.float())))
+    assert values.dtype == torch.float32

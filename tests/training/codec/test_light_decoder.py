@@ -74,6 +74,16 @@ def test_losses_see_the_sound_of_the_folders_own_decoders(teacher_folder: Path, 
     torch.testing.assert_close(seen.outputs[1].target_waveform, expected)
 
 
+def test_latents_are_drawn_from_the_posterior_in_training_alone(teacher_folder: Path, tmp_path: Path) -> None:
+    module = in_training(light_decoder(teacher_folder), tmp_path)
+    codec = module.frozen.codec
+    moments = codec.encode(batch(2).waveform).bfloat16()  # as Lightning casts them
+    encoded = replace(batch(2), waveform=None, moments=moments)
+    assert not torch.equal(module.latent(encoded, rng(0)), module.latent(encoded, rng(1)))
+    module.trainer.training = False
+    torch.testing.assert_close(module.latent(encoded, rng(0)), codec.moments_to_latent(moments.float()))
+
+
 def test_crops_are_spans_of_the_latents(teacher_folder: Path, tmp_path: Path) -> None:
     seen = Seen()
     module = in_training(light_decoder(teacher_folder, losses={"seen": seen}), tmp_path)

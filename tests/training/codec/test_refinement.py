@@ -14,7 +14,7 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.codec.refinement import DecodedOutput
 from tests.toys import NUM_SAMPLES
-from tests.training.runs import batch, data, refinement, trainer
+from tests.training.runs import batch, data, in_training, refinement, rng, trainer
 
 
 def weights(module: nn.Module) -> list[torch.Tensor]:
@@ -40,7 +40,17 @@ def test_only_decoder_and_adversary_are_trained(teacher_folder: Path, tmp_path: 
     )
 
 
-def test_it_logs_both_sides_and_validates_whole_clips(teacher_folder: Path, tmp_path: Path) -> None:
+def test_it_trains_on_crops_and_validates_whole_clips(teacher_folder: Path, tmp_path: Path) -> None:
+    frames: list[int] = []
+    module = in_training(refinement(teacher_folder), tmp_path)
+    module.losses["mel"].register_forward_pre_hook(lambda _module, args: frames.append(args[0].student_mel.shape[1]))
+    module.loss(batch(2), rng())
+    module.trainer.training = False
+    module.loss(batch(2), rng())
+    assert frames == [16, 32]
+
+
+def test_it_logs_both_sides(teacher_folder: Path, tmp_path: Path) -> None:
     module, run = refinement(teacher_folder), trainer(tmp_path, max_steps=1, limit_val_batches=1)
     run.fit(module, data())
     parts = {f"train/loss/adversary/{part}" for part in ("adversarial", "feature", "discriminator")} | {

@@ -1,0 +1,47 @@
+"""What the mutation tool changes, and which tests it runs."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tools.mutants.__main__ import mirror
+from tools.mutants.mutations import mutants
+
+
+@pytest.mark.parametrize(
+    ("line", "changes"),
+    [
+        ("return a < b", {"a <= b"}),
+        ("return (a - b).detach()", {"a - b", "(a + b).detach()"}),
+        ("return f(a, b, k=2)", {"f(b, a, k=2)", "f(a, b)", "f(a, b, k=3)"}),
+        ("self.average.update(a)", {"if False:\n    self.average.update(a)"}),
+        ("if a: b = not a", {"if not a:\n    b = not a", "if a:\n    b = a"}),
+        ("with no_grad(): b = a", {"if True:\n    b = a"}),
+        ("raise ValueError(1)", {"if False:\n    raise ValueError(1)"}),
+        ('b = f"{a + 1}"', set()),
+    ],
+)
+def test_each_change_is_made_by_itself(line: str, changes: set[str]) -> None:
+    source = f"class C:\n    def f(self, a: int = 3):\n        {line}"
+    bodies = [ast.unparse(mutant.tree.body[0].body[0].body[0]) for mutant in mutants(source)]
+    assert {body.removeprefix("return ") for body in bodies} == changes
+    assert len(bodies) == len(changes)
+    assert all(mutant.lines == (3, 3) for mutant in mutants(source))
+
+
+@pytest.mark.parametrize(
+    ("file", "tests"),
+    [
+        ("losses/stft.py", "tests/losses/test_stft.py"),
+        ("consistency_tta/diffusion/schedules/table.py", "tests/diffusion"),
+        (
+            "consistency_tta/training/distillation/objectives/guidance.py",
+            "tests/training/distillation/test_guidance.py",
+        ),
+    ],
+)
+def test_tests_mirror_the_source(file: str, tests: str) -> None:
+    assert mirror(Path(file)) == Path(tests)

@@ -1,0 +1,151 @@
+"""The command; see :mod:`tools.mutants`."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from random import Random
+from types import CodeType, FrameType, FunctionType
+from typing import Any, NoReturn
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a fork has no other threads, and would wait for them
+
+import pytest
+
+import tools.mutants
+from tools.mutants.mutations import Mutant, mutants
+
+ROOT = Path(__file__).parents[2]
+
+
+def mirror(file: Path) -> Path:
+    """The tests of a source file, in its folder's or a higher one, or else the nearest folder of tests."""
+    inside = file.relative_to("consistency_tta") if file.is_relative_to("consistency_tta") else file
+    folders = [Path("tests") / folder for folder in inside.parents]
+    candidates = [folder / f"test_{file.name}" for folder in folders] + folders
+    return next(each for each in candidates if (ROOT / each).exists())
+
+
+def codes(module: CodeType) -> dict[tuple[str, int], CodeType]:
+    """The code of a module's functions, at any depth, by qualified name and line."""
+    found: dict[tuple[str, int], CodeType] = {}
+    for constant in module.co_consts:
+        if isinstance(constant, CodeType):
+            found |= {(constant.co_qualname, constant.co_firstlineno): constant} | codes(constant)
+    return found
+
+
+class Trial:
+    """A plugin of pytest that runs the collected tests once, and then for each mutant.
+
+    Args:
+        files: the source files, relative to the repository.
+        most: how many mutants of a file are tried, drawn at random.
+        match: what the changes that are tried contain, a regular expression.
+    """
+
+    def __init__(self, files: list[Path], most: int, match: str) -> None:
+        self.paths = {str(ROOT / file): file for file in files}
+        self.most, self.match = most, match
+        self.tests_of_line: dict[tuple[str, int], set[int]] = defaultdict(set)
+        self.seconds: list[float] = []
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run the tests, then try all mutants."""
+        for index in range(len(session.items)):
+            self._run_traced(session, index)
+        if session.testsfailed:
+            pytest.exit("expected tests that pass without a mutant, but some fail: mend them first", 1)
+        gc.unfreeze()  # tests/conftest.py hides objects from the search
+        functions = [each for each in gc.get_objects() if type(each) is FunctionType]
+        gc.freeze()
+        for path, file in self.paths.items():
+            source = (ROOT / file).read_text()
+            fitting = [k for k, mutant in enumerate(mutants(source)) if re.search(self.match, mutant.change)]
+            chosen = set(Random(0).sample(fitting, min(len(fitting), self.most)))
+            alive, results = [each for each in functions if each.__code__.co_filename == path], Counter[str]()
+            for number, mutant in enumerate(mutants(source)):
+                if number in chosen:
+                    results[result := self._try(session, path, mutant, alive)] += 1
+                    if result != "killed":
+                        print(f"{result}: {file}:{mutant.lines[0]}: {mutant.change}", flush=True)
+            print(f"{file}: {len(chosen)} of {len(fitting)} mutants: {dict(results)}", flush=True)
+        return True
+
+    def _run_traced(self, session: pytest.Session, index: int) -> None:
+        def trace(frame: FrameType, event: str, argument: object) -> Any:
+            if frame.f_code.co_filename not in self.paths:
+                return None
+            self.tests_of_line[frame.f_code.co_filename, frame.f_lineno].add(index)
+            return trace
+
+        item, start = session.items[index], time.process_time()
+        threading.settrace(trace)
+        sys.settrace(trace)
+        # Without a next test all fixtures end: each test makes its own, and reaches what makes them.
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        sys.settrace(None)
+        threading.settrace(None)
+        self.seconds.append(time.process_time() - start)
+
+    def _try(self, session: pytest.Session, path: str, mutant: Mutant, alive: list[FunctionType]) -> str:
+        lines = range(mutant.lines[0], mutant.lines[1] + 1)
+        tests = sorted(
+            {test for line in lines for test in self.tests_of_line[path, line]}, key=self.seconds.__getitem__
+        )
+        if not tests:
+            return "not reached"
+        changed = codes(compile(mutant.tree, path, "exec"))
+        if not (child := os.fork()):
+            self._run_changed(session, tests, changed, alive)
+        status = os.waitpid(child, 0)[1]
+        return "survived" if status == 0 else "timed out" if os.WIFSIGNALED(status) else "killed"
+
+    def _run_changed(
+        self,
+        session: pytest.Session,
+        tests: list[int],
+        changed: dict[tuple[str, int], CodeType],
+        alive: list[FunctionType],
+    ) -> NoReturn:
+        """Exit with 0 if all tests pass."""
+        try:
+            session.config.pluginmanager.unregister(name="terminalreporter")
+            session.config.option.tbstyle = "native"  # the quickest
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            # CPU seconds, for loops without an end, and seconds, for waiting without one, on however busy a machine.
+            signal.setitimer(signal.ITIMER_PROF, 5 + 3 * sum(self.seconds[test] for test in tests))
+            signal.setitimer(signal.ITIMER_REAL, 1800)
+            for function in alive:
+                function.__code__ = changed[function.__code__.co_qualname, function.__code__.co_firstlineno]
+            for test in tests:
+                item = session.items[test]
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+                if session.testsfailed:
+                    os._exit(1)
+            os._exit(0)
+        finally:
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "python -m tools.mutants", description=tools.mutants.__doc__, formatter_class=formatter
+    )
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--tests", nargs="+", help="files or folders; those that mirror the source files if not given")
+    parser.add_argument("--most", type=int, default=10**6, help="how many mutants of a file are tried, drawn at random")
+    parser.add_argument("--match", default="", help="a regular expression for the changes that are tried")
+    arguments, options = parser.parse_known_args()
+    tests = arguments.tests or sorted({str(mirror(file)) for file in arguments.files})
+    trial = Trial(arguments.files, arguments.most, arguments.match)
+    sys.exit(pytest.main(["-q", *options, *tests], plugins=[trial]))
