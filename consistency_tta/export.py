@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from consistency_tta.graphs.file_formats import FORMATS
 from consistency_tta.graphs.folder import export_graphs
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.finite_weights import check_finite
@@ -24,30 +25,38 @@ from consistency_tta.training.checkpoint_file import read_checkpoint
 from consistency_tta.training.earlier_versions import upgrade_checkpoint
 from consistency_tta.training.training_record import FACTS_KEY, record_training
 
+#: What weights can be in besides float32, by the format of the files.
+SMALLER_NUMBERS = {name: {*form.smaller} for name, form in FORMATS.items()} | {
+    "folder": {"float16"},
+    "torch": {"bfloat16"},
+}
+
 
 def export(
     checkpoint: Path,
     output: Path,
     half: bool = False,
     trust: list[str] | None = None,
-    format: Literal["folder", "onnx", "torch", "web"] = "folder",  # noqa: A002  # the option's name
+    format: Literal["folder", "onnx", "openvino", "torch", "web"] = "folder",  # noqa: A002  # the option's name
     int8: bool = False,
     tolerance: float = 1e-3,
     license: str | None = None,  # noqa: A002  # the hub's name
+    bf16: bool = False,
 ) -> Path:
-    """Write a checkpoint as a model folder, or a student as ONNX, torch.export programs or a web page.
+    """Write a checkpoint as a model folder, or a student as ONNX, OpenVINO, torch.export programs or a web page.
 
     Args:
         checkpoint: a ``.ckpt`` file of any training of this project; the folders it was trained from must still be
             there. For the formats other than ``folder`` also a model folder, or a bundled model's name.
         output: folder to write.
-        half: whether to store a model folder's weights in float16, at half the size.
+        half: whether to store the weights of a model folder or of OpenVINO's graphs in float16, at half the size.
         trust: modules, in addition to this package and installed plugins, whose classes the checkpoint may name.
-        format: ``folder``, which ``generate`` and further trainings read; ``onnx`` or ``torch``, three graphs of a
-            one-query student (docs/export.md); or ``web``, a page that runs them in a browser.
-        int8: whether to store the weights of ONNX graphs in 8 bits.
+        format: ``folder``, which ``generate`` and further trainings read; ``onnx``, ``openvino`` or ``torch``, three
+            graphs of a one-query student (docs/export.md); or ``web``, a page that runs them in a browser.
+        int8: whether to store the weights of ONNX's or OpenVINO's graphs in 8 bits.
         tolerance: the most that a graph may differ from torch, relative to the largest value of its output.
         license: of the weights, for a model folder's card, by the hub's name such as ``mit``.
+        bf16: whether torch.export's programs store their weights and compute in bfloat16.
 
     Raises:
         CheckpointError: if the checkpoint is damaged.
@@ -62,14 +71,17 @@ def export(
         raise ConfigurationError(
             f"expected --license with --format folder, which has a model card, got --format {format}: leave it out"
         )
-    if (half and format != "folder") or (int8 and format not in ("onnx", "web")):
+    flags = {"float16": half, "int8": int8, "bfloat16": bf16}
+    smaller = [numbers for numbers, wanted in flags.items() if wanted]
+    if len(smaller) > 1 or (smaller and smaller[0] not in SMALLER_NUMBERS[format]):
         raise ConfigurationError(
-            f"expected --half with --format folder and --int8 with onnx or web, got --format {format}: leave it out"
+            "expected one of --half (of --format folder and openvino), --int8 (of onnx, openvino and web) and --bf16 "
+            f"(of torch), got {' and '.join(smaller)} with --format {format}: leave out what does not fit"
         )
     try:
         if format == "folder":
             return export_folder(checkpoint, output, half, license)
-        export_graphs(load_model(checkpoint), output, format, int8, tolerance)
+        export_graphs(load_model(checkpoint), output, format, smaller[0] if smaller else "float32", tolerance)
     except ModelFolderError as error:  # of the model's weights
         if str(checkpoint) in str(error):
             raise

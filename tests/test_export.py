@@ -153,6 +153,8 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     [
         {"format": "onnx", "half": True},
         {"format": "torch", "int8": True},
+        {"format": "openvino", "bf16": True},
+        {"format": "openvino", "half": True, "int8": True},
         {"format": "folder", "int8": True},
         {"format": "web", "license": "mit"},
     ],

@@ -9,6 +9,8 @@ real_vocoder.py  vocoders without complex numbers
 graph.py         a model's three graphs, with names and examples of their inputs
 torch_format.py  a graph as a program of torch.export
 onnx_format.py   a graph as an ONNX file, quantised if wanted
+openvino_format.py  a graph as an OpenVINO file, with smaller weights if wanted
+file_formats.py  these three in one table
 difference.py    how far a written graph is from the network
 tokenizer.py     the tokenizer as one file
 folder.py        the folder with all of these

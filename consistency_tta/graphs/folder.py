@@ -3,81 +3,81 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from consistency_tta.graphs.difference import Difference
-from consistency_tta.graphs.graph import CAPTIONS, Graph, make_graphs
-from consistency_tta.graphs.onnx_format import check_extra, quantise, run_onnx, write_onnx
+from consistency_tta.graphs.file_formats import FORMATS, Run
+from consistency_tta.graphs.graph import CAPTIONS, Graph, in_bfloat16, make_graphs
 from consistency_tta.graphs.tokenizer import write_tokenizer
-from consistency_tta.graphs.torch_format import run_program, to_program, write_program
+from consistency_tta.graphs.torch_format import to_program
 from consistency_tta.graphs.web_page import write_page
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.finite_weights import check_finite
 from consistency_tta.storage.atomic_directory import atomic_directory
 
-#: Computes the output of a file for inputs by name.
-Run = Callable[[Path, Mapping[str, Tensor]], Tensor]
 
-
-def export_graphs(pipeline: TextToAudioPipeline, output: Path, format: str, int8: bool, tolerance: float) -> None:  # noqa: A002
+def export_graphs(pipeline: TextToAudioPipeline, output: Path, format: str, numbers: str, tolerance: float) -> None:  # noqa: A002
     """Write a folder of graphs, whole or not at all.
 
     Args:
-        pipeline: the student, in float32 on the CPU.
+        pipeline, format, numbers, tolerance: see :func:`write_graphs`.
         output: folder to write.
-        format: ``onnx``, ``torch`` or ``web``.
-        int8, tolerance: see :func:`write_graphs`.
     """
     check_finite(pipeline.components, output)
     with atomic_directory(output, last="manifest.json") as folder:
         if format == "web":
             write_page(folder)
-        write_graphs(pipeline, folder, format != "torch", int8, tolerance)
+        write_graphs(pipeline, folder, format, numbers, tolerance)
     print(f"written to {output}")
 
 
 def write_graphs(
-    pipeline: TextToAudioPipeline, folder: Path, onnx: bool, int8: bool, tolerance: float
+    pipeline: TextToAudioPipeline,
+    folder: Path,
+    format: str,  # noqa: A002  # the option's name
+    numbers: str,
+    tolerance: float,
 ) -> dict[str, Any]:
     """Write the graphs of a student, compare each with torch, and return the manifest.
 
     Args:
         pipeline: the student, in float32 on the CPU.
         folder: to write into.
-        onnx: whether to write ONNX files; else programs of torch.export.
-        int8: whether to quantise the weights; their difference is written down, but not limited.
+        format: a key of :data:`~consistency_tta.graphs.file_formats.FORMATS`.
+        numbers: ``float32``, or a smaller number format of the weights; its difference from float32 is written down,
+            but not limited.
         tolerance: the most that a graph may differ from torch, relative to the largest value of its output.
 
     Raises:
         ExportError: if a graph differs by more.
-        MissingExtraError: if a package for ONNX is not installed.
+        MissingExtraError: if a package for the format is not installed.
     """
-    if onnx:
-        check_extra()
-    write, run = (write_onnx, run_onnx) if onnx else (write_program, run_program)
+    form = FORMATS[format]
+    form.check()
     graphs, files = make_graphs(pipeline), dict[str, Path]()
+    written = make_graphs(in_bfloat16(pipeline)) if numbers == "bfloat16" else graphs
     entries: dict[str, dict[str, Any]] = {}
-    for graph in graphs:
-        file = files[graph.name] = write(graph, to_program(graph), folder)
-        _difference(graph, file, run).check(graph.name, tolerance)
-        if int8:
-            quantise(file)
-        difference = _difference(graph, file, run)
-        print(f"{file.name}: {file.stat().st_size / 1e6:.2f} MB, differs from torch by {difference}")
+    for graph, own in zip(graphs, written, strict=True):
+        file = files[graph.name] = form.write(own, to_program(own), folder)
+        _difference(own, file, form.run).check(graph.name, tolerance)
+        if numbers in form.smaller:
+            form.smaller[numbers](file)
+        difference = _difference(graph, file, form.run)
+        size = sum(part.stat().st_size for part in folder.glob(f"{graph.name}.*"))
+        print(f"{file.name}: {size / 1e6:.2f} MB, differs from torch by {difference}")
         entries[graph.name] = {"file": file.name, "inputs": [*graph.inputs], "output": graph.output}
         entries[graph.name]["difference"] = asdict(difference)
-    whole = _whole_difference(pipeline, graphs, files, run)
+    whole = _whole_difference(pipeline, graphs, files, form.run)
     print(f"all three: a waveform that differs by {whole}")
-    if not int8:
+    if numbers == "float32":
         whole.check("the waveform of all three", tolerance)
     write_tokenizer(pipeline.tokenizer, folder)
-    manifest = describe(pipeline) | {"int8": int8, "graphs": entries, "difference": asdict(whole)}
+    manifest = describe(pipeline) | {"weights": numbers, "graphs": entries, "difference": asdict(whole)}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
 

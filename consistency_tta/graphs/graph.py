@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ class Graph:
 
     Attributes:
         name: of the graph.
-        network: in evaluation mode, in float32.
+        network: in evaluation mode; what it reads and returns is in float32, whatever its weights are in.
         inputs: an example of each input, by name, in order; a batch of two.
         output: name of the output.
     """
@@ -45,11 +47,20 @@ class Graph:
         return self.network(*self.inputs.values())
 
 
+def in_bfloat16(pipeline: TextToAudioPipeline) -> TextToAudioPipeline:
+    """A copy that computes in bfloat16, except where its parts insist on float32."""
+    parts: dict[str, Any] = {
+        name: copy.deepcopy(part).to(torch.bfloat16) if isinstance(part, nn.Module) else part
+        for name, part in pipeline.components.items()
+    }
+    return TextToAudioPipeline(**parts)
+
+
 def make_graphs(pipeline: TextToAudioPipeline) -> list[Graph]:
     """The graphs of a one-query student, each with the output of the one before as its example.
 
     Args:
-        pipeline: in float32, on the CPU.
+        pipeline: on the CPU.
 
     Raises:
         ModelFolderError: if a part is missing, or the model needs more than one query.

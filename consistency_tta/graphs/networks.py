@@ -23,7 +23,7 @@ class TextNetwork(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token numbers and mask, int64 (B, tokens) -> embedding (B, tokens, width)."""
-        return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
 
 
 class DenoiseNetwork(nn.Module):

@@ -14,8 +14,9 @@ import pytest
 import soundfile
 import torch
 
+from consistency_tta.graphs.file_formats import FileFormat
 from consistency_tta.graphs.folder import export_graphs
-from consistency_tta.graphs.graph import make_graphs
+from consistency_tta.graphs.graph import in_bfloat16, make_graphs
 from consistency_tta.graphs.onnx_format import quantise, run_onnx
 from consistency_tta.graphs.torch_format import run_program, to_program, write_program
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -52,7 +53,12 @@ def test_the_script_has_ten_statements_and_three_packages() -> None:
 def test_the_manifest_says_what_a_program_must_know(student: TextToAudioPipeline, graph_folder: Path) -> None:
     manifest: dict[str, Any] = json.loads((graph_folder / "manifest.json").read_text())
     expected = {"sample_rate": 16000, "channels": 1, "samples": 32 * 160, "latent_shape": [4, 8, 4], "time": 1000}
-    expected |= {"prediction_type": "v_prediction", "guidance_range": [1.0, 5.0], "max_tokens": 256, "int8": False}
+    expected |= {
+        "prediction_type": "v_prediction",
+        "guidance_range": [1.0, 5.0],
+        "max_tokens": 256,
+        "weights": "float32",
+    }
     assert expected.items() <= manifest.items()
     for name, graph in manifest["graphs"].items():
         assert (graph_folder / graph["file"]).is_file(), name
@@ -83,17 +89,30 @@ def test_a_program_of_torch_computes_the_same(student: TextToAudioPipeline, tmp_
     torch.testing.assert_close(run_program(file, several), graph.network(*several.values()))
 
 
+def test_programs_in_bfloat16_read_and_return_float32(student: TextToAudioPipeline, tmp_path: Path) -> None:
+    text, _, decode = make_graphs(in_bfloat16(student))
+    for graph, limit in ((text, 0.05), (decode, 0.5)):
+        file = write_program(graph, to_program(graph), tmp_path)
+        got = run_program(file, graph.inputs)
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, graph.run())
+        (exact,) = (one for one in make_graphs(student) if one.name == graph.name)
+        expected = exact.network(*graph.inputs.values())
+        assert 0 < float((got - expected).abs().max()) < limit * float(expected.abs().max())
+
+
 def test_a_difference_over_the_tolerance_is_an_error_and_writes_nothing(
     student: TextToAudioPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consistency_tta.graphs.folder.to_program", lambda graph: None)
-    monkeypatch.setattr("consistency_tta.graphs.folder.write_program", lambda graph, program, folder: folder)
-    monkeypatch.setattr(
-        "consistency_tta.graphs.folder.run_program",
+    zero = FileFormat(
+        lambda graph, program, folder: folder,
         lambda file, inputs: torch.zeros(3, inputs["input_ids"].shape[1], 16),
+        smaller={},
     )
+    monkeypatch.setattr("consistency_tta.graphs.folder.FORMATS", {"torch": zero})
     with pytest.raises(ExportError, match="text"):
-        export_graphs(student, tmp_path / "folder", "torch", int8=False, tolerance=0.5)
+        export_graphs(student, tmp_path / "folder", "torch", "float32", tolerance=0.5)
     assert not (tmp_path / "folder").exists()
 
 
