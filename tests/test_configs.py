@@ -31,6 +31,7 @@ from consistency_tta.training import (
     DecodingConfig,
     Distillation,
     FullySharded,
+    GradientCheckpointing,
     LoRA,
     Ramp,
     StudentConfig,
@@ -263,6 +264,7 @@ def is_full_size(stage: Any, millions: int) -> bool:
     [
         (["audiocaps/guidance", "cluster/ddp"], 557),
         (["audiocaps/consistency", "cluster/card24gb"], 557),
+        (["audiocaps/consistency", "cluster/low_memory"], 557),
         (["audiocaps/consistency", "audiocaps/mel"], 557),
         (["audiocaps/consistency", "audiocaps/stft"], 557),
         (["audiocaps/consistency", "audiocaps/corrected"], 557),
@@ -284,6 +286,8 @@ def test_the_recipes_are_built_at_full_size(recipes: list[str], millions: int, m
     # What the overlays of cluster/ set.
     expected = {"cluster/ddp": DDPStrategy, "cluster/fsdp2": FullySharded}
     assert all(isinstance(run.trainer.strategy, expected[name]) for name in expected.keys() & set(recipes))
+    checkpointing = any(isinstance(callback, GradientCheckpointing) for callback in run.trainer.callbacks)
+    assert checkpointing == ("cluster/low_memory" in recipes)
     assert run.trainer.num_nodes == (4 if "cluster/multi_node" in recipes else 1)
     if "cluster/fsdp2" in recipes:
         assert size(run.model.student) == pytest.approx(8 * one_of_eight(run.model), rel=0.02)

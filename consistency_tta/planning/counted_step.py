@@ -55,7 +55,7 @@ class PhasePeaks(Callback):
         self.steps: list[StepPeaks] = []
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Forward begins; gradients of the step before are alive, since Lightning frees them after the forward pass."""
+        """Forward begins; gradients of the step before are alive until the training's own hook, after this one."""
         self.noted = {"persistent": self.live.current}
         self.live.reset_peak()
 

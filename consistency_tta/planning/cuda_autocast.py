@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
 from consistency_tta.components import codec, waveform_codec
+from consistency_tta.training import placed_networks
 
 #: What CUDA's autocast computes in float32 and the CPU's in bfloat16, as far as networks of sound use it.
 #: Source: "CUDA Ops that can autocast to float32", https://docs.pytorch.org/docs/stable/amp.html.
@@ -43,7 +44,10 @@ class CudaAutocast(TorchFunctionMode):
 
 @contextmanager
 def cuda_formats() -> Iterator[None]:
-    """:class:`CudaAutocast`, also where checkpointing computes again on the way back, where modes are not in force."""
+    """:class:`CudaAutocast`, also where checkpointing computes again on the way back, where modes are not in force.
+
+    Attention is torch's own, which is not computed in blocks there.
+    """
 
     def again(function: Any, *args: Any, **kwargs: Any) -> Any:
         return checkpoint(function, *args, **(kwargs | {"context_fn": lambda: (nullcontext(), CudaAutocast())}))
@@ -51,6 +55,7 @@ def cuda_formats() -> Iterator[None]:
     with ExitStack() as stack:
         for module in (torch.utils.checkpoint, codec, waveform_codec):
             stack.enter_context(mock.patch.object(module, "checkpoint", again))
+        stack.enter_context(mock.patch.object(placed_networks, "faster_in_blocks", return_value=False))
         stack.enter_context(CudaAutocast())
         yield
 

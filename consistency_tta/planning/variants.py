@@ -16,6 +16,7 @@ from consistency_tta.planning.parts import all_modules, parts
 from consistency_tta.planning.sharded import largest_block, networks, sharded_bytes
 from consistency_tta.planning.stand_ins import captions_of
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.callbacks.gradient_checkpointing import GradientCheckpointing
 
 #: Lightning's names.
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -40,12 +41,15 @@ def count_variants(
     trained = sum(part.size for name, part in found.items() if name.startswith("trained"))
 
     block = largest_block(module)
+    # Of an overlay such as cluster/low_memory; other callbacks keep nothing in a step.
+    callbacks = [*(settings.get("callbacks") or ()), *(settings.get("callbacks+") or ())]
+    own = [callback for callback in callbacks if isinstance(callback, GradientCheckpointing)]
     batches = [example_batch(module, data, rows, tokens) for rows in (size, 2 * size)]
 
     def peaks(precision: str) -> list[StepPeaks]:
         module.zero_grad(set_to_none=True)
         with cuda_formats() if precision == "bf16-mixed" else nullcontext():
-            return counted_steps(module, batches, precision, settings)
+            return counted_steps(module, batches, precision, settings, own)
 
     variants = {}
     for checkpointing in (False, True):

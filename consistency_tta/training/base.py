@@ -147,7 +147,14 @@ class TrainingModule(PlacedNetworks, StoredTraining, ABC):
         super().setup(stage)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed the global generators as well: dropout and other people's losses draw from them."""
+        """Free the gradients of the step before, and seed the global generators.
+
+        Lightning would keep the gradients until the backward pass, next to all activations of the forward pass. Dropout
+        and other people's losses draw from the global generators.
+        """
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:  # as Lightning: not within an accumulation
+            for optimizer in self.trainer.optimizers:
+                optimizer.zero_grad(set_to_none=True)
         seed = self.rng(batch_idx).entropy + self.global_rank
         torch.manual_seed(seed)
         random.seed(seed)

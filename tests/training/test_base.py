@@ -123,6 +123,21 @@ def test_no_training_goes_on_from_weights_that_are_not_finite(teacher_folder: Pa
         trainer(tmp_path, max_steps=3).fit(MAKERS["diffusion"](teacher_folder), data(), ckpt_path=tmp_path / "bad.ckpt")
 
 
+def test_gradients_are_freed_before_the_next_forward_pass(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, kept = MAKERS["diffusion"](teacher_folder), []
+    loss = module.loss
+
+    def noted(*args: Any) -> torch.Tensor:
+        kept.append(any(parameter.grad is not None for parameter in module.parameters()))
+        return loss(*args)
+
+    monkeypatch.setattr(module, "loss", noted)
+    trainer(tmp_path, max_steps=2, accumulate_grad_batches=2).fit(module, data())
+    assert kept == [False, True, False, True]
+
+
 def test_validations_of_a_run_in_pieces_are_all_logged(teacher_folder: Path, tmp_path: Path) -> None:
     """At every tenth step, which is no multiple of an epoch, of checkpoints that are taken there and elsewhere."""
     rows: list[str] = []
