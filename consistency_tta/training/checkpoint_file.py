@@ -166,7 +166,21 @@ def check_resumable(path: str | Path) -> dict[str, Any]:
         )
     if content["global_step"] > 0 and not any(state.get("state") for state in content["optimizer_states"]):
         raise CheckpointError(f"{path} is of step {content['global_step']}, but its optimizer_states have no values")
+    if not _numbers_fit(content):
+        raise CheckpointError(f"{path} is damaged: learning rates or steps of its optimizer or schedule are no numbers")
     return content
+
+
+def _numbers_fit(content: dict[str, Any]) -> bool:
+    """Whether optimizer and schedule go on with numbers: a step would fail, or another rate be used."""
+    try:
+        schedules = [state for state in content["lr_schedulers"] if state != {}]
+        groups = [group for state in content["optimizer_states"] for group in state.get("param_groups", ())]
+        numbers = [number for state in schedules for number in (state["last_epoch"], *state.get("base_lrs", ()))]
+        numbers += [number for group in groups for number in (group["lr"], *group.get("betas", ()))]
+    except (AttributeError, KeyError, TypeError):
+        return False
+    return all(isinstance(number, int | float | Tensor) and number >= 0 for number in numbers)
 
 
 def check_finite_weights(weights: Mapping[str, Any], checkpoint: str | Path | None) -> None:

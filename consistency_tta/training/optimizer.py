@@ -151,12 +151,22 @@ def check_loaded_state(optimizer: Optimizer, checkpoint: str | Path) -> None:
         CheckpointError: names the checkpoint and the parameter group.
     """
     optimizer = getattr(optimizer, "_optimizer", optimizer)  # Lightning's wrapper keeps the state from before loading
+    tensors = {name for state in optimizer.state.values() for name, value in state.items() if torch.is_tensor(value)}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            for name, value in optimizer.state.get(parameter, {}).items():
-                if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
-                    raise CheckpointError(
-                        f"{checkpoint} is damaged, or of another configuration: the optimizer's {name} of "
-                        f"{group.get('name', 'a group')} has shape {tuple(value.shape)}, expected "
-                        f"{tuple(parameter.shape)}"
-                    )
+            state = optimizer.state.get(parameter) or {}
+            # Other optimizers may keep other values for each parameter.
+            for name in tensors if state and isinstance(optimizer, AdamW) else tensors & state.keys():
+                value = state.get(name)
+                if not isinstance(value, torch.Tensor):
+                    found, expected = f"is {value!s:.20}", "a tensor"
+                elif value.ndim and value.shape != parameter.shape:
+                    found, expected = f"has shape {tuple(value.shape)}", f"{tuple(parameter.shape)}"
+                elif not local(value).isfinite().all():  # no gradient would show it, and the weights would be NaN
+                    found, expected = "has NaN or infinity", "finite values"
+                else:
+                    continue
+                raise CheckpointError(
+                    f"{checkpoint} is damaged, or of another configuration: the optimizer's {name} of "
+                    f"{group.get('name', 'a group')} {found}, expected {expected}"
+                )

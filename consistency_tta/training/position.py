@@ -85,6 +85,10 @@ def restore_position(checkpoint: dict[str, Any], trainer: Trainer) -> None:
     if KEY not in checkpoint:
         return
     position = Position(**checkpoint[KEY])
+    if position.step != checkpoint["global_step"]:
+        raise CheckpointError(
+            f"expected the position's step to be the checkpoint's {checkpoint['global_step']}, got {position.step}"
+        )
     state = checkpoint["loops"]["fit_loop"]
     accumulated = accumulated_batches(trainer, position.epoch)
     # Lightning runs `on_train_epoch_start` for an epoch that is ready but not started.

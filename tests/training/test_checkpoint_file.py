@@ -148,3 +148,22 @@ def test_no_run_goes_on_without_the_optimizers_values(tmp_path: Path) -> None:
         check_resumable(file)
     values = [{"state": {0: {"exp_avg": torch.ones(2)}}}]
     check_resumable(write(tmp_path / "whole.ckpt", WHOLE | {"global_step": 3, "optimizer_states": values}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lr_schedulers": [{"last_epoch": "3", "base_lrs": [0.1]}]},
+        {"lr_schedulers": [{"base_lrs": [0.1]}]},
+        {"lr_schedulers": [{"last_epoch": 3, "base_lrs": [float("nan")]}]},
+        {"lr_schedulers": ["text"]},
+        {"optimizer_states": [{"param_groups": [{"lr": "text"}]}]},
+        {"optimizer_states": [{"param_groups": [{"lr": 0.1, "betas": None}]}]},
+    ],
+    ids=str,
+)
+def test_no_run_goes_on_with_rates_or_steps_that_are_no_numbers(change: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"odd\.ckpt"):
+        check_resumable(write(tmp_path / "odd.ckpt", WHOLE | change))
+    right = {"lr_schedulers": [{"last_epoch": 3, "base_lrs": [0.1]}]}
+    check_resumable(write(tmp_path / "right.ckpt", WHOLE | right))

@@ -319,16 +319,16 @@ def test_a_checkpoint_of_the_other_kind_of_adamw_is_resumed(fused: bool) -> None
 
 
 def test_a_state_that_does_not_fit_is_refused() -> None:
-    parameter = nn.Parameter(torch.ones(3))
-    optimizer = torch.optim.AdamW([{"params": [parameter], "name": "student"}])
-    parameter.sum().backward()
+    parameter, other = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([{"params": [parameter, other], "name": "student"}])
+    (parameter.sum() + other.sum()).backward()
     optimizer.step()
     check_loaded_state(optimizer, "last.ckpt")
     state = optimizer.state_dict()
-    state["state"] = {0: state["state"][0] | {"exp_avg": torch.ones(1)}}
-    optimizer.load_state_dict(state)
-    with pytest.raises(CheckpointError, match=r"last\.ckpt"):
-        check_loaded_state(optimizer, "last.ckpt")
+    for value in (torch.ones(1), torch.full_like(parameter, torch.nan), None):
+        optimizer.load_state_dict(state | {"state": state["state"] | {0: state["state"][0] | {"exp_avg": value}}})
+        with pytest.raises(CheckpointError, match=r"last\.ckpt.* exp_avg "):
+            check_loaded_state(optimizer, "last.ckpt")
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant_with_warmup"])

@@ -207,3 +207,12 @@ def test_batches_of_a_step_may_change_from_epoch_to_epoch(tmp_path: Path) -> Non
 def test_a_damaged_position_is_named(name: str, value: Any) -> None:
     with pytest.raises(CheckpointError, match=f"{name}.*{value}"):
         Position(**({"step": 1, "epoch": 0, "batch": 1, "total_batches": 1} | {name: value}))
+
+
+def test_a_position_of_another_step_than_the_checkpoints_is_refused(tmp_path: Path) -> None:
+    fit(tmp_path, None, Save(tmp_path, "on_train_start"), max_steps=1)
+    content = torch.load(tmp_path / "step=0.ckpt", weights_only=True)
+    content[KEY]["step"] = 10**9
+    torch.save(content, tmp_path / "changed.ckpt")
+    with pytest.raises(CheckpointError, match=str(10**9)):
+        fit(tmp_path, tmp_path / "changed.ckpt", max_steps=1)
