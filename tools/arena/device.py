@@ -13,7 +13,7 @@ and text encoder, and the bundled CLAP evaluates. The same command goes on where
 then evaluate the same sounds on a machine that has the recordings: ``python -m tools.arena evaluate --output FOLDER
 --codec tiny-teacher --esc50 ESC50 --weights mn04_as_mAP_432.pt --labels audioset527_labels.csv``.
 
-docs/performance.md says how to prepare a machine that has no package index.
+docs/gpu_check.md says how to prepare a machine that has no package index.
 """
 
 from __future__ import annotations
