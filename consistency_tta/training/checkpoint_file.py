@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.storage.unfinished import remove_unfinished, unfinished
+from consistency_tta.training.position import stored_position
 from consistency_tta.training.readable_state import check_readable
 
 #: What a checkpoint must have for a run to go on from it, not empty, and of which type.
@@ -156,7 +158,8 @@ def check_resumable(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint from which a run can go on.
 
     Raises:
-        CheckpointError: as :func:`read_checkpoint`, and if the state of the optimizer is missing.
+        CheckpointError: as :func:`read_checkpoint`, and if the state of the optimizer is missing, or numbers of it, of
+            the schedule or of the position in training are none.
     """
     content = read_checkpoint(path, mmap=True)
     if missing := [key for key in RESUMABLE if content.get(key) in (None, [], {})]:
@@ -168,19 +171,39 @@ def check_resumable(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is of step {content['global_step']}, but its optimizer_states have no values")
     if not _numbers_fit(content):
         raise CheckpointError(f"{path} is damaged: learning rates or steps of its optimizer or schedule are no numbers")
+    try:
+        stored_position(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
     return content
 
 
 def _numbers_fit(content: dict[str, Any]) -> bool:
     """Whether optimizer and schedule go on with numbers: a step would fail, or another rate be used."""
+    if not all(isinstance(state, dict) for state in content["lr_schedulers"]):
+        return False
     try:
-        schedules = [state for state in content["lr_schedulers"] if state != {}]
-        groups = [group for state in content["optimizer_states"] for group in state.get("param_groups", ())]
-        numbers = [number for state in schedules for number in (state["last_epoch"], *state.get("base_lrs", ()))]
-        numbers += [number for group in groups for number in (group["lr"], *group.get("betas", ()))]
+        groups = [state.get("param_groups", []) for state in content["optimizer_states"]]
+        # Schedules of schedules, such as ChainedScheduler, have no rates of their own.
+        schedules = [state for state in content["lr_schedulers"] if "base_lrs" in state]
+        numbers = [state[key] for state in schedules for key in ("last_epoch", "_step_count")]
+        numbers += [rate for state in schedules for rate in state["base_lrs"]]
+        numbers += [group["lr"] for each in groups for group in each]
+        betas = [group["betas"] for each in groups for group in each if "betas" in group]
+        return (
+            {len(state["base_lrs"]) for state in schedules} <= {len(each) for each in groups}
+            and all(0 <= _number(number) < math.inf for number in numbers)
+            and all(len(each) > 1 and all(0 <= _number(beta) < 1 for beta in each) for each in betas)
+        )
     except (AttributeError, KeyError, TypeError):
         return False
-    return all(isinstance(number, int | float | Tensor) and number >= 0 for number in numbers)
+
+
+def _number(value: Any) -> float:
+    """A number, or the only one of a tensor; NaN for anything else."""
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        value = value.item()
+    return value if isinstance(value, int | float) else math.nan
 
 
 def check_finite_weights(weights: Mapping[str, Any], checkpoint: str | Path | None) -> None:

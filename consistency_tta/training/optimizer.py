@@ -15,7 +15,7 @@ import torch
 from diffusers.optimization import SchedulerType, get_scheduler
 from torch import nn
 from torch.distributed.tensor import DTensor
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from consistency_tta.contracts import Learner, Optimization
@@ -83,11 +83,25 @@ def can_fuse(device: torch.device, precision: str) -> bool:
 
 
 def _keep_kernels(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """Fuse as this run does; the checkpoint's run may have done otherwise."""
+    """Fuse as this run does; the checkpoint's run may have done otherwise.
+
+    Raises:
+        CheckpointError: if a group lacks a setting of AdamW: its step would fail.
+    """
     own, saved = optimizer.param_groups, state["param_groups"]
     if len(own) != len(saved):
         return state  # which torch refuses
-    pairs = zip(own, saved, strict=True)
+    pairs = list(zip(own, saved, strict=True))
+    for now, group in pairs:
+        # Those that torch has added since have defaults when it loads.
+        if missing := {"lr", "betas", "eps", "weight_decay"} - group.keys():
+            raise CheckpointError(
+                f"expected {', '.join(sorted(missing))} in the optimizer's parameter group {now['name']}, got none"
+            )
+        if len(group["betas"]) != 2:
+            raise CheckpointError(
+                f"expected two betas in the optimizer's parameter group {now['name']}, got {group['betas']!s:.40}"
+            )
     return state | {"param_groups": [group | {key: now[key] for key in ("fused", "foreach")} for now, group in pairs]}
 
 
@@ -141,7 +155,7 @@ def _schedule(name: str, warmup_steps: int, steps: int | None) -> Callable[[int]
 
 
 def check_loaded_state(optimizer: Optimizer, checkpoint: str | Path) -> None:
-    """Raise if an optimizer's state does not fit its parameters: a fused AdamW would write beyond its memory.
+    """Raise if an optimizer's state is not finite, or Adam's not as its parameters: fused, it would write beyond them.
 
     Args:
         optimizer: after loading.
@@ -151,16 +165,19 @@ def check_loaded_state(optimizer: Optimizer, checkpoint: str | Path) -> None:
         CheckpointError: names the checkpoint and the parameter group.
     """
     optimizer = getattr(optimizer, "_optimizer", optimizer)  # Lightning's wrapper keeps the state from before loading
+    adam = isinstance(optimizer, Adam)  # or AdamW
     tensors = {name for state in optimizer.state.values() for name, value in state.items() if torch.is_tensor(value)}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             state = optimizer.state.get(parameter) or {}
-            # Other optimizers may keep other values for each parameter.
-            for name in tensors if state and isinstance(optimizer, AdamW) else tensors & state.keys():
+            # Other optimizers may keep other values for each parameter, of other shapes, such as Adafactor's of rows.
+            for name in tensors if state and adam else tensors & state.keys():
                 value = state.get(name)
-                if not isinstance(value, torch.Tensor):
+                if not torch.is_tensor(value):
+                    if not adam:
+                        continue
                     found, expected = f"is {value!s:.20}", "a tensor"
-                elif value.ndim and value.shape != parameter.shape:
+                elif adam and value.ndim and value.shape != parameter.shape:
                     found, expected = f"has shape {tuple(value.shape)}", f"{tuple(parameter.shape)}"
                 elif not local(value).isfinite().all():  # no gradient would show it, and the weights would be NaN
                     found, expected = "has NaN or infinity", "finite values"

@@ -77,18 +77,45 @@ def accumulated_batches(trainer: Trainer, epoch: int) -> int:
     return trainer.accumulate_grad_batches
 
 
-def restore_position(checkpoint: dict[str, Any], trainer: Trainer) -> None:
-    """Set Lightning's counters in a checkpoint, before Lightning reads them, to those of its position.
+def stored_position(checkpoint: dict[str, Any]) -> Position | None:
+    """The position in a checkpoint; None in one without (of version 0.1).
 
-    A checkpoint without a position (of version 0.1) stays as it is.
+    Raises:
+        CheckpointError: if it does not go with the checkpoint's own step and epoch, or with itself.
     """
     if KEY not in checkpoint:
-        return
-    position = Position(**checkpoint[KEY])
+        return None
+    try:
+        position = Position(**checkpoint[KEY])
+    except TypeError as error:
+        raise CheckpointError(f"expected a position of four integers, got {checkpoint[KEY]!s:.80}") from error
     if position.step != checkpoint["global_step"]:
         raise CheckpointError(
             f"expected the position's step to be the checkpoint's {checkpoint['global_step']}, got {position.step}"
         )
+    # Lightning's epoch is the number of those that ended: one less in the hooks of an epoch's end, and one more where
+    # `max_steps` ended the training within an epoch.
+    ahead = position.epoch - checkpoint["epoch"]
+    if not (ahead == 0 or (ahead == 1 and position.batch == 0) or (ahead == -1 and position.batch > 0)):
+        raise CheckpointError(
+            f"expected a position in epoch {checkpoint['epoch']} or at the next one's start, got {position}"
+        )
+    if position.batch > position.total_batches or (position.epoch == 0 and position.batch < position.total_batches):
+        raise CheckpointError(f"expected a position whose batches are among all those before it, got {position}")
+    return position
+
+
+def restore_position(checkpoint: dict[str, Any], trainer: Trainer) -> None:
+    """Set Lightning's counters in a checkpoint, before Lightning reads them, to those of its position.
+
+    A checkpoint without a position (of version 0.1) stays as it is.
+
+    Raises:
+        CheckpointError: as :func:`stored_position`.
+    """
+    position = stored_position(checkpoint)
+    if position is None:
+        return
     state = checkpoint["loops"]["fit_loop"]
     accumulated = accumulated_batches(trainer, position.epoch)
     # Lightning runs `on_train_epoch_start` for an epoch that is ready but not started.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import signal
 from pathlib import Path
 
 import pytest
 
-from tools.mutants.__main__ import mirror
+from tools.mutants.__main__ import mirror, result
 from tools.mutants.mutations import mutants
 
 
@@ -30,6 +31,21 @@ def test_each_change_is_made_by_itself(line: str, changes: set[str]) -> None:
     assert {body.removeprefix("return ") for body in bodies} == changes
     assert len(bodies) == len(changes)
     assert all(mutant.lines == (3, 3) for mutant in mutants(source))
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (0, "survived"),
+        (1 << 8, "killed"),
+        (2 << 8, "could not be tried"),
+        (signal.SIGPROF, "timed out"),
+        (signal.SIGALRM, "timed out"),
+        (signal.SIGSEGV, "ended by SIGSEGV"),
+    ],
+)
+def test_how_the_process_ended_says_what_became_of_a_mutant(status: int, expected: str) -> None:
+    assert result(status) == expected
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ WHOLE = {
     "epoch": 0,
     "global_step": 0,
 }
+SCHEDULE = {"last_epoch": 3, "_step_count": 4, "base_lrs": [0.1]}
+RIGHT = {"lr_schedulers": [SCHEDULE], "optimizer_states": [{"param_groups": [{"lr": 0.1}]}]}
 
 
 def write(path: Path, content: Any) -> Path:
@@ -153,17 +155,30 @@ def test_no_run_goes_on_without_the_optimizers_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"lr_schedulers": [{"last_epoch": "3", "base_lrs": [0.1]}]},
-        {"lr_schedulers": [{"base_lrs": [0.1]}]},
-        {"lr_schedulers": [{"last_epoch": 3, "base_lrs": [float("nan")]}]},
+        {"lr_schedulers": [SCHEDULE | {"last_epoch": "3"}]},
+        {"lr_schedulers": [{"_step_count": 4, "base_lrs": [0.1]}]},
+        {"lr_schedulers": [SCHEDULE | {"_step_count": None}]},
+        {"lr_schedulers": [SCHEDULE | {"base_lrs": [float("nan")]}]},
+        {"lr_schedulers": [SCHEDULE | {"base_lrs": []}]},
         {"lr_schedulers": ["text"]},
         {"optimizer_states": [{"param_groups": [{"lr": "text"}]}]},
+        {"optimizer_states": [{"param_groups": [{"lr": float("inf")}]}]},
+        {"optimizer_states": [{"param_groups": [{"lr": torch.ones(2)}]}]},
         {"optimizer_states": [{"param_groups": [{"lr": 0.1, "betas": None}]}]},
+        {"optimizer_states": [{"param_groups": [{"lr": 0.1, "betas": []}]}]},
+        {"optimizer_states": [{"param_groups": [{"lr": 0.1, "betas": (0.9, 1.0)}]}]},
+        {"position": {"step": 0, "epoch": 0, "batch": 7, "total_batches": 0}},
     ],
     ids=str,
 )
 def test_no_run_goes_on_with_rates_or_steps_that_are_no_numbers(change: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"odd\.ckpt"):
-        check_resumable(write(tmp_path / "odd.ckpt", WHOLE | change))
-    right = {"lr_schedulers": [{"last_epoch": 3, "base_lrs": [0.1]}]}
+        check_resumable(write(tmp_path / "odd.ckpt", WHOLE | RIGHT | change))
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, {"_schedulers": [SCHEDULE], "_last_lr": [0.1]}], ids=str)
+@pytest.mark.parametrize("rate", [0.1, torch.tensor(0.1)])
+def test_a_run_goes_on_with_rates_that_are_numbers(schedule: dict[str, Any], rate: Any, tmp_path: Path) -> None:
+    groups = [{"lr": rate, "betas": (0.9, 0.999)}]
+    right = {"lr_schedulers": [schedule], "optimizer_states": [{"param_groups": groups}]}
     check_resumable(write(tmp_path / "right.ckpt", WHOLE | right))

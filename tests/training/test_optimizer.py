@@ -331,6 +331,29 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
             check_loaded_state(optimizer, "last.ckpt")
 
 
+@pytest.mark.parametrize("setting", ["lr", "betas", "eps", "weight_decay"])
+def test_a_parameter_group_without_a_setting_is_refused(setting: str) -> None:
+    optimizer = build_optimizer({"model": Learner(nn.Linear(3, 2))}, STUDENT, 10)["optimizer"]
+    state = optimizer.state_dict()
+    optimizer.load_state_dict(state)
+    group = {name: value for name, value in state["param_groups"][0].items() if name != setting}
+    with pytest.raises(CheckpointError, match=f"{setting} .*model"):
+        optimizer.load_state_dict(state | {"param_groups": [group]})
+    with pytest.raises(CheckpointError, match="two betas"):
+        optimizer.load_state_dict(state | {"param_groups": [state["param_groups"][0] | {"betas": (0.9, 0.9, 0.9)}]})
+
+
+def test_moments_of_other_shapes_than_adams_are_taken() -> None:
+    parameter = nn.Parameter(torch.ones(3, 2))
+    optimizer = torch.optim.Adafactor([parameter])
+    parameter.sum().backward()
+    optimizer.step()
+    check_loaded_state(optimizer, "last.ckpt")
+    optimizer.state[parameter]["row_var"].fill_(torch.nan)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt.* row_var "):
+        check_loaded_state(optimizer, "last.ckpt")
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant_with_warmup"])
 def test_a_final_phase_has_a_schedule_and_a_learning_rate_of_its_own(schedule: str) -> None:
     """As two trainings one after the other, each with its own warm-up and end."""

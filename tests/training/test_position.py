@@ -20,7 +20,8 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.preview import Preview
-from consistency_tta.training.position import KEY, Position
+from consistency_tta.training.checkpoint_file import check_resumable
+from consistency_tta.training.position import KEY, Position, stored_position
 from consistency_tta.training.step_rng import StepRNG
 from tests.training.runs import differences
 
@@ -216,3 +217,33 @@ def test_a_position_of_another_step_than_the_checkpoints_is_refused(tmp_path: Pa
     torch.save(content, tmp_path / "changed.ckpt")
     with pytest.raises(CheckpointError, match=str(10**9)):
         fit(tmp_path, tmp_path / "changed.ckpt", max_steps=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epoch": 1}, {"epoch": 10**9}, {"batch": 10**9}, {"batch": 0}, {"total_batches": 5}, {"more": 1}],
+    ids=str,
+)
+def test_a_position_that_does_not_go_with_its_checkpoint_is_refused(change: dict[str, int]) -> None:
+    right = {"step": 1, "epoch": 0, "batch": 2, "total_batches": 2}
+    assert stored_position({"epoch": 0, "global_step": 1, KEY: right}) == Position(**right)
+    with pytest.raises(CheckpointError, match="expected a position"):
+        stored_position({"epoch": 0, "global_step": 1, KEY: right | change})
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.parametrize(
+    "hook",
+    ["on_train_batch_end", "on_train_epoch_end", "on_validation_end", "on_train_end", "on_fit_end", "teardown"],
+)
+@pytest.mark.parametrize("options", [{"max_steps": 4}, {"max_steps": 6}, {"max_epochs": 2}], ids=str)
+def test_positions_of_all_hooks_are_taken(hook: str, options: dict[str, int], tmp_path: Path) -> None:
+    """Within an epoch, at its end, and where a training ends, also of a run that was resumed from there."""
+    fit(tmp_path, None, Save(tmp_path, hook), **options)
+    files = sorted(tmp_path.glob("step=*.ckpt"))
+    assert files
+    for file in files:
+        assert check_resumable(file)[KEY]["step"] == int(file.stem.split("=")[1])
+        fit(tmp_path / "more", file, Save(tmp_path / "more", hook), max_steps=8)
+        for later in (tmp_path / "more").glob("step=*.ckpt"):
+            check_resumable(later)

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
@@ -43,6 +44,14 @@ def codes(module: CodeType) -> dict[tuple[str, int], CodeType]:
     return found
 
 
+def result(status: int) -> str:
+    """What became of a mutant, by the wait status of its process."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return "timed out" if number in (signal.SIGPROF, signal.SIGALRM) else f"ended by {signal.Signals(number).name}"
+    return {0: "survived", 1: "killed"}.get(os.WEXITSTATUS(status), "could not be tried")
+
+
 class Trial:
     """A plugin of pytest that runs the collected tests once, and then for each mutant.
 
@@ -74,9 +83,9 @@ class Trial:
             alive, results = [each for each in functions if each.__code__.co_filename == path], Counter[str]()
             for number, mutant in enumerate(mutants(source)):
                 if number in chosen:
-                    results[result := self._try(session, path, mutant, alive)] += 1
-                    if result != "killed":
-                        print(f"{result}: {file}:{mutant.lines[0]}: {mutant.change}", flush=True)
+                    results[found := self._try(session, path, mutant, alive)] += 1
+                    if found != "killed":
+                        print(f"{found}: {file}:{mutant.lines[0]}: {mutant.change}", flush=True)
             print(f"{file}: {len(chosen)} of {len(fitting)} mutants: {dict(results)}", flush=True)
         return True
 
@@ -106,8 +115,7 @@ class Trial:
         changed = codes(compile(mutant.tree, path, "exec"))
         if not (child := os.fork()):
             self._run_changed(session, tests, changed, alive)
-        status = os.waitpid(child, 0)[1]
-        return "survived" if status == 0 else "timed out" if os.WIFSIGNALED(status) else "killed"
+        return result(os.waitpid(child, 0)[1])
 
     def _run_changed(
         self,
@@ -116,7 +124,7 @@ class Trial:
         changed: dict[tuple[str, int], CodeType],
         alive: list[FunctionType],
     ) -> NoReturn:
-        """Exit with 0 if all tests pass."""
+        """Exit with 0 if all tests pass, 1 if one fails, 2 if they could not be run."""
         try:
             session.config.pluginmanager.unregister(name="terminalreporter")
             session.config.option.tbstyle = "native"  # the quickest
@@ -132,8 +140,12 @@ class Trial:
                 if session.testsfailed:
                     os._exit(1)
             os._exit(0)
-        finally:
+        except KeyboardInterrupt:  # pytest lets a test's own SIGINT through
             os._exit(1)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(2)
 
 
 if __name__ == "__main__":
