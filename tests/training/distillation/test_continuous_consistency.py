@@ -184,6 +184,16 @@ def test_a_run_with_validations_can_be_resumed(teacher_folder: Path, tmp_path: P
     assert again.callback_metrics["val/loss"] > 0
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_forward_mode_is_warned_of_where_times_are_discrete(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    guide = teacher(name)
+    discrete = hasattr(guide.schedule, "table")
+    for kind in ("central_difference", "forward_mode"):
+        assert "central_difference" not in caplog.text
+        ContinuousConsistency(derivative=kind).build(Networks(guide, guide), guide.schedule)  # type: ignore[arg-type]
+    assert ("set derivative to central_difference" in caplog.text) == discrete
+
+
 def test_wrong_settings_are_named(teacher_folder: Path) -> None:
     for wrong in (
         {"tangent_warmup_steps": -1},

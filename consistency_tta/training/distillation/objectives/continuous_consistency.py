@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 import torch
@@ -10,9 +11,12 @@ from torch import Tensor
 from consistency_tta.contracts import Networks, Objective, Prediction, Schedule, Step, Weighting
 from consistency_tta.diffusion.derivative import central_difference, value_and_derivative
 from consistency_tta.diffusion.noise import add_noise, expand, to_epsilon, velocity
+from consistency_tta.diffusion.schedules.table import TableSchedule
 from consistency_tta.diffusion.weighting import SNRPlusOne
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.distillation.objectives.times import HIGHEST_RATIO, LogNormalTimes, lowest_time
+
+log = logging.getLogger(__name__)
 
 
 class ContinuousConsistency(Objective):
@@ -94,11 +98,17 @@ class ContinuousConsistency(Objective):
         self.weighting = weighting or SNRPlusOne(data_std)
 
     def build(self, networks: Networks, schedule: Schedule) -> None:
-        """Refuse a student without the boundary condition."""
+        """Refuse a student without the boundary condition; warn of forward mode where times are discrete."""
         if getattr(networks.student, "prediction_type", None) == "sample":
             raise ConfigurationError(
                 "ContinuousConsistency needs a student with f(z, 0) = z, but prediction_type is sample: "
                 "leave it out, or set v_prediction, flow_prediction or epsilon, as the teacher has"
+            )
+        if self.derivative == "forward_mode" and isinstance(schedule, TableSchedule):
+            log.warning(
+                "ContinuousConsistency differentiates what the teacher learnt at %d discrete times only, which ruined "
+                "such students by forward mode: set derivative to central_difference (docs/objectives.md)",
+                schedule.num_train_timesteps,
             )
 
     def forward(self, step: Step, networks: Networks) -> Prediction:
