@@ -97,6 +97,7 @@ def test_random_weights_are_drawn_once_and_all_of_them_are_numbers() -> None:
 
 
 def test_a_recipe_without_its_models_trains_and_generates() -> None:
+    torch.manual_seed(0)  # of its random weights
     training = full("guidance", "cpu", family="tiny")
     before = [p.clone() for p in training.module.parameters()]
     assert all(p.isfinite().all() for p in before)
