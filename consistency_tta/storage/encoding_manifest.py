@@ -15,10 +15,11 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.atomic_file import write_file
+from consistency_tta.storage.shards import Format
 from consistency_tta.storage.text import parse_json, read_text
 
 MANIFEST = "encoding.json"
@@ -43,8 +44,14 @@ def parse_manifest(text: str, name: str) -> dict[str, Any]:
         DataError: it is not what ``encode`` writes; the message has the file's name.
     """
     manifest = parse_json(text, f"{name}, which `encode` wrote")
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("shards"), int):
+    shards = manifest.get("shards") if isinstance(manifest, dict) else None
+    if type(shards) is not int or shards < 1:  # not true, which is an int, too
         raise DataError(f"{name}: expected what `encode` writes, with the number of shards: encode again")
+    if manifest.get("format", "safetensors") not in get_args(Format):
+        raise DataError(
+            f"{name}: expected the format {' or '.join(get_args(Format))}, got {manifest['format']!s:.40}: update "
+            "this package, or encode again"
+        )
     return manifest
 
 
@@ -58,7 +65,8 @@ def begin(folder: Path, manifest: dict[str, Any]) -> None:
     """
     found = read_manifest(folder)
     if found is not None:
-        one, other = _flat(json.loads(json.dumps(manifest))), _flat(found)
+        form = {"format": "safetensors"}  # which manifests do not say
+        one, other = _flat(form | json.loads(json.dumps(manifest))), _flat(form | found)
         differences = [
             f"{key} {_short(other.get(key))} instead of {_short(one.get(key))}"
             for key in dict.fromkeys([*one, *other])

@@ -8,8 +8,11 @@ Any file system of ``fsspec`` is read (https://filesystem-spec.readthedocs.io), 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,9 @@ from consistency_tta.storage.unfinished import remove_unfinished
 
 logger = logging.getLogger(__name__)
 
+#: Next to the copies of an address, which are named by checksums: what it is.
+ADDRESS = "address.txt"
+
 
 def local_copy(address: str, cache: str | Path | None = None) -> Path:
     """Where the clips of a folder can be read as safetensors: the folder itself, or a copy that is made if need be.
@@ -43,13 +49,13 @@ def local_copy(address: str, cache: str | Path | None = None) -> Path:
         ConfigurationError: there is no file system for the address.
         MissingExtraError: the package for it is not installed, or pyarrow for Parquet.
         FileNotFoundError: there is no manifest at the address, or a file is missing.
-        DataError: a file cannot be had or is not whole; the message names it.
+        DataError: a file cannot be had or is not whole, or the copy cannot be written; the message names it.
     """
     files, root = _file_system(address)
     on_disk = isinstance(files, LocalFileSystem)
     if on_disk and not any(Path(root).glob("latents-*.parquet")):
         return Path(root)
-    place = root if on_disk else address
+    place = root if on_disk else address.rstrip("/")
     copies = Path(cache or _default_cache()).expanduser() / hashlib.sha256(place.encode()).hexdigest()[:16]
     try:
         content = _read(files, root, MANIFEST, address)
@@ -61,10 +67,23 @@ def local_copy(address: str, cache: str | Path | None = None) -> Path:
         return max(whole, key=lambda folder: (folder / MANIFEST).stat().st_mtime)
     manifest = parse_manifest(content.decode(errors="replace"), f"{address}/{MANIFEST}")
     folder = copies / hashlib.sha256(content).hexdigest()[:16]
-    write_file(folder / MANIFEST, content)  # also where it is there: the newest is the one that was used last
-    if not _is_whole(folder):
-        remove_unfinished(folder)
-        _fetch(files, root, address, folder, manifest)
+    try:
+        if _is_whole(folder):
+            with suppress(OSError):  # a cache that several users share may be read-only
+                (folder / MANIFEST).touch()  # the newest is the one that was used last
+        else:
+            remove_unfinished(folder)
+            without_password = re.sub("//[^/@]*@", "//", place)
+            write_file(copies / ADDRESS, f"{without_password}\n".encode())
+            write_file(folder / MANIFEST, content)
+            _fetch(files, root, address, folder, manifest)
+    except FileNotFoundError:  # at the address
+        raise
+    except OSError as error:
+        raise DataError(
+            f"cannot write the copy of {address} to {folder} ({error.strerror or error}): free some space, or name "
+            "another folder as --data.cache_folder"
+        ) from error
     return folder
 
 
@@ -80,15 +99,33 @@ def _fetch(files: Any, root: str, address: str, folder: Path, manifest: dict[str
             write_shard(folder, number, tensors.pop("moments"), captions, ids, tensors)
             continue
         try:
-            load(content)
-        except SafetensorError as error:
+            clips = len(load(content)["moments"])
+        except (SafetensorError, KeyError) as error:
             raise DataError(
                 f"{address}/{name}: expected a whole file of latents, got one that cannot be read "
                 f"({shortened(error)}): copy it there again"
             ) from error
-        captions_there = captions_file(latents_file(folder, number))
-        write_file(captions_there, _read(files, root, captions_there.name, address))
+        copied_captions = captions_file(latents_file(folder, number))
+        captions_content = _read(files, root, copied_captions.name, address)
+        _check_captions(captions_content, clips, f"{address}/{copied_captions.name}")
+        write_file(copied_captions, captions_content)
         write_file(latents_file(folder, number), content)
+
+
+def _check_captions(content: bytes, clips: int, name: str) -> None:
+    """Raise DataError where a file has no line ``{"id": ..., "caption": ...}`` for each of the clips."""
+    lines = [line for line in content.split(b"\n") if line]
+    try:
+        found = [json.loads(line.decode("utf-8-sig")) for line in lines]
+    except (ValueError, RecursionError):
+        found = []
+    whole = [clip for clip in found if isinstance(clip, dict)]
+    whole = [clip for clip in whole if isinstance(clip.get("id"), str) and isinstance(clip.get("caption"), str)]
+    if not len(whole) == len(lines) == clips:
+        raise DataError(
+            f"{name}: expected {clips} lines that are objects with id and caption, got {len(lines)} lines beginning "
+            f"with {content[:40]!r}: copy it there again"
+        )
 
 
 def _file_system(address: str) -> tuple[Any, str]:

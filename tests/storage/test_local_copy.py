@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import multiprocessing
+import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -128,6 +130,57 @@ def test_a_torn_shard_is_named_and_copied_once_it_is_whole(file_format: Format, 
         local_copy(address, tmp_path / "cache")
     remote.pipe_file(f"{address}/{torn}", whole)
     assert shards(local_copy(address, tmp_path / "cache")) == shards(stored / "safetensors")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[:-20],
+        lambda whole: whole[: whole.index(b"\n") + 1],
+        lambda whole: b"<html>Please log in</html>",
+        lambda whole: b"1\n" * CLIPS,
+    ],
+    ids=["torn", "fewer lines", "another page", "no objects"],
+)
+def test_torn_captions_are_named_and_copied_once_they_are_whole(
+    damage: Callable[[bytes], bytes], stored: Path, tmp_path: Path
+) -> None:
+    address = f"memory://{tmp_path.name}"
+    remote = fsspec.filesystem("memory")
+    remote.put(str(stored / "safetensors") + "/", address, recursive=True)
+    torn = "captions-0001.jsonl"
+    whole = (stored / "safetensors" / torn).read_bytes()
+    remote.pipe_file(f"{address}/{torn}", damage(whole))
+    with pytest.raises(DataError, match=f"{address}/{torn}: expected {CLIPS} lines.*copy it there again"):
+        local_copy(address, tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*-0001*"))
+    remote.pipe_file(f"{address}/{torn}", whole)
+    assert shards(local_copy(address, tmp_path / "cache")) == shards(stored / "safetensors")
+
+
+def test_a_cache_that_cannot_be_written_is_named(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = str(stored / "parquet")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=rf"{address} to {tmp_path}/file/.*--data\.cache_folder"):
+        local_copy(address, tmp_path / "file")
+    copy = local_copy(address, tmp_path / "cache")
+
+    def full(path: Path, *arguments: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for method in ("write_bytes", "touch", "mkdir"):
+        monkeypatch.setattr(Path, method, full)
+    with pytest.raises(DataError, match=r"No space left on device.*--data\.cache_folder"):
+        local_copy(address, tmp_path / "another")
+    assert local_copy(address, tmp_path / "cache") == copy  # which is whole, so that nothing need be written
+
+
+def test_an_address_has_one_place_that_says_which_it_is(stored: Path, tmp_path: Path) -> None:
+    address = f"memory://{tmp_path.name}"
+    fsspec.filesystem("memory").put(str(stored / "safetensors") + "/", address, recursive=True)
+    assert local_copy(address, tmp_path / "cache") == local_copy(f"{address}/", tmp_path / "cache")
+    (place,) = (tmp_path / "cache").iterdir()
+    assert (place / "address.txt").read_text() == f"{address}\n"
 
 
 @pytest.mark.parametrize(
