@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import yaml
 
 from consistency_tta.cli.mistakes import refuse
 from consistency_tta.runtime.errors import DataError
-from consistency_tta.storage.recipes import nearest_recipe, resolve_recipe
+from consistency_tta.storage.recipes import is_file, nearest_recipe, resolve_recipe
 from consistency_tta.storage.text import read_text
 
 OPTIONS = ("--config", "-c")
@@ -33,12 +34,13 @@ def _file(name: str) -> str:
     """The file that a configuration's name stands for."""
     file = resolve_recipe(name)
     # Other files are the parser's to read: addresses such as s3://..., and YAML instead of a file's name.
-    if not re.search(r"[:{\n]", name) and not Path(file).is_file():
+    if not re.search(r"[:{\n]", name) and not is_file(file):
         near = nearest_recipe(name)
         hint = f"did you mean the recipe {near}?" if near else "consistency-tta recipes lists those of the package"
-        fault = "is a folder" if Path(name).is_dir() else "is not there"
+        # Not Path(name).is_dir(), which raises where a name is too long.
+        fault = "is a folder" if os.path.isdir(name) else "is not there"  # noqa: PTH112
         refuse(f"expected a YAML file or the name of a recipe after --config, but {name or 'nothing'} {fault}: {hint}")
-    if Path(file).is_file():
+    if is_file(file):
         _check_yaml(Path(file))
     return file
 

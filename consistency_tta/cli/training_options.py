@@ -18,6 +18,7 @@ from consistency_tta.cli.commands import LIGHTNING, LIGHTNING_OPTIONS
 from consistency_tta.cli.completion import DATAMODULES, TRAININGS
 from consistency_tta.cli.mistakes import refuse
 from consistency_tta.runtime.suggest import nearest
+from consistency_tta.storage.recipes import is_file
 
 #: Where the classes of an argument that is a chosen class are exported, and the bases that they have.
 CHOSEN = {"model": TRAININGS, "data": DATAMODULES}
@@ -120,7 +121,7 @@ def chosen_class(option: str, args: list[str]) -> tuple[str, ast.ClassDef] | Non
 
 def _class_of_file(file: str, option: str) -> str:
     """The class that a configuration file names; empty if there is none."""
-    if not Path(file).is_file():
+    if not is_file(file):
         return ""
     part = (yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}).get(option)
     found = part.get("class_path") if isinstance(part, dict) else part

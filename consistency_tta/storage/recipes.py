@@ -34,9 +34,17 @@ def resolve_recipe(name: str) -> str:
 
     So a file of the user's comes before a recipe of its name, as with bundled models.
     """
-    if Path(name).is_file():
+    if is_file(name):
         return name
     return str(recipes().get(recipe_name(name), name))
+
+
+def is_file(name: str) -> bool:
+    """Whether a file is there. YAML in the place of its name may be longer than any name, which Path itself refuses."""
+    try:
+        return Path(name).is_file()
+    except OSError:
+        return False
 
 
 def nearest_recipe(name: str) -> str | None:

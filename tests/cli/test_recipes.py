@@ -9,6 +9,7 @@ import pytest
 from consistency_tta.cli import main
 from consistency_tta.cli.config_files import find_recipes
 from consistency_tta.cli.parser import Parser, set_up_parsing
+from consistency_tta.cli.training_options import check_nested
 from consistency_tta.storage.recipes import recipes
 
 
@@ -19,13 +20,26 @@ def test_names_stand_for_files_after_config_alone() -> None:
     assert find_recipes(args) == expected
 
 
-@pytest.mark.parametrize("given", ["s3://bucket/x.yaml", "{trainer: {max_steps: 3}}", "trainer:\n  max_steps: 3"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "s3://bucket/x.yaml",
+        "{trainer: {max_steps: 3}}",
+        "trainer:\n  max_steps: 3",
+        "{trainer: {max_steps: 3" + 300 * " " + "}}",  # longer than any file's name
+    ],
+)
 def test_what_is_no_files_name_is_left_to_the_parser(given: str) -> None:
     assert find_recipes(["--config", given]) == ["--config", given]
+    check_nested(["fit", "--config", given])
 
 
 def test_a_name_that_is_no_file_and_no_recipe_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, hint in (("tiny/demoo", "tiny/demo?"), (str(tmp_path), "consistency-tta recipes")):
+    for name, hint in (
+        ("tiny/demoo", "tiny/demo?"),
+        (str(tmp_path), "consistency-tta recipes"),
+        ("x" * 300, "not there"),
+    ):
         with pytest.raises(SystemExit, match="2"):
             main(["fit", "--config", name])
         error = capsys.readouterr().err
