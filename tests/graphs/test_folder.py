@@ -6,6 +6,7 @@ import ast
 import json
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import soundfile
 import torch
 
 from consistency_tta.graphs.file_formats import FileFormat
-from consistency_tta.graphs.folder import export_graphs
-from consistency_tta.graphs.graph import in_bfloat16, make_graphs
+from consistency_tta.graphs.folder import export_graphs, write_graphs
+from consistency_tta.graphs.graph import Graph, in_bfloat16, make_graphs
 from consistency_tta.graphs.onnx_format import quantise, run_onnx
 from consistency_tta.graphs.torch_format import run_program, to_program, write_program
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -99,6 +100,33 @@ def test_programs_in_bfloat16_read_and_return_float32(student: TextToAudioPipeli
         (exact,) = (one for one in make_graphs(student) if one.name == graph.name)
         expected = exact.network(*graph.inputs.values())
         assert 0 < float((got - expected).abs().max()) < limit * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("numbers", ["float32", "float16", "bfloat16"])
+def test_a_folder_of_smaller_weights_has_the_differences_from_float32(
+    numbers: str, student: TextToAudioPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are factors of what torch computes; float16 is a factor of its own."""
+    graphs: dict[str, Graph] = {}
+
+    def write(graph: Graph, program: None, folder: Path) -> Path:
+        graphs[graph.name] = graph
+        (folder / graph.name).write_text("1")
+        return folder / graph.name
+
+    def run(file: Path, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return float(file.read_text()) * replace(graphs[file.name], inputs=inputs).run()
+
+    rewritten = FileFormat(write, run, smaller={"float16": lambda file: file.write_text("0.9")})  # type: ignore[arg-type, return-value, dict-item]
+    monkeypatch.setattr("consistency_tta.graphs.folder.to_program", lambda graph: None)
+    monkeypatch.setattr("consistency_tta.graphs.folder.FORMATS", {"own": rewritten})
+    manifest = write_graphs(student, tmp_path, "own", numbers, tolerance=1e-3)
+    assert manifest == json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["weights"] == numbers
+    least, most = {"float32": (0, 0), "float16": (0.09, 0.11), "bfloat16": (1e-3, 0.5)}[numbers]
+    for graph in manifest["graphs"].values():
+        assert least <= graph["difference"]["largest"] / graph["difference"]["scale"] <= most
+    assert (manifest["difference"]["largest"] > 1e-3 * manifest["difference"]["scale"]) == (numbers != "float32")
 
 
 def test_a_difference_over_the_tolerance_is_an_error_and_writes_nothing(
