@@ -19,6 +19,7 @@ from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.storage.unfinished import remove_unfinished, unfinished
 from consistency_tta.training.position import stored_position
 from consistency_tta.training.readable_state import check_readable
+from consistency_tta.training.training_record import FACTS_KEY
 
 #: What a checkpoint must have for a run to go on from it, not empty, and of which type.
 RESUMABLE = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "epoch": int, "global_step": int}
@@ -109,7 +110,7 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(
             f"{file} holds weights, but is no checkpoint of a training: expected a .ckpt file that `fit` wrote"
         )
-    _check_content(file, content, {"state_dict": dict, "hyper_parameters": dict} | RESUMABLE)
+    _check_content(file, content, {"state_dict": dict, "hyper_parameters": dict, FACTS_KEY: dict} | RESUMABLE)
     if (written := content.get(FORMAT_KEY, 1)) not in range(1, FORMAT + 1):
         raise CheckpointError(
             f"{file} has format {written!s:.20}, expected at most {FORMAT}: a later version of this package wrote it; "
@@ -167,6 +168,8 @@ def check_resumable(path: str | Path) -> dict[str, Any]:
             f"{path} has weights but no {', '.join(missing)}: a run cannot go on from it, as from one that "
             "ModelCheckpoint wrote with save_weights_only"
         )
+    if not all(isinstance(state, dict) for key in ("optimizer_states", "lr_schedulers") for state in content[key]):
+        raise CheckpointError(f"{path} is damaged: expected dictionaries as its optimizer_states and lr_schedulers")
     if content["global_step"] > 0 and not any(state.get("state") for state in content["optimizer_states"]):
         raise CheckpointError(f"{path} is of step {content['global_step']}, but its optimizer_states have no values")
     if not _numbers_fit(content):
@@ -180,14 +183,14 @@ def check_resumable(path: str | Path) -> dict[str, Any]:
 
 def _numbers_fit(content: dict[str, Any]) -> bool:
     """Whether optimizer and schedule go on with numbers: a step would fail, or another rate be used."""
-    if not all(isinstance(state, dict) for state in content["lr_schedulers"]):
-        return False
     try:
         groups = [state.get("param_groups", []) for state in content["optimizer_states"]]
         # Schedules of schedules, such as ChainedScheduler, have no rates of their own.
         schedules = [state for state in content["lr_schedulers"] if "base_lrs" in state]
         numbers = [state[key] for state in schedules for key in ("last_epoch", "_step_count")]
         numbers += [rate for state in schedules for rate in state["base_lrs"]]
+        states = [state.get("state", {}) for state in content["optimizer_states"]]
+        numbers += [values.get("step", 0) for each in states for values in each.values()]
         numbers += [group["lr"] for each in groups for group in each]
         betas = [group["betas"] for each in groups for group in each if "betas" in group]
         return (

@@ -30,7 +30,7 @@ WHOLE = {
     "global_step": 0,
 }
 SCHEDULE = {"last_epoch": 3, "_step_count": 4, "base_lrs": [0.1]}
-RIGHT = {"lr_schedulers": [SCHEDULE], "optimizer_states": [{"param_groups": [{"lr": 0.1}]}]}
+RIGHT = {"optimizer_states": [{"param_groups": [{"lr": 0.1}]}]}
 
 
 def write(path: Path, content: Any) -> Path:
@@ -110,6 +110,7 @@ def test_a_changed_byte_is_found(whole: Path) -> None:
         {"state_dict": {3: torch.ones(1)}},
         {"hyper_parameters": 5},
         {"loops": []},
+        {"facts_for_the_card": "text"},
         {"optimizer_states": {}},
         {"global_step": "7"},
         {FORMAT_KEY: FORMAT + 1},
@@ -161,6 +162,9 @@ def test_no_run_goes_on_without_the_optimizers_values(tmp_path: Path) -> None:
         {"lr_schedulers": [SCHEDULE | {"base_lrs": [float("nan")]}]},
         {"lr_schedulers": [SCHEDULE | {"base_lrs": []}]},
         {"lr_schedulers": ["text"]},
+        {"optimizer_states": [5]},
+        {"optimizer_states": [{"state": {0: []}}]},
+        {"optimizer_states": [{"state": {0: {"step": torch.tensor(-1.0)}}}]},
         {"optimizer_states": [{"param_groups": [{"lr": "text"}]}]},
         {"optimizer_states": [{"param_groups": [{"lr": float("inf")}]}]},
         {"optimizer_states": [{"param_groups": [{"lr": torch.ones(2)}]}]},
