@@ -82,17 +82,17 @@ DRAWING = {
 
 
 class WithoutRandomWeights(TorchFunctionMode):
-    """Leaves new matrices as they are where random numbers would be drawn into them, and makes biases zero."""
+    """Makes new tensors zero where random numbers would be drawn into them."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """Pass on everything else."""
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") not in DRAWING:
             return func(*args, **kwargs)
-        tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
-        # What memory held before may be NaN: matrices are drawn later, on the device, but nothing else is.
+        # Matrices are drawn later, on the device. What memory held before may be NaN, and would last in biases and in
+        # what is computed from matrices as a module is made: the embedding of the empty caption.
         with torch.no_grad():
-            return tensor if tensor.ndim > 1 else tensor.zero_()
+            return (kwargs["tensor"] if "tensor" in kwargs else args[0]).zero_()
 
 
 def full(stage: str, device: str, family: str = "audiocaps") -> Training:
