@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs notebooks test test-browser test-nodes test-faults fuzz mutants test-laion lint format clean
+.PHONY: help setup demo docs notebooks test test-browser test-nodes test-faults fuzz mutants audit test-laion lint format clean
 
 # Nothing here may wait for a model hub.
 export HF_HUB_OFFLINE := 1
@@ -84,6 +84,12 @@ fuzz: .venv/.installed  ## feed the readers of captions and sounds with odd byte
 mutants: .venv/.installed  ## which single changes of FILES their tests do not find: make mutants FILES="losses/stft.py"
 	$(BIN)/python -m tools.mutants $(FILES)
 
+# What the versions in constraints.txt are known for, by PyPI's records. `--strict`: a version without a record is an error.
+audit:  ## look up known vulnerabilities of the pinned packages (needs pypi.org)
+	test -x .venv-audit/bin/pip-audit \
+		|| { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit; }
+	.venv-audit/bin/pip-audit --strict -r constraints.txt --no-deps --disable-pip
+
 # laion_clap asks for older releases than constraints.txt has, and with them comes torch for GPUs: 7 GB.
 .venv-laion/.installed: pyproject.toml constraints-laion.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 13) or sys.exit("expected Python 3.11 or 3.12, got %d.%d from $(PYTHON): set another, as in `make test-laion PYTHON=python3.12`" % v[:2])'
@@ -107,6 +113,6 @@ format: .venv/.installed  ## repair style and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean:  ## remove .venv, .venv-app, .venv-laion, builds and caches
-	rm -rf .venv .venv-app .venv-laion build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+clean:  ## remove all .venv*, builds and caches
+	rm -rf .venv .venv-app .venv-audit .venv-laion build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
