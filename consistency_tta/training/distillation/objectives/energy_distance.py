@@ -76,7 +76,7 @@ class EnergyDistance(EnergyObjective):
 
 def caption_distance(text: TextEmbedding) -> Tensor:
     """Squared distances (B, B) of the captions' mean token embeddings, divided by their mean over pairs of rows."""
-    mask = text.mask[..., None].to(text.embedding.dtype)
+    mask = text.mask[..., None]
     mean = (text.embedding * mask).sum(1) / mask.sum(1).clamp_min(1)
     squared = squared_distance(mean, mean)
     typical = squared.sum() / max(len(squared) * (len(squared) - 1), 1)

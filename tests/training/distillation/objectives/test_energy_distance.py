@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from consistency_tta.components.denoiser_features import DenoiserFeatures
 from consistency_tta.contracts import Networks, Step, TextEmbedding
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 from consistency_tta.training import Distillation, EnergyDistance, TeacherFeatures
+from consistency_tta.training.distillation.objectives.energy import squared_distance
 from consistency_tta.training.distillation.objectives.energy_distance import caption_distance
 from tests.diffusion.conftest import SCHEDULES
 from tests.training.distillation.objectives.steps import AffineStudent, conditioning, gaussian_step
@@ -129,6 +131,38 @@ def test_captions_are_compared_in_units_of_the_batch() -> None:
     assert caption_distance(same_captions(3)).tolist() == [[0.0] * 3] * 3
 
 
+def test_pair_by_pair() -> None:
+    """The definition, in loops; captions of three tokens, of one, and of none."""
+    weight, beta, rows = 3.0, 1.5, 3
+    made, real, embedding = normal(rows, 0, 5), normal(rows, 1, 5), normal(rows, 2, 3, 4)
+    lengths = [3, 1, 0]
+    mask = torch.arange(3)[None] < torch.tensor(lengths)[:, None]
+    means = [row[:length].mean(0) if length else torch.zeros(4) for row, length in zip(embedding, lengths, strict=True)]
+    captions = torch.stack([torch.stack([(a - b).square().sum() for a in means]) for b in means])
+    captions = captions * 6 / captions.sum()  # 6 pairs of different rows
+
+    def d(one: Tensor, other: Tensor, i: int, j: int) -> float:
+        return float((one[i] - other[j]).square().sum() + weight**2 * captions[i, j]) ** (beta / 2)
+
+    expected = [
+        sum(
+            d(made, real, i, j) + d(real, made, i, j) - d(made, made, i, j) - d(real, real, i, j)
+            for j in range(rows)
+            if j != i
+        )
+        / (rows - 1)
+        for i in range(rows)
+    ]
+    objective = EnergyDistance(caption_weight=weight, beta=beta)
+    assert objective.distance([made], [real], TextEmbedding(embedding, mask)).tolist() == pytest.approx(expected)
+
+
+def test_distances_of_near_vectors_keep_their_digits() -> None:
+    one, other = 1e3 + normal(30, 0, 4).float(), 1e3 + normal(20, 1, 4).float()
+    expected = (one.double()[:, None] - other.double()).square().sum(-1)
+    torch.testing.assert_close(squared_distance(one, other).double(), expected, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("pooled", [False, True])
 def test_in_the_teachers_features(pooled: bool, teacher_folder: Path, tmp_path: Path) -> None:
     """Two passes, gradients of the student alone, and no distance of a sample that is the recording."""
@@ -163,6 +197,37 @@ def test_all_rows_get_the_same_time_and_noise_in_features(teacher_folder: Path, 
     assert not torch.allclose(alone, alone[:1].expand_as(alone), atol=1e-2)
 
 
+def test_a_step_compares_all_rows_at_one_time(teacher_folder: Path, tmp_path: Path) -> None:
+    objective = EnergyDistance(TeacherFeatures(blocks=["mid_block"]))
+    module = in_training(Distillation(str(teacher_folder), objective, optimization=FAST), tmp_path)
+    times: list[Tensor] = []
+    module.frozen.teacher.denoiser.register_forward_pre_hook(lambda _module, args: times.append(args[1]))
+    objective(module.step(batch(), rng()), module.networks(averaged=False))
+    assert len(torch.cat(times)) == 8  # samples and recordings
+    assert len(set(torch.cat(times).tolist())) == 1
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_features_are_normalised_tokens_of_noised_latents(pooled: bool, teacher_folder: Path, tmp_path: Path) -> None:
+    objective = EnergyDistance(TeacherFeatures(blocks=["mid_block"], time_range=(0.3, 0.4), pooled=pooled))
+    module = in_training(Distillation(str(teacher_folder), objective, optimization=FAST), tmp_path)
+    seen: list[tuple[Tensor, ...]] = []
+    backbone = module.frozen.teacher.denoiser
+    backbone.register_forward_pre_hook(lambda _module, args: seen.append(args))
+    step, networks = module.step(batch(), rng()), module.networks(averaged=False)
+    embed = objective.embedding(step, networks, one_for_all=False)
+    [vector], _ = embed(step.clean_latent), embed(torch.zeros_like(step.clean_latent))
+    (z_t, t, condition), (noise, *_) = seen
+    assert float(t.min()) >= 300
+    assert float(t.max()) <= 400
+    alpha = module.schedule.alpha(t)[:, None, None, None]
+    torch.testing.assert_close(z_t - noise, alpha * step.clean_latent, atol=1e-4, rtol=1e-4)
+    [tokens] = DenoiserFeatures(backbone, ["mid_block"])(z_t, t, condition)
+    tokens = (tokens - tokens.mean(-1, keepdim=True)) / (tokens.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+    values = tokens.mean(1) if pooled else tokens.flatten(1)
+    torch.testing.assert_close(vector, values / values.shape[1] ** 0.5)
+
+
 @pytest.mark.parametrize("features", [None, TeacherFeatures(blocks=["mid_block"], pooled=True)])
 def test_a_run_needs_no_loss_plugin(features: TeacherFeatures | None, teacher_folder: Path, tmp_path: Path) -> None:
     module = Distillation(str(teacher_folder), EnergyDistance(features), optimization=FAST)
@@ -182,9 +247,15 @@ def test_a_batch_of_one_row_has_no_pairs() -> None:
     student = AffineStudent(FLOW, MEAN, torch.ones(2).double())
     with pytest.raises(ShapeError, match="1"):
         EnergyDistance()(step_of(0, rows=1), Networks(student))
+    assert EnergyDistance()(step_of(0, rows=2), Networks(student)).losses["energy"].shape == (2,)
     step = step_of(0, rows=1)
     step.training = False
     assert EnergyDistance()(step, Networks(student)).losses["energy"].tolist() == [0.0]
+
+
+def test_a_teacher_is_loaded_for_its_features_alone() -> None:
+    assert not EnergyDistance().needs_teacher
+    assert EnergyDistance(TeacherFeatures()).needs_teacher
 
 
 def test_impossible_settings_are_named(teacher_folder: Path) -> None:

@@ -107,6 +107,47 @@ def test_samples_are_from_independent_noise() -> None:
     torch.testing.assert_close(correlation, torch.eye(4).double(), atol=0.06, rtol=0)
 
 
+@pytest.mark.parametrize("flow_map", [False, True])
+def test_further_samples_are_made_as_the_first_is(flow_map: bool) -> None:
+    """In one query of noise, of a flow map from T to 0; with gradients where the student learns."""
+
+    class Observed(CaptionStudent):
+        def forward(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor | None = None) -> Tensor:
+            seen.append((t.tolist(), None if s is None else s.tolist()))
+            return super().forward(z_t, t, conditioning, s)
+
+    seen: list[tuple[list[float], list[float] | None]] = []
+    student, step = Observed(MEANS, STDS), step_of(0, torch.tensor([0, 2]))
+    step.flow_map = flow_map
+    EnergyScore(samples=3)(step, Networks(student))
+    top = float(FLOW.num_train_timesteps)
+    assert seen == [([top, top], [0.0, 0.0] if flow_map else None)] * 3
+    assert EnergyScore().further(step, Networks(student)).requires_grad
+    with torch.no_grad():
+        assert not EnergyScore().further(step, Networks(student)).requires_grad
+    other = step.for_objective(frozenset({"fake"}))
+    assert not EnergyScore().further(other, Networks(student)).requires_grad
+
+
+def test_a_collapsed_student_has_finite_gradients() -> None:
+    """Two samples alike: their distance has no slope."""
+    one = torch.ones(2, 3, requires_grad=True)
+    EnergyScore().row_distance([one], [torch.ones(2, 3)]).sum().backward()
+    assert torch.equal(one.grad, torch.zeros(2, 3))
+
+
+def test_rows_have_times_and_noise_of_their_own(teacher_folder: Path, tmp_path: Path) -> None:
+    """Only a caption's samples are compared with each other, so nothing calls for the same noise in all rows."""
+    objective = EnergyScore(TeacherFeatures(blocks=["mid_block"]))
+    module = in_training(Distillation(str(teacher_folder), objective, optimization=FAST), tmp_path)
+    times: list[Tensor] = []
+    module.frozen.teacher.denoiser.register_forward_pre_hook(lambda _module, args: times.append(args[1]))
+    objective(module.step(batch(), rng()), module.networks(averaged=False))
+    assert len(times) == 3
+    assert all(torch.equal(t, times[0]) for t in times)
+    assert len(set(times[0].tolist())) == 4
+
+
 def test_passes_of_student_and_teacher(teacher_folder: Path, tmp_path: Path) -> None:
     """The first sample is that of other objectives."""
     parts = {"score": EnergyScore(TeacherFeatures(), samples=3), "distance": EnergyDistance()}
