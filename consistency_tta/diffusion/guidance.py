@@ -121,7 +121,7 @@ class CFGDenoiser(Denoiser):
                 f"(1, tokens), got shapes {tuple(embedding.shape)} and {tuple(mask.shape)}"
             )
         self.register_buffer(f"{name}_embedding", embedding.detach().clone(), persistent=False)
-        self.register_buffer(f"{name}_mask", mask.detach().clone().bool(), persistent=False)
+        self.register_buffer(f"{name}_mask", mask.clone().bool(), persistent=False)
 
 
 def same_length(*texts: TextEmbedding) -> tuple[TextEmbedding, ...]:

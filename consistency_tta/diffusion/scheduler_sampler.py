@@ -88,7 +88,7 @@ class SchedulerSampler(Sampler):
             t = _time(timestep, scheduler, schedule, flow).expand(len(noise)).to(noise.device)
             z_0 = denoiser(z_t, t, conditioning)
             alpha, sigma = expand(schedule.alpha(t), z_0), expand(schedule.sigma(t), z_0)
-            output = meaning.from_clean(z_0, z_t.to(z_0.dtype), alpha, sigma).to(noise.dtype)
+            output = meaning.from_clean(z_0, z_t, alpha, sigma).to(noise.dtype)
             x = scheduler.step(output, timestep, x, **options).prev_sample
             x = x if on_step is None else on_step(index, float(t[0]), x)
         return x, len(scheduler.timesteps)

@@ -2,11 +2,11 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 
-from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid, UniformGrid
+from consistency_tta.diffusion.grid import ExponentialGrid, KarrasGrid, LinspaceGrid, UniformGrid
 from consistency_tta.diffusion.schedules import schedule_from_config
 from consistency_tta.runtime.errors import ConfigurationError
 
-GRIDS = [UniformGrid(), LinspaceGrid(), KarrasGrid(), KarrasGrid(rho=1)]
+GRIDS = [UniformGrid(), LinspaceGrid(), KarrasGrid(), KarrasGrid(rho=1), ExponentialGrid()]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -45,7 +45,7 @@ def test_karras_has_the_noise_levels_of_diffusers(config, schedule, num_steps):
     torch.testing.assert_close(ratios, reference.sigmas, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("grid", [LinspaceGrid(), *(KarrasGrid(rho) for rho in (1, 2.5, 3, 7, 20))])
+@pytest.mark.parametrize("grid", [LinspaceGrid(), ExponentialGrid(), *(KarrasGrid(rho) for rho in (1, 2.5, 3, 7, 20))])
 def test_the_last_query_is_at_the_lowest_known_noise_level(schedule, grid):
     assert [grid(schedule, num_steps)[-2].item() for num_steps in (2, 18, 100)] == [1, 1, 1]
 
@@ -57,9 +57,11 @@ def test_refuses_impossible_numbers_of_steps(schedule, grid, num_steps):
         grid(schedule, num_steps)
 
 
-def test_refuses_a_rho_below_one():
-    with pytest.raises(ConfigurationError, match="rho"):
-        KarrasGrid(rho=0)
+def test_a_rho_of_one_makes_equal_steps_of_the_ratio_and_less_is_refused(schedule):
+    ratios = schedule.ratio(KarrasGrid(rho=1)(schedule, 18))
+    torch.testing.assert_close(ratios[:-1].diff(), (ratios[-2] - ratios[0]).expand(17) / 17)
+    with pytest.raises(ConfigurationError, match=r"0\.9"):
+        KarrasGrid(rho=0.9)
 
 
 def test_a_grid_of_noise_levels_refuses_a_schedule_that_ends_in_pure_noise(config):

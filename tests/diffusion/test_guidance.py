@@ -79,6 +79,18 @@ def test_the_empty_prompt_moves_with_the_module_but_is_not_saved(teacher):
     assert guided.unconditional_mask.is_meta
 
 
+def test_the_empty_prompt_is_a_copy_of_what_was_given(teacher):
+    given = empty_prompt(0.5)
+    given.embedding.requires_grad_()
+    guided = CFGDenoiser(teacher, given)
+    with torch.no_grad():
+        given.embedding.zero_()
+        given.mask.zero_()
+    assert (guided.unconditional_embedding == 0.5).all()
+    assert not guided.unconditional_embedding.requires_grad
+    assert guided.unconditional_mask.all()
+
+
 def test_half_precision_guidance_is_combined_in_float32(teacher, noise, conditioning):
     class Rounded(type(teacher)):
         def forward(self, z_t, t, conditioning):

@@ -1,14 +1,26 @@
 import pytest
 import torch
 
-from consistency_tta.contracts import Conditioning, TextEmbedding
+from consistency_tta.contracts import Conditioning, Denoiser, TextEmbedding
 from consistency_tta.diffusion.grid import KarrasGrid, LinspaceGrid, UniformGrid
 from consistency_tta.diffusion.guidance import CFGDenoiser
-from consistency_tta.diffusion.sample import consistency_times, sample_consistency, sample_diffusion
+from consistency_tta.diffusion.sample import (
+    consistency_times,
+    sample_consistency,
+    sample_diffusion,
+    sample_trajectory,
+)
 from consistency_tta.diffusion.solve import DDIM, DPMSolver2S, Heun
 from consistency_tta.runtime.errors import ConfigurationError
+from tests.flow_maps import GaussianFlowMap
 
 TOP = 1000.0
+TIMES = [TOP, 600.0, 300.0, 0.0]
+WAYS = {
+    "diffusion": lambda denoiser, *given, **more: sample_diffusion(denoiser, Heun(), TIMES, *given, **more),
+    "consistency": lambda *given, **more: sample_consistency(*given, TIMES[:-1], **more),
+    "trajectory": lambda *given, **more: sample_trajectory(*given, TIMES, 0.5, **more),
+}
 
 
 def seeded():
@@ -85,25 +97,58 @@ def test_fresh_noise_comes_from_the_generator_alone(student, noise, conditioning
     torch.testing.assert_close(sample(0)[row], alone)
 
 
-def test_samplers_keep_the_noise_s_dtype_and_no_graph(teacher, student, noise, conditioning):
-    noise = noise.bfloat16().requires_grad_()
-    diffusion = sample_diffusion(teacher, Heun(), UniformGrid()(teacher.schedule, 4), noise, conditioning)
-    consistency = sample_consistency(student, noise, conditioning, [TOP, 500.0])
-    assert diffusion.dtype == consistency.dtype == torch.bfloat16
-    assert not diffusion.requires_grad
-    assert not consistency.requires_grad
+class Recorded(Denoiser):
+    """A flow map that keeps what it was asked, and answers in float64."""
+
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule, self.flow_map, self.latents, self.times = schedule, GaussianFlowMap(schedule), [], []
+
+    def forward(self, z_t, t, conditioning, s=None):
+        self.latents.append(z_t)
+        self.times += [t] if s is None else [t, s]
+        return self.flow_map(z_t, t, conditioning, s).double()
 
 
-def test_progress_is_shown_on_request_only(teacher, student, noise, conditioning, capsys):
-    times = UniformGrid()(teacher.schedule, 3)
-    sample_diffusion(teacher, DDIM(), times, noise, conditioning)
-    assert "diffusion" not in capsys.readouterr().err
-    sample_diffusion(teacher, DDIM(), times, noise, conditioning, progress=True)
-    assert "3/3" in capsys.readouterr().err
-    sample_consistency(student, noise, conditioning, times[:-1], progress=True)
-    assert "2/2" in capsys.readouterr().err
-    sample_consistency(student, noise, conditioning, times[:1], progress=True)
-    assert "consistency" not in capsys.readouterr().err  # one query, nothing to wait for
+@pytest.mark.parametrize("way", [*WAYS, "one query"])
+def test_samplers_keep_the_noise_s_dtype_and_no_graph(schedule, noise, conditioning, way):
+    sample = WAYS.get(way, lambda *given: sample_consistency(*given, TIMES[:1]))
+    denoiser = Recorded(schedule.double())
+    z_0 = sample(denoiser, noise.bfloat16().requires_grad_(), conditioning)
+    assert {z.dtype for z in [z_0, *denoiser.latents]} == {torch.bfloat16}
+    assert {(t.dtype, t.shape) for t in denoiser.times} == {(torch.float32, (3,))}
+    assert not z_0.requires_grad
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_step_is_seen_and_may_be_replaced(schedule, noise, conditioning, way):
+    seen, denoiser = [], Recorded(schedule.double())
+
+    def on_step(index, time, z):
+        seen.append((index, time))
+        return torch.full_like(z, index)
+
+    z_0 = WAYS[way](denoiser, noise, conditioning, on_step=on_step)
+    assert seen == [(0, 1000.0), (1, 600.0), (2, 300.0)]
+    assert torch.equal(z_0, torch.full_like(noise, 2))
+    if way != "consistency":  # which adds noise before it queries
+        assert torch.equal(denoiser.latents[-1 if way == "trajectory" else -2], torch.ones_like(noise))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_progress_is_shown_on_request_only(schedule, noise, conditioning, way, capsys):
+    WAYS[way](Recorded(schedule), noise, conditioning)
+    assert way not in capsys.readouterr().err
+    WAYS[way](Recorded(schedule), noise, conditioning, progress=True)
+    shown = capsys.readouterr().err
+    assert way in shown
+    assert ("2/2" if way == "consistency" else "3/3") in shown
+
+
+@pytest.mark.parametrize("queries", [1, 2])
+def test_one_query_is_nothing_to_wait_for(student, noise, conditioning, queries, capsys):
+    sample_consistency(student, noise, conditioning, TIMES[:queries], progress=True)
+    assert ("1/1" in capsys.readouterr().err) == (queries == 2)
 
 
 def test_consistency_times_start_at_the_top_and_leave_zero_out(schedule):

@@ -67,6 +67,9 @@ def test_a_consistency_sampler_queries_and_counts(student, noise, conditioning) 
     made, queries = ConsistencySampler(2).sample(student, noise, conditioning, generator=seeded())
     assert torch.equal(made, sample_consistency(student, noise, conditioning, [1000.0, 500.0], seeded()))
     assert queries == 2
+    for sampler, given in ((ConsistencySampler(3, "LinspaceGrid"), None), (ConsistencySampler(3), LinspaceGrid())):
+        made, _ = sampler.sample(student, noise, conditioning, grid=given, generator=seeded())
+        assert torch.equal(made, sample_consistency(student, noise, conditioning, [1000.0, 500.5, 1.0], seeded()))
 
 
 @pytest.mark.parametrize("solver", ["Hoin", "no.such.module.Heun", "UniformGrid", "subprocess.Popen", "."])

@@ -43,6 +43,39 @@ def test_each_scheduler_finds_the_end_of_the_ode(
     assert SchedulerSampler(scheduler, settings).sample(teacher, noise, conditioning, 4)[1] < 8
 
 
+@pytest.mark.parametrize("flow", [False, True])
+def test_steps_are_seen_and_times_are_floats(noise: Any, conditioning: Any, flow: bool, capsys: Any) -> None:
+    schedule = RectifiedFlowSchedule(1000) if flow else schedule_from_config(SD21_CONFIG)
+    teacher, seen = GaussianDenoiser(schedule), []
+
+    def on_step(index: int, time: float, z: torch.Tensor) -> torch.Tensor:
+        seen.append((index, time))
+        return torch.full_like(z, index)
+
+    sampler = SchedulerSampler("FlowMatchEulerDiscreteScheduler") if flow else SchedulerSampler("DDIMScheduler", BETAS)
+    assert sampler.classifier_free_guidance
+    made, _ = sampler.sample(teacher, noise.bfloat16(), conditioning, 2, on_step=on_step)
+    # The scheduler's own spacing of a flow: from T to 1.
+    assert seen == [(0, 1000.0), (1, pytest.approx(1.0) if flow else 500.0)]
+    assert torch.equal(made, torch.full_like(noise.bfloat16(), 1))
+    assert {t.dtype for _, t, _ in teacher.queries} == {torch.float32}
+    assert not capsys.readouterr().err
+    sampler.sample(teacher, noise, conditioning, 2, progress=True)
+    shown = capsys.readouterr().err
+    assert "diffusion" in shown
+    assert "2/2" in shown
+
+
+def test_a_scheduler_that_draws_noise_takes_the_generator(teacher: Any, noise: Any, conditioning: Any) -> None:
+    sampler = SchedulerSampler("EulerAncestralDiscreteScheduler", BETAS)
+
+    def sample(seed: int) -> torch.Tensor:
+        return sampler.sample(teacher, noise, conditioning, 3, generator=torch.Generator().manual_seed(seed))[0]
+
+    assert torch.equal(sample(0), sample(0))
+    assert not torch.equal(sample(0), sample(1))
+
+
 def test_the_scheduler_chooses_steps_and_times(teacher: Any, noise: Any, conditioning: Any) -> None:
     sampler = SchedulerSampler("DDIMScheduler", BETAS)
     with pytest.raises(ConfigurationError, match="DDIMScheduler"):

@@ -54,6 +54,11 @@ def test_half_precision_times_give_float32(any_schedule):
         torch.testing.assert_close(values(t.bfloat16()), values(t))
 
 
+def test_half_precision_ratios_are_inverted_in_float32(schedule):
+    ratios = torch.tensor([0.5, 2.0, 8.0])  # which bfloat16 has
+    assert torch.equal(schedule.time(ratios.bfloat16()), schedule.time(ratios))
+
+
 def test_noise_rises_and_variance_is_preserved_where_it_says_so(any_schedule):
     t = torch.arange(0, 1000, 0.5, dtype=torch.float64)
     assert (any_schedule.ratio(t).diff() > 0).all()
@@ -174,6 +179,17 @@ def test_the_capped_cosine_table_follows_the_cosine(config):
     torch.testing.assert_close(table.alpha(t), CosineSchedule.nichol_dhariwal().alpha(t), rtol=2e-3, atol=1e-5)
 
 
+def test_the_offset_of_the_cosine_is_nichol_and_dhariwals():
+    """alpha^2 = f(t) / f(0), f(t) = cos^2((t / T + s) / (1 + s) pi / 2), their eq. 17."""
+    t = torch.linspace(0, 1000, 9, dtype=torch.float64)
+    f = ((t / 1000 + 0.25) / 1.25 * torch.pi / 2).cos().square()
+    torch.testing.assert_close(CosineSchedule.nichol_dhariwal(offset=0.25).alpha(t).square(), f / f[0])
+
+
+def test_the_noise_of_a_cosine_without_offset_rises_from_the_start():
+    assert CosineSchedule(1000).sigma_derivative(torch.tensor([0.0])).item() == pytest.approx(torch.pi / 2000)
+
+
 @pytest.mark.parametrize(
     ("config", "word"),
     [
@@ -204,11 +220,13 @@ def test_a_config_without_prediction_type_is_refused():
         lambda: RectifiedFlowSchedule(0),
         lambda: RectifiedFlowSchedule(shift=-1.0),
         lambda: CosineSchedule(start_angle=1.0, end_angle=0.5),
-        lambda: CosineSchedule(0),
         lambda: CosineSchedule(lowest_time=0),
         lambda: CosineSchedule.between_ratios(1000, 5, 1),
+        lambda: CosineSchedule.between_ratios(1000, 0.3, float("inf")),
         lambda: ZeroTerminalSNRSchedule([0.9, 0.5]),
         lambda: ZeroTerminalSNRSchedule([0.5, 0.9, 0.0]),
+        lambda: ZeroTerminalSNRSchedule([0.9, 0.9, 0.0]),
+        lambda: VariancePreservingSchedule([0.5, 0.5 - 1e-12]),  # one noise level in float32
         lambda: VariancePreservingSchedule([0.5, 0.0]),
     ],
 )
@@ -217,14 +235,26 @@ def test_refuses_impossible_schedules(make):
         make()
 
 
+def test_the_least_noise_is_that_of_float64():
+    least = VariancePreservingSchedule([1 - 1e-9, 0.5]).ratio(torch.tensor([1.0]))  # 1 - 1e-9 is 1 in float32
+    assert least.item() == pytest.approx(1e-9**0.5)
+
+
 def test_the_smallest_schedules_have_one_step():
     for schedule in (RectifiedFlowSchedule(1), CosineSchedule(1), VariancePreservingSchedule([0.5])):
         assert schedule.num_train_timesteps == 1
+    with pytest.raises(ConfigurationError, match="num_train_timesteps"):
+        CosineSchedule(0)
 
 
-def test_flow_matching_has_a_thousand_steps_where_the_configuration_does_not_say():
-    config = {key: value for key, value in FlowMatchEulerDiscreteScheduler().config.items() if "timesteps" not in key}
+@pytest.mark.parametrize("scheduler", [FlowMatchEulerDiscreteScheduler, CosineDPMSolverMultistepScheduler])
+def test_there_are_a_thousand_steps_where_the_configuration_does_not_say(scheduler):
+    config = {key: value for key, value in scheduler().config.items() if "timesteps" not in key}
     assert schedule_from_config(config).num_train_timesteps == 1000
+
+
+def test_betas_make_no_flow_even_with_a_shift(config):
+    assert isinstance(schedule_from_config(config | {"shift": 3.0}), VariancePreservingSchedule)
 
 
 def test_expand_is_for_any_number_of_dimensions(noise):

@@ -165,7 +165,7 @@ def test_half_precision_latents_lose_only_their_own_rounding(teacher, noise, con
     noise = noise.bfloat16()
     z_s = solver(teacher, noise, t, s, conditioning)
     assert z_s.dtype == torch.bfloat16
-    assert {z_t.dtype for z_t, _, _ in teacher.queries} == {torch.bfloat16}
+    assert {(z_t.dtype, t.dtype) for z_t, t, _ in teacher.queries} == {(torch.bfloat16, torch.float32)}
     torch.testing.assert_close(z_s.double(), solver(teacher, noise.double(), t, s, conditioning), rtol=0.02, atol=0.02)
 
 

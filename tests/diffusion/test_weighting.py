@@ -63,6 +63,10 @@ def test_min_snr_without_a_maximum_is_the_plain_epsilon_loss(schedule, noise):
     torch.testing.assert_close(MinSNR(gamma=float("inf"))(t, schedule) * z_0_loss, epsilon_loss)
 
 
+def test_min_snr_takes_any_maximum_above_zero(schedule):
+    assert MinSNR(gamma=0.5)(torch.arange(1, 1001), schedule).max() == 0.5
+
+
 def test_min_snr_starves_the_top_step_and_the_floor_feeds_it(schedule):
     times = LinspaceGrid()(schedule, 18)[:-1]
 
@@ -97,7 +101,8 @@ def test_flow_matching_is_the_plain_loss_of_the_velocity(any_schedule, noise):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: MinSNR(gamma=0), lambda: FlooredMinSNR(floor=6), lambda: FlooredMinSNR(floor=0)]
+    "make",
+    [lambda: MinSNR(gamma=0), lambda: FlooredMinSNR(floor=6), lambda: FlooredMinSNR(floor=0), lambda: SNRPlusOne(0)],
 )
 def test_refuses_impossible_bounds(make):
     with pytest.raises(ConfigurationError):

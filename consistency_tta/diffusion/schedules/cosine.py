@@ -91,7 +91,7 @@ class CosineSchedule(NoiseSchedule):
             return angle.sin()
         # 1 - alpha^2 without the cancellation at small t.
         squared = (self._normalised(t) * (self.end_angle - self.start_angle)).sin() * (angle + self.start_angle).sin()
-        return squared.clamp(min=0).sqrt() / math.cos(self.start_angle)
+        return squared.sqrt() / math.cos(self.start_angle)
 
     def alpha_derivative(self, t: Tensor) -> Tensor:
         """-sin(a_t) a' / cos(a_0), of t's shape."""

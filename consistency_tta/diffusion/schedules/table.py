@@ -18,7 +18,7 @@ class TableSchedule(NoiseSchedule):
     bfloat16 or float16. Results are float32, or float64 where t or the table is.
 
     Args:
-        table: (T + 1,), rising strictly.
+        table: (T + 1,) in float32, rising strictly.
     """
 
     table: Tensor
@@ -26,7 +26,7 @@ class TableSchedule(NoiseSchedule):
     def __init__(self, table: Tensor) -> None:
         super().__init__()
         self.num_train_timesteps = len(table) - 1
-        self.register_buffer("table", table.float(), persistent=False)
+        self.register_buffer("table", table, persistent=False)
 
     def timestep(self, t: Tensor) -> Tensor:
         """A t - 1: diffusers counts the noise levels above 0 from 0."""

@@ -77,7 +77,7 @@ def as_alphas_cumprod(values: Tensor | Sequence[float]) -> Tensor:
     Raises:
         ConfigurationError: if it is no list of at least one number.
     """
-    squared = torch.as_tensor(values, dtype=torch.float64, device="cpu").detach()
+    squared = torch.as_tensor(values, dtype=torch.float64, device="cpu")
     if squared.ndim != 1 or len(squared) == 0:
         raise ConfigurationError(
             f"alphas_cumprod must be a list of T >= 1 numbers, but has shape {tuple(squared.shape)}"
