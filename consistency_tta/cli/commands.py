@@ -16,6 +16,7 @@ class Command:
         function: its function's name; the docstring's first line describes the subcommand.
         arguments: what the function's signature does not have: names of positional arguments, and lists.
         lightning: whether it reads classes of trainings or datamodules, which import Lightning.
+        trainer: whether its argument ``trainer`` is the settings of Lightning's, of which a later file may have some.
         plain: whether no option names a class, so that no plugins are imported.
         surroundings: a context manager of the same module, of the parser and the configuration files, within which the
             arguments become objects and the function runs.
@@ -25,6 +26,7 @@ class Command:
     function: str
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     lightning: bool = False
+    trainer: bool = False
     plain: bool = False
     surroundings: str | None = None
 
@@ -108,7 +110,9 @@ COMMANDS: dict[str, Command] = {
             "checkpoints": {"nargs": "+", "type": Path, "help": "its files, or folders of them; see docs/convert.md"},
         },
     ),
-    "plan": Command("consistency_tta.planning.command", "plan", lightning=True, surroundings="shapes_only"),
+    "plan": Command(
+        "consistency_tta.planning.command", "plan", lightning=True, trainer=True, surroundings="shapes_only"
+    ),
     "encode": Command("consistency_tta.encode", "encode", lightning=True),
     "recipes": Command("consistency_tta.cli.recipes", "list_recipes", plain=True),
     "recipes copy": Command(

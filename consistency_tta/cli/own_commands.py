@@ -46,8 +46,9 @@ def run(name: str, args: list[str]) -> Any:
     with one_line_errors():
         parsed = parser.parse_args(args)
         with surroundings(command, parser, args):
-            settings = parser.instantiate(parsed)
-            return function(**{key: value for key, value in settings.items() if key != "config"})
+            settings = parser.instantiate(parsed).as_dict()
+            settings.pop("config", None)
+            return function(**settings)
 
 
 def load(name: str, command: Command) -> tuple[Callable[..., Any], Parser]:
@@ -66,7 +67,13 @@ def load(name: str, command: Command) -> tuple[Callable[..., Any], Parser]:
     for argument, options in command.arguments.items():
         parser.add_argument(argument, **options)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help=CONFIG)
-    parser.add_function_arguments(function, skip={*command.argument_names} or None)
+    skip: set[str | int] = {*command.argument_names}
+    if command.trainer:
+        from lightning.pytorch import Trainer
+
+        parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False)
+        skip.add("trainer")
+    parser.add_function_arguments(function, skip=skip or None)
     return function, parser
 
 

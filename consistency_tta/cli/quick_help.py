@@ -37,6 +37,10 @@ def quick_help(name: str, command: Command) -> str | None:
     for argument, default in zip(arguments, [*required, *function.args.defaults], strict=True):
         if argument.arg in given:
             continue
+        if argument.arg == "trainer" and command.trainer:
+            line = "settings of Lightning's, such as --trainer.gradient_clip_val; `consistency-tta fit --help` has all"
+            parser.add_argument("--trainer", metavar="SETTINGS", help=line)
+            continue
         annotation = argument.annotation or ast.Name("str")
         nested = dict(nested_options(argument.arg, command.module, annotation))
         optional = isinstance(default, ast.Constant) and default.value is None

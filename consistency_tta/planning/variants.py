@@ -42,8 +42,7 @@ def count_variants(
 
     block = largest_block(module)
     # Of an overlay such as cluster/low_memory; other callbacks keep nothing in a step.
-    callbacks = [*(settings.get("callbacks") or ()), *(settings.get("callbacks+") or ())]
-    own = [callback for callback in callbacks if isinstance(callback, GradientCheckpointing)]
+    own = [callback for callback in settings.get("callbacks") or () if isinstance(callback, GradientCheckpointing)]
     batches = [example_batch(module, data, rows, tokens) for rows in (size, 2 * size)]
 
     def peaks(precision: str) -> list[StepPeaks]:

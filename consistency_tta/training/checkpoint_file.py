@@ -26,6 +26,8 @@ RESUMABLE = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "ep
 #: The key of a checkpoint's format, and its present value. Checkpoints without one are of format 1 (version 0.1, or
 #: 0.2 before its release) and are read as well; see ``earlier_versions.py``.
 FORMAT_KEY, FORMAT = "consistency_tta_format", 2
+#: In a checkpoint: how many parameters have moments, of each optimizer; those that never had a gradient have none.
+OPTIMIZED_KEY = "optimized_parameters"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -173,7 +175,9 @@ def check_resumable(path: str | Path) -> dict[str, Any]:
     if content["global_step"] > 0 and not any(state.get("state") for state in content["optimizer_states"]):
         raise CheckpointError(f"{path} is of step {content['global_step']}, but its optimizer_states have no values")
     if not _numbers_fit(content):
-        raise CheckpointError(f"{path} is damaged: learning rates or steps of its optimizer or schedule are no numbers")
+        raise CheckpointError(
+            f"{path} is damaged: learning rates or steps of its optimizer or schedule are missing or no numbers"
+        )
     try:
         stored_position(content)
     except CheckpointError as error:
@@ -195,6 +199,7 @@ def _numbers_fit(content: dict[str, Any]) -> bool:
         betas = [group["betas"] for each in groups for group in each if "betas" in group]
         return (
             {len(state["base_lrs"]) for state in schedules} <= {len(each) for each in groups}
+            and content.get(OPTIMIZED_KEY) in (None, [len(each) for each in states])
             and all(0 <= _number(number) < math.inf for number in numbers)
             and all(len(each) > 1 and all(0 <= _number(beta) < 1 for beta in each) for each in betas)
         )

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 
-from consistency_tta.training.checkpoint_file import FORMAT, FORMAT_KEY, check_finite_weights
+from consistency_tta.training.checkpoint_file import FORMAT, FORMAT_KEY, OPTIMIZED_KEY, check_finite_weights
 from consistency_tta.training.loss_states import counters, restore_loss_states, store_loss_states, warn_of_counters
 from consistency_tta.training.optimizer import check_loaded_state
 from consistency_tta.training.position import accumulated_batches, restore_position, store_position
@@ -34,9 +34,11 @@ class StoredTraining(LightningModule):
                 check_loaded_state(optimizer, self.trainer.ckpt_path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the format, the position in training, from which a resumed run goes on exactly, and facts for cards."""
+        """Store the format, the position, from which a resumed run goes on exactly, and facts for checks and cards."""
         checkpoint[FORMAT_KEY] = FORMAT
         checkpoint[FACTS_KEY] = run_facts(self.trainer)
+        if "optimizer_states" in checkpoint:  # not where weights alone are saved
+            checkpoint[OPTIMIZED_KEY] = [len(state.get("state", {})) for state in checkpoint["optimizer_states"]]
         store_position(checkpoint, self.trainer)
         if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
             store_loss_states(checkpoint, losses)

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from consistency_tta.training.checkpoint_file import FORMAT, FORMAT_KEY
+from consistency_tta.training.checkpoint_file import FORMAT, FORMAT_KEY, OPTIMIZED_KEY
 
 #: Puts a damaged checkpoint at a place.
 Writer = Callable[[Path], Any]
@@ -29,7 +29,7 @@ OPTIMIZER, SCHEDULE, LOOP = ("optimizer_states", 0), ("lr_schedulers", 0), ("loo
 ENTRIES: list[tuple[Any, ...]] = [
     *((key,) for key in ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops", "callbacks")),
     *((key,) for key in ("optimizer_states", "lr_schedulers", "hparams_name", "hyper_parameters", FORMAT_KEY)),
-    *((key,) for key in ("facts_for_the_card", "position", "loss_states")),
+    *((key,) for key in ("facts_for_the_card", OPTIMIZED_KEY, "position", "loss_states")),
     *(("state_dict", name) for name in WEIGHTS),
     OPTIMIZER,
     *((*OPTIMIZER, key) for key in ("state", "param_groups")),

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from consistency_tta.cli import main
+from consistency_tta.cli.commands import COMMANDS
+from consistency_tta.cli.own_commands import load
 from consistency_tta.planning.memory import CARDS
 
 RECIPE = Path(__file__).parents[2] / "lightning_configs" / "tiny" / "decoder.yaml"
@@ -49,3 +51,13 @@ def test_checkpointing_keeps_less(planned: dict[str, Any]) -> None:
     kept = {(row["precision"], row["gradient_checkpointing"]): row["per_example"] for row in planned["variants"]}
     assert kept["32-true", True] < kept["32-true", False]
     assert kept["bf16-mixed", False] < kept["32-true", False]
+
+
+def test_a_later_file_is_laid_over_the_trainer_of_the_one_before() -> None:
+    overlay = RECIPE.parents[1] / "cluster" / "low_memory.yaml"
+    _, parser = load("plan", COMMANDS["plan"])
+    trainer = parser.parse_args(["--config", str(RECIPE), "--config", str(overlay), "--trainer.max_steps", "7"]).trainer
+    assert (trainer.gradient_clip_val, trainer.max_steps) == (1.0, 7)
+    names = [callback.class_path.rpartition(".")[2] for callback in trainer.callbacks]
+    assert names[0] == "ModelCheckpoint"
+    assert names[-1] == "GradientCheckpointing"

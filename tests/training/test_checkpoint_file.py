@@ -15,6 +15,7 @@ from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.training.checkpoint_file import (
     FORMAT,
     FORMAT_KEY,
+    OPTIMIZED_KEY,
     AtomicCheckpointIO,
     check_resumable,
     read_checkpoint,
@@ -163,6 +164,7 @@ def test_no_run_goes_on_without_the_optimizers_values(tmp_path: Path) -> None:
         {"lr_schedulers": [SCHEDULE | {"base_lrs": []}]},
         {"lr_schedulers": ["text"]},
         {"optimizer_states": [5]},
+        {"optimizer_states": [{"state": {0: {"step": 1}}}], OPTIMIZED_KEY: [2]},
         {"optimizer_states": [{"state": {0: []}}]},
         {"optimizer_states": [{"state": {0: {"step": torch.tensor(-1.0)}}}]},
         {"optimizer_states": [{"param_groups": [{"lr": "text"}]}]},

@@ -219,6 +219,15 @@ def test_a_position_of_another_step_than_the_checkpoints_is_refused(tmp_path: Pa
         fit(tmp_path, tmp_path / "changed.ckpt", max_steps=1)
 
 
+def test_a_checkpoint_that_lacks_a_parameters_moments_is_refused(tmp_path: Path) -> None:
+    fit(tmp_path, None, Save(tmp_path, "on_train_end"), max_steps=1)
+    content = check_resumable(tmp_path / "step=1.ckpt")
+    del content["optimizer_states"][0]["state"][1]
+    torch.save(content, tmp_path / "changed.ckpt")
+    with pytest.raises(CheckpointError, match=r"changed\.ckpt"):
+        check_resumable(tmp_path / "changed.ckpt")
+
+
 @pytest.mark.parametrize(
     "change",
     [{"epoch": 1}, {"epoch": 10**9}, {"batch": 10**9}, {"batch": 0}, {"total_batches": 5}, {"more": 1}],
