@@ -46,9 +46,11 @@ def check_crop_lengths(lengths: Sequence[int], multiple: int | None, whole: int)
         multiple: of which numbers of frames must be; None for a network of a fixed number.
         whole: the frames of a clip.
     """
-    if lengths and multiple is None:
+    if not lengths:
+        return
+    if multiple is None:
         raise ConfigurationError(f"expected no crop_lengths: the network takes {whole} frames, got {list(lengths)}")
-    if any(length % (multiple or 1) or not 0 < length <= whole for length in lengths):
+    if any(length % multiple or not 0 < length <= whole for length in lengths):
         raise ConfigurationError(
             f"expected crop_lengths that are multiples of {multiple}, by which the network shrinks time, and at most "
             f"{whole}, the latent frames of a clip, got {list(lengths)}"

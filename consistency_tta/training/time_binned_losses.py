@@ -38,7 +38,7 @@ class TimeBinnedLosses(Metric):
     Args:
         names: of the losses.
         num_train_timesteps: T.
-        num_ranges: of (0, T), which is without T.
+        num_ranges: of [0, T), which is without T.
 
     Attributes:
         bins: of the last :meth:`compute`, the ranges that were met, by loss.
@@ -61,10 +61,10 @@ class TimeBinnedLosses(Metric):
         self.bins: dict[str, list[LossBin]] = {}
 
     def update(self, values: dict[str, Tensor], t: Tensor) -> None:
-        """Take in the values (B,) of all losses at times t (B,) in (0, T]."""
+        """Take in the values (B,) of all losses at times t (B,) in [0, T]."""
         index = (t * self.num_ranges / self.num_train_timesteps).ceil().long() - 1
-        index = torch.where(t == self.num_train_timesteps, self.num_ranges, index.clamp(0, self.num_ranges - 1))
-        belongs = torch.nn.functional.one_hot(index, self.num_ranges + 1).to(self.sums)
+        index = torch.where(t == self.num_train_timesteps, self.num_ranges, index.clamp(min=0))
+        belongs = torch.nn.functional.one_hot(index, self.num_ranges + 1)
         # Not a product of matrices: a value that is not finite must stay in its range.
         stacked = torch.stack([values[name] for name in self.names]).to(self.sums)
         self.sums += torch.where(belongs > 0, stacked[:, :, None], 0).sum(1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from consistency_tta.training.checkpoint_file import (
     FORMAT_KEY,
     OPTIMIZED_KEY,
     AtomicCheckpointIO,
+    check_finite_weights,
     check_resumable,
     read_checkpoint,
 )
@@ -69,6 +72,49 @@ def test_a_damaged_checkpoint_is_named(kind: str, whole: Path, tmp_path: Path) -
         read_checkpoint(file)
 
 
+class Code:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    torch.save(WHOLE | {"callbacks": Code(tmp_path / "ran")}, tmp_path / "code.ckpt")
+    with pytest.raises(CheckpointError, match=r"code\.ckpt"):
+        read_checkpoint(tmp_path / "code.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("reader", [(zipfile, "ZipFile"), (torch, "load")], ids=lambda reader: reader[1])
+def test_a_disk_that_cannot_be_read_is_no_damaged_file(
+    reader: tuple[Any, str], whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(*reader, fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        read_checkpoint(whole)
+
+
+def test_weights_that_are_not_finite_are_named() -> None:
+    check_finite_weights({"whole": torch.ones(2), "_extra_state": {"count": 3}}, "a.ckpt")
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(CheckpointError, match=r"a\.ckpt.*torn"):
+            check_finite_weights({"whole": torch.ones(2), "torn": torch.tensor([1.0, value])}, "a.ckpt")
+
+
+def test_a_checkpoint_may_be_written_to_an_address(tmp_path: Path) -> None:
+    """By Lightning and fsspec, for storage of others; here in memory."""
+    AtomicCheckpointIO().save_checkpoint(WHOLE, f"memory:/{tmp_path}/a.ckpt")
+    with fsspec.open(f"memory:/{tmp_path}/a.ckpt") as stream:
+        assert torch.load(stream, weights_only=True).keys() == WHOLE.keys()
+
+
 def test_an_address_is_not_opened() -> None:
     with pytest.raises(CheckpointError, match=r"http://127\.0\.0\.1:9/a\.ckpt"):
         AtomicCheckpointIO().load_checkpoint("http://127.0.0.1:9/a.ckpt")
@@ -80,18 +126,29 @@ def test_a_failed_write_leaves_the_old_file(whole: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(CheckpointError, match=r"whole\.ckpt"):
-        AtomicCheckpointIO().save_checkpoint({}, whole)
+    for name, file_there in (("whole", "is kept"), ("another", "no such file")):
+        with pytest.raises(CheckpointError, match=rf"{name}\.ckpt.*{file_there}"):
+            AtomicCheckpointIO().save_checkpoint({}, whole.with_stem(name))
     assert [file.name for file in whole.parent.iterdir()] == ["whole.ckpt"]
     check_resumable(whole)
 
 
 def test_the_rename_is_on_the_disk_before_the_training_goes_on(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synchronised: list[Path] = []
-    monkeypatch.setattr(os, "fsync", lambda number: synchronised.append(Path(f"/proc/self/fd/{number}").readlink()))
+    synchronised: list[tuple[Path, int]] = []
+
+    def synchronise(number: int) -> None:
+        place = Path(f"/proc/self/fd/{number}").readlink()
+        synchronised.append((place, os.fstat(number).st_size))
+        if place.is_dir():
+            raise OSError(22, "Invalid argument")  # as some network file systems do
+
+    monkeypatch.setattr(os, "fsync", synchronise)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
     write(whole, WHOLE)
-    file, folder = synchronised
+    (file, size), (folder, _) = synchronised
     assert (file.suffix, folder) == (".partial", whole.parent)
+    assert size == whole.stat().st_size
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
 
 
 def test_a_changed_byte_is_found(whole: Path) -> None:
@@ -125,11 +182,17 @@ def test_content_of_a_wrong_kind_is_named(change: dict[str, Any], tmp_path: Path
         read_checkpoint(file)
 
 
-def test_what_a_killed_process_left_is_removed(whole: Path) -> None:
+def left_by_a_killed_process(folder: Path) -> Path:
+    """A file that it had not finished."""
     with subprocess.Popen(["true"]) as ended:
         pass
-    left = whole.with_name(f".last.ckpt.{socket.gethostname()}-{ended.pid}.partial")
+    left = folder / f".last.ckpt.{socket.gethostname()}-{ended.pid}.partial"
     left.write_bytes(b"half")
+    return left
+
+
+def test_what_a_killed_process_left_is_removed(whole: Path) -> None:
+    left_by_a_killed_process(whole.parent)
     write(whole.with_name("next.ckpt"), WHOLE)
     assert {file.name for file in whole.parent.iterdir()} == {"whole.ckpt", "next.ckpt"}
 
@@ -147,8 +210,8 @@ def test_no_run_goes_on_from_weights_alone(key: str, empty: bool, tmp_path: Path
 
 
 def test_no_run_goes_on_without_the_optimizers_values(tmp_path: Path) -> None:
-    file = write(tmp_path / "empty.ckpt", WHOLE | {"global_step": 3, "optimizer_states": [{"state": {}}]})
-    with pytest.raises(CheckpointError, match=r"empty\.ckpt.*3"):
+    file = write(tmp_path / "empty.ckpt", WHOLE | {"global_step": 1, "optimizer_states": [{"state": {}}]})
+    with pytest.raises(CheckpointError, match=r"empty\.ckpt.*1"):
         check_resumable(file)
     values = [{"state": {0: {"exp_avg": torch.ones(2)}}}]
     check_resumable(write(tmp_path / "whole.ckpt", WHOLE | {"global_step": 3, "optimizer_states": values}))
@@ -172,6 +235,7 @@ def test_no_run_goes_on_without_the_optimizers_values(tmp_path: Path) -> None:
         {"optimizer_states": [{"param_groups": [{"lr": torch.ones(2)}]}]},
         {"optimizer_states": [{"param_groups": [{"lr": 0.1, "betas": None}]}]},
         {"optimizer_states": [{"param_groups": [{"lr": 0.1, "betas": []}]}]},
+        {"optimizer_states": [{"param_groups": [{"lr": 0.1, "betas": [0.9]}]}]},
         {"optimizer_states": [{"param_groups": [{"lr": 0.1, "betas": (0.9, 1.0)}]}]},
         {"position": {"step": 0, "epoch": 0, "batch": 7, "total_batches": 0}},
     ],
@@ -185,6 +249,6 @@ def test_no_run_goes_on_with_rates_or_steps_that_are_no_numbers(change: dict[str
 @pytest.mark.parametrize("schedule", [SCHEDULE, {"_schedulers": [SCHEDULE], "_last_lr": [0.1]}], ids=str)
 @pytest.mark.parametrize("rate", [0.1, torch.tensor(0.1)])
 def test_a_run_goes_on_with_rates_that_are_numbers(schedule: dict[str, Any], rate: Any, tmp_path: Path) -> None:
-    groups = [{"lr": rate, "betas": (0.9, 0.999)}]
+    groups = [{"lr": rate, "betas": (0.0, 0.999)}]
     right = {"lr_schedulers": [schedule], "optimizer_states": [{"param_groups": groups}]}
     check_resumable(write(tmp_path / "right.ckpt", WHOLE | right))

@@ -19,7 +19,7 @@ from consistency_tta.training.checkpoint_search import (
     named_checkpoint,
     newest_checkpoint,
 )
-from tests.training.test_checkpoint_file import WHOLE, write
+from tests.training.test_checkpoint_file import WHOLE, left_by_a_killed_process, write
 
 
 def test_the_newest_whole_one_is_found_and_the_others_are_named(
@@ -30,22 +30,33 @@ def test_the_newest_whole_one_is_found_and_the_others_are_named(
     weights = write(whole.with_name("weights.ckpt"), {key: WHOLE[key] for key in list(WHOLE)[:2]})
     torn = whole.with_name("torn.ckpt")
     torn.write_bytes(whole.read_bytes()[:2000])
+    whole.with_name("folder.ckpt").mkdir()
+    whole.with_name("notes.txt").touch()
     for age, file in enumerate((torn, weights, newer, whole)):
         os.utime(file, (1e9 - age, 1e9 - age))
     with caplog.at_level(logging.WARNING):
         assert newest_checkpoint(tmp_path) == newer
     assert "torn.ckpt" in caplog.text
     assert "weights.ckpt" in caplog.text
+    assert "folder.ckpt" not in caplog.text
+    assert "notes.txt" not in caplog.text
     newer.unlink()
     assert newest_checkpoint(tmp_path) == whole
     whole.unlink()
-    with pytest.raises(CheckpointError, match=str(tmp_path)):
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}.*got 2"):
         newest_checkpoint(tmp_path)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    whole = write(tmp_path / "run" / "whole.ckpt", WHOLE)
+    left = left_by_a_killed_process(whole.parent)
+    assert newest_checkpoint(tmp_path) == whole
+    assert not left.exists()
 
 
 def test_names_stand_for_files_below_the_runs_folder(tmp_path: Path) -> None:
     for name in ("", "best", "hpc", "last"):
-        with pytest.raises(CheckpointError, match=str(tmp_path)):
+        with pytest.raises(CheckpointError, match=str(tmp_path) + (".*got none" if name == "last" else "")):
             named_checkpoint(name, tmp_path)
     for number in ("9", "10", "x"):
         file = write(tmp_path / f"hpc_ckpt_{number}.ckpt", WHOLE)

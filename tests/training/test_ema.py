@@ -13,8 +13,9 @@ from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.ema import ExponentialMovingAverage
 
 
-def test_equals_the_closed_formula_over_five_updates() -> None:
-    source = nn.Linear(3, 2)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_the_closed_formula_over_five_updates(dtype: torch.dtype) -> None:
+    source = nn.Linear(3, 2, dtype=dtype)
     weights = [source.weight.detach().clone()]
     average = ExponentialMovingAverage(source, 0.8)
     for _ in range(5):
@@ -52,7 +53,22 @@ def test_a_skipped_step_changes_neither_average_nor_count() -> None:
         if taken:
             expected.update(source)
     assert torch.equal(average.module.weight, expected.module.weight)
-    assert average.get_extra_state() == 2
+    saved = average.get_extra_state()
+    average.update(source)
+    assert (saved, average.get_extra_state()) == (2, 3)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_networks_of_the_older_weight_norm_are_averaged() -> None:
+    """Which keep a weight with a gradient, that cannot be copied."""
+    source = nn.utils.weight_norm(nn.Linear(3, 2))
+    source.register_forward_pre_hook(lambda *_: None)
+    example = torch.randn(4, 3)
+    source(example)
+    average = ExponentialMovingAverage(source, 0.0)
+    nn.init.normal_(source.weight_v)
+    average.update(source)
+    torch.testing.assert_close(average.module(example), source(example))
 
 
 def test_decay_0_is_a_copy() -> None:

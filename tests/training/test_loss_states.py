@@ -86,7 +86,10 @@ def test_a_resumed_run_is_the_straight_one(loss: type[Loss], teacher_folder: Pat
 
 
 def test_networks_in_a_loss_are_not_saved() -> None:
-    assert carried_state(Mean()).keys() == {"mean"}
+    loss = Mean()
+    loss.levels = nn.BatchNorm1d(2, affine=False, track_running_stats=True)  # without weights
+    loss.levels.num_batches_tracked = None
+    assert carried_state(loss).keys() == {"mean", "levels.running_mean", "levels.running_var"}
 
 
 def test_a_state_that_does_not_fit_is_named() -> None:
@@ -95,7 +98,9 @@ def test_a_state_that_does_not_fit_is_named() -> None:
         restore_loss_states({KEY: {"own": {"mean": torch.ones(3)}}}, losses)
     checkpoint: dict[str, Any] = {}
     store_loss_states(checkpoint, losses)
+    assert checkpoint == {KEY: {"own": {"mean": torch.ones(())}}}
     restore_loss_states(checkpoint | {"more": 1}, losses)
+    restore_loss_states({KEY: {"own": {}, "of another run": {"mean": torch.ones(3)}}}, losses)
 
 
 def test_a_state_without_a_place_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -108,11 +113,13 @@ def test_a_state_without_a_place_is_warned_of(caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_number_that_training_changes_and_no_checkpoint_has_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    losses = WeightedLosses({"own": Count(), "saved": SavedCount()})
+    losses = WeightedLosses({"own": Count(), "saved": SavedCount(), "still": Count()})
     before = counters(losses)
+    losses["still"].kept_later = 1
     for name in ("own", "saved"):
         losses[name].calls = 3
     with caplog.at_level(logging.WARNING):
         warn_of_counters(before, losses)
     assert "own.calls" in caplog.text
     assert "saved.calls" not in caplog.text
+    assert "still" not in caplog.text

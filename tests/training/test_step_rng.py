@@ -28,6 +28,7 @@ def test_the_position_decides_and_global_state_does_not() -> None:
 
 def test_a_later_version_goes_on_with_the_same_draws() -> None:
     assert at(1, 2, 3).entropy == 6498626229777268288
+    assert at(1, 2, 3).normal_like(torch.empty(1)).item() == pytest.approx(1.593852, abs=1e-5)
     assert at().normal_like(torch.empty(2, 3, 4)).shape == (2, 3, 4)
     assert at().to_device(torch.ones(2)).tolist() == [1, 1]
 

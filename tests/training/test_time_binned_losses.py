@@ -36,6 +36,21 @@ def test_bins_have_counts_and_quartiles() -> None:
     assert all(np.isnan([one.mean, *one.quartiles]).all() for one in metric.bins["b"])
 
 
+def test_processes_are_put_together() -> None:
+    metric = TimeBinnedLosses(["loss"], 1000, num_ranges=2)
+    metric.update({"loss": torch.tensor([1.0, 3.0])}, torch.tensor([0.0, 1000.0]))
+    metric.distributed_available_fn = lambda: True
+    metric.dist_sync_fn = lambda tensor, group: [tensor, tensor]  # of two that saw the same
+    assert metric.compute() == {"loss_t/0000-0500": 1, "loss_t/1000": 3}
+    assert metric.bins["loss"] == [LossBin(0, 500, 2, 1.0, (1.0,) * 3), LossBin(1000, 1000, 2, 3.0, (3.0,) * 3)]
+
+
+def test_values_of_half_precision_are_summed_in_float32() -> None:
+    metric = TimeBinnedLosses(["loss"], 1000)
+    metric.update({"loss": torch.full((1001,), 3.0, dtype=torch.bfloat16)}, torch.full((1001,), 10.0))
+    assert metric.compute() == {"loss_t/0000-0250": 3}  # bfloat16 has no 3003
+
+
 def test_ranges_that_were_not_met_are_left_out_and_forgotten() -> None:
     metric = TimeBinnedLosses(["loss"], 1000, num_ranges=2)
     metric.update({"loss": torch.tensor([1.0, float("nan")])}, torch.tensor([100.0, 1000.0]))

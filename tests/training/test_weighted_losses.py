@@ -12,11 +12,13 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
+from consistency_tta.components.reward_lineage import EncoderFingerprint, RewardLineage
 from consistency_tta.contracts import Batch, DistillationOutput, Loss, Optimization
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.runtime.errors import ConfigurationError, ShapeError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.weighted_losses import WeightedLosses
+from tests.toy_encoder import ToyEncoder
 from tests.training.runs import Losses, data, distillation, equal, snapshot, trainer
 
 
@@ -145,11 +147,32 @@ def test_any_name_will_do(name: str, trained: bool) -> None:
     assert not parts[f"loss/{name}"].requires_grad
 
 
+def test_some_take_part_in_training_alone() -> None:
+    adversary = Constant([2.0])
+    adversary.training_only = True
+    adversary.scalars = lambda: {"real": torch.ones(1, requires_grad=True)}  # type: ignore[method-assign]
+    losses = WeightedLosses({"latent": Constant([1.0]), "adversary": adversary})
+    assert losses(output(1))["loss"] == 3
+    assert not losses(output(1))["loss/adversary/real"].requires_grad
+    assert losses(output(1), training=False) == {"loss": 1, "loss/latent": 1}
+    with pytest.raises(ConfigurationError, match="adversary"):
+        WeightedLosses({"adversary": adversary})(output(1), training=False)
+
+
+def test_encoders_of_losses_are_rewards() -> None:
+    guided = Constant([1.0])
+    guided.encoder = ToyEncoder()
+    lineage = WeightedLosses({"latent": Constant([1.0]), "clap": guided}).rewards
+    assert lineage == RewardLineage((EncoderFingerprint.of(guided.encoder),), complete=True)
+
+
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ConfigurationError, match="losses"):
+    with pytest.raises(ConfigurationError, match="none"):
         WeightedLosses({})(output(2))
-    with pytest.raises(ConfigurationError, match="clapp"):
+    with pytest.raises(ConfigurationError, match=r"clapp.*mean 'clap'"):
         WeightedLosses({"clap": Constant([1.0])}, {"clapp": 1.0})
+    with pytest.raises(ConfigurationError, match=r"mel.*'clap'\]$"):  # nothing like it
+        WeightedLosses({"clap": Constant([1.0])}, {"mel": 1.0})
 
 
 @pytest.mark.parametrize(
