@@ -18,7 +18,7 @@ from torch.distributed.tensor import distribute_tensor
 from consistency_tta.components.backbones import Backbone
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.frozen import Frozen
-from consistency_tta.training.shards import whole
+from consistency_tta.training.shards import local, whole
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -80,6 +80,9 @@ class ShardedNetworks:
             # Resharded after every query, since averages and optimizers must only meet sharded weights.
             fully_shard(unit, mesh=mesh, reshard_after_forward=True)
         self._load(network, weights)
+        for parameter in network.parameters():
+            if local(parameter) is parameter:
+                parameter.data = parameter.data.clone()  # else it would keep the whole file of the weights mapped
 
     @staticmethod
     def _load(network: nn.Module, weights: dict[str, nn.Parameter]) -> None:

@@ -6,8 +6,8 @@ import re
 import subprocess
 import sys
 
-#: Of the peak in training under ddp; 0.64 was measured.
-MOST = 0.65
+#: Of the peak in training under ddp; 0.53 was measured.
+MOST = 0.6
 
 
 def test_sharded_processes_peak_lower() -> None:

@@ -47,8 +47,11 @@ def test_a_training_to_be_sharded_copies_no_weights_and_has_the_same(teacher_fol
     copies = [module.student.network, module.average.module.network, module.target.module.network]
     # Widened layers are the student's own.
     assert len(set(addresses(module.frozen.teacher)).intersection(*map(addresses, copies))) > 20
+    file = {weight.data_ptr(): weight.detach() for weight in module.frozen.teacher.denoiser.parameters()}
     ShardedNetworks(module, mesh, shard_frozen=True)
     assert all(is_sharded(network) for network in copies)
+    # A single weight of the teacher's file would keep all of it in memory.
+    assert not file.keys() & set(addresses(module.frozen.teacher.denoiser))
     for one, other in [(whole_one, module), (whole_one.frozen.teacher, module.frozen.teacher)]:
         theirs = dict(other.named_parameters())
         for name, parameter in one.named_parameters():
