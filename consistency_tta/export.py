@@ -115,10 +115,16 @@ def load_checkpoint(checkpoint: Path) -> tuple[TextToAudioPipeline, str]:
     """The model of a checkpoint, with what is known of its training, and the training's name.
 
     Losses whose packages are not installed are left out, with a note: the model does not need them.
+
+    Raises:
+        CheckpointError: if the file changes while it is read, as ``last.ckpt`` of a run that still trains.
     """
+    before = _identity(checkpoint)
     content, absent = without_absent_losses(upgrade_checkpoint(read_checkpoint(checkpoint, mmap=True)))
     check_classes(content, checkpoint)
     module = load_training(checkpoint)
+    if _identity(checkpoint) != before:  # the weights may be of another step than what `content` says of them
+        raise CheckpointError(f"{checkpoint} changed while it was read, as by a run that still trains: export again")
     pipeline = module.pipeline()
     facts = content.get(FACTS_KEY) or {}  # checkpoints of before have none
     record_training(
@@ -129,6 +135,14 @@ def load_checkpoint(checkpoint: Path) -> tuple[TextToAudioPipeline, str]:
         pipeline.register_to_config(rewards=replace(pipeline.rewards, complete=False).to_dict())
         print(f"left out what is not installed here, and the model does not need: losses {', '.join(absent)}")
     return pipeline, type(module).__name__
+
+
+def _identity(file: Path) -> tuple[int, ...] | None:
+    """What is another one when a file was replaced or written; None if there is no file."""
+    if not file.is_file():
+        return None
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def check_classes(content: dict[str, Any], checkpoint: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 
 from consistency_tta.cli import main
-from consistency_tta.export import export
+from consistency_tta.export import export, load_training
 from consistency_tta.generate import generate
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
@@ -162,6 +163,22 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
 def test_options_of_another_format_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=options["format"]):
         export(Path("tiny-student"), tmp_path / "model", **options)
+
+
+def test_a_checkpoint_that_a_run_replaces_meanwhile_is_named(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, checkpoint = fit("Distillation", teacher_folder, tmp_path)
+
+    def replaced(file: Path) -> Any:
+        shutil.copy(file, tmp_path / "newer")
+        (tmp_path / "newer").replace(file)
+        return load_training(file)
+
+    monkeypatch.setattr("consistency_tta.export.load_training", replaced)
+    with pytest.raises(CheckpointError, match=rf"{checkpoint.name} changed"):
+        export(checkpoint, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_loss_that_is_not_installed_is_left_out_and_the_card_says_what_is_known(

@@ -13,6 +13,7 @@ completion.py     a script for a shell that completes subcommands and options
 class_options.py  the options of arguments that are classes, read from source
 training_options.py  --help of Lightning's, and wrong options below the model, data and trainer, from source
 training_cli.py   runs Lightning's
+changed_settings.py  what the configuration has otherwise than the checkpoint that a run goes on from
 launcher.py       the number of processes, of which launcher and trainer must say the same
 parser.py         the parser of both
 parser_messages.py  its messages, each in one line

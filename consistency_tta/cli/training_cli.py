@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -20,6 +21,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from consistency_tta import __version__
+from consistency_tta.cli.changed_settings import changed_settings
 from consistency_tta.cli.launcher import check_launcher
 from consistency_tta.cli.parser import Parser, set_up_parsing
 from consistency_tta.cli.plugins import load_plugins
@@ -32,6 +34,7 @@ from consistency_tta.runtime.shared_copies import share_copies
 from consistency_tta.storage.atomic_directory import check_folder
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.progress import StepProgressBar
+from consistency_tta.training.callbacks.run_dir import claim_run_folder
 from consistency_tta.training.callbacks.stop_signal import exit_status
 from consistency_tta.training.checkpoint_file import check_resumable, read_checkpoint
 from consistency_tta.training.checkpoint_search import checkpoint_folders, listed, named_checkpoint, newest_first
@@ -46,8 +49,8 @@ RESTORING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 CALLBACKS = ("lightning.pytorch.callbacks", "lightning.fabric.utilities.spike")
 #: Its package that tries learning rates and batch sizes.
 TUNING = "lightning.pytorch.tuner"
-#: Its modules that make folders and write files.
-WRITING = ("lightning.pytorch.loggers", "lightning.pytorch.callbacks.model_checkpoint")
+#: Modules that make folders and write files.
+WRITING = ("lightning.pytorch.loggers", "lightning.pytorch.callbacks.model_checkpoint", claim_run_folder.__module__)
 #: Numbers of the system's errors where nothing more can be written: full, the user's share used up, or read-only.
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -143,6 +146,7 @@ class TrainingCLI(LightningCLI):
         """Fit, validate, test or predict; where this package itself refuses what it was given, say so in one line."""
         try:
             with one_line_errors(raised_here), self._errors_of_lightning(subcommand):
+                claim_run_folder(self.trainer)
                 super()._run_subcommand(subcommand)
         except SIGTERMException:
             raise SystemExit(exit_status(self.trainer)) from None
@@ -222,3 +226,6 @@ class TrainingCLI(LightningCLI):
         configured = settings["model"]["class_path"]
         if written is not None and written.rpartition(".")[2] != configured.rpartition(".")[2]:
             self.parser.error(f"the checkpoint {path} is of {written}, but the configuration's model is {configured}")
+        now = settings["model"].get("init_args") or Namespace()
+        if subcommand == "fit" and (changed := changed_settings(content.get("hyper_parameters", {}), now.as_dict())):
+            rank_zero_info(f"goes on from {path} with other settings: {'; '.join(changed)}")

@@ -68,8 +68,8 @@ def build_optimizer(
             group |= {"fused": False, "foreach": False not in sharded}
             fused = False
     optimizer: Optimizer = AdamW([group for group, _ in kept], fused=fused)
-    optimizer.register_load_state_dict_pre_hook(_keep_kernels)
-    scheduler = LambdaLR(optimizer, [schedule for _, schedule in kept])
+    optimizer.register_load_state_dict_pre_hook(_keep_settings)
+    scheduler = ConfiguredRates(optimizer, [schedule for _, schedule in kept])
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
@@ -82,27 +82,25 @@ def can_fuse(device: torch.device, precision: str) -> bool:
     return device.type in FUSED_DEVICES and not precision.startswith("16")
 
 
-def _keep_kernels(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """Fuse as this run does; the checkpoint's run may have done otherwise.
+class ConfiguredRates(LambdaLR):
+    """A schedule that a checkpoint sets to its step; the learning rates stay those of this run's configuration."""
 
-    Raises:
-        CheckpointError: if a group lacks a setting of AdamW: its step would fail.
-    """
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take all but the rates."""
+        super().load_state_dict(state_dict | {"base_lrs": self.base_lrs})
+        rates = zip(self.base_lrs, self.lr_lambdas, strict=True)
+        self._last_lr = [rate * factor(self.last_epoch) for rate, factor in rates]
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = rate
+
+
+def _keep_settings(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """Keep what is configured of each group; the checkpoint's run may have had other settings, or kernels."""
     own, saved = optimizer.param_groups, state["param_groups"]
     if len(own) != len(saved):
         return state  # which torch refuses
-    pairs = list(zip(own, saved, strict=True))
-    for now, group in pairs:
-        # Those that torch has added since have defaults when it loads.
-        if missing := {"lr", "betas", "eps", "weight_decay"} - group.keys():
-            raise CheckpointError(
-                f"expected {', '.join(sorted(missing))} in the optimizer's parameter group {now['name']}, got none"
-            )
-        if len(group["betas"]) != 2:
-            raise CheckpointError(
-                f"expected two betas in the optimizer's parameter group {now['name']}, got {group['betas']!s:.40}"
-            )
-    return state | {"param_groups": [group | {key: now[key] for key in ("fused", "foreach")} for now, group in pairs]}
+    pairs = zip(own, saved, strict=True)
+    return state | {"param_groups": [now | {"params": group["params"]} for now, group in pairs]}
 
 
 def trainable_parameters(module: nn.Module) -> Iterator[nn.Parameter]:

@@ -331,16 +331,29 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
             check_loaded_state(optimizer, "last.ckpt")
 
 
-@pytest.mark.parametrize("setting", ["lr", "betas", "eps", "weight_decay"])
-def test_a_parameter_group_without_a_setting_is_refused(setting: str) -> None:
-    optimizer = build_optimizer({"model": Learner(nn.Linear(3, 2))}, STUDENT, 10)["optimizer"]
-    state = optimizer.state_dict()
-    optimizer.load_state_dict(state)
-    group = {name: value for name, value in state["param_groups"][0].items() if name != setting}
-    with pytest.raises(CheckpointError, match=f"{setting} .*model"):
-        optimizer.load_state_dict(state | {"param_groups": [group]})
-    with pytest.raises(CheckpointError, match="two betas"):
-        optimizer.load_state_dict(state | {"param_groups": [state["param_groups"][0] | {"betas": (0.9, 0.9, 0.9)}]})
+def test_a_resumed_run_has_the_settings_of_its_configuration() -> None:
+    def stepped(settings: Optimization, steps: int) -> tuple[Any, Any]:
+        network = nn.Linear(3, 2)
+        built = build_optimizer({"model": Learner(network)}, settings, 10)
+        optimizer, scheduler = built["optimizer"], built["lr_scheduler"]["scheduler"]
+        for _ in range(steps):
+            network(torch.ones(1, 3)).sum().backward()
+            optimizer.step()
+            scheduler.step()
+        return optimizer, scheduler
+
+    now = Optimization(0.5, weight_decay=0.1, betas=(0.8, 0.9), schedule="linear")
+    (saved, at), (resumed, scheduler), (straight, expected) = stepped(STUDENT, 4), stepped(now, 0), stepped(now, 4)
+    resumed.load_state_dict(saved.state_dict())
+    scheduler.load_state_dict(at.state_dict())
+    [group], [want] = resumed.param_groups, straight.param_groups
+    assert {name: group[name] for name in group if name != "params"} == {
+        name: want[name] for name in want if name != "params"
+    }
+    assert scheduler.get_last_lr() == [0.5 * 0.6] == expected.get_last_lr()
+    assert resumed.state_dict()["state"].keys() == saved.state_dict()["state"].keys()
+    scheduler.step()
+    assert scheduler.get_last_lr() == [0.5 * 0.5]
 
 
 def test_moments_of_other_shapes_than_adams_are_taken() -> None:

@@ -1,0 +1,35 @@
+"""Folders of runs that begin at the same time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from consistency_tta.training.callbacks.run_dir import claim_run_folder, run_folder
+from tests.training.runs import trainer
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
+def test_two_runs_that_find_the_same_number_free_have_a_folder_each(kind: Any, tmp_path: Path) -> None:
+    one, other = trainer(tmp_path, logger=kind(tmp_path)), trainer(tmp_path, logger=kind(tmp_path))
+    looked = iter([other.logger._get_next_version()])  # before the first one makes its folder
+    look = other.logger._get_next_version
+    other.logger._get_next_version = lambda: next(looked, None) or look()
+    claim_run_folder(one)
+    claim_run_folder(other)
+    assert [run_folder(run).name for run in (one, other)] == ["version_0", "version_1"]
+
+
+def test_a_folder_that_the_configuration_names_is_left_to_it(tmp_path: Path) -> None:
+    claim_run_folder(trainer(tmp_path, logger=CSVLogger(tmp_path, version=3)))
+    claim_run_folder(trainer(tmp_path, logger=CSVLogger("memory://bucket")))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_link_to_nothing_in_the_way_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "lightning_logs").symlink_to("nowhere")
+    with pytest.raises(OSError, match="lightning_logs"):
+        claim_run_folder(trainer(tmp_path, logger=CSVLogger(tmp_path)))
