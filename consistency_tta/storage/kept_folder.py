@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from itertools import count
@@ -46,10 +47,16 @@ def publish(folder: Path, place: Path) -> Path | None:
     partial = unfinished(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(place.parent)
+    kept = None
     try:
         shutil.copytree(folder, partial, copy_function=_link)
-        kept = make_room(place)
-        partial.rename(place)
+        while partial.exists():
+            kept = make_room(place) or kept
+            try:
+                partial.rename(place)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another run has published meanwhile
+                    raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return kept

@@ -55,6 +55,20 @@ def test_a_published_folder_outlives_its_run(tmp_path: Path) -> None:
     assert content(tmp_path / "model") == "b"
 
 
+def test_a_run_that_ends_at_the_same_moment_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals = ["other"]
+
+    def room(place: Path) -> Path | None:
+        kept = make_room(place)
+        if rivals:  # it comes between
+            folder(place, rivals.pop())
+        return kept
+
+    monkeypatch.setattr("consistency_tta.storage.kept_folder.make_room", room)
+    assert publish(folder(tmp_path / "run", "one"), tmp_path / "model") == tmp_path / "model.1"
+    assert [content(tmp_path / name) for name in ("model", "model.1")] == ["one", "other"]
+
+
 def test_what_a_user_has_put_there_is_renamed(tmp_path: Path) -> None:
     run, place = folder(tmp_path / "run", "new"), folder(tmp_path / "model", "theirs")
     (tmp_path / "model.1").write_text("taken")

@@ -23,10 +23,19 @@ def test_two_runs_that_find_the_same_number_free_have_a_folder_each(kind: Any, t
     assert [run_folder(run).name for run in (one, other)] == ["version_0", "version_1"]
 
 
-def test_a_folder_that_the_configuration_names_is_left_to_it(tmp_path: Path) -> None:
+def test_a_folder_that_the_configuration_names_is_left_to_it_and_keeps_the_log(tmp_path: Path) -> None:
     claim_run_folder(trainer(tmp_path, logger=CSVLogger(tmp_path, version=3)))
     claim_run_folder(trainer(tmp_path, logger=CSVLogger("memory://bucket")))
     assert not any(tmp_path.iterdir())
+    folder = tmp_path / "lightning_logs" / "version_3"
+    folder.mkdir(parents=True)
+    for run in ("first", "second"):
+        (folder / "metrics.csv").write_text(run)
+        claim_run_folder(trainer(tmp_path, logger=CSVLogger(tmp_path, version=3)))
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {
+        "metrics.csv.1": "first",
+        "metrics.csv.2": "second",
+    }
 
 
 def test_a_link_to_nothing_in_the_way_is_an_error(tmp_path: Path) -> None:
