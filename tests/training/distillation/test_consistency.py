@@ -234,6 +234,14 @@ def test_wrong_settings_are_named(teacher_folder: Path, tmp_path: Path) -> None:
         distillation(teacher_folder, caption_dropout=1.0)
 
 
+def test_the_least_that_is_possible_is_accepted() -> None:
+    ConsistencyDistillation(teacher_steps=0)
+    ConsistencyDistillation(terminal_fraction=0.5, teacher_trajectory_fraction=0.5, teacher_steps=1)
+    for wrong in ({"teacher_steps": -1}, {"terminal_fraction": -1.0}):
+        with pytest.raises(ConfigurationError, match="-1"):
+            ConsistencyDistillation(**wrong)
+
+
 @pytest.mark.parametrize(
     ("steps", "expected"), [((2, 9, 2), [2, 2, 4, 4, 8, 8, 9, 9]), ((9, 2, 3), [9, 9, 9, 4, 4, 4, 2, 2])]
 )

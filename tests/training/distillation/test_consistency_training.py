@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from consistency_tta.contracts import Networks
+from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.noise import add_noise, expand
+from consistency_tta.diffusion.schedules import RectifiedFlowSchedule
 from consistency_tta.diffusion.solve import DDIM
 from consistency_tta.diffusion.weighting import InverseGap
 from consistency_tta.losses import LatentPseudoHuberLoss
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import (
     ConsistencyTraining,
     DiscretizationSchedule,
@@ -23,7 +26,7 @@ from consistency_tta.training import (
     LogNormalTimes,
     TighteningPairs,
 )
-from tests.diffusion.conftest import SCHEDULES, ExactStudent
+from tests.diffusion.conftest import SCHEDULES, ExactStudent, GaussianDenoiser
 from tests.training.distillation.gaussian import GaussianStudent, distance_to, gaussian_step, learn, teacher
 from tests.training.runs import FAST, Losses, batch, data, in_training, query_sizes, rng, trainer
 
@@ -56,12 +59,27 @@ def test_both_times_share_clip_and_noise(name: str, guided: bool) -> None:
     assert noisy.any()
     assert (found.s < found.t).all()
     assert torch.equal(queried[noisy], found.s[noisy])
+    assert (queried > 0).all()  # where no network is defined
     expected = add_noise(guide.schedule, step.clean_latent, epsilon, found.s)
     if guided:
         expected[noisy] = DDIM()(guide, z_t, t, found.s, step.conditioning)[noisy]
     torch.testing.assert_close(z_s[noisy], expected[noisy])
     end = guide(z_t, t, step.conditioning) if guided else step.clean_latent
     assert torch.equal(found.target_latent[~noisy], end[~noisy])
+
+
+def test_low_times_of_short_schedules_are_noisy_as_well() -> None:
+    """Where T is 100, networks are queried down to t = 0.1."""
+    guide = GaussianDenoiser(RectifiedFlowSchedule(100).double())
+    objective = ConsistencyTraining(LogNormalTimes(-5.0, 0.1), TighteningPairs(base=256.0, stages=1))
+    student, queried = GaussianStudent(guide.schedule), []
+    student.register_forward_pre_hook(lambda _module, args: queried.append(args[1]))
+    step = gaussian_step(guide)
+    found = objective(step, Networks(student))
+    assert ((found.s > 0.1) & (found.s < 1)).all()
+    assert torch.equal(queried[1], found.s)
+    assert not found.target_latent.requires_grad
+    assert not torch.isclose(found.target_latent, step.clean_latent, rtol=0, atol=1e-7).any()
 
 
 def test_pairs_tighten_as_in_the_paper() -> None:
@@ -77,6 +95,30 @@ def test_pairs_tighten_as_in_the_paper() -> None:
         torch.testing.assert_close(schedule.ratio(s), torch.where(expected < lowest, 0, expected))
 
 
+def test_pairs_at_the_top_have_the_highest_ratio() -> None:
+    """Where sigma / alpha is infinite at T, s is found from 500."""
+    schedule = SCHEDULES["rectified_flow"]().double()
+    t = torch.tensor([1000.0], dtype=torch.float64)
+    _, s = TighteningPairs(base=4.0, stages=1)(t, schedule, None)
+    torch.testing.assert_close(schedule.ratio(s), torch.tensor([500.0 * 3 / 4], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("wrong", [{"base": 1.0}, {"every": 0}, {"stages": 0}, {"k": -1.0}, {"b": -1.0}])
+def test_impossible_pairs_are_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        TighteningPairs(**wrong)
+    TighteningPairs(base=1.5, every=1, stages=1, k=0.0, b=0.0)
+
+
+def test_settings_reach_what_reads_them() -> None:
+    """A target's decay and a weighting are read by ``Distillation``; what is not given has the papers' default."""
+    weighting = InverseGap(floor=0.3)
+    given, default = ConsistencyTraining(target_ema_decay=0.9, weighting=weighting), ConsistencyTraining()
+    assert (given.target_ema_decay, given.weighting) == (0.9, weighting)
+    assert default.target_ema_decay is None
+    assert isinstance(default.weighting, InverseGap)
+
+
 def test_pairs_of_a_grid_are_neighbours() -> None:
     schedule = teacher().schedule
     pairs = GridPairs(DiscretizationSchedule(2, 10, every=5))
@@ -84,7 +126,12 @@ def test_pairs_of_a_grid_are_neighbours() -> None:
     found, s = pairs(t, schedule, 0)
     assert found.tolist() == [1000, 1000, 500, 500]
     assert s.tolist() == [500, 500, 0, 0]
-    assert pairs(t, schedule, None)[0].tolist() == [1000, 600, 500, 100]
+    found, s = pairs(t.double(), schedule, None)
+    assert found.dtype == s.dtype == torch.float64
+    assert found.tolist() == [1000, 600, 500, 100]
+    assert pairs(t, schedule, None)[0].dtype == torch.float32
+    rounded: Any = lambda schedule, number: UniformGrid()(schedule, number) - 1e-3  # noqa: E731
+    assert GridPairs(2, rounded)(t, schedule, None)[1].tolist() == pytest.approx([500, 500, 500, 0], abs=0.01)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

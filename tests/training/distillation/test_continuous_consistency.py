@@ -62,6 +62,7 @@ def test_the_gradient_is_that_of_the_papers_algorithm(
     )
     step = gaussian_step(guide, index=40)
     found = objective(step, Networks(student, guide))
+    assert not found.target_latent.requires_grad
     loss = squared_error(objective, found, guide.schedule)
     gradients = torch.autograd.grad(loss, list(student.parameters()))
 
@@ -132,6 +133,14 @@ def test_the_unets_tangent_is_that_of_central_differences(
     torch.testing.assert_close(exact[1], near[1], rtol=1e-5, atol=1e-5 * float(exact[1].abs().max()))
 
 
+def test_a_tangent_of_0_stays_0() -> None:
+    """By a normalisation without a constant, too; a batch may have a single row."""
+    step = gaussian_step(teacher(), rows=1)
+    z_0, t = step.clean_latent, torch.tensor([500.0], dtype=torch.float64)
+    objective = ContinuousConsistency(tangent_warmup_steps=0, normalisation=0.0)
+    assert torch.equal(objective.target(step, z_0, torch.zeros_like(z_0), t, z_0), z_0)
+
+
 def test_r_grows_in_training_and_is_1_in_validation() -> None:
     objective = ContinuousConsistency(tangent_warmup_steps=10)
     steps = [gaussian_step(teacher(), index, rows=1) for index in (0, 4, 10, 50)]
@@ -198,6 +207,7 @@ def test_wrong_settings_are_named(teacher_folder: Path) -> None:
     for wrong in (
         {"tangent_warmup_steps": -1},
         {"normalisation": -0.1},
+        {"difference_step": 0.0},
         {"difference_step": 0.3},
         {"derivative": "forward"},
         {"data_std": 0.0},

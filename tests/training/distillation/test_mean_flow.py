@@ -18,6 +18,7 @@ from consistency_tta.diffusion.schedules.from_config import schedule_from_config
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import AlphaSchedule, Distillation, MeanFlow, TimePairs
+from consistency_tta.training.step_rng import StepRNG
 from tests.flow_maps import MEAN, STD, GaussianFlowMap, GuidedGaussian, conditioning, fit, step
 from tests.toys import STEREO_SAMPLES, stereo_parts
 from tests.training.distillation.flow_map_folders import generates_in_1_2_and_4_queries
@@ -167,21 +168,41 @@ def test_what_the_student_is_queried_for(alpha: float, sizes: list[int]) -> None
     objective.alpha = lambda _step: alpha  # type: ignore[assignment]  # a constant instead of a schedule
     queried: list[int] = []
     found.student.register_forward_hook(lambda _module, inputs, _out: queried.append(len(inputs[0])))
+    targets: list[str] = []
+    for method in ("identity", "finite_difference"):
+        original = getattr(objective, method)
+        setattr(objective, method, lambda *args, own=original, name=method: targets.append(name) or own(*args))
     given = step(schedule)
     apart = len(objective.times.draw(schedule, step(schedule).rng, 64)[2])
     objective(given, found)
     assert queried == [apart if size == 40 else size for size in sizes]
+    assert targets == {1.0: [], 0.5: ["finite_difference"], 0.0: ["identity"]}[alpha]
 
 
 def test_the_adaptive_weight() -> None:
     """The loss e / (e + c)^p has the gradient of e alone, divided by that."""
     schedule = SCHEDULES["rectified_flow"]().double()
-    losses = {}
+    losses, found = {}, networks(schedule, std=1.1)
+    parameters = list(found.student.parameters())
     for power in (0.0, 0.5, 1.0):
         objective = MeanFlow(adaptive_power=power, adaptive_constant=0.01)
-        losses[power] = objective(step(schedule), networks(schedule, std=1.1)).losses["mean_flow"].detach()
+        losses[power] = objective(step(schedule), found).losses["mean_flow"]
     for power in (0.5, 1.0):
-        torch.testing.assert_close(losses[power], losses[0.0] / (losses[0.0] + 0.01) ** power)
+        expected = losses[0.0] / (losses[0.0].detach() + 0.01) ** power
+        torch.testing.assert_close(losses[power], expected)
+        gradients = [torch.autograd.grad(e.sum(), parameters, retain_graph=True) for e in (losses[power], expected)]
+        torch.testing.assert_close(*gradients)
+
+
+def test_at_equal_times_the_loss_is_the_squared_error_of_the_velocity(schedule: Any) -> None:
+    objective, found = MeanFlow(times=TimePairs(instantaneous_fraction=1.0)), networks(schedule, std=1.1)
+    queries: list[Any] = []
+    found.student.register_forward_pre_hook(lambda _module, args: queries.append(args))
+    given = step(schedule, training=False)
+    loss = objective(given, found).losses["mean_flow"]
+    z_t, t, condition, _ = queries[0]
+    error = found.student(z_t, t, condition) - found.teacher(z_t, t, condition)  # u_t times that of the velocity
+    torch.testing.assert_close(loss, error.square().flatten(1).mean(1) / noise_share(schedule, t) ** 2)
 
 
 def test_times_are_pairs(schedule: Any) -> None:
@@ -202,6 +223,26 @@ def test_times_are_pairs(schedule: Any) -> None:
     assert float((share < median).float().mean()) == pytest.approx(0.5, abs=0.05)
 
 
+def test_no_network_is_queried_for_a_sliver_of_noise(schedule: Any) -> None:
+    t, s, apart = TimePairs(mean=-40.0, instantaneous_fraction=0.5).draw(schedule, rng(), 100)
+    assert set(t.tolist()) == {schedule.lowest_time}
+    assert 0 < len(apart) < 100
+    assert set(s[apart].tolist()) == {0.0}
+
+
+class Zeros(StepRNG):
+    """All uniform numbers are 0, whose normal number is -inf."""
+
+    def uniform(self, batch_size: int) -> torch.Tensor:
+        return torch.zeros(batch_size)
+
+
+def test_the_least_uniform_number_gives_the_lowest_time(schedule: Any) -> None:
+    zeros = Zeros(0, 0, 0, torch.device("cpu"))
+    t, s, _ = TimePairs(instantaneous_fraction=0.0).draw(schedule, zeros, 1)
+    assert (t.tolist(), s.tolist()) == ([schedule.lowest_time], [0.0])
+
+
 def test_alpha_falls_from_1_to_0() -> None:
     alpha = AlphaSchedule(300, begin=100)
     values = [alpha(number) for number in range(400)]
@@ -219,6 +260,7 @@ def test_alpha_falls_from_1_to_0() -> None:
         (lambda: MeanFlow(velocity="noise"), "noise"),  # type: ignore[arg-type]
         (lambda: MeanFlow(tangent="data"), "data"),  # type: ignore[arg-type]
         (lambda: MeanFlow(adaptive_power=-1.0), "-1"),
+        (lambda: MeanFlow(adaptive_constant=0.0), "0.0"),
         (lambda: TimePairs(instantaneous_fraction=0.8, terminal_fraction=0.3), "0.8"),
         (lambda: TimePairs(std=0.0), "0"),
         (lambda: AlphaSchedule(100, begin=100), "100"),

@@ -162,7 +162,7 @@ class DistributionMatching(Objective):
     def noised(self, step: Step, sample: Tensor) -> tuple[Tensor, Tensor]:
         """Samples at random times: z_t (B, C, *) and t (B,)."""
         t = self.times(step)
-        return step.add_noise(sample.detach(), step.rng.normal_like(sample), t), t
+        return step.add_noise(sample, step.rng.normal_like(sample), t), t
 
     def teacher_conditioning(self, step: Step) -> Conditioning:
         """The conditioning with the teacher's guidance scale."""

@@ -157,7 +157,7 @@ class MeanFlow(Objective):
             (z_t, t),
             (expand(duration, z_t) * velocity(schedule, along, z_t, t), duration),
         )
-        return instantaneous + expand(1 - u_s / u_t, z_t) * (estimate.detach() - along) - change
+        return instantaneous + expand(1 - u_s / u_t, z_t) * (estimate - along) - change
 
     def finite_difference(
         self,
@@ -172,7 +172,7 @@ class MeanFlow(Objective):
         """alpha-Flow's target (B, C, *) for 0 < alpha < 1; other arguments as of :meth:`identity`."""
         schedule = networks.student.schedule
         u_t, u_s = noise_share(schedule, t), noise_share(schedule, s)
-        m = time_of_share(schedule, alpha * u_s + (1 - alpha) * u_t).to(t.dtype)
+        m = time_of_share(schedule, alpha * u_s + (1 - alpha) * u_t)
         u_m = noise_share(schedule, m)  # of the rounded m, as z_m is
         z_m = transfer(schedule, z_t, instantaneous, t, m).to(z_t.dtype)
         later = networks.student(z_m, m, conditioning, s)

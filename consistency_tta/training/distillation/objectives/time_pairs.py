@@ -57,14 +57,13 @@ class TimePairs:
         lowest = lowest_time(schedule)
         top = torch.full_like(high, float(schedule.num_train_timesteps))
         share = noise_share(schedule, top)
-        t = time_of_share(schedule, share * high).to(high.dtype).clamp(min=lowest)
-        s = time_of_share(schedule, share * low).to(high.dtype)
+        t = time_of_share(schedule, share * high).clamp(min=lowest)
+        s = time_of_share(schedule, share * low)
         s = torch.where(s < lowest, 0.0, s)
         s = torch.where(same, t, torch.where(terminal, 0.0, s))
         return torch.where(terminal, top, t), s, apart
 
     def _share(self, rng: Randomness, batch_size: int) -> Tensor:
-        """Logit-normal numbers in (0, 1), on the CPU."""
-        # float32 has no numbers between 1 - 6e-8 and 1, where the normal is infinite.
-        normal = torch.special.ndtri(rng.uniform(batch_size).clamp(1e-6, 1 - 1e-6))
+        """Logit-normal numbers in [0, 1), on the CPU."""
+        normal = torch.special.ndtri(rng.uniform(batch_size))  # -inf for 0, of which the share is 0
         return torch.sigmoid(self.mean + self.std * normal)

@@ -225,8 +225,10 @@ def test_a_ramp_is_linear_and_validation_has_its_end() -> None:
     objective = CombinedObjective({"norm": SampleNorm()}, {"norm": ramp})
     assert objective.weight("norm", 3) == 1.5
     assert objective.weight("norm", 3, training=False) == 3.0
-    with pytest.raises(ConfigurationError, match="0"):
-        Ramp(0.0, 1.0, steps=0)
+    Ramp(0.0, 1.0, steps=1, begin=0)
+    for wrong in ({"steps": 0}, {"steps": 1, "begin": -1}):
+        with pytest.raises(ConfigurationError, match=str(list(wrong.values())[-1])):
+            Ramp(0.0, 1.0, **wrong)
 
 
 def test_an_objective_of_weight_0_is_not_computed_and_its_networks_wait(teacher_folder: Path, tmp_path: Path) -> None:

@@ -113,6 +113,33 @@ def test_the_fake_score_learns_the_students_samples() -> None:
     assert losses[1] < min(losses[0], losses[2])
 
 
+def test_each_loss_has_a_gradient_for_its_own_network_alone() -> None:
+    schedule = SCHEDULES["rectified_flow"]().double()
+    objective, student, networks = exact_objective(schedule, std=0.4)
+    objective.fake.factor = torch.nn.Parameter(torch.tensor(0.9).double())
+    step = gaussian_step(schedule, torch.zeros(4, 2, 3, 1).double(), conditioning(MEAN, 4))
+    step.active = frozenset({"student", "fake"})
+    for loss, own, other in (
+        ("fake", objective.fake.factor, student.shift),
+        ("distribution", student.shift, objective.fake.factor),
+    ):
+        objective(step, networks).losses[loss].sum().backward(retain_graph=True)
+        assert own.grad.abs().sum() > 0
+        assert other.grad is None
+        own.grad = None
+
+
+def test_samples_that_are_the_teachers_have_no_gradient() -> None:
+    """The difference of the scores is 0, and so is what it is divided by."""
+    schedule = SCHEDULES["rectified_flow"]().double()
+    sample = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
+    objective = DistributionMatching()
+    objective.fake = real = lambda z_t, t, conditioning: sample.detach()  # type: ignore[assignment]
+    step = gaussian_step(schedule, sample.detach(), conditioning(MEAN, 3))
+    objective.distribution_loss(step, Networks(real, real), sample).sum().backward()  # type: ignore[arg-type]
+    assert torch.equal(sample.grad, torch.zeros_like(sample))
+
+
 @pytest.mark.parametrize(
     ("share", "number", "expected"), [(0.5, 0, 3.0), (RAMP, 0, 2.0), (RAMP, 11, 3.0), (RAMP, 12, 4.0), (RAMP, 90, 4.0)]
 )
@@ -166,12 +193,51 @@ def test_samples_of_several_queries() -> None:
         assert (times[0] == 1000).all()
 
 
+def test_what_was_generated_is_noised_again() -> None:
+    """A student of latents 5 is queried next at alpha_t 5 + sigma_t epsilon."""
+    schedule = SCHEDULES["rectified_flow"]().double()
+    objective, _, _ = exact_objective(schedule, std=0.4)
+    student = AffineStudent(schedule, torch.full((2,), 5.0).double(), torch.zeros(2).double())
+    objective.max_queries, seen = 2, []
+    student.register_forward_pre_hook(lambda _, args: seen.append(args))
+    objective.sample(
+        gaussian_step(schedule, torch.zeros(4, 2, 2000).double(), conditioning(MEAN, 4), 1), Networks(student)
+    )
+    z_t, t, _ = seen[1]
+    torch.testing.assert_close(z_t.mean((1, 2)), 5 * schedule.alpha(t.double()), atol=0.1, rtol=0)
+
+
+def test_a_flow_map_is_queried_to_the_end_each_time() -> None:
+    schedule = SCHEDULES["rectified_flow"]().double()
+    objective, student, networks = exact_objective(schedule, std=0.4)
+    objective.max_queries, seen = 2, []
+    student.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs), with_kwargs=True)
+    for flow_map in (False, True):
+        step = gaussian_step(schedule, torch.zeros(2, 2, 3).double(), conditioning(MEAN, 2), 1, flow_map=flow_map)
+        objective.sample(step, networks)
+    assert seen[:2] == [{}, {}]
+    assert [each["s"].tolist() for each in seen[2:]] == [[0.0, 0.0]] * 2
+
+
+def test_validation_compares_samples_of_one_query() -> None:
+    schedule = SCHEDULES["rectified_flow"]().double()
+    objective, student, networks = exact_objective(schedule, std=0.4)
+    objective.max_queries, seen = 3, []
+    student.register_forward_pre_hook(lambda _, args: seen.append(args[1]))
+    step = gaussian_step(schedule, torch.zeros(2, 2, 3).double(), conditioning(MEAN, 2), 2, training=False)
+    with torch.no_grad():
+        assert not objective.sample(step, networks).requires_grad
+    assert len(seen) == 1
+
+
 def test_the_number_of_queries_counts_each_networks_own_steps() -> None:
     """As in rCM's code, with 4 steps of the fake score for one of the student, and at most 4 queries."""
     objective = DistributionMatching(fake_steps=4, alternating=True, max_queries=4)
     queries = {step: objective.queries(step) for step in range(25)}
     assert [queries[step] for step in range(25) if "student" in objective.active(step)] == [1, 2, 3, 4, 1]
     assert [queries[step] for step in range(25) if "fake" in objective.active(step)] == [1, 2, 3, 4] * 5
+    later = DistributionMatching(fake_steps=4, alternating=True, max_queries=4, warmup_steps=3)
+    assert [later.queries(step) for step in range(28)] == [1, 1, 1, *queries.values()]
 
 
 @pytest.mark.parametrize(

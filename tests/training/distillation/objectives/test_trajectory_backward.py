@@ -103,6 +103,8 @@ def test_the_solvers_own_map_has_no_loss(target: str) -> None:
     loss = objective(step, Networks(student, teacher, student)).losses["consistency"]
     torch.testing.assert_close(loss, torch.zeros(3), atol=1e-6, rtol=0)  # noise is drawn in float32
     assert float(objective.metrics(step, Networks(student, teacher))["teacher_distance"]) < 1e-5
+    nothing: Any = lambda z_t, t, conditioning: torch.zeros_like(z_t)  # noqa: E731
+    assert float(objective.metrics(step, Networks(nothing, teacher))["teacher_distance"]) == pytest.approx(1.0)
     wrong = GaussianFlow(schedule, MEAN, 2 * STD)
     assert float(objective(step, Networks(wrong, teacher, wrong)).losses["consistency"].detach().min()) > 0.01
 
@@ -140,6 +142,7 @@ def test_random_times_lie_between_those_of_the_grid(family: str) -> None:
     for i in range(1, 6):
         assert float(times[i].max()) <= float(grid[i])
         assert float(times[i].min()) >= float(grid[i + 1])
+    assert float(times[5].min()) >= min(schedule.lowest_time, float(grid[5]))
     for i in range(1, 5):  # the last stays above the schedule's lowest time
         covered = float(times[i].max() - times[i].min()) / float(grid[i] - grid[i + 1])
         assert covered > 0.95
@@ -193,6 +196,7 @@ def test_a_run_needs_no_loss_plugin(target: Any, teacher_folder: Path, tmp_path:
 def test_impossible_settings_are_named(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=str(next(iter(options.values())))):
         TrajectoryBackward(**options)
+    TrajectoryBackward(num_steps=2, pairs=1)
 
 
 def test_its_weighting_is_not_that_of_loss_plugins() -> None:
