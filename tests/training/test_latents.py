@@ -50,5 +50,7 @@ def test_latents_are_at_least_float32(
 ) -> None:
     """As the trainer's precision bf16-true hands over encoded latents."""
     module = in_training(distillation(teacher_folder), tmp_path)
-    encoded = Batch(["a"], ["a"], moments=torch.zeros(1, 8, 8, 4, dtype=given))
-    assert module.latents(encoded, rng()).dtype == expected
+    moments = torch.randn(1, 8, 8, 4).to(given)
+    latents = module.latents(Batch(["a"], ["a"], moments=moments), rng())
+    assert latents.dtype == expected
+    assert torch.equal(latents, module.latents(Batch(["a"], ["a"], moments=moments.to(expected)), rng()))

@@ -186,6 +186,16 @@ def test_a_group_without_gradients_is_left_alone() -> None:
     assert other.weight.grad is None
 
 
+@pytest.mark.parametrize("entry", [0.0, 1e-8, 0.4])
+def test_gradients_below_the_limit_are_not_made_longer(entry: float) -> None:
+    network = nn.Linear(2, 2, bias=False)
+    optimizer = build_optimizer({"model": Learner(network)}, STUDENT, None)["optimizer"]
+    for algorithm in ("norm", "value"):
+        network.weight.grad = torch.full((2, 2), -entry)
+        clip_each(optimizer, 1.0, algorithm)
+        assert torch.equal(network.weight.grad, torch.full((2, 2), -entry))
+
+
 @pytest.mark.parametrize("alternate", [False, True])
 def test_a_step_that_is_not_finite_leaves_all_networks_alone(
     alternate: bool, teacher_folder: Path, tmp_path: Path
@@ -319,8 +329,8 @@ def test_a_checkpoint_of_the_other_kind_of_adamw_is_resumed(fused: bool) -> None
 
 
 def test_a_state_that_does_not_fit_is_refused() -> None:
-    parameter, other = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.AdamW([{"params": [parameter, other], "name": "student"}])
+    parameter, other, idle = (nn.Parameter(torch.ones(size)) for size in (3, 2, 1))  # idle never had a gradient
+    optimizer = torch.optim.AdamW([{"params": [parameter, other, idle], "name": "student"}])
     (parameter.sum() + other.sum()).backward()
     optimizer.step()
     check_loaded_state(optimizer, "last.ckpt")
@@ -329,6 +339,10 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
         optimizer.load_state_dict(state | {"state": state["state"] | {0: state["state"][0] | {"exp_avg": value}}})
         with pytest.raises(CheckpointError, match=r"last\.ckpt.* exp_avg "):
             check_loaded_state(optimizer, "last.ckpt")
+    without = {name: value for name, value in state["state"][1].items() if name != "exp_avg"}
+    optimizer.load_state_dict(state | {"state": state["state"] | {1: without}})
+    with pytest.raises(CheckpointError, match=r"last\.ckpt.* exp_avg "):
+        check_loaded_state(optimizer, "last.ckpt")
 
 
 def test_a_resumed_run_has_the_settings_of_its_configuration() -> None:

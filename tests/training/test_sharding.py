@@ -12,13 +12,14 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.shared_copies import share_copies
 from consistency_tta.training import ConsistencyDistillation, FullySharded, LoRA
 from consistency_tta.training.fully_sharded import check_strategy
 from consistency_tta.training.sharding import ShardedNetworks, backbones, size, units
-from consistency_tta.training.shards import is_sharded, local, shard_like, total_norm, whole
+from consistency_tta.training.shards import average_whole, is_sharded, local, shard_like, total_norm, whole
 from tests.training.runs import autoencoder, distil, distillation
 
 NO_MESH: Any = None
@@ -120,3 +121,36 @@ def test_whole_tensors_pass_unchanged() -> None:
     assert not is_sharded(nn.Linear(2, 2))
     parts = [torch.randn(5), torch.randn(2, 3), torch.tensor(2.0)]
     torch.testing.assert_close(total_norm(parts), torch.cat([part.flatten() for part in parts]).norm())
+    assert total_norm([torch.full((4,), 200.0).half()]) == 400  # float16 has no 160000
+
+
+def test_a_tensor_is_sharded_as_another_of_its_shape(mesh: DeviceMesh) -> None:
+    like, tensor = distribute_tensor(torch.zeros(4, 2), mesh, [Shard(1)]), torch.randn(4, 2)
+    found = shard_like(tensor, like)
+    assert found.placements == (Shard(1),)
+    assert torch.equal(whole(found), tensor)
+    for kept in (found, torch.zeros(2, 4), 3):
+        assert shard_like(kept, like) is kept
+
+
+def test_sharded_and_whole_tensors_have_one_norm(mesh: DeviceMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, other = torch.randn(4, 3), torch.randn(5)
+    # As if a second process had another part like it.
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.mul_(2))
+    found = total_norm([other, distribute_tensor(part, mesh, [Shard(0)])])
+    torch.testing.assert_close(found, torch.cat([part.flatten(), part.flatten(), other]).norm())
+
+
+def test_gradients_that_are_not_sharded_are_averaged(mesh: DeviceMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.mul_(4))  # a second one has three times
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)  # these gradients
+    matrix, vector, idle = (nn.Parameter(torch.zeros(size)) for size in ((2, 3), (4,), (5,)))
+    sharded = nn.Parameter(distribute_tensor(torch.zeros(4, 2), mesh, [Shard(0)]))
+    for parameter in (matrix, vector, sharded):
+        parameter.grad = torch.ones_like(parameter)
+    average_whole([idle])
+    average_whole([matrix, idle, sharded, vector])
+    assert idle.grad is None
+    assert torch.equal(matrix.grad, torch.full((2, 3), 2.0))
+    assert torch.equal(vector.grad, torch.full((4,), 2.0))
+    assert torch.equal(whole(sharded.grad), torch.ones(4, 2))

@@ -45,6 +45,7 @@ def test_the_best_value_among_those_within_the_bounds_is_kept(
 
 
 def test_lower_may_be_better_and_bounds_may_be_above() -> None:
+    assert kept(select((0.3, 2.0), (0.3, 2.0), maximise=False)) == 100  # of equal values the first
     assert kept(select((0.3, 1.0), (0.1, 3.0), (0.2, 2.0), maximise=False, at_most=2.5)) == 300
     assert kept(select((0.3, 1.0), (0.1, 3.0), (0.2, 2.0), maximise=False, at_least=1.5, at_most=3.0)) == 200
 
@@ -82,7 +83,7 @@ def test_the_summary_names_the_kept_step_and_why_others_are_refused() -> None:
 
 
 def test_a_decision_continues_from_its_state() -> None:
-    validations = [(0.1, 2.5), (0.3, 2.4), (0.3, 2.5), (0.9, 1.9), (0.4, 2.0)]
+    validations = [(0.1, 2.5), (0.3, 2.4), (0.3, 2.5), (0.9, 1.9), (0.2, 2.0)]
     straight = select(*validations)
     for cut in range(len(validations)):
         first = select(*validations[:cut])
@@ -105,3 +106,4 @@ def test_a_missing_metric_and_bounds_that_cannot_be_satisfied_are_refused() -> N
         Constraint()
     with pytest.raises(ConfigurationError, match=r"2.*1"):
         Constraint(at_least=2, at_most=1)
+    assert Constraint(at_least=2, at_most=2).violation(2.0) is None

@@ -51,6 +51,45 @@ def test_a_jump_is_warned_of_once(every: int) -> None:
     assert warnings_of(losses, every) == [201]
 
 
+def test_as_many_losses_as_the_memory_come_before_each_warning() -> None:
+    usual = [1.0, 1.1] * 25
+    assert warnings_of([*usual[:49], 1e6], every=1) == []
+    assert warnings_of([*usual, 1e6, 1e12, 1e18], every=1) == [51]
+    assert warnings_of([*usual, 1e6, *usual[:48], 1e30], every=1) == [51]
+    assert warnings_of([*usual, 1e6, *usual[:49], 1e30], every=1) == [51, 101]
+
+
+def test_a_jump_is_one_by_the_deviation_and_not_by_the_mean() -> None:
+    assert warnings_of([1.0] * 60 + [1.1], every=1) == [61]
+    assert warnings_of([0.0] * 100) == []
+
+
+def test_losses_wait_on_the_device_without_their_graphs() -> None:
+    spikes, run = LossSpikes(), SimpleNamespace(log_every_n_steps=10, global_step=1)
+    spikes.on_train_batch_end(run, None, {"loss": torch.ones((), requires_grad=True)}, None, 0)  # type: ignore[arg-type]
+    [(step, loss)] = spikes.unread
+    assert (step, loss.requires_grad) == (1, False)
+
+
+def test_averages_are_exponential_beyond_the_memory() -> None:
+    spikes = LossSpikes(deviations=1e9, memory=2)
+    found = []
+    for step, loss in enumerate([1.0, 3.0, 7.0]):
+        spikes._compare(SimpleNamespace(), step, loss)  # type: ignore[arg-type]
+        found.append((spikes.mean, spikes.deviation))
+    assert found == [(1, 0), (2, 1), (4.5, 3)]
+
+
+def test_averages_are_plain_within_the_memory() -> None:
+    spikes = LossSpikes(deviations=0.5, memory=100)
+    losses = ordinary(40)
+    for step, loss in enumerate(losses):
+        spikes._compare(SimpleNamespace(), step, loss)  # type: ignore[arg-type]
+    assert spikes.mean == pytest.approx(sum(losses) / 40)
+    apart = [abs(loss - sum(losses[:step]) / step) for step, loss in enumerate(losses) if step]
+    assert spikes.deviation == pytest.approx(sum(apart) / 40)
+
+
 def test_nothing_is_compared_or_kept_where_nothing_is_logged() -> None:
     spikes, run = LossSpikes(memory=1), SimpleNamespace(log_every_n_steps=0, global_step=1)
     spikes.on_train_batch_end(run, None, {"loss": torch.tensor(1.0)}, None, 0)  # type: ignore[arg-type]

@@ -126,8 +126,10 @@ def test_the_rule_depends_on_prompts_errors_and_margin() -> None:
 def test_scores_are_means_of_each_prompts_sounds() -> None:
     scores = PromptScores()
     scores.update(torch.tensor([2, 0]), torch.tensor([[1.0, 10.0], [2.0, 20.0]]))
-    scores.update(torch.tensor([2]), torch.tensor([[3.0, 30.0]]))
-    assert scores.compute().tolist() == [[2.0, 20.0], [2.0, 20.0]]
+    scores.update(torch.tensor([2, 1]), torch.tensor([[3.0, 30.0], [1 / 3, 7.0]]))
+    third = torch.tensor(1 / 3).double().item()  # the mean of float32 is computed in float64
+    assert scores.compute().tolist() == [[2.0, 20.0], [third, 7.0], [2.0, 20.0]]
+    assert scores.compute().dtype == torch.float64
 
 
 def test_judge_and_reward_must_differ(teacher_folder: Path, tmp_path: Path) -> None:
@@ -144,6 +146,7 @@ def test_judge_and_reward_must_differ(teacher_folder: Path, tmp_path: Path) -> N
     OverfittingGuard(Loud(-1.0), loss="other").attach(two)
     with pytest.raises(ConfigurationError, match="patience"):
         OverfittingGuard(Loud(-1.0), patience=0)
+    OverfittingGuard(Loud(-1.0), margin=0, z=0, patience=1)
     with pytest.raises(ConfigurationError, match="1"):
         guard.append(0, torch.zeros(1, 2))
 
@@ -166,8 +169,9 @@ def test_a_judge_that_was_the_reward_of_an_earlier_stage_is_warned_of(teacher_fo
             warnings.simplefilter("always")
             guard.attach(module)
         assert any("earlier stage" in str(warning.message) for warning in caught) == bool(was_reward)
-        guard.write(tmp_path / "overfitting.json")
-        assert json.loads((tmp_path / "overfitting.json").read_text())["judge_taught_an_earlier_stage"] is was_reward
+        report = tmp_path / "some" / "run" / "overfitting.json"
+        guard.write(report)
+        assert json.loads(report.read_text())["judge_taught_an_earlier_stage"] is was_reward
 
 
 def test_one_network_in_two_files_is_the_same(teacher_folder: Path) -> None:
