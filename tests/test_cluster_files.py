@@ -90,6 +90,15 @@ def test_a_worker_that_torchrun_starts_again_looks_for_a_checkpoint(
     assert 120 < grace < job["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
 
 
+def test_torchrun_ends_where_the_other_machine_never_comes(environment: dict[str, str]) -> None:
+    """``tests/nodes`` has what happens when it is lost later."""
+    alone = environment | {"NODES": "2", "WAIT": "3"}
+    done = subprocess.run([FILES / "torchrun.sh"], env=alone, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "2 machines did not meet at localhost within 3 s" in done.stderr
+    assert not calls(environment)
+
+
 def test_kubernetes_starts_torchrun_on_each_of_its_pods(environment: dict[str, str]) -> None:
     service, job = yaml.safe_load_all((FILES / "kubernetes.yaml").read_text())
     pod = job["spec"]["template"]["spec"]
