@@ -21,7 +21,7 @@ from consistency_tta.runtime.trusted_class import check_settings, trusted_class,
 from consistency_tta.storage.atomic_directory import require_empty
 from consistency_tta.training.absent_losses import without_absent_losses
 from consistency_tta.training.base import TrainingModule
-from consistency_tta.training.checkpoint_file import read_checkpoint
+from consistency_tta.training.checkpoint_file import identity, read_checkpoint
 from consistency_tta.training.earlier_versions import upgrade_checkpoint
 from consistency_tta.training.training_record import FACTS_KEY, record_training
 
@@ -119,11 +119,11 @@ def load_checkpoint(checkpoint: Path) -> tuple[TextToAudioPipeline, str]:
     Raises:
         CheckpointError: if the file changes while it is read, as ``last.ckpt`` of a run that still trains.
     """
-    before = _identity(checkpoint)
+    before = identity(checkpoint)
     content, absent = without_absent_losses(upgrade_checkpoint(read_checkpoint(checkpoint, mmap=True)))
     check_classes(content, checkpoint)
     module = load_training(checkpoint)
-    if _identity(checkpoint) != before:  # the weights may be of another step than what `content` says of them
+    if identity(checkpoint) != before:  # the weights may be of another step than what `content` says of them
         raise CheckpointError(f"{checkpoint} changed while it was read, as by a run that still trains: export again")
     pipeline = module.pipeline()
     facts = content.get(FACTS_KEY) or {}  # checkpoints of before have none
@@ -135,14 +135,6 @@ def load_checkpoint(checkpoint: Path) -> tuple[TextToAudioPipeline, str]:
         pipeline.register_to_config(rewards=replace(pipeline.rewards, complete=False).to_dict())
         print(f"left out what is not installed here, and the model does not need: losses {', '.join(absent)}")
     return pipeline, type(module).__name__
-
-
-def _identity(file: Path) -> tuple[int, ...] | None:
-    """What is another one when a file was replaced or written; None if there is no file."""
-    if not file.is_file():
-        return None
-    status = file.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def check_classes(content: dict[str, Any], checkpoint: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import zipfile
@@ -21,6 +22,8 @@ from consistency_tta.training.position import stored_position
 from consistency_tta.training.readable_state import check_readable
 from consistency_tta.training.training_record import FACTS_KEY
 
+log = logging.getLogger(__name__)
+
 #: What a checkpoint must have for a run to go on from it, not empty, and of which type.
 RESUMABLE = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "epoch": int, "global_step": int}
 #: The key of a checkpoint's format, and its present value. Checkpoints without one are of format 1 (version 0.1, or
@@ -37,6 +40,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     archive with a checksum of each tensor (CRC-32), which :func:`read_checkpoint` compares.
     """
 
+    def __init__(self) -> None:
+        #: The files that this run has written, as they were then.
+        self.written: dict[Path, tuple[int, ...] | None] = {}
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
@@ -50,6 +57,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
+        if self._is_anothers(file):
+            log.warning("another training has written %s, too: give each its own dirpath or default_root_dir", file)
         remove_unfinished(file.parent)
         partial = unfinished(file)
         try:
@@ -59,15 +68,32 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 os.fsync(stream.fileno())
             partial.replace(file)
             synchronise(file.parent)
+            self.written[file] = identity(file)
         except (OSError, RuntimeError) as error:  # torch reports a write that failed as either
             kept = "the file that was there is kept" if file.is_file() else "no such file is left"
             raise CheckpointError(f"cannot write the checkpoint {file} ({error}); {kept}: free some space") from error
         finally:
             partial.unlink(missing_ok=True)
 
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint that is not among the best any more, unless another training has written it since."""
+        if not self._is_anothers(Path(path)):
+            super().remove_checkpoint(path)
+
+    def _is_anothers(self, file: Path) -> bool:
+        return file in self.written and identity(file) not in (None, self.written[file])
+
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint without running code of the file."""
         return read_checkpoint(path)
+
+
+def identity(file: Path) -> tuple[int, ...] | None:
+    """What is another one when a file was replaced or written; None if there is no file."""
+    if not file.is_file():
+        return None
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def synchronise(folder: Path) -> None:
@@ -112,7 +138,8 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(
             f"{file} holds weights, but is no checkpoint of a training: expected a .ckpt file that `fit` wrote"
         )
-    _check_content(file, content, {"state_dict": dict, "hyper_parameters": dict, FACTS_KEY: dict} | RESUMABLE)
+    kinds = dict.fromkeys(("state_dict", "hyper_parameters", "callbacks", FACTS_KEY), dict)
+    _check_content(file, content, kinds | RESUMABLE)
     if (written := content.get(FORMAT_KEY, 1)) not in range(1, FORMAT + 1):
         raise CheckpointError(
             f"{file} has format {written!s:.20}, expected at most {FORMAT}: a later version of this package wrote it; "
@@ -131,6 +158,9 @@ def _check_content(file: Path, content: dict[str, Any], kinds: dict[str, type]) 
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or (name.rpartition(".")[2] != "_extra_state" and not isinstance(value, Tensor)):
             raise CheckpointError(f"{file} is damaged: expected a tensor as the weight {name!s:.60}, got {value!s:.40}")
+    for name, value in content.get("callbacks", {}).items():
+        if value and not isinstance(value, dict):  # Lightning hands on what is not empty
+            raise CheckpointError(f"{file} is damaged: expected a dictionary of {name!s:.40}, got {value!s:.40}")
 
 
 @lru_cache(maxsize=64)

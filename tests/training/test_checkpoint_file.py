@@ -169,6 +169,7 @@ def test_a_changed_byte_is_found(whole: Path) -> None:
         {"hyper_parameters": 5},
         {"loops": []},
         {"facts_for_the_card": "text"},
+        {"callbacks": {"ModelCheckpoint": "text"}},
         {"optimizer_states": {}},
         {"global_step": "7"},
         {FORMAT_KEY: FORMAT + 1},
@@ -189,6 +190,21 @@ def left_by_a_killed_process(folder: Path) -> Path:
     left = folder / f".last.ckpt.{socket.gethostname()}-{ended.pid}.partial"
     left.write_bytes(b"half")
     return left
+
+
+def test_another_trainings_files_are_named_and_not_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one, other = AtomicCheckpointIO(), AtomicCheckpointIO()
+    last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
+    for writer in (one, one, other):  # of one's own a run may write anew
+        assert caplog.text == ""
+        for file in (last, best):
+            writer.save_checkpoint(WHOLE, file)
+    one.save_checkpoint(WHOLE, last)
+    assert str(last) in caplog.text
+    one.remove_checkpoint(best)
+    assert best.is_file()
+    other.remove_checkpoint(best)
+    assert not best.exists()
 
 
 def test_what_a_killed_process_left_is_removed(whole: Path) -> None:

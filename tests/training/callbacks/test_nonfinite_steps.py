@@ -89,6 +89,12 @@ def test_counts_survive_a_resume(teacher_folder: Path, tmp_path: Path) -> None:
     assert (counter.skipped, counter.in_a_row) == (3, 3)
 
 
+@pytest.mark.parametrize("count", ["text", None, []])
+def test_counts_that_are_no_numbers_are_refused(count: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        SkipNonFiniteSteps().load_state_dict({"skipped": count, "in_a_row": 0})
+
+
 def test_max_in_a_row_must_be_positive() -> None:
     with pytest.raises(ConfigurationError, match="max_in_a_row"):
         SkipNonFiniteSteps(0)
