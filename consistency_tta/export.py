@@ -174,7 +174,9 @@ def _load(file: Path, named: Path) -> TrainingModule:
         raise
     except Exception as error:  # of Lightning, torch, jsonargparse or a class that the settings name
         if type(error).__module__.startswith("consistency_tta."):
-            raise
+            if str(named) in str(error):
+                raise
+            raise type(error)(f"{named}: {error}") from error
         raise CheckpointError(
             f"{named} does not hold the weights or settings of a {kind.__name__}, or is damaged: {shortened(error)}"
         ) from error

@@ -147,6 +147,11 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "hyper_parameters": {"seed": 0}}, tmp_path / "python.ckpt")
     with pytest.raises(CheckpointError, match=r"python\.ckpt"):
         export(tmp_path / "python.ckpt", tmp_path / "model")
+    settings = {"_class_path": "consistency_tta.training.LatentDiffusion", "model": -1}
+    content = {"state_dict": {}, "pytorch-lightning_version": "2.6", "hyper_parameters": settings}
+    torch.save(content, tmp_path / "elsewhere.ckpt")
+    with pytest.raises(ConfigurationError, match=r"elsewhere\.ckpt.*-1"):
+        export(tmp_path / "elsewhere.ckpt", tmp_path / "model")
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,9 @@ def _check_content(file: Path, content: dict[str, Any], kinds: dict[str, type]) 
             raise CheckpointError(
                 f"{file} is damaged: expected {key} to be a {kind.__name__}, got {content[key]!s:.40}"
             )
+    written = content.get("hyper_parameters", {}).get("_class_path")
+    if not isinstance(written, str | None):
+        raise CheckpointError(f"{file} is damaged: expected the name of its class, got {written!s:.40}")
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or (name.rpartition(".")[2] != "_extra_state" and not isinstance(value, Tensor)):
             raise CheckpointError(f"{file} is damaged: expected a tensor as the weight {name!s:.60}, got {value!s:.40}")

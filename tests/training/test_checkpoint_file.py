@@ -167,6 +167,7 @@ def test_a_changed_byte_is_found(whole: Path) -> None:
         {"state_dict": {"weight": "text"}},
         {"state_dict": {3: torch.ones(1)}},
         {"hyper_parameters": 5},
+        {"hyper_parameters": {"_class_path": []}},
         {"loops": []},
         {"facts_for_the_card": "text"},
         {"callbacks": {"ModelCheckpoint": "text"}},
