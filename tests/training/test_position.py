@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,31 @@ def test_a_position_that_does_not_go_with_its_checkpoint_is_refused(change: dict
     assert stored_position({"epoch": 0, "global_step": 1, KEY: right}) == Position(**right)
     with pytest.raises(CheckpointError, match="expected a position"):
         stored_position({"epoch": 0, "global_step": 1, KEY: right | change})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "epoch", "batch", "goes_together"),
+    [
+        (1, 1, 0, True),
+        (1, 1, 2, True),
+        (0, 1, 0, True),  # of a hook at an epoch's end
+        (0, 1, 2, False),
+        (1, 0, 2, True),  # `max_steps` ended the training within an epoch
+        (1, 0, 0, False),
+        (0, 2, 0, False),
+        (2, 0, 2, False),
+    ],
+)
+def test_epochs_that_ended_go_with_that_of_the_next_batch(
+    epochs: int, epoch: int, batch: int, goes_together: bool
+) -> None:
+    position = Position(step=4, epoch=epoch, batch=batch, total_batches=batch + 5 * epoch)
+    checkpoint = {"epoch": epochs, "global_step": 4, KEY: asdict(position)}
+    if goes_together:
+        assert stored_position(checkpoint) == position
+    else:
+        with pytest.raises(CheckpointError, match=f"epoch {epochs}"):
+            stored_position(checkpoint)
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.tensor import Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.shared_copies import share_copies
@@ -49,8 +49,15 @@ def test_a_training_to_be_sharded_copies_no_weights_and_has_the_same(teacher_fol
     # Widened layers are the student's own.
     assert len(set(addresses(module.frozen.teacher)).intersection(*map(addresses, copies))) > 20
     file = {weight.data_ptr(): weight.detach() for weight in module.frozen.teacher.denoiser.parameters()}
-    ShardedNetworks(module, mesh, shard_frozen=True)
+    sharding = ShardedNetworks(module, mesh, shard_frozen=True)
     assert all(is_sharded(network) for network in copies)
+    # What lies around the blocks is whole in the teacher alone.
+    around = [network.conv_in.weight for network in (module.student.network, module.frozen.teacher.denoiser.network)]
+    assert [isinstance(weight, DTensor) for weight in around] == [True, False]
+    gathered = sharding.gathered(module.student)
+    assert not is_sharded(gathered)
+    for parameter, sharded in zip(gathered.parameters(), module.student.parameters(), strict=True):
+        assert torch.equal(parameter, whole(sharded))
     # A single weight of the teacher's file would keep all of it in memory.
     assert not file.keys() & set(addresses(module.frozen.teacher.denoiser))
     for one, other in [(whole_one, module), (whole_one.frozen.teacher, module.frozen.teacher)]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,6 +96,16 @@ def test_counts_that_are_no_numbers_are_refused(count: Any) -> None:
         SkipNonFiniteSteps().load_state_dict({"skipped": count, "in_a_row": 0})
 
 
+def test_a_run_that_skipped_more_steps_than_it_took_has_failed() -> None:
+    guard, run = SkipNonFiniteSteps(), SimpleNamespace(global_step=6, checkpoint_callbacks=[], ckpt_path=None)
+    guard.load_state_dict({"skipped": 3, "in_a_row": 0})
+    guard.check(run)  # type: ignore[arg-type]
+    guard.load_state_dict({"skipped": 4, "in_a_row": 0})
+    with pytest.raises(DivergenceError, match="4 of 6"):
+        guard.check(run)  # type: ignore[arg-type]
+
+
 def test_max_in_a_row_must_be_positive() -> None:
+    SkipNonFiniteSteps(1)
     with pytest.raises(ConfigurationError, match="max_in_a_row"):
         SkipNonFiniteSteps(0)
