@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.components.mel_encoding import MelEncoding
+from consistency_tta.components.mel_patches import to_mel
 from consistency_tta.runtime.errors import ModelFolderError
 
 
@@ -19,7 +20,7 @@ class MelCodec(MelEncoding):
 
     Args:
         mel: front end.
-        vae: autoencoder of mel "pictures" (B, 1, frames, bins); its ``scaling_factor`` brings latents to unit variance.
+        vae: see :class:`~consistency_tta.components.mel_encoding.MelEncoding`.
         vocoder: mel (B, frames, bins) to waveform, such as ``transformers.SpeechT5HifiGan``; None where no waveform is
             decoded.
     """
@@ -42,8 +43,11 @@ class MelCodec(MelEncoding):
 
     def latent_to_mel(self, latent: Tensor) -> Tensor:
         """Scaled latents (B, C, T, F) -> mel (B, frames, bins)."""
-        decoded = self.vae.decode((latent / self.scaling_factor).to(self.vae.dtype)).sample
-        return decoded[:, 0].float()
+        return self.unscaled_to_mel(latent / self.scaling_factor)
+
+    def unscaled_to_mel(self, latent: Tensor) -> Tensor:
+        """Latents (B, C, T, F) as the autoencoder has them -> mel (B, frames, bins)."""
+        return to_mel(self.vae.decode(latent.to(self.vae.dtype)).sample, self.patch)
 
     def mel_to_waveform(self, mel: Tensor) -> Tensor:
         """Mel (B, frames, bins) -> waveform (B, frames * hop_length)."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import isqrt
+
 from diffusers import AutoencoderKL
 from torch import Tensor
 
 from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.mel_patches import to_pictures
 from consistency_tta.contracts import Codec, to_mono
 from consistency_tta.runtime.errors import ShapeError
 
@@ -15,7 +18,9 @@ class MelEncoding(Codec):
 
     Args:
         mel: front end.
-        vae: autoencoder of mel "pictures" (B, 1, frames, bins); its ``scaling_factor`` brings latents to unit variance.
+        vae: autoencoder of mel "pictures" (B, 1, frames, bins), or, where its ``in_channels`` is p^2 > 1, of mels in
+            patches of p x p (:mod:`~consistency_tta.components.mel_patches`); its ``scaling_factor`` brings latents to
+            unit variance.
     """
 
     channels = 1
@@ -25,7 +30,8 @@ class MelEncoding(Codec):
         self.mel = mel
         self.vae = vae
         self.sample_rate: int = mel.config["sample_rate"]
-        self.downsampling = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.patch = isqrt(vae.config.in_channels)
+        self.downsampling = self.patch * 2 ** (len(vae.config.block_out_channels) - 1)
         self.samples_per_frame: int = self.downsampling * mel.config["hop_length"]
         self.scaling_factor: float = vae.config.scaling_factor
         self.checkpointing = False
@@ -48,7 +54,8 @@ class MelEncoding(Codec):
     def mel_to_moments(self, mel: Tensor) -> Tensor:
         """Mel (B, frames, bins) -> mean and log-variance of the posterior (B, 2 C, T, F), unscaled."""
         self._check_frames(mel.shape[1])
-        return self.vae.encode(mel[:, None].to(self.vae.dtype)).latent_dist.parameters.float()
+        pictures = to_pictures(mel, self.patch).to(self.vae.dtype)
+        return self.vae.encode(pictures).latent_dist.parameters.float()
 
     def _check_frames(self, frames: int) -> None:
         if frames % self.downsampling:

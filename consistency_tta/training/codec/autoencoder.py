@@ -28,7 +28,7 @@ class AutoencoderTraining(TrainingModule):
     https://arxiv.org/abs/2112.10752, section 3.1, without the adversarial term.
 
     Args:
-        vae: the autoencoder, of pictures with one channel.
+        vae: the autoencoder, of pictures with one channel, or of folded ones.
         mel: front end.
         kl_weight: weight of the KL divergence per latent number, against the mean absolute error per mel value.
         ema_decay: of the averaged weights, which validation and ``export`` use.
@@ -80,7 +80,7 @@ class AutoencoderTraining(TrainingModule):
         # The codec's moments are float32 in every precision, as the differences in the KL divergence need them.
         posterior = DiagonalGaussianDistribution(codec.mel_to_moments(mel))
         latent = posterior.mean + posterior.std * rng.normal_like(posterior.mean)
-        reconstruction = vae.decode(latent.to(vae.dtype)).sample[:, 0].float()
+        reconstruction = codec.unscaled_to_mel(latent)
         if self.trainer.training:
             moment = latent.detach().square().mean()
             # One clip that is not finite must not spoil the scale for good.
