@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from math import cos, pi, sqrt
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -98,7 +99,7 @@ def _begin_linear(vae: AutoencoderKL, basis: Tensor, factors: Tensor) -> None:
     plus, minus = free[:count], free[count : 2 * count]
     scale = CONSTANT * sqrt(2 / size)  # by which the normalisation divides
 
-    def enter(layer: nn.Conv2d, weight: Tensor) -> None:
+    def enter(layer: Any, weight: Tensor) -> None:
         for group in range(groups):
             for channel, value in ((group * size, CONSTANT), (group * size + 1, -CONSTANT)):
                 layer.weight[channel] = 0
@@ -108,7 +109,7 @@ def _begin_linear(vae: AutoencoderKL, basis: Tensor, factors: Tensor) -> None:
             layer.weight[channels, :, 1, 1] = sign * weight
             layer.bias[channels] = 0
 
-    def leave(layer: nn.Conv2d, weight: Tensor, rows: slice) -> None:
+    def leave(layer: Any, weight: Tensor, rows: slice) -> None:
         layer.weight.mul_(0.02)
         layer.bias.zero_()
         layer.weight[rows, plus, 1, 1] += scale * weight
@@ -125,6 +126,6 @@ def _begin_linear(vae: AutoencoderKL, basis: Tensor, factors: Tensor) -> None:
         layer.bias.zero_()
 
 
-def _zero(layer: nn.Conv2d) -> None:
+def _zero(layer: Any) -> None:
     layer.weight.zero_()
     layer.bias.zero_()
