@@ -29,6 +29,14 @@ class Affine(nn.Module):
         return self.slope * z_t + self.offset
 
 
+class AffineFlow(Affine):
+    """The same as a flow map, whose query to the end it is."""
+
+    def forward(self, z_t: Tensor, t: Tensor, conditioning: Conditioning, s: Tensor) -> Tensor:  # type: ignore[override]
+        assert torch.equal(s, torch.zeros_like(t))
+        return super().forward(z_t, t, conditioning)
+
+
 class Draws:
     """Noise that the test knows."""
 
@@ -95,6 +103,15 @@ def test_a_step_that_does_not_update_the_student_has_no_gradient() -> None:
     prediction = anchored(student)(step(torch.randn(2, 3, dtype=torch.float64), {"fake"}), Networks(student))  # type: ignore[arg-type]
     assert prediction.student_latent is None
     assert not prediction.losses["distance"].requires_grad
+
+
+def test_a_flow_map_and_its_start_are_queried_to_the_end() -> None:
+    objective, start, student = Anchor(), AffineFlow(SLOPE, OFFSET), AffineFlow(SLOPE, OFFSET + 2)
+    objective.build(Networks(start), RectifiedFlowSchedule())  # type: ignore[arg-type]
+    given = step(torch.randn(2, 3, dtype=torch.float64), {"student"})
+    given.flow_map = True
+    distance = objective(given, Networks(student)).losses["distance"]  # type: ignore[arg-type]
+    torch.testing.assert_close(distance, torch.full((2,), 4.0, dtype=torch.float64))
 
 
 class Loud(Loss):

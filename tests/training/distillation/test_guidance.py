@@ -82,6 +82,8 @@ def test_losses_compose_and_sound_is_exempt_from_the_weighting(teacher_folder: P
     loss = in_training(module, tmp_path).loss(batch(4), rng())
     [out] = outs
     assert torch.equal(out.t, out.s)
+    assert out.student_latent.requires_grad
+    assert not out.target_latent.requires_grad
     codec = module.frozen.codec
     mel = (codec.latent_to_mel(out.student_latent) - codec.latent_to_mel(out.target_latent)).abs().mean()
     latent = (out.student_latent - out.target_latent).square().mean((1, 2, 3))

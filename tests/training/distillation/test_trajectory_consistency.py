@@ -13,6 +13,7 @@ from consistency_tta.contracts import Networks, Optimization, Prediction
 from consistency_tta.diffusion.flow_map import jump
 from consistency_tta.diffusion.grid import UniformGrid
 from consistency_tta.diffusion.solve import DDIM, Heun
+from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.losses import LatentL2Loss, MelL2Loss
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import DiscretizationSchedule, Distillation, TrajectoryConsistency
@@ -152,6 +153,16 @@ def test_the_comparison_at_the_end_sends_gradients_through_the_targets_jump() ->
     slope = student.marginal_std(torch.zeros_like(s)) / student.marginal_std(s)
     torch.testing.assert_close(gradients["end"], (gradients["trajectory"] * slope**2).detach())
     assert (slope < 0.95).any()
+
+
+def test_settings_reach_what_reads_them(schedule: Any) -> None:
+    """A target's decay and a weighting are read by ``Distillation``; devices have no float64 times."""
+    weighting = MinSNR()
+    given, default = TrajectoryConsistency(target_ema_decay=0.5, weighting=weighting), objective(schedule)
+    assert (given.target_ema_decay, given.weighting) == (0.5, weighting)
+    assert default.target_ema_decay == 0.95
+    assert isinstance(default.weighting, Uniform)
+    assert {times.dtype for times in default.times.values()} == {torch.float32}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import AdversarialDistillation, Distillation
 from tests.diffusion.conftest import SCHEDULES
 from tests.training.distillation.objectives.steps import AffineStudent, conditioning, gaussian_step
+from tests.training.distillation.objectives.test_latents import KnownNoise
 from tests.training.runs import FAST, batch, data, in_training, query_sizes, rng, trainer
 
 PLAYERS = {"discriminator", "student"}
@@ -150,6 +151,26 @@ class KnownScores(nn.Module):
         return [self.slope * one.flatten(1) + self.right * (text is self.own) for one in features]
 
 
+@pytest.mark.parametrize("loss", ["hinge", "relativistic"])
+def test_recordings_and_samples_are_noised_alike(loss: str) -> None:
+    """Recordings of 3 and samples of -2 at t = 200 of a rectified flow, scored by their mean less 20 of noise."""
+    schedule, condition = SCHEDULES["rectified_flow"]().double(), conditioning(torch.ones(2).double(), 4)
+    objective = Identity(loss=loss, time_range=(0.2, 0.2))
+    objective.discriminator = known = KnownScores(condition.text, slope=1.0)  # type: ignore[assignment]
+    known.right = -20.0
+    student = AffineStudent(schedule, torch.full((2,), -2.0).double(), torch.zeros(2).double())
+    draws = KnownNoise(0, 0, 0, torch.device("cpu"))
+    step = gaussian_step(schedule, torch.full((4, 2, 8), 3.0).double(), condition, rng=draws)
+    step.active = frozenset(PLAYERS)
+    losses = objective(step, Networks(student)).losses
+    real, made = 0.8 * 3, 0.8 * -2
+    theirs, ours = math.log1p(math.exp(made - real)), math.log1p(math.exp(real - made))
+    if loss == "hinge":
+        theirs, ours = max(1 - real, 0) + max(1 + made, 0), -made
+    torch.testing.assert_close(losses["discriminator"], torch.full((4,), theirs).double(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(losses["adversarial"], torch.full((4,), ours).double(), atol=1e-4, rtol=0)
+
+
 def scored(objective: Identity, **known: float) -> dict[str, Tensor]:
     """The losses (64,) where the discriminator's scores are known."""
     schedule = SCHEDULES["rectified_flow"]().double()
@@ -158,6 +179,27 @@ def scored(objective: Identity, **known: float) -> dict[str, Tensor]:
     objective.discriminator = KnownScores(condition.text, **known)  # type: ignore[assignment]
     step = gaussian_step(schedule, torch.zeros(64, 2, 8).double(), condition, active=frozenset(PLAYERS))
     return objective(step, Networks(AffineStudent(schedule, one, one))).losses
+
+
+@pytest.mark.parametrize("loss", ["hinge", "relativistic"])
+def test_blocks_count_alike_whatever_their_tokens(loss: str) -> None:
+    """The definition, row by row, of two blocks with four tokens and with two."""
+    real, made = ([torch.randn(3, 4), torch.randn(3, 2)] for _ in range(2))
+    discriminate, deceive = AdversarialDistillation(loss=loss).players
+
+    def expected(row: int) -> tuple[Tensor, Tensor]:
+        pairs = [(a[row], b[row]) for a, b in zip(real, made, strict=True)]
+        if loss == "hinge":
+            theirs = [(1 - a).clamp(min=0).mean() + (1 + b).clamp(min=0).mean() for a, b in pairs]
+            ours = [-b.mean() for _, b in pairs]
+        else:
+            theirs = [(1 + (b.mean() - a.mean()).exp()).log() for a, b in pairs]
+            ours = [(1 + (a.mean() - b.mean()).exp()).log() for a, b in pairs]
+        return sum(theirs) / 2, sum(ours) / 2
+
+    theirs, ours = zip(*(expected(row) for row in range(3)), strict=True)
+    torch.testing.assert_close(discriminate(real, made), torch.stack(theirs))
+    torch.testing.assert_close(deceive(real, made), torch.stack(ours))
 
 
 @pytest.mark.parametrize("right", [2.0, -2.0])
@@ -169,6 +211,7 @@ def test_the_contrast_rewards_higher_scores_of_right_captions(right: float) -> N
 def test_the_penalty_is_the_squared_slope() -> None:
     """Noise of variance v changes scores by slope^2 v in the mean square."""
     losses = scored(Identity(penalty_weight=0.3), slope=5.0)
+    assert losses["penalty"].shape == (64,)
     assert float(losses["penalty"].mean()) == pytest.approx(0.3 * 25, rel=0.15)
 
 

@@ -49,6 +49,8 @@ def test_networks_get_the_latents_precision(name: str) -> None:
     prediction = objective(replace(given, clean_latent=given.clean_latent.bfloat16()), found)
     if prediction.student_latent is not None:
         assert prediction.student_latent.dtype == torch.bfloat16 or name in FROM_NOISE
+        if not isinstance(objective, ContinuousConsistency):  # whose target is computed in float32
+            assert prediction.target_latent.dtype == prediction.student_latent.dtype
         assert prediction.student_latent.requires_grad
         assert not prediction.target_latent.requires_grad
 
