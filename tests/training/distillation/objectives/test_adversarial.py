@@ -139,6 +139,18 @@ def test_contrast_is_to_the_captions_of_others(teacher_folder: Path, tmp_path: P
         assert is_log_2 == same
 
 
+@pytest.mark.parametrize("rows", [2, 3])
+def test_no_caption_is_contrasted_with_itself(rows: int) -> None:
+    captions = torch.arange(rows).double()[:, None, None]
+    condition = conditioning(torch.ones(1).double(), rows)
+    condition.text.embedding = captions
+    step = gaussian_step(SCHEDULES["rectified_flow"]().double(), captions, condition)
+    [(real, other)] = AdversarialDistillation(contrastive_weight=1.0).further(step, captions)
+    assert torch.equal(real, captions)
+    assert sorted(other.text.embedding.flatten().tolist()) == captions.flatten().tolist()
+    assert not (other.text.embedding == captions).any()
+
+
 class KnownScores(nn.Module):
     """Logits of ``slope`` times each value of a latent, and ``right`` more if the caption is its own."""
 
