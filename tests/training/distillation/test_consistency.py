@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from consistency_tta.contracts import Batch, Conditioning, DistillationOutput, Loss, Networks
 from consistency_tta.diffusion.grid import KarrasGrid
 from consistency_tta.diffusion.solve import DDIM, Heun
-from consistency_tta.diffusion.weighting import MinSNR
+from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.losses import LatentL2Loss, LatentPseudoHuberLoss, MelL2Loss, MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
@@ -232,6 +232,12 @@ def test_wrong_settings_are_named(teacher_folder: Path, tmp_path: Path) -> None:
         distillation(teacher_folder, teacher_trajectory_fraction=0.1, teacher_steps=0)
     with pytest.raises(ConfigurationError, match="caption_dropout"):
         distillation(teacher_folder, caption_dropout=1.0)
+
+
+def test_the_weighting_is_uniform_if_not_given() -> None:
+    weighting = MinSNR()
+    assert ConsistencyDistillation(weighting=weighting).weighting is weighting
+    assert isinstance(ConsistencyDistillation().weighting, Uniform)
 
 
 def test_the_least_that_is_possible_is_accepted() -> None:

@@ -103,6 +103,12 @@ def test_pairs_at_the_top_have_the_highest_ratio() -> None:
     torch.testing.assert_close(schedule.ratio(s), torch.tensor([500.0 * 3 / 4], dtype=torch.float64))
 
 
+def test_pairs_that_would_end_below_0_end_there() -> None:
+    schedule = SCHEDULES["rectified_flow"]()
+    _, s = TighteningPairs(base=1.1, stages=1)(torch.tensor([500.0]), schedule, None)  # 1 - n / base is -1.9
+    assert s.tolist() == [0.0]
+
+
 @pytest.mark.parametrize("wrong", [{"base": 1.0}, {"every": 0}, {"stages": 0}, {"k": -1.0}, {"b": -1.0}])
 def test_impossible_pairs_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):

@@ -252,6 +252,9 @@ def test_alpha_falls_from_1_to_0() -> None:
     assert all(one >= other for one, other in pairwise(values))
     assert all(value in (0.0, 1.0) or 0.005 <= value <= 0.995 for value in values)
     assert 0 < values[215] < 0.5
+    gentle = AlphaSchedule(300, begin=100, sharpness=0.5, clamp=0.0)
+    assert gentle(299) > 0.4
+    assert gentle(300) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -265,6 +268,7 @@ def test_alpha_falls_from_1_to_0() -> None:
         (lambda: TimePairs(std=0.0), "0"),
         (lambda: AlphaSchedule(100, begin=100), "100"),
         (lambda: AlphaSchedule(100, clamp=0.5), "0.5"),
+        (lambda: AlphaSchedule(100, sharpness=0.0), "0.0"),
     ],
 )
 def test_options_out_of_range_are_refused(wrong: Any, named: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,6 +63,36 @@ class SampleNorm(Objective):
 def both(**options: object) -> CombinedObjective:
     parts = {"matching": DistributionMatching(), "norm": SampleNorm()}
     return CombinedObjective(parts, **options)
+
+
+class Reporting(SampleNorm):
+    """Has a sampler and a metric, which are its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name, self.built = name, []
+
+    def build(self, networks: Networks, schedule: Any) -> None:
+        self.built.append((networks, schedule))
+
+    def sampler(self) -> str:
+        return self.name
+
+    def metrics(self, step: Step, networks: Networks) -> dict[str, Any]:
+        return {self.name: (step, networks)}
+
+
+def test_its_parts_are_built_and_report() -> None:
+    parts = {"plain": SampleNorm(), "one": Reporting("first"), "other": Reporting("second")}
+    objective, schedule = CombinedObjective(parts), SCHEDULES["rectified_flow"]()
+    networks: Any = Networks(AffineStudent(schedule, torch.ones(1), torch.ones(1)))
+    step = gaussian_step(schedule, torch.zeros(1, 1, 1), conditioning(torch.zeros(1), 1))
+    objective.build(networks, schedule)
+    assert [parts[name].built for name in ("one", "other")] == [[(networks, schedule)]] * 2
+    assert objective.sampler() == "first"
+    assert objective.metrics(step, networks) == dict.fromkeys(("first", "second"), (step, networks))
+    assert not objective.needs_teacher
+    assert CombinedObjective({"plain": SampleNorm(), "matching": DistributionMatching()}).needs_teacher
 
 
 def test_the_student_is_queried_once_for_all(teacher_folder: Path, tmp_path: Path) -> None:
