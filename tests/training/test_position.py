@@ -248,7 +248,7 @@ def test_a_position_that_does_not_go_with_its_checkpoint_is_refused(change: dict
         (1, 1, 2, True),
         (0, 1, 0, True),  # of a hook at an epoch's end
         (0, 1, 2, False),
-        (1, 0, 2, True),  # `max_steps` ended the training within an epoch
+        (1, 0, 1, True),  # `max_steps` ended the training within an epoch
         (1, 0, 0, False),
         (0, 2, 0, False),
         (2, 0, 2, False),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
 from consistency_tta.training.callbacks.media import log_pictures, log_sounds, on_white, takes_media
@@ -58,6 +58,27 @@ class RecordingMlflow(MLFlowLogger):
         self.experiment = MlflowClient()
 
 
+class Writer:
+    """Has the signatures of TensorBoard's SummaryWriter, as far as they are used."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[str, tuple[np.ndarray, int, str]] = {}
+        self.sounds: dict[str, tuple[np.ndarray, int, int]] = {}
+
+    def add_image(self, tag: str, img_tensor: np.ndarray, global_step: int, dataformats: str = "CHW") -> None:
+        self.pictures[tag] = (img_tensor, global_step, dataformats)
+
+    def add_audio(self, tag: str, snd_tensor: np.ndarray, global_step: int, sample_rate: int = 44100) -> None:
+        self.sounds[tag] = (snd_tensor, global_step, sample_rate)
+
+
+class RecordingTensorBoard(TensorBoardLogger):
+    experiment = Writer()
+
+    def __init__(self) -> None:
+        self.experiment = Writer()
+
+
 @pytest.fixture
 def sounds() -> dict[str, torch.Tensor]:
     return {"model": torch.rand(2, 4000) - 0.5, "recording": torch.rand(4000) - 0.5}
@@ -80,6 +101,31 @@ def test_weights_and_biases_has_them_side_by_side(
     assert (audio[0], audio[1], audio[3]) == ("audio", "sound/0_dog", 7)
     assert [array.shape for array in audio[2]] == [(4000, 2), (4000,)]
     assert audio[4] == {"sample_rate": [8000, 8000], "caption": ["model", "recording"]}
+
+
+def test_tensorboard_has_one_after_another_and_is_mono(
+    sounds: dict[str, torch.Tensor], pictures: dict[str, Image.Image]
+) -> None:
+    logger = RecordingTensorBoard()
+    log_pictures(logger, "spectrogram/0_dog", pictures, 7)
+    log_sounds(logger, "sound/0_dog", sounds, 8000, 7)
+    assert list(logger.experiment.pictures) == ["spectrogram/0_dog", "spectrogram/0_dog_recording"]
+    for picture, step, order in logger.experiment.pictures.values():
+        assert (picture.shape, step, order) == ((6, 8, 3), 7, "HWC")
+    assert list(logger.experiment.sounds) == ["sound/0_dog", "sound/0_dog_recording"]
+    for sound, (array, step, rate) in zip(sounds.values(), logger.experiment.sounds.values(), strict=True):
+        assert (array.shape, step, rate) == ((1, 4000), 7, 8000)
+        mono = sound.mean(0) if sound.ndim == 2 else sound
+        np.testing.assert_allclose(array[0], mono.numpy(), atol=1e-6)
+
+
+def test_sounds_are_float32_within_bounds() -> None:
+    logger = RecordingWandb()
+    given = torch.tensor([-3.0, -0.5, 0.5, 3.0], dtype=torch.bfloat16, requires_grad=True)
+    log_sounds(logger, "sound", {"model": given}, 8000, 7)
+    [(_, _, [array], _, _)] = logger.calls
+    assert array.dtype == np.float32
+    assert array.tolist() == [-1.0, -0.5, 0.5, 1.0]
 
 
 def test_mlflow_has_files(sounds: dict[str, torch.Tensor], pictures: dict[str, Image.Image]) -> None:

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from consistency_tta.contracts import Batch, Optimization
 from consistency_tta.runtime.errors import ConfigurationError, DivergenceError
-from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps
+from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps, step_taken
 from tests.training.runs import BrokenLoss, data, distillation, equal, snapshot, trainer
 
 
@@ -96,13 +96,57 @@ def test_counts_that_are_no_numbers_are_refused(count: Any) -> None:
         SkipNonFiniteSteps().load_state_dict({"skipped": count, "in_a_row": 0})
 
 
+def examined(guard: SkipNonFiniteSteps, gradient: float, fused: bool = False, sharded: Any = None) -> Any:
+    """An optimizer whose gradient the guard has seen."""
+    weight = torch.nn.Parameter(torch.ones(3))
+    weight.grad = torch.full((3,), gradient)
+    optimizer = torch.optim.AdamW([weight], fused=fused)
+    run: Any = SimpleNamespace(global_step=6, log_every_n_steps=50, checkpoint_callbacks=[], ckpt_path=None)
+    logged: dict[str, Any] = {}
+    module: Any = SimpleNamespace(log=logged.__setitem__, sharded=sharded)
+    guard.on_before_optimizer_step(run, module, optimizer)
+    assert logged == {"train/skipped_steps": guard.skipped}
+    return optimizer
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("gradient", [1.0, 1e30, float("nan"), float("-inf")])  # the square of 1e30 is no float32
+def test_optimizers_of_each_kind_skip(fused: bool, gradient: float) -> None:
+    guard = SkipNonFiniteSteps()
+    optimizer = examined(guard, gradient, fused)
+    taken = gradient in (1.0, 1e30)
+    assert (step_taken(optimizer), guard.skipped) == (taken, not taken)
+    optimizer.step()
+    [weight] = optimizer.param_groups[0]["params"]
+    assert torch.equal(weight, torch.ones(3)) != taken
+
+
+def test_all_processes_skip_where_one_has_a_part_that_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    def another_skips(skip: torch.Tensor, operation: Any) -> None:
+        assert operation == torch.distributed.ReduceOp.MAX
+        skip.fill_(1)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", another_skips)
+    assert step_taken(examined(SkipNonFiniteSteps(), 1.0, sharded=object())) == 0
+    assert step_taken(examined(SkipNonFiniteSteps(), 1.0)) == 1
+
+
+def test_as_many_in_a_row_as_are_too_many_stop() -> None:
+    guard = SkipNonFiniteSteps(max_in_a_row=2)
+    for gradient, in_a_row in ((float("nan"), 1), (1.0, 0), (float("nan"), 1)):
+        examined(guard, gradient)
+        assert guard.in_a_row == in_a_row
+    with pytest.raises(DivergenceError, match=r"2 steps in a row.*3 skipped"):
+        examined(guard, float("nan"))
+
+
 def test_a_run_that_skipped_more_steps_than_it_took_has_failed() -> None:
     guard, run = SkipNonFiniteSteps(), SimpleNamespace(global_step=6, checkpoint_callbacks=[], ckpt_path=None)
     guard.load_state_dict({"skipped": 3, "in_a_row": 0})
     guard.check(run)  # type: ignore[arg-type]
     guard.load_state_dict({"skipped": 4, "in_a_row": 0})
     with pytest.raises(DivergenceError, match="4 of 6"):
-        guard.check(run)  # type: ignore[arg-type]
+        guard.on_train_end(run, None)  # type: ignore[arg-type]
 
 
 def test_max_in_a_row_must_be_positive() -> None:

@@ -132,6 +132,10 @@ def test_scores_are_means_of_each_prompts_sounds() -> None:
     assert scores.compute().dtype == torch.float64
 
 
+def test_the_rule_may_be_as_strict_as_can_be() -> None:
+    assert OverfittingGuard(Loud(-1.0), margin=0, z=0, patience=1).rule == {"margin": 0, "z": 0, "patience": 1}
+
+
 def test_judge_and_reward_must_differ(teacher_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="allow_same"):
         fit(teacher_folder, tmp_path, OverfittingGuard(Loud(1.0)))
@@ -146,7 +150,6 @@ def test_judge_and_reward_must_differ(teacher_folder: Path, tmp_path: Path) -> N
     OverfittingGuard(Loud(-1.0), loss="other").attach(two)
     with pytest.raises(ConfigurationError, match="patience"):
         OverfittingGuard(Loud(-1.0), patience=0)
-    OverfittingGuard(Loud(-1.0), margin=0, z=0, patience=1)
     with pytest.raises(ConfigurationError, match="1"):
         guard.append(0, torch.zeros(1, 2))
 

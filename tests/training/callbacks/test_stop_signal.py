@@ -12,6 +12,7 @@ import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from consistency_tta.training.callbacks import stop_signal
 from consistency_tta.training.callbacks.stop_signal import (
     discard_output_to_closed_terminals,
     exit_status,
@@ -32,17 +33,26 @@ class Stop(Callback):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_a_checkpoint_to_go_on_from(
-    teacher_folder: Path, tmp_path: Path, number: signal.Signals, status: int
+    teacher_folder: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    closed: list[int] = []
+    monkeypatch.setattr(stop_signal, "discard_output_to_closed_terminals", lambda: closed.append(1))
     before = signal.signal(number, signal.SIG_DFL)  # ignored where the tests run under nohup
     try:
         stopped = trainer(tmp_path, max_steps=6, callbacks=[Stop(number)])
-        with pytest.raises(SIGTERMException):
+        with pytest.raises(SIGTERMException), caplog.at_level("INFO"):
             stopped.fit(MAKERS["refinement"](teacher_folder), data())
         assert signal.getsignal(number) == signal.SIG_DFL
     finally:
         signal.signal(number, before)
     assert exit_status(stopped) == status
+    assert len(closed) == (number == signal.SIGHUP)  # which a terminal sends that closes
+    assert [line for line in caplog.messages if number.name in line and "sigterm.ckpt" in line]
     resumed = trainer(tmp_path, max_steps=4)
     resumed.fit(MAKERS["refinement"](teacher_folder), data(), ckpt_path=newest_checkpoint(tmp_path))
     assert resumed.global_step == 4
