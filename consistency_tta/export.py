@@ -167,10 +167,11 @@ def load_training(checkpoint: Path) -> TrainingModule:
 
 def _load(file: Path, named: Path) -> TrainingModule:
     """Load the training of a file; errors name the file that the user gave."""
-    kind = training_class(file)
     try:
-        return kind.load_from_checkpoint(file, map_location="cpu", weights_only=True)
-    except OSError:
+        return training_class(file).load_from_checkpoint(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        if error.errno is None and str(named) not in str(error):  # no error of a file, but of a model that is not here
+            raise type(error)(f"{named}: {error}") from error
         raise
     except Exception as error:  # of Lightning, torch, jsonargparse or a class that the settings name
         if type(error).__module__.startswith("consistency_tta."):
@@ -178,7 +179,7 @@ def _load(file: Path, named: Path) -> TrainingModule:
                 raise
             raise type(error)(f"{named}: {error}") from error
         raise CheckpointError(
-            f"{named} does not hold the weights or settings of a {kind.__name__}, or is damaged: {shortened(error)}"
+            f"{named} does not hold the weights or settings of its training, or is damaged: {shortened(error)}"
         ) from error
 
 

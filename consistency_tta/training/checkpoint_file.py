@@ -248,7 +248,7 @@ def _number(value: Any) -> float:
 
 
 def check_finite_weights(weights: Mapping[str, Any], checkpoint: str | Path | None) -> None:
-    """Raise if a weight is NaN or infinite: each step from there would be skipped.
+    """Raise if a weight is NaN or infinite: each step from there would be skipped, and each loss be NaN.
 
     Args:
         weights: a checkpoint's.
@@ -260,5 +260,23 @@ def check_finite_weights(weights: Mapping[str, Any], checkpoint: str | Path | No
     for name, weight in weights.items():
         if isinstance(weight, Tensor) and not weight.isfinite().all():
             raise CheckpointError(
-                f"{checkpoint}: expected finite weights, got NaN or infinity in {name}: go on from an older checkpoint"
+                f"{checkpoint}: expected finite weights, got NaN or infinity in {name}: name an older checkpoint"
             )
+
+
+def check_formats(weights: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raise if a weight is of integers where the network has floating point, or the reverse: it would be rounded.
+
+    Args:
+        weights: a checkpoint's.
+        own: the network's.
+
+    Raises:
+        CheckpointError: names the first such weight.
+    """
+    for name in weights.keys() & own.keys():
+        found, expected = weights[name], own[name]
+        if isinstance(found, Tensor) and isinstance(expected, Tensor):
+            floats = [each.is_floating_point() or each.is_complex() for each in (found, expected)]
+            if floats[0] != floats[1]:
+                raise CheckpointError(f"expected {expected.dtype} as the weight {name}, got {found.dtype}")

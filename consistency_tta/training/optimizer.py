@@ -95,7 +95,15 @@ class ConfiguredRates(LambdaLR):
 
 
 def _keep_settings(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """Keep what is configured of each group; the checkpoint's run may have had other settings, or kernels."""
+    """Keep what is configured of each group; the checkpoint's run may have had other settings, or kernels.
+
+    Raises:
+        CheckpointError: if a value of AdamW's is in a format that it would be rounded from without a word.
+    """
+    for values in state["state"].values():
+        for name, value in values.items():
+            if torch.is_tensor(value) and not (value.is_floating_point() and value.layout is torch.strided):
+                raise CheckpointError(f"expected the optimizer's {name} in floating point, got {value.dtype}")
     own, saved = optimizer.param_groups, state["param_groups"]
     if len(own) != len(saved):
         return state  # which torch refuses

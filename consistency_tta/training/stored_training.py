@@ -7,7 +7,13 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 
-from consistency_tta.training.checkpoint_file import FORMAT, FORMAT_KEY, OPTIMIZED_KEY, check_finite_weights
+from consistency_tta.training.checkpoint_file import (
+    FORMAT,
+    FORMAT_KEY,
+    OPTIMIZED_KEY,
+    check_finite_weights,
+    check_formats,
+)
 from consistency_tta.training.loss_states import counters, restore_loss_states, store_loss_states, warn_of_counters
 from consistency_tta.training.optimizer import check_loaded_state
 from consistency_tta.training.position import accumulated_batches, restore_position, store_position
@@ -49,9 +55,11 @@ class StoredTraining(LightningModule):
         """Set the counters of a run that is resumed, and the state of losses without parameters."""
         if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
             restore_loss_states(checkpoint, losses)
-        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+        check_formats(checkpoint["state_dict"], self.state_dict())
+        if self._trainer is not None:
             check_finite_weights(checkpoint["state_dict"], self.trainer.ckpt_path)
-            restore_position(checkpoint, self.trainer)
+            if self.trainer.state.fn == TrainerFn.FITTING:
+                restore_position(checkpoint, self.trainer)
 
     def _set_hparams(self, hp: Any) -> None:
         """Keep only plain hyperparameters.

@@ -20,6 +20,7 @@ from consistency_tta.training.checkpoint_file import (
     OPTIMIZED_KEY,
     AtomicCheckpointIO,
     check_finite_weights,
+    check_formats,
     check_resumable,
     read_checkpoint,
 )
@@ -269,3 +270,11 @@ def test_a_run_goes_on_with_rates_that_are_numbers(schedule: dict[str, Any], rat
     groups = [{"lr": rate, "betas": (0.0, 0.999)}]
     right = {"lr_schedulers": [schedule], "optimizer_states": [{"param_groups": groups}]}
     check_resumable(write(tmp_path / "right.ckpt", WHOLE | right))
+
+
+def test_weights_that_would_be_rounded_are_named() -> None:
+    own = {"weight": torch.ones(2), "count": torch.ones(1).long(), "_extra_state": 1}
+    check_formats(own | {"weight": torch.ones(2).half(), "more": torch.ones(2)}, own)
+    for name, value in {"weight": torch.ones(2).long(), "count": torch.ones(1)}.items():
+        with pytest.raises(CheckpointError, match=name):
+            check_formats(own | {name: value}, own)

@@ -370,6 +370,18 @@ def test_a_resumed_run_has_the_settings_of_its_configuration() -> None:
     assert scheduler.get_last_lr() == [0.5 * 0.5]
 
 
+@pytest.mark.parametrize("change", [torch.Tensor.long, torch.Tensor.to_sparse])
+def test_moments_in_a_format_that_would_be_rounded_are_refused(change: Any) -> None:
+    network = nn.Linear(3, 2)
+    optimizer = build_optimizer({"model": Learner(network)}, STUDENT, 10)["optimizer"]
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["state"][0]["exp_avg"] = change(state["state"][0]["exp_avg"])
+    with pytest.raises(CheckpointError, match="exp_avg"):
+        optimizer.load_state_dict(state)
+
+
 def test_moments_of_other_shapes_than_adams_are_taken() -> None:
     parameter = nn.Parameter(torch.ones(3, 2))
     optimizer = torch.optim.Adafactor([parameter])
