@@ -56,6 +56,16 @@ def test_a_timer_that_ends_the_run_earlier_gives_the_time_left() -> None:
     bar.close()
 
 
+@pytest.mark.parametrize("initial", [0, 500])
+def test_the_time_left_is_at_the_pace_since_the_bar_began(initial: int) -> None:
+    """Where a run goes on, the steps before do not count."""
+    bar = TimedBar(total=initial + 111, initial=initial, file=io.StringIO(), disable=False)
+    bar.start_t -= 10
+    bar.n = initial + 11  # a hundred steps are left, at 1.1 steps a second
+    assert bar.format_dict["left"] in ("01:30", "01:31", "01:32", "01:33", "01:34")
+    bar.close()
+
+
 def test_the_bar_has_the_name_of_the_runs_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = SimpleNamespace(default_root_dir="runs/tiny/consistency", lightning_module=torch.nn.Linear(1, 1))
     assert run_name(run) == "consistency"
