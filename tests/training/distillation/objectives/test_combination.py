@@ -92,6 +92,7 @@ def test_its_parts_are_built_and_report() -> None:
     assert objective.sampler() == "first"
     assert objective.metrics(step, networks) == dict.fromkeys(("first", "second"), (step, networks))
     assert not objective.needs_teacher
+    assert objective.weights == dict.fromkeys(parts, 1.0)
     assert CombinedObjective({"plain": SampleNorm(), "matching": DistributionMatching()}).needs_teacher
 
 
@@ -317,7 +318,9 @@ def test_latents_that_need_it_are_compared_in_any_order(names: list[str], teache
     module = distil(objective, teacher_folder, tmp_path)
     torch.testing.assert_close(module.loss(batch(), rng()), torch.tensor(0.5 * 4.0))  # the anchor's distance is 0
     step = module.step(batch(), rng())
-    assert objective(step, module.networks(averaged=False)).weighting is parts["compared"].weighting
+    prediction = objective(step, module.networks(averaged=False))
+    assert prediction.weighting is parts["compared"].weighting
+    assert list(prediction.losses) == ["anchor/distance"]
 
 
 def test_latents_that_nothing_compares_are_refused(teacher_folder: Path, tmp_path: Path) -> None:
