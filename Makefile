@@ -84,11 +84,12 @@ fuzz: .venv/.installed  ## feed the readers of captions and sounds with odd byte
 mutants: .venv/.installed  ## which single changes of FILES their tests do not find: make mutants FILES="losses/stft.py"
 	$(BIN)/python -m tools.mutants $(FILES)
 
-# What the versions in constraints.txt are known for, by PyPI's records. `--strict`: a version without a record is an error.
+# What the versions in constraints*.txt are known for, by PyPI's records. `--strict`: a version without a record is an error.
 audit:  ## look up known vulnerabilities of the pinned packages (needs pypi.org)
 	test -x .venv-audit/bin/pip-audit \
 		|| { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit; }
-	.venv-audit/bin/pip-audit --strict -r constraints.txt --no-deps --disable-pip
+	for file in constraints*.txt; do \
+		.venv-audit/bin/pip-audit --strict -r $$file --no-deps --disable-pip || exit 1; done
 
 # laion_clap asks for older releases than constraints.txt has, and with them comes torch for GPUs: 7 GB.
 .venv-laion/.installed: pyproject.toml constraints-laion.txt
