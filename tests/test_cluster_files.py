@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -36,6 +37,12 @@ SRUN = """#!/bin/bash
 trap 'echo saved >> "$CALLS"; exit 143' TERM
 echo "$@" >> "$CALLS"
 for k in $(seq 200); do sleep 0.1; done
+"""
+#: In the place of torch's: at Ctrl+C it ends as the training does.
+TORCHRUN = """#!/bin/bash
+trap 'echo interrupted >> "$CALLS"; exit 130' INT
+echo started >> "$CALLS"
+for k in $(seq 600); do sleep 0.1; done
 """
 SCONTROL = """#!/bin/bash
 echo scontrol "$@" >> "$CALLS"
@@ -97,6 +104,35 @@ def test_torchrun_ends_where_the_other_machine_never_comes(environment: dict[str
     assert done.returncode == 1
     assert "2 machines did not meet at localhost within 3 s" in done.stderr
     assert not calls(environment)
+
+
+def test_torchrun_hands_on_the_interruption_of_a_terminal(environment: dict[str, str]) -> None:
+    program = Path(environment["CALLS"]).parent / "bin" / "torchrun"
+    program.write_text(TORCHRUN)
+    program.chmod(0o755)
+    keyboard, terminal = pty.openpty()
+    # `setsid --ctty`: the terminal is that of its session, as of a shell's.
+    command = ["setsid", "--ctty", FILES / "torchrun.sh"]
+    with subprocess.Popen(command, env=environment, stdin=terminal, stdout=terminal, stderr=terminal) as started:
+        while not calls(environment):
+            assert started.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.5)  # its traps are set
+        os.write(keyboard, b"\x03")
+        try:
+            assert started.wait(10) == 130
+        finally:
+            started.kill()
+    os.close(keyboard)
+    os.close(terminal)
+    assert calls(environment) == ["started", "interrupted"]
+
+
+def test_torchrun_asks_for_the_first_machine(environment: dict[str, str]) -> None:
+    environment.pop("HEAD")
+    done = subprocess.run([FILES / "torchrun.sh"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode
+    assert "HEAD: set it to the name of the first machine" in done.stderr
 
 
 def test_kubernetes_starts_torchrun_on_each_of_its_pods(environment: dict[str, str]) -> None:

@@ -3,7 +3,8 @@
 #   HEAD=node1 NODES=4 docs/cluster/torchrun.sh
 # Further options of `fit` may follow. RENDEZVOUS: further settings of torchrun's --rdzv-conf, such as is_host=1 on the first
 # machine where it does not know itself by HEAD.
-set -um
+set -u
+: "${HEAD:?set it to the name of the first machine}"
 
 RUN=${RUN:-runs/audiocaps/consistency}
 CONFIG=${CONFIG:-audiocaps/consistency}
@@ -18,6 +19,7 @@ export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-270}
 # A worker that ends is started again by its agent, up to RESTARTS times, and with it all others: with these same options.
 # Hence `auto`: the newest checkpoint in RUN, if there is one.
+set -m  # else bash starts it with SIGINT ignored
 torchrun --nnodes "$NODES" --nproc-per-node "$GPUS" --max-restarts "${RESTARTS:-3}" \
   --rdzv-backend c10d --rdzv-endpoint "$HEAD:${PORT:-29500}" --rdzv-id consistency-tta \
   --rdzv-conf "join_timeout=$((WAIT + 60)),read_timeout=$WAIT${RENDEZVOUS:+,$RENDEZVOUS}" \
@@ -25,6 +27,7 @@ torchrun --nnodes "$NODES" --nproc-per-node "$GPUS" --max-restarts "${RESTARTS:-
   --config cluster/ddp --config cluster/multi_node \
   --trainer.num_nodes "$NODES" --trainer.devices "$GPUS" --trainer.default_root_dir "$RUN" --ckpt_path auto "$@" &
 agent=$!
+set +m  # else Ctrl+C would reach `sleep` alone
 for name in INT TERM HUP; do trap "kill -$name $agent" $name; done
 
 # Where a machine is lost or a cable stays cut, torch's agent waits for ever, or ends without a word. So this ends it after
