@@ -19,17 +19,29 @@ def make_room(place: Path) -> Path | None:
     Returns:
         Where it is now; None if nothing was there, or only links were removed.
     """
-    if not place.exists() and not place.is_symlink():
-        return None
-    if place.is_dir() and not place.is_symlink():
-        files = [file for file in place.rglob("*") if not file.is_dir()]
-        if all(file.stat(follow_symlinks=False).st_nlink > 1 for file in files):
-            shutil.rmtree(place)
-            return None
-    numbered = (place.with_name(f"{place.name}.{number}") for number in count(1))
-    kept = next(path for path in numbered if not path.exists() and not path.is_symlink())
-    place.rename(kept)
-    return kept
+    while place.exists() or place.is_symlink():
+        try:
+            if _only_links(place):
+                shutil.rmtree(place)
+                return None
+            numbered = (place.with_name(f"{place.name}.{number}") for number in count(1))
+            kept = next(path for path in numbered if not path.exists() and not path.is_symlink())
+            place.rename(kept)
+        except FileNotFoundError:  # another run has moved or removed it meanwhile
+            continue
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another run has taken the number
+                raise
+        else:
+            return kept
+    return None
+
+
+def _only_links(place: Path) -> bool:
+    if not place.is_dir() or place.is_symlink():
+        return False
+    files = [file for file in place.rglob("*") if not file.is_dir()]
+    return all(file.stat(follow_symlinks=False).st_nlink > 1 for file in files)
 
 
 def publish(folder: Path, place: Path) -> Path | None:

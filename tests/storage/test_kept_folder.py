@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,57 @@ def test_a_run_that_ends_at_the_same_moment_is_kept(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("consistency_tta.storage.kept_folder.make_room", room)
     assert publish(folder(tmp_path / "run", "one"), tmp_path / "model") == tmp_path / "model.1"
     assert [content(tmp_path / name) for name in ("model", "model.1")] == ["one", "other"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EACCES])
+def test_what_another_run_does_meanwhile_is_no_error(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has taken the free number, or moved what was there; a folder that may not be moved is an error."""
+    place, rename = folder(tmp_path / "model", "old"), Path.rename
+
+    def rival(path: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        if number == errno.ENOENT:
+            rename(path, target)
+        else:
+            folder(target, "other")
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "rename", rival)
+    if number == errno.EACCES:
+        with pytest.raises(PermissionError):
+            make_room(place)
+        return
+    moved = number == errno.ENOENT
+    assert make_room(place) == (None if moved else tmp_path / "model.2")
+    assert not place.exists()
+    assert content(tmp_path / ("model.1" if moved else "model.2")) == "old"
+
+
+def publish_together(run: Path, place: Path, together: Barrier, rounds: int) -> None:
+    for number in range(rounds):
+        together.wait(20)
+        publish(run, place.with_name(f"model_{number}"))
+
+
+def test_runs_publish_at_the_same_moment(tmp_path: Path) -> None:
+    rounds = 30
+    runs = [folder(tmp_path / name, name) for name in ("one", "other", "third", "fourth")]
+    for number in range(rounds):
+        folder(tmp_path / "root" / f"model_{number}", "old")
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(4)
+    arguments = [(run, tmp_path / "root" / "model", together, rounds) for run in runs]
+    processes = [context.Process(target=publish_together, args=each) for each in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    for number in range(rounds):
+        assert content(tmp_path / "root" / f"model_{number}") in ("one", "other", "third", "fourth")
+        assert content(tmp_path / "root" / f"model_{number}.1") == "old"
 
 
 def test_what_a_user_has_put_there_is_renamed(tmp_path: Path) -> None:
