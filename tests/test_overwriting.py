@@ -177,6 +177,9 @@ def test_auto_begins_anew_or_goes_on(teacher_folder: Path, tmp_path: Path, caplo
         run = main(["fit", "--config", config, "--trainer.max_steps", str(steps), "--ckpt_path", "auto"])
         assert run.trainer.global_step == steps
         assert found in caplog.text
+    other = ["--trainer.max_steps", "4", "--model.optimization.learning_rate", "0.002"]
+    main(["fit", "--config", config, *other, "--ckpt_path", "auto"])
+    assert "model.optimization.learning_rate: 0.001 -> 0.002" in caplog.text
     for damaged in (tmp_path / "disk").iterdir():
         damaged.write_bytes(b"torn")
     with pytest.raises(SystemExit, match="that are damaged"):

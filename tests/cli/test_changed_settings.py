@@ -27,3 +27,15 @@ def test_classes_come_first_and_what_only_one_version_knows_is_left_out() -> Non
         "model.teacher: one -> other",
     ]
     assert changed_settings(now, now) == []
+
+
+def test_groups_that_come_or_go_and_weights_are_compared() -> None:
+    before = {"lora": None, "average": {"decay": 0.9}, "loss_weights": {"latent": 1.0}}
+    now = {"lora": {"rank": 2}, "average": None, "loss_weights": {"latent": 1.0, "mel": 0.5}}
+    assert changed_settings(before, now) == [
+        "model.average.decay: 0.9 -> None",
+        "model.loss_weights: {'latent': 1.0} -> {'latent': 1.0, 'mel': 0.5}",
+        "model.lora.rank: None -> 2",
+    ]
+    assert changed_settings(now, now) == []
+    assert changed_settings({}, now) == []
