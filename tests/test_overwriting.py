@@ -165,6 +165,17 @@ def test_last_without_a_checkpoint_is_refused(teacher_folder: Path, tmp_path: Pa
             main(["fit", "--config", config, "--ckpt_path", checkpoint])
 
 
+def test_a_run_in_a_named_folder_keeps_the_log_of_the_run_before(teacher_folder: Path, tmp_path: Path) -> None:
+    settings = distillation_config(teacher_folder, tmp_path, max_steps=1, limit_val_batches=0)
+    config = write(settings, tmp_path / "config.yaml")
+    for seed in ("1", "2"):
+        main(["fit", "--config", config, "--trainer.logger.version", "3", "--seed_everything", seed])
+    folder = tmp_path / "lightning_logs" / "version_3"
+    assert {file.name for file in folder.iterdir()} >= {"metrics.csv", "metrics.csv.1", "config.yaml", "config.yaml.1"}
+    assert "seed_everything: 1" in (folder / "config.yaml.1").read_text()
+    assert "seed_everything: 2" in (folder / "config.yaml").read_text()
+
+
 def test_auto_begins_anew_or_goes_on(teacher_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Launch files name it, whose workers may be the first or started again."""
     elsewhere = {"class_path": "ModelCheckpoint", "init_args": {"dirpath": str(tmp_path / "disk")}}

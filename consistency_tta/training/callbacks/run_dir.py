@@ -38,6 +38,7 @@ def claim_run_folder(trainer: Trainer) -> None:
             if not folder.exists():  # a link to nothing is in the way
                 raise
             logger._version = None
-    if trainer.is_global_zero and isinstance(logger, CSVLogger) and "://" not in logger.log_dir:
-        for name in ("metrics.csv", "config.yaml"):
-            make_room(Path(logger.log_dir) / name)
+    for one in trainer.loggers:
+        if trainer.is_global_zero and isinstance(one, CSVLogger) and "://" not in one.log_dir:
+            for name in ("metrics.csv", "config.yaml"):
+                make_room(Path(one.log_dir) / name)

@@ -31,7 +31,8 @@ def test_a_folder_that_the_configuration_names_is_left_to_it_and_keeps_the_log(t
     folder.mkdir(parents=True)
     for run in ("first", "second"):
         (folder / "metrics.csv").write_text(run)
-        claim_run_folder(trainer(tmp_path, logger=CSVLogger(tmp_path, version=3)))
+        csv = CSVLogger(tmp_path, version=3)
+        claim_run_folder(trainer(tmp_path, logger=[TensorBoardLogger(tmp_path, version=3), csv]))
     assert {file.name: file.read_text() for file in folder.iterdir()} == {
         "metrics.csv.1": "first",
         "metrics.csv.2": "second",
