@@ -174,7 +174,7 @@ def _load(file: Path, named: Path) -> TrainingModule:
             raise type(error)(f"{named}: {error}") from error
         raise
     except Exception as error:  # of Lightning, torch, jsonargparse or a class that the settings name
-        if type(error).__module__.startswith("consistency_tta."):
+        if type(error).__module__ == CheckpointError.__module__:  # whose classes all take a message alone
             if str(named) in str(error):
                 raise
             raise type(error)(f"{named}: {error}") from error

@@ -16,6 +16,7 @@ from consistency_tta.export import export, load_training
 from consistency_tta.generate import generate
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
+from consistency_tta.training import LatentDiffusion
 from tests.toys import MEL, NUM_SAMPLES, TEXT, VOCODER
 
 NETWORKS = "consistency_tta.components.networks"
@@ -152,6 +153,27 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     torch.save(content, tmp_path / "elsewhere.ckpt")
     with pytest.raises(ConfigurationError, match=r"elsewhere\.ckpt.*-1"):
         export(tmp_path / "elsewhere.ckpt", tmp_path / "model")
+
+
+def test_an_error_with_arguments_of_its_own_names_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StepError(ValueError):
+        __module__ = "consistency_tta.losses.mine"
+
+        def __init__(self, step: int, name: str) -> None:
+            super().__init__(f"{name} at {step}")
+
+    def fail(*args: Any, **options: Any) -> None:
+        raise StepError(17, "overflow")
+
+    settings = {"_class_path": "consistency_tta.training.LatentDiffusion"}
+    torch.save(
+        {"state_dict": {}, "pytorch-lightning_version": "2.6", "hyper_parameters": settings}, tmp_path / "a.ckpt"
+    )
+    monkeypatch.setattr(LatentDiffusion, "load_from_checkpoint", fail)
+    with pytest.raises(CheckpointError, match=r"a\.ckpt.*overflow at 17"):
+        load_training(tmp_path / "a.ckpt")
 
 
 @pytest.mark.parametrize(
