@@ -13,12 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from consistency_tta.components.mel import full_band_mel
-from consistency_tta.contracts import Batch, to_mono
+from consistency_tta.contracts import Batch, MelDecoder, to_mono
 from consistency_tta.reporting.spectrogram_plot import spectrogram_plot
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.media import log_pictures, log_sounds, takes_media
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.run_dir import run_folder
+from consistency_tta.training.latents import LatentTraining
 
 
 class LogSounds(Callback):
@@ -43,6 +45,16 @@ class LogSounds(Callback):
         self.validations = 0
         self.captions: list[str] | None = None  # of the references
         self.references: dict[str, Tensor] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a model whose latents nothing decodes before training, not at the first validation."""
+        if isinstance(pl_module, LatentTraining):
+            codec = pl_module.pipeline().codec
+            if isinstance(codec, MelDecoder) and codec.vocoder is None:
+                raise ConfigurationError(
+                    "LogSounds writes what the model generates, and its model folder has no vocoder: go on from the "
+                    "folder of a vocoder's training, or leave out LogSounds"
+                )
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0

@@ -18,12 +18,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from consistency_tta.contracts import Batch
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import Distillation, ExportFolder, LogSounds
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.sounds import pictures, without_padding
 from consistency_tta.training.step_rng import VALIDATION_SEED
 from tests.toys import NUM_SAMPLES
-from tests.training.runs import MAKERS, data, trainer
+from tests.training.runs import MAKERS, data, diffusion, trainer
 
 
 def fit(name: str, teacher: Path, folder: Path, callback: Any, **kwargs: Any) -> Any:
@@ -52,6 +53,16 @@ def test_wav_files_next_to_another_loggers_files(teacher_folder: Path, tmp_path:
     names = sorted(path.name for path in (tmp_path / "run" / "7" / "sounds").iterdir())
     references = ["0_a_low_tone_recording.wav", "0_a_low_tone_teacher.wav"]
     assert names == [*references, "step0000002_0_a_low_tone.wav", "step0000004_0_a_low_tone.wav"]
+
+
+def test_latents_that_nothing_decodes_are_refused_before_training(teacher_folder: Path, tmp_path: Path) -> None:
+    parts = TextToAudioPipeline.from_pretrained(teacher_folder)
+    codec = TextToAudioPipeline(parts.mel, parts.vae, text_encoder=parts.text_encoder, tokenizer=parts.tokenizer)
+    codec.save_pretrained(tmp_path / "codec")
+    module = diffusion(tmp_path / "codec", network=parts.unet)
+    with pytest.raises(ConfigurationError, match="has no vocoder"):
+        trainer(tmp_path, max_steps=1, callbacks=[LogSounds()]).fit(module, data(num_clips=4))
+    assert module.global_step == 0
 
 
 @pytest.mark.parametrize("name", ["vocoder", "distillation"])
