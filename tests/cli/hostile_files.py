@@ -78,6 +78,8 @@ def write_hostile_sounds(folder: Path) -> None:
     piped[22:26] = bytes(4)  # a length of 0, as of a FLAC that was written into a pipe
     contents = {
         "piped.flac": piped,
+        "chained.ogg": 2 * sound("once.ogg", good, subtype="VORBIS"),
+        "joined.mp3": 2 * sound("once.mp3", good),
         "truncated.wav": whole[: len(whole) // 2],
         "vast.wav": whole[:24] + (4_000_000_000).to_bytes(4, "little") + whole[28:],  # Hz
         "nothing.wav": b"",
@@ -86,6 +88,8 @@ def write_hostile_sounds(folder: Path) -> None:
     }
     for name, content in contents.items():
         (sounds / name).write_bytes(content)
+    for path in sounds.glob("once.*"):
+        path.unlink()
     (sounds / "dangling.wav").symlink_to("nowhere.wav")
     (sounds / "directory.wav").mkdir()
     os.mkfifo(sounds / "pipe.wav")
@@ -96,6 +100,23 @@ def write_hostile_sounds(folder: Path) -> None:
         if path.is_file():
             (generated / "clip3.wav").unlink()
             shutil.copy(path, generated / f"clip3{path.suffix}")
+
+
+def write_names(folder: Path) -> None:
+    """names/, whose files' names are not those of the tables, and the tables."""
+    names = folder / "names"
+    names.mkdir()
+    for seed, name in enumerate(("cafe\u0301", "Yabcdefghijk_30_40", "lmnopqrstuv_5.000_15.000", "Ylmnopqrstuv_5_15")):
+        soundfile.write(names / f"{name}.wav", noise(seed), RATE)
+    tables = {
+        "composed.csv": "file,caption\ncaf\xe9,A tone\n",
+        "audiocaps.csv": "audiocap_id,youtube_id,start_time,caption\n1,abcdefghijk,30,A tone\n",
+        "ambiguous.csv": "audiocap_id,youtube_id,start_time,caption\n1,lmnopqrstuv,5,A tone\n",
+        "part.csv": "file,start_time,end_time,caption\nYabcdefghijk_30_40,0.2,0.6,A tone\n",
+        "part_behind.csv": "file,start_time,end_time,caption\nYabcdefghijk_30_40,90,95,A tone\n",
+    }
+    for name, content in tables.items():
+        (folder / name).write_text(content, encoding="utf-8")
 
 
 #: Tables by name: of a clip "good", with something that no table has.

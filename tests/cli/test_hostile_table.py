@@ -12,7 +12,7 @@ import torch
 
 from consistency_tta.cli import main
 from consistency_tta.evaluation import networks
-from tests.cli.hostile_files import STOP, TABLES, write_checkpoints, write_hostile_sounds, write_tables
+from tests.cli.hostile_files import STOP, TABLES, write_checkpoints, write_hostile_sounds, write_names, write_tables
 from tests.evaluation.cases import ToyNetwork, write_protocol
 from tests.test_cli import distillation_config, write
 
@@ -21,6 +21,7 @@ RESUME = f"{FIT}|--ckpt_path"
 STOPPED = f"{FIT}|--trainer.callbacks|stop.Stop|--trainer.callbacks.number"
 RECORDINGS = "fit|--config|recordings.yaml|--data.train_captions"
 CHECK = "data-check|--min_seconds|0.1|--audio_folder|sounds|--captions"
+NAMES = "data-check|--min_seconds|0.1|--audio_folder|names|--captions"
 EVALUATE = "evaluate|--reference|reference|--protocol|toy.yaml|--output|o|--device|cpu|--generated"
 LISTENING = "listening-test|--num_clips|6|--output|o|--captions|toy.csv|--systems|a=reference"
 GENERATE = "generate|--model|tiny-student|--output|o|--captions"
@@ -50,6 +51,8 @@ SOUNDS = {
     "web_page": "web page",
     "random": "unreadable",
 }
+#: Sounds whose headers are wrong or are of a part, and which are decoded to their ends.
+WHOLE = ("piped", "chained", "joined")
 #: Words of the command line, separated by |, the exit status, and what is said.
 ROWS: list[tuple[str, int, list[str]]] = [
     *((f"{RESUME}|{kind}.ckpt", 1, [f"{kind}.ckpt", said]) for kind, said in CHECKPOINTS.items()),
@@ -67,16 +70,26 @@ ROWS: list[tuple[str, int, list[str]]] = [
     (f"{FIT}|--trainer.logger|false|--trainer.default_root_dir|held", 1, ["held/config.yaml", "writable"]),
     # Number formats in which nothing is learnt.
     *((f"{FIT}|--trainer.precision|{name}", 1, [name, "bf16-mixed"]) for name in ("bf16-true", "16-true", "64-true")),
+    # Runs that go wrong, or that must leave nothing.
+    (f"{FIT}|--model.optimization.learning_rate|1e10|--trainer.default_root_dir|hot", 1, ["learning rate"]),
+    (f"{FIT}|--model.optimization.learning_rate|inf", 2, ["learning_rate", "inf"]),
+    (f"{FIT}|--trainer.fast_dev_run|true|--trainer.default_root_dir|dev", 0, []),
+    (f"{RESUME}|last|--trainer.default_root_dir|empty", 1, ["--ckpt_path last", "empty"]),
+    # Names.
+    *((f"{NAMES}|{name}.csv", 0, ["0 of 1"]) for name in ("composed", "audiocaps")),
+    (f"{NAMES}|ambiguous.csv", 0, ["Ylmnopqrstuv_5_15.wav", "lmnopqrstuv_5.000_15.000.wav may be the same"]),
+    (f"{NAMES}|part.csv", 1, ["0.2 s to 0.6 s of Yabcdefghijk_30_40.wav", "cut the parts into files"]),
+    (f"{NAMES}|part_behind.csv", 1, ["90 s to 95 s of Yabcdefghijk_30_40.wav, which has 0.25 s"]),
     # Sounds.
     *((f"{CHECK}|{kind}.csv", 1, [f"{kind} (", said]) for kind, said in SOUNDS.items()),
     *((f"{CHECK}|{kind}.csv", 1, [f"{kind} (", "missing"]) for kind in ("dangling", "directory", "pipe")),
     (f"{CHECK}|silent.csv", 1, ["silent (", "constant"]),
-    (f"{CHECK}|piped.csv", 0, ["0 of 2"]),
+    *((f"{CHECK}|{kind}.csv", 0, ["0 of 2"]) for kind in WHOLE),
     *((f"{EVALUATE}|generated/{kind}", 0, ["5 clips", "clip3", said]) for kind, said in SOUNDS.items()),
     (f"{EVALUATE}|generated/silent", 0, ["clip3", "silent"]),
-    (f"{EVALUATE}|generated/piped", 0, ["6 of 6"]),
+    *((f"{EVALUATE}|generated/{kind}", 0, ["6 of 6"]) for kind in WHOLE),
     *((f"{LISTENING}|b=generated/{kind}", 1, [f"{kind}/clip3", said]) for kind, said in SOUNDS.items()),
-    (f"{LISTENING}|b=generated/piped", 0, ["12 sounds"]),
+    *((f"{LISTENING}|b=generated/{kind}", 0, ["12 sounds"]) for kind in WHOLE),
     *((f"{RECORDINGS}|{kind}.csv|--data.bad_clips|fail", 1, [f"{kind} ("]) for kind in ("web_page", "pipe")),
     # Tables.
     *((f"{command}|{name}", 1, [name]) for command in READERS for name in TABLES if name != "line_ends.csv"),
@@ -105,6 +118,7 @@ def folder(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     write_checkpoints(folder, Path(trained.trainer.checkpoint_callback.best_model_path))
     write_hostile_sounds(folder)
     write_tables(folder)
+    write_names(folder)
     write_protocol(folder)
     (folder / "held" / "config.yaml").mkdir(parents=True)
     (folder / "stop.py").write_text(STOP)
