@@ -171,13 +171,15 @@ def _load(file: Path, named: Path) -> TrainingModule:
         return training_class(file).load_from_checkpoint(file, map_location="cpu", weights_only=True)
     except OSError as error:
         if error.errno is None and str(named) not in str(error):  # no error of a file, but of a model that is not here
-            raise type(error)(f"{named}: {error}") from error
+            missing = type(error)(f"{named}: {error}")
+            raise missing from error
         raise
     except Exception as error:  # of Lightning, torch, jsonargparse or a class that the settings name
         if type(error).__module__ == CheckpointError.__module__:  # whose classes all take a message alone
             if str(named) in str(error):
                 raise
-            raise type(error)(f"{named}: {error}") from error
+            again = type(error)(f"{named}: {error}")
+            raise again from error
         raise CheckpointError(
             f"{named} does not hold the weights or settings of its training, or is damaged: {shortened(error)}"
         ) from error

@@ -113,7 +113,12 @@ def test_torchrun_hands_on_the_interruption_of_a_terminal(environment: dict[str,
     keyboard, terminal = pty.openpty()
     # `setsid --ctty`: the terminal is that of its session, as of a shell's.
     command = ["setsid", "--ctty", FILES / "torchrun.sh"]
-    with subprocess.Popen(command, env=environment, stdin=terminal, stdout=terminal, stderr=terminal) as started:
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+
+    def listen() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
+
+    with subprocess.Popen(command, env=environment, preexec_fn=listen, **streams) as started:
         while not calls(environment):
             assert started.poll() is None
             time.sleep(0.02)

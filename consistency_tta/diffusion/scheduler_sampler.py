@@ -9,8 +9,8 @@ import diffusers
 import torch
 from diffusers import SchedulerMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.utils import logging
 from torch import Tensor
+from tqdm import tqdm
 
 from consistency_tta.contracts import Conditioning, Denoiser, Schedule, Solver, TimeGrid
 from consistency_tta.diffusion.noise import expand
@@ -83,7 +83,7 @@ class SchedulerSampler(Sampler):
         meaning, flow = parametrisation(prediction_type), prediction_type == "flow_prediction"
         options = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
         x = noise * getattr(scheduler, "init_noise_sigma", 1.0)
-        for index, timestep in enumerate(logging.tqdm(scheduler.timesteps, desc="diffusion", disable=not progress)):
+        for index, timestep in enumerate(tqdm(scheduler.timesteps, desc="diffusion", disable=not progress)):
             z_t = x if flow else scheduler.scale_model_input(x, timestep)
             t = _time(timestep, scheduler, schedule, flow).expand(len(noise)).to(noise.device)
             z_0 = denoiser(z_t, t, conditioning)

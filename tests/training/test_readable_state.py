@@ -19,7 +19,7 @@ PLAIN = [1, None, "a", b"a", [torch.ones(1)], OrderedDict(a=(1, {2})), torch.Siz
 
 @pytest.mark.parametrize("value", [*PLAIN, torch.device("cpu"), [torch.float16, torch.float32]])
 def test_what_can_be_read_is_written(value: Any, tmp_path: Path) -> None:
-    AtomicCheckpointIO().save_checkpoint(WHOLE | {"callbacks": {"mine": value}}, tmp_path / "a.ckpt")
+    AtomicCheckpointIO().save_checkpoint(WHOLE | {"callbacks": {"mine": {"state": value}}}, tmp_path / "a.ckpt")
     read_checkpoint(tmp_path / "a.ckpt")
 
 
