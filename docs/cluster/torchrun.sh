@@ -45,6 +45,7 @@ while sleep 2; kill -0 $agent 2>/dev/null; do
     echo "torchrun.sh on $HOSTNAME: ended, since $NODES machines did not meet at $HEAD within $WAIT s (WAIT). See to the" \
       "machines and the network, then start this on all: it goes on from the newest checkpoint in $RUN" >&2
     kill -KILL $agent
+    wait $agent
     exit 1
   fi
 done

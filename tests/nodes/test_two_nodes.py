@@ -205,7 +205,9 @@ def test_both_machines_end_when_the_cable_stays_cut(
         assert node.processes[-1].wait(end - time.monotonic()) == 1, run.logs()
         log = (run.folder / f"log_{node.name}").read_text()
         assert (f"did not meet at {first.address} within {wait} s" if agents else f"{timeout}000ms") in log, log
-        assert not node.pids()
+        while node.pids():  # what the agent left: helpers of multiprocessing end when they notice
+            assert time.monotonic() < end, node.pids()
+            time.sleep(0.2)
 
 
 def test_there_can_be_namespaces_here() -> None:
