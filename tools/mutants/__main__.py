@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections import Counter, defaultdict
+from collections.abc import Generator
 from pathlib import Path
 from random import Random
 from types import CodeType, FrameType, FunctionType
@@ -52,6 +53,11 @@ def result(status: int) -> str:
     return {0: "survived", 1: "killed"}.get(os.WEXITSTATUS(status), "could not be tried")
 
 
+def fixtures_of(item: pytest.Item) -> set[str]:
+    """The names of the fixtures that a test uses, directly or through others."""
+    return set(getattr(item, "fixturenames", ()))
+
+
 class Trial:
     """A plugin of pytest that runs the collected tests once, and then for each mutant.
 
@@ -65,7 +71,10 @@ class Trial:
         self.paths = {str(ROOT / file): file for file in files}
         self.most, self.match = most, match
         self.tests_of_line: dict[tuple[str, int], set[int]] = defaultdict(set)
+        self.fixtures_of_line: dict[tuple[str, int], set[str]] = defaultdict(set)
         self.seconds: list[float] = []
+        self.shared_fixtures: set[str] = set()
+        self._shared_fixture = ""  # the one that is being made
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run the tests, then try all mutants."""
@@ -73,6 +82,10 @@ class Trial:
             self._run_traced(session, index)
         if session.testsfailed:
             pytest.exit("expected tests that pass without a mutant, but some fail: mend them first", 1)
+        for index, item in enumerate(session.items):
+            for line, fixtures in self.fixtures_of_line.items():
+                if fixtures & fixtures_of(item):
+                    self.tests_of_line[line].add(index)
         gc.unfreeze()  # tests/conftest.py hides objects from the search
         functions = [each for each in gc.get_objects() if type(each) is FunctionType]
         gc.freeze()
@@ -87,56 +100,84 @@ class Trial:
                     if found != "killed":
                         print(f"{found}: {file}:{mutant.lines[0]}: {mutant.change}", flush=True)
             print(f"{file}: {len(chosen)} of {len(fitting)} mutants: {dict(results)}", flush=True)
+        for item in session.items:
+            if self.shared_fixtures & fixtures_of(item):
+                self._run(session, item)
+        if session.testsfailed:
+            print("tests fail after the trial: a mutant changed files that tests share, and later counts are wrong")
         return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+        """Note which fixture that tests share is being made."""
+        before = self._shared_fixture
+        if fixturedef.scope != "function":
+            self._shared_fixture = fixturedef.argname
+            self.shared_fixtures.add(fixturedef.argname)
+        try:
+            return (yield)
+        finally:
+            self._shared_fixture = before
+
+    def _run(self, session: pytest.Session, item: pytest.Item) -> None:
+        """Run a test with the fixtures that it shares with the one before; its module's stay for the next one."""
+        session._setupstate.teardown_exact(item)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=item.parent)
 
     def _run_traced(self, session: pytest.Session, index: int) -> None:
         def trace(frame: FrameType, event: str, argument: object) -> Any:
             if frame.f_code.co_filename not in self.paths:
                 return None
-            self.tests_of_line[frame.f_code.co_filename, frame.f_lineno].add(index)
+            line = frame.f_code.co_filename, frame.f_lineno
+            if self._shared_fixture:
+                self.fixtures_of_line[line].add(self._shared_fixture)
+            self.tests_of_line[line].add(index)
             return trace
 
         item, start = session.items[index], time.process_time()
         threading.settrace(trace)
         sys.settrace(trace)
-        # Without a next test all fixtures end: each test makes its own, and reaches what makes them.
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        self._run(session, item)
         sys.settrace(None)
         threading.settrace(None)
         self.seconds.append(time.process_time() - start)
 
     def _try(self, session: pytest.Session, path: str, mutant: Mutant, alive: list[FunctionType]) -> str:
-        lines = range(mutant.lines[0], mutant.lines[1] + 1)
-        tests = sorted(
-            {test for line in lines for test in self.tests_of_line[path, line]}, key=self.seconds.__getitem__
-        )
+        lines = [(path, line) for line in range(mutant.lines[0], mutant.lines[1] + 1)]
+        tests = sorted({test for line in lines for test in self.tests_of_line[line]}, key=self.seconds.__getitem__)
+        remake = any(line in self.fixtures_of_line for line in lines)
         if not tests:
             return "not reached"
         changed = codes(compile(mutant.tree, path, "exec"))
         if not (child := os.fork()):
-            self._run_changed(session, tests, changed, alive)
+            self._run_changed(session, tests, remake, changed, alive)
         return result(os.waitpid(child, 0)[1])
 
     def _run_changed(
         self,
         session: pytest.Session,
         tests: list[int],
+        remake: bool,
         changed: dict[tuple[str, int], CodeType],
         alive: list[FunctionType],
     ) -> NoReturn:
-        """Exit with 0 if all tests pass, 1 if one fails, 2 if they could not be run."""
+        """Exit with 0 if all tests pass, 1 if one fails, 2 if they could not be run.
+
+        With ``remake`` the fixtures that tests share are made again, since they reach what is changed.
+        """
         try:
             session.config.pluginmanager.unregister(name="terminalreporter")
             session.config.option.tbstyle = "native"  # the quickest
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            # CPU seconds, for loops without an end, and seconds, for waiting without one, on however busy a machine.
+            # CPU seconds, for loops without an end; then seconds, for waiting without one, on however busy a machine.
             signal.setitimer(signal.ITIMER_PROF, 5 + 3 * sum(self.seconds[test] for test in tests))
-            signal.setitimer(signal.ITIMER_REAL, 1800)
+            signal.setitimer(signal.ITIMER_REAL, 120 + 30 * sum(self.seconds[test] for test in tests))
             for function in alive:
                 function.__code__ = changed[function.__code__.co_qualname, function.__code__.co_firstlineno]
+            if remake:
+                session._setupstate.teardown_exact(None)
             for test in tests:
-                item = session.items[test]
-                item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+                self._run(session, session.items[test])
                 if session.testsfailed:
                     os._exit(1)
             os._exit(0)
