@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from consistency_tta.components.discriminator import PatchDiscriminator
+from consistency_tta.contracts import Optimization
 from consistency_tta.losses import AdversarialLoss, MelL1Loss
 from consistency_tta.runtime.errors import ConfigurationError
 from tests.training.runs import adversary, data, trainer, vocoder
@@ -64,6 +65,18 @@ def test_feature_matching_is_relative_and_nothing_for_the_recording_itself() -> 
     assert score(scaled, made, real)["feature"].item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_feature_matching_teaches_the_generator_alone() -> None:
+    torch.manual_seed(0)
+    loss, real, made = adversary(), torch.randn(2, 1024), torch.randn(2, 1024)
+    gradients = []
+    for loss.feature_weight in (0.0, 9.0):
+        loss.zero_grad()
+        score(loss, made, real)["loss"].backward()
+        gradients.append([parameter.grad.clone() for parameter in loss.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)
+
+
 class Activations(nn.Module):
     """Two activations, of which one hardly is any, and logits."""
 
@@ -78,6 +91,8 @@ def test_activations_are_compared_by_their_size_but_not_below_a_floor_and_logits
     parts = score(AdversarialLoss(Activations(), 3.0, 5.0), made.requires_grad_(), real)
     assert not any(parts[name].requires_grad for name in ("adversarial", "feature", "discriminator"))
     torch.testing.assert_close(parts["feature"], expected)
+    hinge = (1 - 3 * real).clamp_min(0).mean() + (1 + 3 * made.detach()).clamp_min(0).mean()
+    torch.testing.assert_close(parts["discriminator"], hinge)
     torch.testing.assert_close(parts["loss"], parts["discriminator"] + 3 * parts["adversarial"] + 5 * expected)
 
 
@@ -127,6 +142,12 @@ def test_a_vocoder_trains_against_it(teacher_folder: Path, tmp_path: Path) -> No
     # Neither in the average nor in the model that is left behind.
     assert not any(isinstance(part, AdversarialLoss) for part in module.average.modules())
     assert isinstance(module.pipeline().vocoder, nn.Module)
+
+
+def test_the_discriminator_has_its_settings() -> None:
+    settings = Optimization(learning_rate=1e-3)
+    assert adversary(optimizer=settings).optimization() is settings
+    assert adversary().optimization() is None
 
 
 def test_what_it_scores_is_named() -> None:
