@@ -91,7 +91,7 @@ class CLAPLoss(EncoderLoss):
         missing = [caption for caption in dict.fromkeys(captions) if caption not in self._texts]
         if missing:
             with torch.no_grad():
-                self._texts.update(zip(missing, self.encoder.embed_text(missing).float(), strict=True))
+                self._texts.update(zip(missing, self.encoder.embed_text(missing), strict=True))
         return torch.stack([self._texts[caption] for caption in captions])
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> CLAPLoss:

@@ -40,7 +40,7 @@ class MelModulationLoss(Loss):
 
     def forward(self, out: AudioOutput) -> Tensor:
         """Values (B,), >= 0, in nepers."""
-        made, wanted = (mel.float() for mel in mels_of(out, self.front_end))
+        made, wanted = mels_of(out, self.front_end)
         distances = []
         for frames, bins in self.patches:
             if made.shape[1] < frames or made.shape[2] < bins:

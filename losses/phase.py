@@ -52,7 +52,7 @@ class PhaseDerivativeLoss(Loss):
         Each has real and imaginary parts (B, frequencies, frames).
         """
         spectrum = torch.view_as_real(
-            torch.stft(waveform.float(), self.n_fft, self.hop_length, window=self.window.float(), return_complex=True)
+            torch.stft(waveform.float(), self.n_fft, self.hop_length, window=self.window, return_complex=True)
         )
         real, imag = spectrum.unbind(-1)
         return (

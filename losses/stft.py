@@ -57,7 +57,7 @@ class MultiResolutionSTFTLoss(Loss):
 
     def magnitude(self, waveform: Tensor, n_fft: int, hop_length: int, win_length: int) -> Tensor:
         """Waveform (B, samples) -> (B, frequencies, frames), at least ``floor``."""
-        window = getattr(self, f"window_{win_length}").to(waveform)
+        window = getattr(self, f"window_{win_length}")
         spectrum = torch.stft(waveform, n_fft, hop_length, win_length, window, return_complex=True)
         # Clamped before the root, whose slope at 0 is infinite.
         return (spectrum.real.square() + spectrum.imag.square()).clamp_min(self.floor**2).sqrt()

@@ -16,19 +16,31 @@ def value(made: Tensor, wanted: Tensor, **kwargs: object) -> Tensor:
     return MelModulationLoss(**kwargs)(Sounds(student_mel=made, target_mel=wanted))
 
 
-@pytest.mark.parametrize("bins", [4, 2])
+@pytest.mark.parametrize("bins", [4, 2, 1])
 def test_it_is_the_difference_of_windowed_spectra(bins: int) -> None:
     made, wanted = np.random.default_rng(0).normal(size=(2, 32, 16))
-    window = np.hanning(9)[:8, None] * np.hanning(bins + 1)[:bins]  # periodic Hann windows
+    across = np.hanning(bins + 1)[:bins] if bins > 1 else np.ones(1)
+    window = np.hanning(9)[:8, None] * across  # periodic Hann windows
     window /= np.linalg.norm(window)
 
     def spectra(mel: np.ndarray) -> np.ndarray:
-        corners = [(i, j) for i in range(0, 25, 4) for j in range(0, 17 - bins, bins // 2)]
+        corners = [(i, j) for i in range(0, 25, 4) for j in range(0, 17 - bins, max(1, bins // 2))]
         return np.stack([np.abs(np.fft.rfft2(mel[i : i + 8, j : j + bins] * window)) for i, j in corners])
 
     expected = np.abs(spectra(made) - spectra(wanted)).mean()
     found = value(torch.as_tensor(made)[None], torch.as_tensor(wanted)[None], patches=[(8, bins)])
     np.testing.assert_allclose(found.numpy(), [expected], rtol=1e-4)
+
+
+def test_patches_of_all_sizes_count_alike_in_each_example() -> None:
+    made, wanted = torch.randn(2, 3, 64, 16)
+    each = [value(made, wanted, patches=[size]) for size in ((16, 16), (64, 1))]
+    torch.testing.assert_close(value(made, wanted), torch.stack(each).mean(0))
+
+
+def test_half_precision_is_compared_in_float32() -> None:
+    made, wanted = torch.randn(2, 3, 64, 16).bfloat16()
+    assert torch.equal(value(made, wanted), value(made.float(), wanted.float()))
 
 
 def test_white_noise_has_modulations_of_size_one() -> None:

@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -30,6 +31,23 @@ def test_level_sign_and_phase_do_not_count() -> None:
     assert compared(noise, noise) == pytest.approx(0, abs=1e-4)
     assert compared(-0.3 * noise, noise) == pytest.approx(0, abs=1e-4)
     assert compared(tone(900, 1.0), tone(900), power=2.0) == pytest.approx(0, abs=1e-2)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 3.0])
+def test_it_is_the_weighted_mean_of_the_errors_of_angles(power: float) -> None:
+    def spectrum(sound: Tensor) -> np.ndarray:
+        window = torch.hann_window(64, dtype=sound.dtype)
+        return torch.stft(sound, 64, 16, window=window, return_complex=True).numpy()
+
+    sounds = torch.randn(2, 2048, dtype=torch.float64)
+    made, wanted = map(spectrum, sounds)
+    parts = []
+    for axis in (0, 1):  # frequencies, frames
+        error = np.diff(np.angle(made), axis=axis) - np.diff(np.angle(wanted), axis=axis)
+        size = np.abs(wanted)
+        before, after = (np.take(size, range(k, size.shape[axis] - 1 + k), axis) for k in (0, 1))
+        parts.append(np.average(1 - np.cos(error), weights=np.sqrt(before * after) ** power))
+    assert compared(*sounds, n_fft=64, hop_length=16, power=power) == pytest.approx(np.mean(parts), rel=1e-4)
 
 
 def test_unrelated_noise_is_far() -> None:
@@ -63,7 +81,16 @@ def test_settings_out_of_range(settings: dict[str, Any]) -> None:
         PhaseDerivativeLoss(**settings)
 
 
+def test_frames_may_be_one_sample_or_a_whole_window_apart() -> None:
+    noise, other = torch.randn(2, 64)
+    for hop_length in (1, 8):
+        assert 0 < compared(noise, other, n_fft=8, hop_length=hop_length) < 2
+
+
 def test_half_precision_is_computed_in_float32_and_nothing_is_saved() -> None:
     noise, other = torch.randn(2, 8192).bfloat16()
     assert compared(noise, other) == compared(noise.float(), other.float())
+    out: Any = SimpleNamespace(student_waveform=noise[None], target_waveform=other[None])
+    in_half = PhaseDerivativeLoss().bfloat16()(out)  # its window is rounded, and nothing else
+    torch.testing.assert_close(in_half, PhaseDerivativeLoss()(out), rtol=1e-2, atol=0)
     assert PhaseDerivativeLoss(power=0.0).state_dict() == {}
