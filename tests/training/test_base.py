@@ -68,13 +68,15 @@ def test_every_weight_is_trained_in_every_precision(
 
 @pytest.mark.parametrize("name", ["vocoder", "refinement", "diffusion", "guidance", "distillation"])
 def test_a_model_says_what_its_folder_said(name: str, teacher_folder: Path, tmp_path: Path) -> None:
-    """Where its sounds end, and which encoders it was trained to please."""
+    """Where its sounds end, which encoders it was trained to please, and by which trainings it was made."""
     rewards = RewardLineage((EncoderFingerprint("earlier", ()),), complete=True)
     folder = TextToAudioPipeline.from_pretrained(teacher_folder)
-    folder.register_to_config(rewards=rewards.to_dict(), audio_length_in_s=0.25)
+    folder.register_to_config(rewards=rewards.to_dict(), audio_length_in_s=0.25, training=[{"steps": 7}])
     folder.save_pretrained(tmp_path)
-    config = MAKERS[name](tmp_path).pipeline().config
+    module = MAKERS[name](tmp_path)
+    config = module.pipeline().config
     assert (RewardLineage.from_dict(config["rewards"]), config["audio_length_in_s"]) == (rewards, 0.25)
+    assert list(module.earlier_stages) == [{"steps": 7}]
 
 
 @pytest.mark.parametrize("name", list(MAKERS))

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from consistency_tta.components.reward_lineage import RewardLineage
 from consistency_tta.contracts import Optimization
 from consistency_tta.datamodules.synthetic import SyntheticDataModule
 from consistency_tta.runtime.errors import DivergenceError, ShapeError
 from consistency_tta.training.step_rng import StepRNG
 from tests.toys import NUM_SAMPLES
-from tests.training.runs import Losses, autoencoder, batch, data, trainer
+from tests.training.runs import Losses, autoencoder, batch, data, in_training, rng, trainer
 
 
 def test_the_loss_is_l1_and_kl_per_latent_number(tmp_path: Path) -> None:
@@ -28,6 +29,32 @@ def test_the_loss_is_l1_and_kl_per_latent_number(tmp_path: Path) -> None:
     kl = kl_divergence(Normal(posterior.mean, posterior.std), Normal(0.0, 1.0)).mean()
     torch.testing.assert_close(logged["val/kl"], kl, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(logged["val/loss"], logged["val/l1"] + 0.5 * logged["val/kl"])
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_step_is_of_a_draw_from_the_posterior(rows: int, tmp_path: Path) -> None:
+    module, logged = in_training(autoencoder(tmp_path, kl_weight=0.5), tmp_path), {}
+    module.log_losses = lambda losses, batch_size: logged.update(losses)
+    loss = module.loss(batch(rows), rng())
+    mel = module.mel(batch(rows).waveform)[:, None]
+    posterior = module.vae.encode(mel).latent_dist
+    latent = posterior.mean + posterior.std * rng().normal_like(posterior.mean)
+    kl = kl_divergence(Normal(posterior.mean, posterior.std), Normal(0.0, 1.0)).mean()
+    l1 = (module.vae.decode(latent).sample - mel).abs().mean()
+    torch.testing.assert_close(logged["l1"], l1)
+    torch.testing.assert_close(loss, l1 + 0.5 * kl)
+    # The first of the steps that the running mean of the latents' squares is of.
+    torch.testing.assert_close(module.second_moment, 0.99 + 0.01 * latent.detach().square().mean())
+    assert not module.second_moment.requires_grad
+
+
+def test_the_folder_says_what_trainings_on_it_need(tmp_path: Path) -> None:
+    module = autoencoder(tmp_path, audio_length_in_s=0.25)
+    module.second_moment.fill_(4.0)
+    made = module.pipeline()
+    assert made.vae.config.scaling_factor == 0.5
+    assert made.config["audio_length_in_s"] == 0.25
+    assert made.rewards == RewardLineage(complete=True)
 
 
 def test_it_learns(tmp_path: Path) -> None:

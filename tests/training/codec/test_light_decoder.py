@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from consistency_tta.components.light_codec import LightCodec
 from consistency_tta.contracts import AudioOutput, Loss
 from consistency_tta.losses import AdversarialLoss, MelL1Loss, MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.pipeline.fingerprints import codec_fingerprint
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ModelFolderError
 from consistency_tta.training import LightDecoderTraining
-from tests.toys import LIGHT_DECODER, NUM_SAMPLES
+from tests.toys import LIGHT_DECODER, NUM_SAMPLES, toy_parts
 from tests.training.runs import FAST, batch, data, distillation, in_training, rng, trainer
 
 
@@ -101,6 +103,43 @@ def test_crops_are_spans_of_the_latents(teacher_folder: Path, tmp_path: Path) ->
     module.trainer.training = False
     module.loss(sounds, rng(0))
     assert seen.outputs[-1].student_waveform.shape == (4, NUM_SAMPLES)  # whole clips
+
+
+def test_previews_are_the_clips_through_the_averaged_network(teacher_folder: Path) -> None:
+    module, sounds = light_decoder(teacher_folder), batch(2)
+    codec = module.frozen.codec
+    moments = codec.encode(sounds.waveform)
+    expected = module.average.module(codec.moments_to_latent(moments))
+    with torch.no_grad():
+        for clips in (sounds, replace(sounds, waveform=None, moments=moments)):
+            previews = module.previews(clips)
+            assert [preview.name for preview in previews] == sounds.ids
+            made = torch.stack([preview.waveform for preview in previews])
+            torch.testing.assert_close(made, expected)
+            mels = torch.stack([preview.mel for preview in previews])
+            torch.testing.assert_close(mels, codec.waveform_to_mel(made))
+        # As Lightning casts what was encoded beforehand.
+        assert module.previews(replace(sounds, waveform=None, moments=moments.bfloat16()))
+
+
+def test_data_of_another_autoencoder_or_rate_are_refused(teacher_folder: Path, tmp_path: Path) -> None:
+    module = in_training(light_decoder(teacher_folder), tmp_path)
+    networks = {"codec": {"model": "runs/another/model", "sha256": "0" * 64}}
+    module.trainer.datamodule = SimpleNamespace(encodings={"latents": networks}, sample_rate=16000)
+    with pytest.raises(DataError, match=rf"runs/another/model.*{teacher_folder}"):
+        module.setup("fit")
+    networks["codec"]["sha256"] = codec_fingerprint(module.frozen.codec)
+    module.setup("fit")
+    module.trainer.datamodule.sample_rate = 44100
+    with pytest.raises(ValueError, match="44100"):
+        module.setup("fit")
+
+
+def test_there_must_be_a_vocoder_to_learn_from(tmp_path: Path) -> None:
+    parts = toy_parts()
+    TextToAudioPipeline(mel=parts["mel"], vae=parts["vae"]).save_pretrained(tmp_path)
+    with pytest.raises(ModelFolderError, match="vocoder"):
+        light_decoder(tmp_path)
 
 
 def test_it_learns_against_a_discriminator_and_its_folder_generates(teacher_folder: Path, tmp_path: Path) -> None:

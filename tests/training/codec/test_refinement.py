@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
-from consistency_tta.losses import MultiResolutionSTFTLoss
+from consistency_tta.losses import MelL1Loss, MultiResolutionSTFTLoss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.codec.refinement import DecodedOutput
-from tests.toys import NUM_SAMPLES
+from tests.toys import NUM_SAMPLES, toy_parts
 from tests.training.runs import batch, data, in_training, refinement, rng, trainer
 
 
@@ -50,6 +50,30 @@ def test_it_trains_on_crops_and_validates_whole_clips(teacher_folder: Path, tmp_
     assert frames == [16, 32]
 
 
+def test_crops_lie_at_all_places(teacher_folder: Path, tmp_path: Path) -> None:
+    outs: list[DecodedOutput] = []
+    module = in_training(refinement(teacher_folder, losses={"mel": MelL1Loss()}, loss_weights=None), tmp_path)
+    module.losses["mel"].register_forward_pre_hook(lambda _module, args: outs.append(args[0]))
+    sounds, starts = batch(4), set()
+    whole = module.frozen.codec.waveform_to_mel(sounds.waveform)
+    for draw in range(6):
+        module.loss(sounds, rng(draw))
+        for row, mel in enumerate(outs[-1].target_mel):
+            [start] = [start for start in range(17) if torch.equal(mel, whole[row, start : start + 16])]
+            span = sounds.waveform[row, start * 160 : (start + 16) * 160]
+            assert torch.equal(outs[-1].reference_waveform[row], span)
+            starts.add(start)
+    assert len(starts) > 8
+    assert max(starts) > 12
+
+
+def test_the_encoder_cannot_be_trained(teacher_folder: Path) -> None:
+    module = refinement(teacher_folder)
+    trained = {id(parameter) for parameter in module.vae.parameters() if parameter.requires_grad}
+    assert trained == {id(parameter) for parameter in module.trainable().parameters()}
+    assert not any(parameter.requires_grad for parameter in module.vae.encoder.parameters())
+
+
 def test_it_logs_both_sides(teacher_folder: Path, tmp_path: Path) -> None:
     module, run = refinement(teacher_folder), trainer(tmp_path, max_steps=1, limit_val_batches=1)
     run.fit(module, data())
@@ -68,6 +92,13 @@ def test_a_vocoder_is_put_in_the_folder(teacher_folder: Path, tmp_path: Path) ->
     assert module.previews(batch(2))[0].waveform.shape == (NUM_SAMPLES,)
     module.pipeline().save_pretrained(tmp_path)
     assert isinstance(TextToAudioPipeline.from_pretrained(tmp_path).vocoder, GriffinLimVocoder)
+
+
+def test_previews_without_a_vocoder_are_mels(tmp_path: Path) -> None:
+    parts = toy_parts()
+    TextToAudioPipeline(mel=parts["mel"], vae=parts["vae"]).save_pretrained(tmp_path)
+    previews = refinement(tmp_path).previews(batch(2))
+    assert [(preview.name, preview.waveform) for preview in previews] == [(name, None) for name in batch(2).ids]
 
 
 def test_wrong_settings_are_named(teacher_folder: Path) -> None:

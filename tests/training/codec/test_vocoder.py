@@ -9,10 +9,22 @@ import torch
 from torch import Tensor
 
 from consistency_tta.contracts import AudioOutput, Loss
+from consistency_tta.losses import MelL1Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from tests.toys import NUM_SAMPLES
-from tests.training.runs import Losses, batch, data, guidance, in_training, one_query, rng, trainer, vocoder
+from tests.training.runs import (
+    Losses,
+    adversarial_vocoder,
+    batch,
+    data,
+    guidance,
+    in_training,
+    one_query,
+    rng,
+    trainer,
+    vocoder,
+)
 
 
 class Shapes(Loss):
@@ -80,6 +92,36 @@ def test_losses_see_the_crop_and_its_recording(teacher_folder: Path, tmp_path: P
     assert cropped.sample_rate == 16000
     trainer(tmp_path, limit_val_batches=1).validate(module, data(), verbose=False)
     assert loss.seen[-1].student_waveform.shape == (4, NUM_SAMPLES)  # whole clips
+
+
+def test_what_it_logs_is_what_it_minimises(teacher_folder: Path, tmp_path: Path) -> None:
+    losses, logged = {"mel": MelL1Loss(), "sound": Shapes()}, []
+    module = in_training(vocoder(teacher_folder, losses=losses, loss_weights={"sound": 3.0}), tmp_path)
+    module.log_losses = lambda losses, batch_size: logged.append((losses, batch_size))
+    loss = module.loss(batch(3), rng())
+    [(values, rows)] = logged
+    assert rows == 3
+    assert values["loss"] is loss
+    torch.testing.assert_close(loss, values["loss/mel"] + 3 * values["loss/sound"])
+
+
+def test_an_adversary_takes_part_in_training_alone(teacher_folder: Path, tmp_path: Path) -> None:
+    module, logged = in_training(adversarial_vocoder(teacher_folder), tmp_path), []
+    module.log_losses = lambda losses, batch_size: logged.append(losses)
+    for module.trainer.training in (True, False):
+        module.loss(batch(2), rng())
+    assert ["loss/adversary" in values for values in logged] == [True, False]
+    torch.testing.assert_close(logged[1]["loss"], logged[1]["loss/mel"])
+
+
+def test_a_vocoder_of_another_hop_length_is_named(teacher_folder: Path, tmp_path: Path) -> None:
+    class Half(torch.nn.Module):
+        def forward(self, mel: Tensor) -> Tensor:
+            return mel.flatten(1).repeat(1, 5)  # 16 bins a frame
+
+    module = in_training(vocoder(teacher_folder, vocoder=Half()), tmp_path)
+    with pytest.raises(ConfigurationError, match=str(16 * 80)):
+        module.loss(batch(2), rng())
 
 
 def test_it_learns(teacher_folder: Path, tmp_path: Path) -> None:
