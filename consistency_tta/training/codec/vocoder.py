@@ -60,7 +60,7 @@ class VocoderTraining(SynthesisTraining):
         mel = self.decode_some(mel, rng)
         vocoder = self.vocoder if self.trainer.training else self.average.module
         waveform = waveform[:, : mel.shape[1] * self.hop_length]
-        sound = vocoder(mel.to(self.dtype))[:, : waveform.shape[1]].float()
+        sound = vocoder(mel)[:, : waveform.shape[1]].float()
         if sound.shape != waveform.shape:
             raise ConfigurationError(
                 f"expected {mel.shape[1]} mel frames to become {waveform.shape[1]} samples, {self.hop_length} a frame, "

@@ -183,9 +183,9 @@ class Distillation(LatentTraining):
             combined = self.losses.combine(values, None if weighting is None else weighting(out.t, self.schedule))
             parts = [prediction.latent_weight * combined.pop("loss"), *parts]
             logged |= combined | self.losses.scalars(step.training)
-            self.bin_by_time({f"loss/{name}": value.detach() for name, value in values.items()}, out.t)
-        total = torch.stack(parts).sum() if len(parts) > 1 else parts[0]
-        self.log_losses({"loss": total} | {name: value.detach() for name, value in logged.items()}, len(step))
+            self.bin_by_time({f"loss/{name}": value for name, value in values.items()}, out.t)
+        total = torch.stack(parts).sum()
+        self.log_losses({"loss": total} | logged, len(step))
         return total
 
     def output(self, step: Step, prediction: Prediction) -> DistillationOutput:

@@ -114,6 +114,18 @@ def test_an_adversary_takes_part_in_training_alone(teacher_folder: Path, tmp_pat
     torch.testing.assert_close(logged[1]["loss"], logged[1]["loss/mel"])
 
 
+def test_losses_compare_sounds_in_float32(teacher_folder: Path, tmp_path: Path) -> None:
+    class Linear(torch.nn.Linear):
+        def forward(self, mel: Tensor) -> Tensor:
+            return super().forward(mel).flatten(1)
+
+    loss = Shapes()
+    module = in_training(vocoder(teacher_folder, vocoder=Linear(16, 160), losses={"sound": loss}), tmp_path)
+    with torch.autocast("cpu", torch.bfloat16):
+        module.loss(batch(2), rng())
+    assert loss.seen[0].student_waveform.dtype == loss.seen[0].target_waveform.dtype == torch.float32
+
+
 def test_a_vocoder_of_another_hop_length_is_named(teacher_folder: Path, tmp_path: Path) -> None:
     class Half(torch.nn.Module):
         def forward(self, mel: Tensor) -> Tensor:

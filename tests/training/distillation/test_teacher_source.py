@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from consistency_tta.training import ConsistencyDistillation, Distillation, StudentConfig
-from consistency_tta.training.distillation.teacher import load_teacher
+from consistency_tta.training.distillation.teacher import guidance_range, load_teacher
 from tests.pipeline.models import student
 from tests.toys import toy_parts
 
@@ -46,6 +47,14 @@ def test_what_a_teacher_lacks_is_named(missing: str) -> None:
     parts = {name: part for name, part in toy_parts().items() if name != missing}
     with pytest.raises(ModelFolderError, match=missing):
         load_teacher(TextToAudioPipeline(**parts), 3.0)
+
+
+def test_a_guidance_scale_is_a_range_whose_ends_may_be_one() -> None:
+    assert guidance_range((0.0, 5.0)) == (0.0, 5.0)
+    assert guidance_range([2, 2]) == guidance_range(2) == (2.0, 2.0)
+    for wrong in ((5.0, 2.0), (-1.0, 2.0), -1.0, (1.0, 2.0, 3.0)):
+        with pytest.raises(ConfigurationError, match=re.escape(str(wrong))):
+            guidance_range(wrong)
 
 
 def test_a_pipeline_is_a_start_and_stays_as_it_is(teacher_folder: Path) -> None:
