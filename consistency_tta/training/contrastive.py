@@ -42,7 +42,7 @@ def contrastive_loss(audio: Tensor, text: Tensor, keys: Tensor, audio_scale: Ten
     """
     with torch.autocast(audio.device.type, enabled=False):
         similarity = audio.float() @ text.float().T
-        positive = (keys[:, None] == keys[None]).float()
+        positive = keys[:, None] == keys[None]
         positive = positive / positive.sum(1, keepdim=True)
         of_audio = (audio_scale * similarity).log_softmax(1)
         of_text = (text_scale * similarity.T).log_softmax(1)
@@ -143,9 +143,9 @@ class ContrastiveTraining(TrainingModule):
             width = rng.uniform(len(features)) * self.max_mask * size
             start = rng.uniform(len(features)) * (size - width)
             shape = [-1 if dim == axis else 1 for dim in range(4)]
-            place = torch.arange(size, device=features.device).view(shape)
+            centre = torch.arange(size, device=features.device).view(shape) + 0.5
             start, end = (rng.to_device(x).view(-1, 1, 1, 1) for x in (start, start + width))
-            masked = masked | ((place >= start) & (place < end))
+            masked = masked | ((centre >= start) & (centre < end))
         return torch.where(masked, features.mean((2, 3), keepdim=True), features)
 
     def previews(self, batch: Batch) -> list[Preview]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,6 +63,89 @@ def test_equal_captions_are_no_negatives_of_each_other() -> None:
     assert apart > 5
 
 
+def test_half_precision_is_compared_in_float32() -> None:
+    audio, text = (x.bfloat16() for x in vectors(6))
+    keys = torch.tensor([0, 1, 0, 2, 3, 0])
+    exact = contrastive_loss(audio.float(), text.float(), keys, 100 * ONE, 100 * ONE)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(contrastive_loss(audio, text, keys, 100 * ONE, 100 * ONE), exact)
+
+
+def placed(made: ContrastiveTraining, folder: Path, training: bool) -> dict[str, Any]:
+    """Place a module in a training, or a validation, of one process; where it will log."""
+    made.trainer = trainer(folder)
+    made.trainer.training = training
+    logged: dict[str, Any] = {}
+    made.log_losses = lambda losses, batch_size: logged.update(losses, rows=batch_size)  # type: ignore[method-assign]
+    return logged
+
+
+def draws() -> StepRNG:
+    return StepRNG(0, 0, 0, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_loss_is_that_of_recordings_which_only_training_varies(training: bool, tmp_path: Path) -> None:
+    made = module(clap=clap(**SMALL, dropout=0.0))
+    logged, batch, again = placed(made, tmp_path, training), next(iter(sounds().train_dataloader())), draws()
+    with torch.no_grad():
+        for network, scale in ((made.clap, 1.0), (made.average.module, 2.0)):
+            network.model.logit_scale_a.fill_(scale)
+            network.model.logit_scale_t.fill_(3.0)
+            network.model.text_projection.linear2.weight.mul_(scale)  # else only the scales would tell them apart
+    loss = made.loss(batch, draws())
+
+    network, waveform = made.average.module, batch.waveform
+    if training:
+        network, waveform = made.clap, made.augment_waveform(waveform, again)
+    features = network.front_end(waveform)
+    audio = network.embed_features(made.spec_augment(features, again) if training else features)
+    text = network.embed_text(batch.captions)
+    scales = [network.model.logit_scale_a.exp(), network.model.logit_scale_t.exp()]
+    keys = caption_keys(batch.captions)
+    torch.testing.assert_close(loss, contrastive_loss(audio, text, keys, *scales))
+    assert torch.equal(logged.pop("loss"), loss)
+    assert torch.equal(logged["scale"], scales[0])
+    assert not logged.pop("scale").requires_grad
+    assert logged.pop("rows") == 8
+    if not training:
+        nearest = [batch.captions[index] for index in (audio @ text.T).argmax(1)]
+        right = sum(found == caption for found, caption in zip(nearest, batch.captions, strict=True))
+        assert logged.pop("retrieval") == right / 8
+    assert not logged
+
+
+def test_captions_and_recordings_of_all_processes_are_contrasted(tmp_path: Path) -> None:
+    """As one process with the batches of both; gradients flow to the vectors and not to the captions' keys."""
+    made, gathered = module(max_gain=0.0, max_mask=0.0, clap=clap(**SMALL, dropout=0.0)), []
+    placed(made, tmp_path, training=True)
+    made.clap.eval()  # the running statistics of batch normalisation: each row by itself
+    batch = next(iter(sounds().train_dataloader()))
+    one = made.loss(batch, draws())
+    halves = [Batch(batch.captions[part], batch.ids[part], batch.waveform[part]) for part in (slice(4), slice(4, 8))]
+
+    def all_gather(rows: Tensor, sync_grads: bool) -> Tensor:
+        assert sync_grads == rows.is_floating_point()
+        gathered.append(rows)
+        other = others[len(gathered) - 1] if len(gathered) <= len(others) else torch.zeros_like(rows)
+        return torch.stack([rows, other])
+
+    others: list[Tensor] = []
+    made.all_gather = all_gather  # type: ignore[assignment,method-assign]
+    made.augment_waveform = lambda waveform, rng: waveform  # type: ignore[method-assign]
+    made.loss(halves[1], draws())
+    assert not gathered  # one process asks no others
+    made._trainer = SimpleNamespace(training=True, world_size=2)  # type: ignore[assignment]
+    made.loss(halves[1], draws())
+    others = gathered
+    gathered = []
+    two = made.loss(halves[0], draws())
+    assert len(gathered) == 3
+    assert two != one  # `one` was rotated in time
+    made._trainer.world_size = 1
+    torch.testing.assert_close(two, made.loss(batch, draws()))
+
+
 def test_it_learns(tmp_path: Path) -> None:
     made = module(ema_decay=0.9)
     run = trainer(tmp_path, max_steps=40, limit_val_batches=1)
@@ -104,6 +188,9 @@ def test_recordings_are_turned_round_and_change_their_level() -> None:
     assert gain.max() <= 10**0.3
     assert gain.min() >= 10**-0.3
     assert gain.std() > 0.1
+    loud = made.augment_waveform(torch.ones(2000, 2), draws)[:, 0]  # a constant is its own rotation
+    assert 20 * loud.log10().max() == pytest.approx(6.0, abs=0.05)
+    assert 20 * loud.log10().min() == pytest.approx(-6.0, abs=0.05)
     assert len(set(torch.fft.irfft(torch.fft.rfft(varied) * torch.fft.rfft(waveform).conj()).argmax(1).tolist())) > 12
 
 
@@ -121,6 +208,19 @@ def test_one_span_of_time_and_one_band_are_hidden() -> None:
         assert share.max() <= 0.52
         assert share.mean() == pytest.approx(0.25, abs=0.1)
     assert ((frames[:, 1:] != frames[:, :-1]).sum(1) <= 2).all()
+
+
+def test_spans_lie_anywhere_as_often_near_the_end_as_near_the_start() -> None:
+    features = torch.randn(2000, 1, 20, 20)
+    covered = (module(max_mask=0.5).spec_augment(features, draws()) != features)[:, 0]
+    for axis in (1, 2):
+        share = covered.all(axis).float().mean(0)
+        torch.testing.assert_close(share, share.flip(0), atol=0.05, rtol=0)
+        assert 0 < share[0] < share[10]
+
+
+def test_the_average_is_warmed_up() -> None:
+    assert module().average.warm_up
 
 
 def test_validation_varies_nothing(tmp_path: Path) -> None:
@@ -183,7 +283,9 @@ def test_checkpoints_are_safe_and_load(tmp_path: Path) -> None:
 
 
 def test_wrong_numbers_and_predictions_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="max_mask"):
-        module(max_mask=1.0)
+    module(max_mask=0.0, max_gain=0.0, max_scale=1e-3)
+    for wrong in ({"max_mask": 1.0}, {"max_mask": -0.1}, {"max_gain": -1.0}, {"max_scale": 0.0}):
+        with pytest.raises(ConfigurationError, match=str(*wrong.values())):
+            module(**wrong)
     with pytest.raises(ConfigurationError, match="predict"):
         trainer(tmp_path).predict(module(), sounds())
