@@ -187,7 +187,7 @@ class TrainingModule(PlacedNetworks, StoredTraining, ABC):
                 "expected a loss with a gradient, got one that depends on nothing that is trained: look for detach(), "
                 "no_grad() or .item() in its loss plugins"
             )
-        return loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan)
+        return loss * torch.where(loss.isfinite(), 1.0, torch.nan)
 
     def on_after_backward(self) -> None:
         """Drop gradients of networks that this step does not update: they are neither checked, clipped nor taken.

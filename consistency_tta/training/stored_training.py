@@ -35,7 +35,7 @@ class StoredTraining(LightningModule):
             self.counters = counters(losses)
         # Lightning asks a GradientAccumulationScheduler where an epoch begins, not where a run enters one.
         self.trainer.accumulate_grad_batches = accumulated_batches(self.trainer, self.current_epoch)
-        if self.trainer.ckpt_path and self.trainer.global_step:
+        if self.trainer.ckpt_path:
             for optimizer in self.trainer.optimizers:
                 check_loaded_state(optimizer, self.trainer.ckpt_path)
 

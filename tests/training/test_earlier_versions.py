@@ -13,7 +13,7 @@ from consistency_tta.cli import main
 from consistency_tta.export import export
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.training import SoundMetrics
-from consistency_tta.training.earlier_versions import upgrade_checkpoint, upgrade_config
+from consistency_tta.training.earlier_versions import moved_option, upgrade_checkpoint, upgrade_config, upgrade_model
 from tests.toys import NUM_SAMPLES
 
 OLD = """
@@ -103,6 +103,91 @@ def test_an_old_option_is_named_with_its_new_place(
         with pytest.raises(SystemExit):
             main(["fit", "--config", str(tmp_path / "new.yaml"), f"--model.{old}", "3"])
         assert f"--model.{new} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("top_share", "objective.terminal_fraction"),
+        ("lora", "student.lora"),
+        ("checkpoint_decoders", "decoding.gradient_checkpointing"),
+        ("average_decay", "ema_decay"),
+        ("losses", None),
+    ],
+)
+def test_where_an_old_argument_is_today(old: str, new: str | None) -> None:
+    assert moved_option(old) == new
+
+
+def test_arguments_of_a_distillation_are_grouped() -> None:
+    """Groups of which nothing was given are left out."""
+    old = {"teacher": "t", "average_decay": 0.5, "num_steps": 3, "lora": None}
+    assert upgrade_model("consistency_tta.training.ConsistencyDistillation", old) == (
+        "consistency_tta.training.Distillation",
+        {
+            "teacher": "t",
+            "ema_decay": 0.5,
+            "objective": {
+                "class_path": "consistency_tta.training.ConsistencyDistillation",
+                "init_args": {"num_discretization_steps": 3},
+            },
+            "student": {"lora": None},
+        },
+    )
+    plain = {"objective": {"class_path": "consistency_tta.training.GuidanceDistillation"}}
+    assert upgrade_model("GuidanceDistillation", {}) == ("consistency_tta.training.Distillation", plain)
+    assert old.keys() == {"teacher", "average_decay", "num_steps", "lora"}  # the caller's own
+
+
+def test_renamed_arguments_of_other_trainings() -> None:
+    name = "consistency_tta.training.LatentDiffusion"
+    assert upgrade_model(name, {"unet": 1, "model": 2}) == (name, {"network": 1, "model": 2})
+    assert upgrade_model(name, {"model": 2}) is None
+    vocoder = "consistency_tta.training.VocoderTraining"
+    assert upgrade_model(vocoder, {"adversary": None, "losses": 3}) == (vocoder, {"losses": 3})
+    adversary = {"class_path": "consistency_tta.losses.AdversarialLoss"}
+    losses = {"adversary": adversary | {"init_args": {}}}
+    assert upgrade_model(vocoder, {"adversary": adversary}) == (vocoder, {"losses": losses})
+
+
+def test_only_arguments_of_its_metrics_are_gathered_in_a_callback() -> None:
+    old = [{"class_path": "consistency_tta.training.SoundMetrics", "init_args": {"seed": 1, "steps": 2, "captions": 3}}]
+    new = [{"class_path": old[0]["class_path"], "init_args": {"captions": 3, "sampling": {"seed": 1, "steps": 2}}}]
+    assert upgrade_config({"trainer": {"callbacks": old}}) == {"trainer": {"callbacks": new}}
+    kept = [
+        {"class_path": "mine.Callback", "init_args": {"seed": 1, "batch_size": 2}},
+        {"class_path": "mine.SoundMetrics"},
+        {"class_path": "SoundMetrics", "init_args": {"captions": 3}},
+    ]
+    config = {"trainer": {"callbacks": kept}}
+    assert upgrade_config(config)["trainer"] is config["trainer"]
+    moved = {"class_path": "consistency_tta.training.lora.LoRA"}
+    assert upgrade_config({"more": [1, moved]}) == {"more": [1, {"class_path": "consistency_tta.training.LoRA"}]}
+
+
+def test_names_of_weights_and_of_the_class_in_a_checkpoint() -> None:
+    old = {
+        "hyper_parameters": {
+            "_class_path": "consistency_tta.training.GuidanceDistillation",
+            "_of_lightning": 1,
+            "a": 2,
+        },
+        "state_dict": {"hearing.decoder": 3, "adversary.hearing.x": 4, "student.hearing": 5},
+        "epoch": 6,
+    }
+    objective = {"class_path": "consistency_tta.training.GuidanceDistillation"}
+    own = {"_class_path": "consistency_tta.training.Distillation", "_of_lightning": 1}
+    assert upgrade_checkpoint(old) == {
+        "hyper_parameters": own | {"a": 2, "objective": objective},
+        "state_dict": {
+            "decoders.decoder": 3,
+            "losses.learnable.loss adversary.hearing.x": 4,
+            "student.hearing": 5,
+        },
+        "epoch": 6,
+    }
+    for today in ({"state_dict": {"a": 1}}, {"hyper_parameters": {"_class_path": "mine.A", "unet": 1}}):
+        assert upgrade_checkpoint(today) is today
 
 
 def test_an_adversary_is_a_loss() -> None:

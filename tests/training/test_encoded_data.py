@@ -17,6 +17,7 @@ from consistency_tta.encoding.trajectories import TeacherConfig
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.fingerprints import codec_fingerprint, teacher_fingerprint, text_fingerprint
 from consistency_tta.runtime.errors import ConfigurationError, DataError
+from consistency_tta.training.encoded_data import check_encodings, check_trajectories
 from tests.toys import NUM_SAMPLES
 from tests.training.runs import diffusion, distillation, rng, trainer
 
@@ -112,6 +113,47 @@ def test_settings_for_which_nothing_was_encoded_are_refused(folder: Path, teache
             trainer(tmp_path, max_steps=1).fit(distillation(teacher_folder, **settings), data)
     with pytest.raises(ConfigurationError, match="text_embeddings"):
         trainer(tmp_path, max_steps=1).fit(diffusion(teacher_folder, train_text_encoder=True), data)
+
+
+def test_each_network_is_recognised_once_and_only_if_data_are_by_it() -> None:
+    computed: list[str] = []
+
+    def fingerprint(name: str) -> Any:
+        return lambda: (computed.append(name), f"sha of {name}")[1]
+
+    def encoded(*names: str) -> dict[str, Any]:
+        return {name: {"model": "runs/teacher", "sha256": f"sha of {name}"} for name in names}
+
+    own = {name: fingerprint(name) for name in ("codec", "text", "teacher")}
+    check_encodings({"one": encoded("codec"), "two": encoded("codec", "text", "other"), "old": {}}, "model", own)
+    assert computed == ["codec", "text"]
+    trained = own | {"text": None}
+    check_encodings({"one": encoded("codec")}, "model", trained)
+    with pytest.raises(ConfigurationError, match=r"two.*text encoder of runs/teacher"):
+        check_encodings({"two": encoded("text")}, "model", trained)
+    with pytest.raises(DataError, match="two was encoded by the autoencoder of runs/teacher"):
+        check_encodings({"one": encoded("codec"), "two": {"codec": encoded("text")["text"]}}, "model", own)
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        (((1.0, 5.0), 0.0), None),
+        (((2.0, 4.0), 0.0), None),  # as they were solved
+        (((2.1, 4.0), 0.0), "from 2 to 4, but student.guidance_scale is 2.1 to 4"),
+        (((2.0, 3.9), 0.0), "from 2 to 4"),
+        (((1.0, 5.0), 0.0, True), "crop_lengths"),
+        (((1.0, 5.0), 0.2), "caption_dropout is 0.2"),
+    ],
+)
+def test_trajectories_go_with_the_settings_of_a_student(settings: Any, refused: str | None) -> None:
+    solved = {"of latents alone": {"codec": {}}, "solved": {"teacher": {"guidance_scale": [2.0, 4.0]}}}
+    check_trajectories({"of latents alone": {"codec": {}}}, *settings)
+    if refused is None:
+        check_trajectories(solved, *settings)
+    else:
+        with pytest.raises(ConfigurationError, match=f"^solved has.*{refused}"):
+            check_trajectories(solved, *settings)
 
 
 def test_folders_of_earlier_versions_are_read_with_a_warning(

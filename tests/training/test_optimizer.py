@@ -17,7 +17,7 @@ from consistency_tta.contracts import DistillationOutput, FinalPhase, Learner, N
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError
 from consistency_tta.training import AdversarialDistillation, Distillation
-from consistency_tta.training.optimizer import build_optimizer, can_fuse, check_loaded_state, clip_each
+from consistency_tta.training.optimizer import build_optimizer, can_fuse, check_loaded_state, clip_each, is_learnable
 from tests.training.matching import FAKE, DistributionMatching
 from tests.training.runs import BrokenLoss, Losses, data, distil, equal, snapshot, trainer
 
@@ -175,6 +175,14 @@ def test_each_network_is_clipped_by_itself(algorithm: str, teacher_folder: Path,
         assert any(not torch.equal(p.grad, g) for p, g in zip(parameters, before, strict=True))  # it had to be clipped
         for parameter, gradient in zip(parameters, after, strict=True):
             torch.testing.assert_close(gradient, parameter.grad)
+
+
+def test_a_module_is_learnable_if_some_of_its_weights_are() -> None:
+    network = nn.Linear(2, 2)
+    network.bias.requires_grad_(False)
+    assert is_learnable(network)
+    assert not is_learnable(network.requires_grad_(False))
+    assert not is_learnable(nn.ReLU())
 
 
 def test_a_group_without_gradients_is_left_alone() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.trainer.states import TrainerFn
 
 from consistency_tta.components import blocked_attention
 from consistency_tta.datamodules import LatentsDataModule
@@ -20,7 +23,7 @@ from consistency_tta.training import Distillation, placed_networks
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.ema import ExponentialMovingAverage
 from consistency_tta.training.optimizer import trainable_parameters
-from consistency_tta.training.precision import REFUSED
+from consistency_tta.training.precision import REFUSED, check_precision
 from tests.training.runs import MAKERS, Losses, data, distillation, trainer
 
 
@@ -90,6 +93,15 @@ def test_other_precisions_are_refused_before_the_first_step(teacher_folder: Path
             with pytest.raises(ConfigurationError, match=precision):
                 run.fit(module, data())
             assert run.global_step == 0
+
+
+@pytest.mark.parametrize("what", [TrainerFn.FITTING, TrainerFn.VALIDATING, TrainerFn.PREDICTING])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", *REFUSED])
+def test_sounds_are_predicted_in_any_precision(what: TrainerFn, precision: str) -> None:
+    run: Any = SimpleNamespace(precision=precision, state=SimpleNamespace(fn=what))
+    refused = precision in REFUSED and what != TrainerFn.PREDICTING
+    with pytest.raises(ConfigurationError, match=precision) if refused else nullcontext():
+        check_precision(run)
 
 
 def test_an_average_in_bfloat16_stands_still() -> None:

@@ -14,10 +14,12 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from consistency_tta.contracts import Learner, Optimization
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.shared_copies import share_copies
 from consistency_tta.training import ConsistencyDistillation, FullySharded, LoRA
 from consistency_tta.training.fully_sharded import check_strategy
+from consistency_tta.training.optimizer import build_optimizer
 from consistency_tta.training.sharding import ShardedNetworks, backbones, size, units
 from consistency_tta.training.shards import average_whole, is_sharded, local, shard_like, total_norm, whole
 from tests.training.runs import autoencoder, distil, distillation
@@ -161,3 +163,32 @@ def test_gradients_that_are_not_sharded_are_averaged(mesh: DeviceMesh, monkeypat
     assert torch.equal(matrix.grad, torch.full((2, 3), 2.0))
     assert torch.equal(vector.grad, torch.full((4,), 2.0))
     assert torch.equal(whole(sharded.grad), torch.ones(4, 2))
+
+
+@pytest.mark.parametrize(("whole_ones", "together"), [((False, False), True), ((True, False), False)])
+def test_sharded_weights_are_updated_as_whole_ones_are(whole_ones: Any, together: bool, mesh: DeviceMesh) -> None:
+    """Beside a network that is not sharded; in one process."""
+
+    def stepped(sharded: bool) -> tuple[list[nn.Parameter], Any]:
+        networks = [nn.Linear(2, 2), nn.Linear(2, 2)]
+        for network in networks:
+            for parameter in network.parameters():
+                nn.init.ones_(parameter)
+        if sharded:
+            for (name, parameter), kept in zip(list(networks[0].named_parameters()), whole_ones, strict=True):
+                part = parameter if kept else nn.Parameter(distribute_tensor(parameter.detach(), mesh, [Shard(0)]))
+                setattr(networks[0], name, part)
+        learners = {str(number): Learner(network) for number, network in enumerate(networks)}
+        optimizer = build_optimizer(learners, Optimization(0.1), None, fused=True)["optimizer"]
+        parameters = [parameter for network in networks for parameter in network.parameters()]
+        for number, parameter in enumerate(parameters):
+            parameter.grad = torch.full_like(parameter, number + 1.0)
+        optimizer.step()
+        return parameters, optimizer
+
+    (expected, _), (found, optimizer) = stepped(sharded=False), stepped(sharded=True)
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(whole(other), one)
+    assert not optimizer.defaults["fused"]  # so that steps are skipped without its flag
+    assert [group["fused"] for group in optimizer.param_groups] == [False, False]
+    assert optimizer.param_groups[0]["foreach"] is together  # lists of both kinds are refused by torch
