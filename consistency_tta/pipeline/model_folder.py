@@ -15,6 +15,7 @@ from consistency_tta.components.fourier_decoder import FourierDecoder
 from consistency_tta.components.griffin_lim import GriffinLimVocoder
 from consistency_tta.components.guidance import GuidanceEmbedding as GuidanceEmbedding  # of folders of version 0.1
 from consistency_tta.components.mel import MelSpectrogram
+from consistency_tta.components.narrow_convolutions import compute_narrow_in_float32, wrong_in_bfloat16
 from consistency_tta.components.scalar_embedding import ScalarEmbedding
 from consistency_tta.components.tangoflux_projection import TangoFluxProjection as TangoFluxProjection
 from consistency_tta.components.vocoder import FourierVocoder
@@ -117,6 +118,10 @@ class ModelFolder(DiffusionPipeline):
         self.register_to_config(
             guidance_range=guidance_range, rewards=rewards, training=training, audio_length_in_s=audio_length_in_s
         )
+        if wrong_in_bfloat16():
+            for part in (vae, vocoder, unet, transformer):
+                if part is not None:
+                    compute_narrow_in_float32(part)
         if isinstance(vae, AutoencoderKL) and mel is not None:
             # Where users of StableAudioPipeline look for it, whose autoencoder is one of waveforms.
             vae.sampling_rate = mel.config["sample_rate"]

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from consistency_tta.components.blocked_attention import attend_in_blocks, faster_in_blocks
+from consistency_tta.components.narrow_convolutions import compute_narrow_in_float32, wrong_in_bfloat16
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.runtime.shared_copies import separate_memory, sharing_copies
 from consistency_tta.training.fully_sharded import FullySharded
@@ -27,11 +28,17 @@ class PlacedNetworks(LightningModule):
         self.copies_share = sharing_copies()
 
     def setup(self, stage: str) -> None:
-        """Compute long attention in blocks where that is faster, also that of averages and frozen networks."""
-        cpu = self.trainer.strategy.root_device.type == "cpu"
-        if cpu and str(self.trainer.precision) == "bf16-mixed" and faster_in_blocks():
-            for network in (self, *self._held()):
+        """In bfloat16 on a CPU: long attention in blocks where that is faster, few channels in float32 where need be.
+
+        Also in averages and frozen networks.
+        """
+        if self.trainer.strategy.root_device.type != "cpu" or str(self.trainer.precision) != "bf16-mixed":
+            return
+        for network in (self, *self._held()):
+            if faster_in_blocks():
                 attend_in_blocks(network)
+            if wrong_in_bfloat16():
+                compute_narrow_in_float32(network)
 
     def configure_model(self) -> None:
         """Shard the networks over the processes, if the strategy is ``fsdp2``."""
