@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -39,6 +40,9 @@ NAMED: dict[str, dict[str, Any]] = {
     "a quoted text": {"objective": "'foreign.Network'"},
     "a file": {"optimization": "foreign/network.yaml"},
     "a file of a file": {"optimization": "foreign/outer.yaml"},
+    "a file of the user's": {"optimization": "~/foreign/network.yaml"},
+    "a file by its address": {"optimization": "file://FOLDER/foreign/network.yaml"},
+    "a large file": {"optimization": "foreign/large.yaml"},
 }
 #: Functions and classes that are installed.
 INSTALLED: dict[str, dict[str, Any]] = {
@@ -82,8 +86,11 @@ def test_export_imports_no_module_of_an_unknown_author(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "foreign" / "network.yaml").write_text("class_path: foreign.Network\n")
     (tmp_path / "foreign" / "outer.yaml").write_text("learning_rate: network.yaml\n")
+    (tmp_path / "foreign" / "large.yaml").write_text("class_path: foreign.Network\n#" + "é" * 2**20)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    changes = json.loads(json.dumps(NAMED[case]).replace("FOLDER", str(tmp_path)))
     with pytest.raises(UntrustedClassError, match=r"a\.ckpt.*foreign"):
-        export(checkpoint(tmp_path, teacher_folder, NAMED[case]), tmp_path / "model")
+        export(checkpoint(tmp_path, teacher_folder, changes), tmp_path / "model")
     assert not untrusted.ran
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
@@ -80,8 +81,28 @@ class _Check:
         if (value := _from_yaml(text)) != text:
             self.check(value, folders)
         for folder in folders:
-            if content := _small_text(folder / text):
-                self.check(_from_yaml(content), [*folders, (folder / text).parent])
+            found = _named_file(text, folder)
+            if found is not None and (content := self._text_of(found)):
+                self.check(_from_yaml(content), [*folders, found.parent])
+
+    def _text_of(self, found: Path) -> str:
+        """What is in a text file that the settings name; empty if it is no text."""
+        try:
+            with found.open("rb") as opened:
+                content = opened.read(LARGEST_SETTINGS)
+                larger = bool(opened.read(1))
+            if b"\0" in content:
+                return ""
+            text = codecs.getincrementaldecoder("utf-8")().decode(content, final=not larger)
+        except (OSError, UnicodeDecodeError):
+            return ""
+        if larger:
+            raise UntrustedClassError(
+                f"{self.file} names {found}, which would be read as settings: expected at most {LARGEST_SETTINGS} "
+                "bytes, in which classes of unknown authors are looked for, but it is larger; move it away, if these "
+                "are no settings"
+            )
+        return text
 
 
 def _from_yaml(text: str) -> Any:
@@ -94,14 +115,14 @@ def _from_yaml(text: str) -> Any:
         return text
 
 
-def _small_text(file: Path) -> str:
-    """What is in a text file that may hold settings; empty if there is none."""
+def _named_file(text: str, folder: Path) -> Path | None:
+    """The file that the parser would read for a text: it knows ``~`` and ``file://``, too."""
+    from jsonargparse.typing import Path_fr  # here: as yaml
+
     try:
-        if not file.is_file() or file.stat().st_size > LARGEST_SETTINGS:
-            return ""
-        return file.read_text(encoding="utf-8")
-    except (OSError, ValueError):  # not readable, not text, or no name of a file at all
-        return ""
+        return Path(Path_fr(text, cwd=folder.absolute()).absolute)
+    except (TypeError, ValueError, OSError):  # no file that can be read, or no name of a file at all
+        return None
 
 
 def untrusted(path: str, file: Path) -> UntrustedClassError:
