@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,6 +32,8 @@ RESUMABLE = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "ep
 FORMAT_KEY, FORMAT = "consistency_tta_format", 2
 #: In a checkpoint: how many parameters have moments, of each optimizer; those that never had a gradient have none.
 OPTIMIZED_KEY = "optimized_parameters"
+#: In a checkpoint: when it was written, in nanoseconds since 1970. Copies of a run have other times of their files.
+WRITTEN_KEY = "written_at"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -63,7 +66,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         partial = unfinished(file)
         try:
             with partial.open("wb") as stream:
-                torch.save(checkpoint, stream)
+                torch.save(checkpoint | {WRITTEN_KEY: time.time_ns()}, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(file)

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 
 from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.storage.folder_files import files_below
 from consistency_tta.storage.unfinished import remove_unfinished
-from consistency_tta.training.checkpoint_file import check_resumable
+from consistency_tta.training.checkpoint_file import WRITTEN_KEY, check_resumable
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,27 @@ def _parts(value: Any) -> list[Any]:
 
 
 def newest_first(*folders: Path) -> list[Path]:
-    """All checkpoint files below folders, whole or not; links to folders are followed."""
+    """All checkpoint files below folders, whole or not, by when they were written; links to folders are followed."""
     found = {file for folder in folders for file in files_below(folder) if file.suffix == ".ckpt" and file.is_file()}
-    files = {file: file.stat().st_mtime_ns for file in found}
-    return sorted(files, key=lambda file: (files[file], file), reverse=True)
+    written = {file: _written(file) for file in found}
+    return sorted(found, key=lambda file: (written[file], file), reverse=True)
+
+
+def _written(file: Path) -> tuple[int, int]:
+    """When a checkpoint was written, and its step.
+
+    A file's own time is that of a copy, perhaps one for all; it serves where a checkpoint does not say, or is damaged.
+    """
+    changed = file.stat().st_mtime_ns
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)  # without the tensors' values
+        return int(content.get(WRITTEN_KEY, changed)), int(content.get("global_step", 0))
+    except Exception:  # a damaged file raises errors of many kinds; `check_resumable` names its fault
+        return changed, 0
 
 
 def newest_checkpoint(*folders: Path) -> Path:
-    """The whole, resumable checkpoint of the most recent change below folders.
+    """The whole, resumable checkpoint below folders that was written last.
 
     Newer ones that are damaged are logged and passed over; what a killed process left unfinished is removed.
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from consistency_tta.runtime.errors import CheckpointError
+from consistency_tta.training.checkpoint_file import AtomicCheckpointIO
 from consistency_tta.training.checkpoint_search import (
     checkpoint_folders,
     go_on_from,
@@ -20,6 +21,8 @@ from consistency_tta.training.checkpoint_search import (
     newest_checkpoint,
 )
 from tests.training.test_checkpoint_file import WHOLE, left_by_a_killed_process, write
+
+STATE = [{"state": {0: {"exp_avg": torch.ones(1)}}}]
 
 
 def test_the_newest_whole_one_is_found_and_the_others_are_named(
@@ -32,8 +35,7 @@ def test_the_newest_whole_one_is_found_and_the_others_are_named(
     torn.write_bytes(whole.read_bytes()[:2000])
     whole.with_name("folder.ckpt").mkdir()
     whole.with_name("notes.txt").touch()
-    for age, file in enumerate((torn, weights, newer, whole)):
-        os.utime(file, (1e9 - age, 1e9 - age))
+    os.utime(torn, (4e9, 4e9))
     with caplog.at_level(logging.WARNING):
         assert newest_checkpoint(tmp_path) == newer
     assert "torn.ckpt" in caplog.text
@@ -45,6 +47,26 @@ def test_the_newest_whole_one_is_found_and_the_others_are_named(
     whole.unlink()
     with pytest.raises(CheckpointError, match=rf"{tmp_path}.*got 2"):
         newest_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("times", [(3, 2, 1), (1, 1, 1)])
+def test_copies_of_a_run_have_the_newest_one_that_the_run_had(times: tuple[int, ...], tmp_path: Path) -> None:
+    """Such as by ``cp -r``, which may copy the newest first, or to where all files have one time."""
+    files = [tmp_path / "step=9.ckpt", tmp_path / "sigterm.ckpt", tmp_path / "step=12.ckpt"]
+    for step, file, time in zip((9, 3, 12), files, times, strict=True):  # gone back to step 3 on purpose
+        AtomicCheckpointIO().save_checkpoint(WHOLE | {"global_step": step, "optimizer_states": STATE}, file)
+        os.utime(file, (1e9 + time, 1e9 + time))
+    assert newest_checkpoint(tmp_path) == files[2]
+    files[2].unlink()
+    assert newest_checkpoint(tmp_path) == files[1]
+
+
+def test_of_checkpoints_of_one_time_that_do_not_say_when_the_last_step_is_taken(tmp_path: Path) -> None:
+    for step in (9, 12, 3):
+        file = tmp_path / f"step={step}.ckpt"
+        torch.save(WHOLE | {"global_step": step, "optimizer_states": STATE}, file)  # as version 0.1 did
+        os.utime(file, (1e9, 1e9))
+    assert newest_checkpoint(tmp_path) == tmp_path / "step=12.ckpt"
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
@@ -95,9 +117,6 @@ def test_checkpoints_are_looked_for_wherever_the_settings_put_them() -> None:
         Path("a"),
     ]
     assert checkpoint_folders({"logger": without}) == [Path()]
-
-
-STATE = [{"state": {0: {"exp_avg": torch.ones(1)}}}]
 
 
 def run(*folders: Path, ckpt_path: str | None = None) -> Any:
