@@ -47,6 +47,7 @@ def draw(history: History) -> Figure:
             _draw_quartiles(axes, history[-1][1][name])
             axes.set_title(f"{name}, step {history[-1][0]:,}")
             axes.set(xlabel="t in steps of the noise schedule (0: clean)", ylabel="loss: mean, median, quartiles")
+            axes.update_datalim([(0, 0)])  # else the margin for numbers is a share of how much the losses differ
             axes.margins(y=0.12)
             axes.set_ylim(bottom=0)
             axes.set_xlim(left=0)
@@ -75,7 +76,7 @@ def _draw_quartiles(axes: Axes, bins: Sequence[LossBin]) -> None:
         low, median, high = one.quartiles
         if np.isfinite(median):
             x, width = _middle(one), (0.6 * (one.high - one.low) or 0.02 * end)
-            axes.bar(x, high - low, width, low, color=colour, alpha=0.25, linewidth=0, zorder=0)
+            axes.bar(x, high - low, width, low, color=colour, alpha=0.25, linewidth=0)
             axes.plot([x - width / 2, x + width / 2], [median, median], color=colour, linewidth=1.2)
         text, align = (f"n = {one.count}", "center") if one.low < one.high else (f" T: {one.count}", "left")
         axes.annotate(text, (_middle(one), 1), xycoords=("data", "axes fraction"), fontsize=7, color=colour, ha=align,
@@ -84,7 +85,6 @@ def _draw_quartiles(axes: Axes, bins: Sequence[LossBin]) -> None:
 
 def _draw_scale(figure: Figure, panels: list[Axes], history: History) -> None:
     """Which step a line's colour means."""
-    require_matplotlib()
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
