@@ -30,7 +30,7 @@ class GradientCheckpointing(Callback):
             module
             for module in pl_module.modules()
             if isinstance(module, ModelMixin)
-            and getattr(module, "_supports_gradient_checkpointing", False)
+            and module._supports_gradient_checkpointing
             and any(parameter.requires_grad for parameter in module.parameters())
         }
         if not networks:

@@ -49,7 +49,7 @@ def replaced_state(module: nn.Module, state: dict[str, Tensor] | None) -> Iterat
     if state is None:
         yield
         return
-    own = {name: value.detach().clone() for name, value in module.state_dict().items() if name in state}
+    own = {name: value.clone() for name, value in module.state_dict().items() if name in state}
     module.load_state_dict(state, strict=False)
     try:
         yield

@@ -117,10 +117,10 @@ def without_padding(preview: Preview, end: int | None, rate: int) -> Preview:
 
 
 def write_wav(folder: Path, sounds: dict[str, Tensor], rate: int) -> None:
-    """Write waveforms (samples,) or (channels, samples) as wav files by name."""
+    """Write waveforms (samples,) or (channels, samples) as wav files by name; libsndfile clips them."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, waveform in sounds.items():
-        soundfile.write(folder / f"{name}.wav", waveform.float().cpu().clamp(-1, 1).movedim(-1, 0).numpy(), rate)
+        soundfile.write(folder / f"{name}.wav", waveform.float().cpu().movedim(-1, 0).numpy(), rate)
 
 
 def pictures(
@@ -135,11 +135,11 @@ def pictures(
         model: the preview's name.
     """
     front_end = full_band_mel(rate)
-    mels = {model: preview.mel.float().cpu()}
+    mels = {model: preview.mel}
     settings = {model: dict(front_end.config) | {"n_mels": preview.mel.shape[1]}}
     for name, waveform in {model: preview.waveform, **references}.items():
         if waveform is not None and waveform.shape[-1] > front_end.config["n_fft"] // 2:
-            mels[name] = front_end(to_mono(waveform[None].float().cpu()))[0]
+            mels[name] = front_end(to_mono(waveform[None].cpu()))[0]
             settings[name] = dict(front_end.config)
     high = max(float(mel.max()) for mel in mels.values())
     return {

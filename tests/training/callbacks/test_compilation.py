@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
+from torch import nn
 from torch._dynamo.utils import counters
 
 from consistency_tta.diffusion.solve import DDIM
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training import CompileBlocks, LoRA, MeanFlow
 from tests.training.runs import (
     autoencoder,
@@ -79,3 +82,41 @@ def test_a_training_without_such_blocks_is_refused(tmp_path: Path) -> None:
     callback.names = {"NoBlock"}
     with pytest.raises(ConfigurationError, match="NoBlock"):
         callback.on_fit_start(trainer(tmp_path), autoencoder(tmp_path))
+
+
+class Block(nn.Module):
+    """Notes how it is compiled."""
+
+    def __init__(self, *inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = nn.ModuleList(inner)
+        self.compiled: list[str] = []
+
+    def compile(self, backend: str) -> None:  # type: ignore[override]
+        self.compiled.append(backend)
+
+
+class ResnetBlock2D(Block):
+    """By its name one of those that U-Nets repeat."""
+
+
+@pytest.mark.parametrize("blocks", [(), ("Block",)])
+def test_each_block_is_compiled_once_where_no_other_has_it(blocks: tuple[str, ...], tmp_path: Path) -> None:
+    inner, further = ResnetBlock2D(), Block()
+    outer, frozen = ResnetBlock2D(inner), ResnetBlock2D()
+    module = LightningModule()
+    module.network, module.other = nn.Sequential(outer, further), outer
+    module.owners = nn.ModuleList([Frozen(network=nn.Sequential(frozen)) for _ in range(2)])
+    before = torch._dynamo.config.recompile_limit
+    try:
+        torch._dynamo.config.recompile_limit = 8
+        CompileBlocks(backend="mine", blocks=blocks).on_fit_start(trainer(tmp_path), module)
+        assert torch._dynamo.config.recompile_limit == 64
+        assert [block.compiled for block in (outer, frozen, inner)] == [["mine"], ["mine"], []]
+        assert further.compiled == ["mine"] * len(blocks)
+        torch._dynamo.config.recompile_limit = 100
+        CompileBlocks().on_fit_start(trainer(tmp_path), module)
+        assert torch._dynamo.config.recompile_limit == 100
+        assert outer.compiled == ["mine", "inductor"]
+    finally:
+        torch._dynamo.config.recompile_limit = before

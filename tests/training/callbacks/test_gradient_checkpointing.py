@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
+from lightning.pytorch import LightningModule
 
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import GradientCheckpointing
+from tests.toys import UNET
 from tests.training.runs import Losses, data, diffusion, trainer, vocoder
 
 
@@ -29,3 +32,24 @@ def test_it_repeats_forward_passes_and_changes_no_loss(teacher_folder: Path, tmp
 def test_a_training_without_such_a_network_is_refused(teacher_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         trainer(tmp_path, max_steps=1, callbacks=[GradientCheckpointing()]).fit(vocoder(teacher_folder), data())
+
+
+class Plain(ModelMixin, ConfigMixin):
+    """A network of diffusers' that cannot do it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+
+def test_networks_in_training_alone_repeat_theirs(tmp_path: Path) -> None:
+    module = LightningModule()
+    module.trained, module.frozen = (UNet2DConditionModel(**UNET) for _ in range(2))
+    module.frozen.requires_grad_(False)
+    module.plain = Plain()
+    GradientCheckpointing().on_fit_start(trainer(tmp_path), module)
+    assert module.trained.is_gradient_checkpointing
+    assert not module.frozen.is_gradient_checkpointing
+    del module.trained
+    with pytest.raises(ConfigurationError):
+        GradientCheckpointing().on_fit_start(trainer(tmp_path), module)

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +19,13 @@ from consistency_tta.contracts import AudioEncoder, Optimization
 from consistency_tta.losses import CLAPLoss, LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training import OverfittingGuard, SoundMetrics
+from consistency_tta.training.callbacks import overfitting
 from consistency_tta.training.callbacks.prompt_scores import PromptScores, paired_change
+from consistency_tta.training.callbacks.prompts import Sounds
+from consistency_tta.training.weighted_losses import WeightedLosses
+from tests.meta_device import META
 from tests.training.runs import data, distillation, trainer
 
 
@@ -39,7 +45,7 @@ class Loud(AudioEncoder):
         return torch.stack([angle.cos(), angle.sin()], dim=1)
 
     def embed_text(self, captions: Sequence[str]) -> Tensor:
-        return torch.tensor([[-1.0, 0.0]]).expand(len(captions), 2)
+        return torch.tensor([[-1.0, 0.0]], device=self.sign.device).expand(len(captions), 2)
 
 
 def signature(encoder: AudioEncoder) -> list[float]:
@@ -134,6 +140,158 @@ def test_scores_are_means_of_each_prompts_sounds() -> None:
 
 def test_the_rule_may_be_as_strict_as_can_be() -> None:
     assert OverfittingGuard(Loud(-1.0), margin=0, z=0, patience=1).rule == {"margin": 0, "z": 0, "patience": 1}
+
+
+def verdicts(*scores: tuple[list[float], list[float]], **settings: Any) -> list[tuple[bool, int]]:
+    """Of rewards and independent scores: whether they diverge, and which validation was the best so far."""
+    guard = OverfittingGuard(Loud(1.0), **settings)
+    for step, pair in enumerate(scores):
+        guard.append(step, torch.tensor(pair).double().T)
+    return [(point["parted"], point["compared_with"]) for point in guard.curves]
+
+
+def test_a_change_must_exceed_its_bound_and_an_equal_score_is_not_better() -> None:
+    rises, falls = [0.0, 0.0], [1.0, 1.0]
+    for reward, judge, diverge in ((0.5, 0.25, True), (0.0, 0.25, False), (0.5, 0.5, False), (0.5, 1.0, False)):
+        found = verdicts((rises, falls), ([reward] * 2, [judge] * 2), margin=0.5, z=0)
+        assert found == [(False, 0), (diverge, 0)]
+    # A reward of one prompt alone is within its error; other prompts have another best validation.
+    assert verdicts((rises, falls), ([1.0, 0.0], [0.0, 0.0]))[1] == (False, 0)
+    assert verdicts((rises, falls), ([1.0] * 3, [0.0] * 3))[1] == (False, 1)
+    # The least difference of rewards that three standard errors allow, and of scores beyond the margin.
+    assert verdicts((rises, falls), ([0.1, 0.3], [0.0] * 2), z=1.9)[1][0]
+    assert not verdicts((rises, falls), ([0.1, 0.3], [0.0] * 2), z=2.1)[1][0]
+    assert verdicts((rises, falls), ([0.5] * 2, [0.7, 0.9]), z=1.0, margin=0.05)[1][0]
+    assert not verdicts((rises, falls), ([0.5] * 2, [0.7, 0.9]), z=1.0, margin=0.15)[1][0]
+
+
+def logging(module: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
+    """What a module logs, alike in all processes."""
+    logged: dict[str, Tensor] = {}
+
+    def log(name: str, value: Tensor, sync_dist: bool) -> None:
+        assert sync_dist
+        logged[name] = value
+
+    monkeypatch.setattr(module, "log", log, raising=False)
+    return logged
+
+
+def attached(**settings: Any) -> OverfittingGuard:
+    guard = OverfittingGuard(Loud(-1.0), **settings)
+    losses = WeightedLosses({"clap": CLAPLoss(Loud(1.0))})
+    guard.attach(SimpleNamespace(losses=losses, pipeline=lambda: SimpleNamespace(rewards=RewardLineage())))
+    return guard
+
+
+def validate(guard: OverfittingGuard, module: Any, folder: Path, step: int, level: float, **more: Any) -> None:
+    """Two prompts with two sounds each, in two batches."""
+    for scale in (1.0, 1.1):
+        sounds = Sounds(level * scale * torch.tensor([[1.0] * 4, [0.9] * 4]), 16000, ["a", "b"], torch.tensor([0, 1]))
+        guard.update(sounds.waveform, sounds)
+    settings = {"log_dir": str(folder), "is_global_zero": True, "global_step": step}
+    guard.compute_and_log(SimpleNamespace(**(settings | more)), module)
+
+
+def score(sign: float, level: float) -> float:
+    """The mean score of a validation."""
+    levels = [level * scale * prompt for scale in (1.0, 1.1) for prompt in (1.0, 0.9)]
+    vectors = Loud(sign).embed(torch.tensor(levels)[:, None].expand(4, 4), 16000)
+    return float(-vectors[:, 0].mean())
+
+
+def test_each_validations_own_scores_are_logged_compared_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, module = attached(margin=1e-4, z=1.0), SimpleNamespace(device=torch.device("cpu"))
+    logged = logging(module, monkeypatch)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step, level in enumerate((0.1, 0.2, 0.1, 0.2, 0.3, 0.4)):
+            validate(guard, module, tmp_path / "run", step, level)
+            for name, sign in (("reward", 1.0), ("judge", -1.0)):
+                value = logged[f"val/guard/{name}"]
+                assert (value.dtype, value.ndim) == (torch.float32, 0)
+                assert float(value) == pytest.approx(score(sign, level), abs=1e-6)
+                assert guard.curves[-1][name] == pytest.approx(score(sign, level), abs=1e-6)
+    assert [point["parted"] for point in guard.curves] == [False, True, False, True, True, True]
+    assert guard.diverged_at == 4
+    assert len([warning for warning in caught if "since step" in str(warning.message)]) == 1
+    report = json.loads((tmp_path / "run" / "overfitting.json").read_text(encoding="utf-8"))
+    assert (report["curves"], report["diverged_at_step"]) == (guard.curves, 4)
+
+
+def test_a_resumed_run_goes_on_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(device=torch.device("cpu"))
+    logging(module, monkeypatch)
+    whole, first, second = (attached(margin=1e-4, z=1.0, patience=3) for _ in range(3))
+    for step, level in enumerate((0.1, 0.2, 0.3)):
+        validate(whole, module, tmp_path, step, level)
+        if step == 2:
+            second.load_state_dict(first.state_dict())
+        validate(first if step < 2 else second, module, tmp_path, step, level)
+    for guard in (whole, second):
+        with pytest.warns(UserWarning, match="since step"):
+            validate(guard, module, tmp_path, 3, 0.4)
+    assert second.curves == whole.curves
+    assert second.diverged_at == whole.diverged_at == 3
+
+
+def test_the_first_process_writes_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(device=torch.device("cpu"))
+    logging(module, monkeypatch)
+    validate(attached(), module, tmp_path, 0, 0.1, is_global_zero=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_scores_are_on_the_device_where_it_has_float64_and_values_on_the_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overfitting, "exact_device", lambda device: META)  # as of Apple's GPUs the CPU
+    guard = attached()
+    for waveform in (torch.ones(2, 4), torch.ones(2, 4, device=META)):
+        guard.reward.to(waveform.device)  # which is the loss's own
+        guard.update(waveform, Sounds(torch.ones(2, 4), 16000, ["a", "b"], torch.tensor([0, 1])))
+        assert guard.judge.sign.device == waveform.device
+    assert guard.scores.device == META
+    assert all(tensor.is_meta for tensor in guard.scores.prompts + guard.scores.scores)
+    module = SimpleNamespace(device=META)
+    logged = logging(module, monkeypatch)
+    monkeypatch.undo()
+    logged = logging(module, monkeypatch)
+    validate(attached(), module, tmp_path, 0, 0.1)
+    assert all(value.is_meta for value in logged.values())
+
+
+class Deaf(AudioEncoder):
+    """Embeds no captions."""
+
+    sample_rate, num_features = 16000, 2
+
+    def embed(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        return waveform[:, :2]
+
+
+@pytest.mark.parametrize("name", ["reward", "judge"])
+def test_both_networks_embed_captions(name: str) -> None:
+    guard = OverfittingGuard(Deaf() if name == "judge" else Loud(-1.0))
+    loss = CLAPLoss(Loud(1.0))
+    if name == "reward":
+        loss.frozen = Frozen(encoder=Deaf())
+    with pytest.raises(ConfigurationError, match=f"{name}.*Deaf"):
+        guard.attach(SimpleNamespace(losses=WeightedLosses({"clap": loss})))
+
+
+@pytest.mark.parametrize("module", [SimpleNamespace(), SimpleNamespace(losses=nn.ModuleDict())])
+def test_a_training_without_such_losses_is_refused(module: Any) -> None:
+    with pytest.raises(ConfigurationError, match="none"):
+        OverfittingGuard(Loud(-1.0)).attach(module)
+
+
+def test_the_independent_network_is_not_trained() -> None:
+    judge = OverfittingGuard(Loud(-1.0)).judge
+    assert not judge.training
+    assert not judge.sign.requires_grad
 
 
 def test_judge_and_reward_must_differ(teacher_folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import time
 from datetime import timedelta
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.trainer.states import RunningStage
 
@@ -64,6 +66,65 @@ def test_the_time_left_is_at_the_pace_since_the_bar_began(initial: int) -> None:
     bar.n = initial + 11  # a hundred steps are left, at 1.1 steps a second
     assert bar.format_dict["left"] in ("01:30", "01:31", "01:32", "01:33", "01:34")
     bar.close()
+
+
+def left(bar: TimedBar) -> str:
+    return bar.format_dict["left"]
+
+
+def test_the_time_left_is_that_of_the_last_steps_pace_or_not_known_yet() -> None:
+    bar = TimedBar(total=10, file=io.StringIO(), disable=False)
+    assert left(bar) == "?"  # no step is taken
+    bar.start_t -= 10
+    bar.n = 5
+    assert left(bar) in ("00:09", "00:10", "00:11")
+    bar.total = None  # endless
+    assert left(bar) == "?"
+    bar.timer = Timer(timedelta(seconds=90))
+    assert left(bar) == "01:30"  # it has not begun
+    bar.timer._start_time[RunningStage.TRAINING] = time.monotonic() - 30
+    assert left(bar) in ("00:59", "01:00")
+    bar.timer._start_time[RunningStage.TRAINING] = time.monotonic() - 91
+    assert left(bar) == "00:00"
+    bar.total, bar.timer = 10, Timer(None)  # without an end
+    assert left(bar) in ("00:09", "00:10", "00:11")
+    bar.close()
+    assert left(TimedBar(total=10, disable=True)) == "?"
+
+
+@pytest.mark.parametrize(("steps", "total"), [(1, 1), (7, 7), (math.inf, math.inf), (-1, math.inf)])
+def test_a_run_is_endless_if_nothing_limits_it(steps: float, total: float, capsys: pytest.CaptureFixture[str]) -> None:
+    callback = StepProgressBar(refresh_rate=1)
+    callback._trainer = SimpleNamespace(estimated_stepping_batches=steps, default_root_dir="runs/tiny")
+    assert callback.total_train_batches == total
+    callback.on_train_start(callback.trainer, torch.nn.Linear(1, 1))
+    assert callback.train_progress_bar.total == (None if total == math.inf else total)
+    callback.train_progress_bar.close()
+    assert "tiny" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_the_bar_stays_in_its_line_of_standard_output_and_knows_the_runs_timer(
+    timed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timer = Timer(timedelta(hours=1))
+    callback = StepProgressBar(refresh_rate=1, process_position=2)
+    callbacks = [Callback(), *([timer] if timed else [])]
+    callback._trainer = SimpleNamespace(default_root_dir="runs/tiny", callbacks=callbacks)
+    bar = callback.init_train_tqdm()
+    assert bar.timer is (timer if timed else None)
+    assert bar.pos == -4  # two lines, of training and of validation, for each bar
+    assert bar.dynamic_ncols
+    assert bar.smoothing == 0  # the pace is that of the whole run
+    bar.total = 4
+    bar.update(2)
+    bar.close()
+    shown = capsys.readouterr()
+    assert re.search(r"tiny: +50%.*2/4 \[\d\d:\d\d<\d\d:\d\d,", shown.out)
+    assert not shown.err
+    callback.disable()
+    hidden = callback.init_train_tqdm()
+    assert hidden.disable
 
 
 def test_the_bar_has_the_name_of_the_runs_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,9 +32,12 @@ from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, DataError, ModelFolderError
 from consistency_tta.storage.shards import write_shard
 from consistency_tta.training import LogSounds, SoundMetrics
-from consistency_tta.training.callbacks.prompts import FixedPrompts, PromptSampling, read_captions
+from consistency_tta.training.callbacks.prompts import FixedPrompts, PromptSampling
 from consistency_tta.training.callbacks.reference import check_reference
+from tests.meta_device import META
 from tests.toy_encoder import ToyEncoder
+from tests.toys import stereo_parts, toy_parts
+from tests.training.callbacks.test_sound_evaluation import PIPELINE, run_of
 from tests.training.runs import MAKERS, Losses, data, trainer
 
 CAPTIONS = ["10", "80", "200"]  # which a ToyEncoder reads as angles
@@ -80,7 +85,7 @@ class Given(Metric):
         pass
 
     def compute(self) -> Tensor:
-        return torch.tensor(self.values.pop(0))
+        return torch.tensor(self.values.pop(0), dtype=torch.float64)
 
 
 def fit(teacher: Path, folder: Path, *callbacks: Any, name: str = "distillation", **kwargs: Any) -> tuple[Any, Trainer]:
@@ -216,24 +221,7 @@ def test_two_processes_log_the_values_of_one(teacher_folder: Path, tmp_path: Pat
     assert logged[1] == pytest.approx(logged[0], rel=1e-4)
 
 
-def test_shares_cover_all_sounds_and_noise_is_each_sounds_own(teacher_folder: Path) -> None:
-    prompts = FixedPrompts(CAPTIONS, PromptSampling(num_samples=3, batch_size=2, seed=1))
-    shares = [prompts.share(rank, 2) for rank in range(2)]
-    assert sorted(shares[0] + shares[1]) == [(i, k) for i in range(3) for k in range(3)]
-    pipeline = TextToAudioPipeline.from_pretrained(teacher_folder)
-    few = FixedPrompts(CAPTIONS[:2], PromptSampling(steps=1, batch_size=1, seed=1))
-    alone = torch.cat([sounds.waveform for sounds in few.sounds(pipeline)])
-    both = torch.cat([sounds.waveform for rank in (0, 1) for sounds in few.sounds(pipeline, rank, 2)])
-    assert torch.equal(alone, both)
-    assert not torch.equal(alone[0], alone[1])
-
-
-def test_captions_are_the_validation_sets_first_or_a_files_lines(teacher_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "captions.txt").write_text("a dog barks\n\n rain \n")
-    assert read_captions(str(tmp_path / "captions.txt")) == ["a dog barks", "rain"]
-    (tmp_path / "clips.csv").write_text("file_name,caption_1,caption_2\nx.wav,a dog barks,a dog\ny.wav,rain,it rains\n")
-    assert read_captions(str(tmp_path / "clips.csv")) == ["a dog barks", "rain"]
-
+def test_captions_are_the_validation_sets_first(teacher_folder: Path, tmp_path: Path) -> None:
     class CaptionList(Metric):
         captions: list[str] = []  # noqa: RUF012  # filled by the test
 
@@ -313,3 +301,151 @@ def test_a_metric_that_cannot_be_computed_is_named(teacher_folder: Path, tmp_pat
         callback = SoundMetrics({"fd": FrechetDistance(2)}, 2, ToyEmbedder(), str(tmp_path / reference))
         with pytest.raises((DataError, FileNotFoundError), match=reference):
             fit(teacher_folder, tmp_path, callback)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("num_samples", {"sampling": PromptSampling(num_samples=0)}),
+        ("batch_size", {"sampling": PromptSampling(batch_size=0)}),
+        ("steps", {"sampling": PromptSampling(steps=0)}),
+        ("every_n_validations", {"every_n_validations": 0}),
+        ("captions", {"captions": 0}),
+        ("metrics or a guard", {"metrics": {}}),
+        ("", {"captions": 1, "sampling": PromptSampling(steps=1, batch_size=1)}),
+        ("", {"metrics": {}, "guard": SimpleNamespace()}),
+    ],
+)
+def test_numbers_below_one_are_refused_by_name(name: str, options: dict[str, Any]) -> None:
+    settings: dict[str, Any] = {"metrics": {"clap": CLAPScore(ToyEncoder())}, "captions": CAPTIONS}
+    with pytest.raises(ConfigurationError, match=name) if name else nullcontext():
+        SoundMetrics(**(settings | options))
+
+
+@pytest.fixture
+def module(teacher_folder: Path) -> Any:
+    return MAKERS["diffusion"](teacher_folder)
+
+
+def without(parts: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: part for name, part in parts.items() if name not in names}
+
+
+@pytest.mark.parametrize("missing", ["vae", "text_encoder", "tokenizer", "unet", "scheduler", "vocoder"])
+def test_a_model_without_a_part_that_makes_sound_is_refused_before_training(
+    missing: str, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "pipeline", lambda: TextToAudioPipeline(**without(toy_parts(), missing)))
+    with pytest.raises(ModelFolderError, match=missing):
+        SoundMetrics({"clap": CLAPScore(ToyEncoder())}).setup(trainer(Path()), module, "fit")
+
+
+def test_a_codec_of_waveforms_needs_no_vocoder(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "pipeline", lambda: TextToAudioPipeline(**stereo_parts()))
+    SoundMetrics({"clap": CLAPScore(ToyEncoder())}).setup(trainer(Path()), module, "fit")
+
+
+def test_a_training_that_makes_no_sound_is_refused(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    callback = SoundMetrics({"clap": CLAPScore(ToyEncoder())})
+    with pytest.raises(ConfigurationError, match="LightningModule"):
+        callback.setup(trainer(Path()), LightningModule(), "fit")
+    monkeypatch.setattr(module, "pipeline", SimpleNamespace)  # as a training of a CLAP has one that is none of sounds
+    with pytest.raises(ConfigurationError, match="LatentDiffusion"):
+        callback.setup(trainer(Path()), module, "fit")
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
+def test_the_reference_is_looked_at_where_there_are_validations_and_the_guard_always(stage: str, module: Any) -> None:
+    attached: list[Any] = []
+    guard: Any = SimpleNamespace(attach=attached.append)
+    settings: dict[str, Any] = {"embedder": ToyEmbedder(), "guard": guard}
+    callback = SoundMetrics({"fd": FrechetDistance(2)}, CAPTIONS, reference="nowhere", **settings)
+    with pytest.raises(FileNotFoundError, match="nowhere") if stage in ("fit", "validate") else nullcontext():
+        callback.setup(trainer(Path()), module, stage)
+    assert attached == ([] if stage in ("fit", "validate") else [module])
+    for reference, embedder in (("validation", ToyEmbedder()), ("nowhere", None), (None, ToyEmbedder())):
+        kinds = {"fd": FrechetDistance(2)} if embedder and reference else {"clap": CLAPScore(ToyEncoder())}
+        SoundMetrics(kinds, CAPTIONS, embedder, reference).setup(trainer(Path()), module, stage)
+
+
+@pytest.mark.parametrize("validates", [True, False])
+def test_a_run_without_validations_is_warned_of(validates: bool, recwarn: pytest.WarningsRecorder) -> None:
+    run: Any = SimpleNamespace(enable_validation=validates)
+    SoundMetrics({"clap": CLAPScore(ToyEncoder())}).on_fit_start(run, LightningModule())
+    assert bool([warning for warning in recwarn if "SoundMetrics" in str(warning.message)]) != validates
+
+
+class Watching:
+    """A guard that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.sounds: list[int] = []
+        self.concluded = 0
+
+    def update(self, waveform: Tensor, sounds: Any) -> None:
+        self.sounds.append(len(sounds.captions))
+
+    def compute_and_log(self, trainer: Any, module: LightningModule) -> None:
+        assert isinstance(module, LightningModule)
+        self.concluded += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"concluded": self.concluded}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.concluded = state_dict["concluded"]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_the_first_and_every_nth_validation_is_logged(
+    watched: bool, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alike in all processes, in float32, on the device; not the sanity check. A resumed run goes on counting."""
+    logged: list[tuple[str, float, torch.dtype, dict[str, Any]]] = []
+    monkeypatch.setattr(
+        module, "log", lambda name, value, **options: logged.append((name, float(value), value.dtype, options))
+    )
+    monkeypatch.setattr(module, "pipeline", lambda: PIPELINE)
+    run = run_of()
+
+    def callback() -> SoundMetrics:
+        guard: Any = Watching() if watched else None
+        return SoundMetrics({"given": Given(0.25, 0.5, 0.75)}, CAPTIONS, guard=guard, every_n_validations=3)
+
+    metrics, computed = callback(), []
+    for number in range(5):
+        run.sanity_checking = number == 0
+        metrics.on_validation_epoch_end(run, module)
+        computed.append(metrics.computed)
+    assert computed == [False, True, False, False, True]
+    expected = ("val/metric/given", torch.float32, {"sync_dist": True})
+    assert [(name, dtype, options) for name, _, dtype, options in logged] == [expected] * 2
+    assert [value for _, value, _, _ in logged] == [0.25, 0.5]
+    resumed = callback()
+    resumed.load_state_dict(metrics.state_dict())
+    resumed.on_validation_epoch_end(run, module)
+    assert not resumed.computed
+    if watched:
+        assert (metrics.guard.sounds, metrics.guard.concluded) == ([3, 3], 2)
+        assert resumed.guard.concluded == 2
+
+
+def test_a_run_may_go_on_with_a_guard_that_it_did_not_have_or_without_it() -> None:
+    guarded: Any = Watching()
+    guarded.concluded = 5
+    with_guard, plain = (SoundMetrics({"given": Given()}, CAPTIONS, guard=guard) for guard in (guarded, None))
+    states = with_guard.state_dict(), plain.state_dict()
+    plain.load_state_dict(states[0])
+    with_guard.load_state_dict(states[1])
+    assert guarded.concluded == 5
+
+
+def test_values_are_logged_on_the_modules_device(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[Tensor] = []
+    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.append(value))
+    monkeypatch.setattr(module, "pipeline", lambda: PIPELINE)
+    monkeypatch.setattr(type(module), "device", META)
+    run = run_of()
+    run.sanity_checking = False
+    SoundMetrics({"given": Given(0.25)}, CAPTIONS).on_validation_epoch_end(run, module)
+    assert logged[0].is_meta

@@ -5,26 +5,36 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from consistency_tta.components.mel import full_band_mel
 from consistency_tta.contracts import Batch
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.reporting.spectrogram_plot import spectrogram_plot
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import Distillation, ExportFolder, LogSounds
+from consistency_tta.training.callbacks import sounds
 from consistency_tta.training.callbacks.preview import Preview
 from consistency_tta.training.callbacks.sounds import pictures, without_padding
 from consistency_tta.training.step_rng import VALIDATION_SEED
-from tests.toys import NUM_SAMPLES
+from tests.toys import NUM_SAMPLES, stereo_parts, toy_parts
 from tests.training.runs import MAKERS, data, diffusion, trainer
+
+
+def voiceless() -> dict[str, Any]:
+    return {name: part for name, part in toy_parts().items() if name != "vocoder"}
 
 
 def fit(name: str, teacher: Path, folder: Path, callback: Any, **kwargs: Any) -> Any:
@@ -165,6 +175,179 @@ def test_a_picture_without_sound_ends_before_the_padding_too() -> None:
     mel = torch.arange(100.0)[:, None].expand(100, 64)
     assert torch.equal(without_padding(Preview("a", mel), 4000, 16000).mel, mel[:25])
     assert without_padding(Preview("a", mel), None, 16000).mel is mel
+
+
+RATE = 8000
+LONG = "a dog, barks: " + "x" * 60
+
+
+@pytest.fixture
+def module(teacher_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A training whose sounds are given, in stereo and half precision."""
+    made = MAKERS["vocoder"](teacher_folder)
+    made.audio_length_in_s = 0.1
+    made.seen, made.referred = [], []
+
+    def previews(batch: Batch) -> list[Preview]:
+        made.seen.append((len(batch), torch.is_grad_enabled()))
+        return [Preview(name, torch.rand(100, 16), sounds_of(index)) for index, name in enumerate(batch.captions)]
+
+    def references(batch: Batch, teacher: bool) -> dict[str, torch.Tensor]:
+        made.referred.append((list(batch.captions), teacher))
+        return {"recording": batch.waveform} | ({"teacher": -batch.waveform} if teacher else {})
+
+    monkeypatch.setattr(type(made), "sample_rate", RATE)
+    monkeypatch.setattr(made, "previews", previews)
+    monkeypatch.setattr(made, "references", references)
+    return made
+
+
+def sounds_of(seed: int) -> torch.Tensor:
+    return 3 * torch.rand(2, 1000, generator=torch.Generator().manual_seed(seed)).half() - 1.5
+
+
+def clips(*captions: str) -> Batch:
+    return Batch(list(captions), [""] * len(captions), waveform=torch.linspace(-1, 1, 1000).repeat(len(captions), 1))
+
+
+def run_of(folder: Path, *loggers: Any, **more: Any) -> Any:
+    settings: dict[str, Any] = {"log_dir": str(folder / "logs"), "global_step": 7, "loggers": loggers}
+    return SimpleNamespace(**(settings | {"sanity_checking": False, "is_global_zero": True} | more))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*.wav"))
+
+
+def test_wav_files_have_names_of_captions_and_end_with_the_models_sounds(module: Any, tmp_path: Path) -> None:
+    callback, label = LogSounds(num_sounds=2), "1_a_dog_barks_" + "x" * 48
+    for step in (7, 12):
+        run = run_of(tmp_path, CSVLogger(tmp_path), global_step=step)
+        callback.on_validation_batch_start(run, module, clips("rain", LONG, "left out"), 0)
+    folder = tmp_path / "logs" / "sounds"
+    references = [f"{label}_{kind}.wav" for kind in ("recording", "teacher")]
+    assert [name for name in names(folder) if "rain" not in name] == [
+        *references,
+        f"step0000007_{label}.wav",
+        f"step0000012_{label}.wav",
+    ]
+    assert len(names(tmp_path)) == 8
+    for name, expected in (
+        (f"step0000007_{label}", sounds_of(1).float().T),
+        (references[0][:-4], clips("").waveform[0]),
+    ):
+        written, rate = soundfile.read(folder / f"{name}.wav", dtype="float32")
+        assert rate == RATE
+        torch.testing.assert_close(torch.from_numpy(written), expected[:800].clamp(-1, 1), atol=1e-4, rtol=0)
+    assert module.seen == [(2, False)] * 2
+    module.audio_length_in_s = None
+    LogSounds(num_sounds=1).on_validation_batch_start(run_of(tmp_path / "whole"), module, clips("rain"), 0)
+    assert {soundfile.info(file).frames for file in (tmp_path / "whole").rglob("*.wav")} == {1000}
+
+
+def test_the_first_batch_of_the_first_and_every_nth_validation(module: Any, tmp_path: Path) -> None:
+    callback = LogSounds(every_n_validations=3)
+    callback.on_validation_batch_start(run_of(tmp_path, sanity_checking=True), module, clips("rain"), 0)
+    callback.on_validation_batch_start(run_of(tmp_path), LightningModule(), clips("rain"), 0)
+    assert not module.seen
+    for validation in range(4):
+        for index in range(2):
+            callback.on_validation_batch_start(run_of(tmp_path, global_step=validation), module, clips("rain"), index)
+    assert [name for name in names(tmp_path) if "step" in name] == [f"step000000{step}_0_rain.wav" for step in (0, 3)]
+
+
+def test_references_are_made_again_for_other_captions_alone(module: Any, tmp_path: Path) -> None:
+    callback = LogSounds(teacher=False)
+    for captions in (["rain"], ["rain"], ["a dog"]):
+        callback.on_validation_batch_start(run_of(tmp_path), module, clips(*captions), 0)
+    assert module.referred == [(["rain"], False), (["a dog"], False)]
+    module.previews = lambda batch: []  # as of a training without sounds
+    callback.on_validation_batch_start(run_of(tmp_path), module, clips("a bell"), 0)
+    assert len(module.referred) == 2
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_of_several_processes_the_first_one_writes_and_all_query_what_is_sharded(
+    sharded: bool, module: Any, tmp_path: Path
+) -> None:
+    module.sharded = SimpleNamespace() if sharded else None
+    sent: list[bool] = []
+    strategy = SimpleNamespace(broadcast=lambda changed: (sent.append(changed), True)[1])
+    callback = LogSounds()
+    for _ in range(2):
+        run = run_of(tmp_path, is_global_zero=False, strategy=strategy)
+        callback.on_validation_batch_start(run, module, clips("rain"), 0)
+    assert len(module.seen) == 2 * sharded
+    assert len(module.referred) == 2 * sharded  # the first process says whether captions changed
+    assert sent == [True, False] * sharded
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("teacher", [True, False])
+def test_loggers_get_sounds_and_pictures_by_name(
+    teacher: bool, module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(sounds, "log_pictures", lambda *given: logged.append(given))
+    monkeypatch.setattr(sounds, "log_sounds", lambda *given: logged.append(given))
+    logger = TensorBoardLogger(tmp_path)
+    run = run_of(tmp_path, logger, CSVLogger(tmp_path))
+    LogSounds(teacher=teacher).on_validation_batch_start(run, module, clips("rain"), 0)
+    expected = ["student", "recording", "teacher"] if teacher else ["model", "recording"]
+    (_, key, pictures, step), (_, sound_key, waveforms, rate, sound_step) = logged
+    assert {id(one[0]) for one in logged} == {id(logger)}
+    assert (key, sound_key, step, sound_step, rate) == ("spectrogram/0_rain", "sound/0_rain", 7, 7, RATE)
+    assert list(pictures) == list(waveforms) == expected
+    assert torch.equal(waveforms[expected[0]], sounds_of(0)[:, :800])
+    assert torch.equal(waveforms["recording"], clips("").waveform[0, :800])
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("loggers", [True, False])
+def test_mels_without_sounds_are_pictures_alone(
+    loggers: bool, module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(sounds, "log_pictures", lambda *given: logged.append(given))
+    monkeypatch.setattr(module, "previews", lambda batch: [Preview("rain", torch.rand(100, 16))])
+    run = run_of(tmp_path, *[TensorBoardLogger(tmp_path)] * loggers)
+    LogSounds(teacher=False).on_validation_batch_start(run, module, clips("rain"), 0)
+    assert [list(given[2]) for given in logged] == [["model", "recording"]] * loggers
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize(("parts", "refused"), [(stereo_parts, False), (toy_parts, False), (voiceless, True)])
+def test_latents_need_a_vocoder_where_they_are_mels(
+    parts: Any, refused: bool, teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("diffusion", "vocoder"):  # which trains what is missing
+        made = MAKERS[name](teacher_folder)
+        monkeypatch.setattr(made, "pipeline", lambda: TextToAudioPipeline(**parts()))
+        with pytest.raises(ConfigurationError) if refused and name == "diffusion" else nullcontext():
+            LogSounds().setup(trainer(Path()), made, "fit")
+
+
+@pytest.mark.parametrize("channels", [None, 2])
+def test_a_waveform_is_drawn_that_is_long_enough_for_a_frame(channels: int | None) -> None:
+    enough = full_band_mel(RATE).config["n_fft"] // 2 + 1
+    shape = [channels] if channels else []
+    sound = torch.rand(*shape, enough, dtype=torch.float64)
+    assert list(pictures(Preview("a", torch.rand(9, 16)), {"other": sound}, RATE, "own")) == ["own", "other"]
+    assert list(pictures(Preview("a", torch.rand(9, 16)), {"other": sound[..., :-1]}, RATE, "own")) == ["own"]
+
+
+def test_a_picture_has_the_name_and_the_frequencies_of_what_it_shows() -> None:
+    """A preview's mel is drawn where there is no waveform, with as many bins as it has."""
+    sound, mel = torch.rand(4000) - 0.5, torch.zeros(100, 16)
+    front_end = full_band_mel(RATE)
+    drawn = pictures(Preview("a", mel, sound), {"recording": sound}, RATE)
+    own = front_end(sound[None])[0]
+    for name, picture in drawn.items():
+        expected = spectrogram_plot(own, dict(front_end.config), float(own.max()), title=f"{name}: a")
+        assert np.array_equal(np.asarray(picture), np.asarray(expected))
+    alone = pictures(Preview("a", mel), {}, RATE)["model"]
+    expected = spectrogram_plot(mel, dict(front_end.config) | {"n_mels": 16}, 0.0, title="model: a")
+    assert np.array_equal(np.asarray(alone), np.asarray(expected))
 
 
 @pytest.mark.parametrize("name", list(MAKERS))

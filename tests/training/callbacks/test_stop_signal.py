@@ -5,15 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from lightning.pytorch import Callback
+import torch
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from consistency_tta.training.callbacks import stop_signal
 from consistency_tta.training.callbacks.stop_signal import (
+    SaveOnSigterm,
     discard_output_to_closed_terminals,
     exit_status,
     requeue_job,
@@ -137,3 +143,244 @@ def test_where_slurm_refuses_the_job_and_the_checkpoint_are_named(
     assert "8_2" in caplog.text
     assert "refused" in caplog.text
     assert "hpc_ckpt_1.ckpt" in caplog.text
+
+
+class Launcher:
+    """Notes which signals its processes get."""
+
+    def __init__(self) -> None:
+        self.sent: list[signal.Signals] = []
+
+    def kill(self, number: signal.Signals) -> None:
+        self.sent.append(number)
+
+
+def run_of(environment: Any = None, world_size: int = 1, **more: Any) -> Any:
+    """A run without a training."""
+    settings: dict[str, Any] = {"world_size": world_size, "strategy": SimpleNamespace(launcher=None)}
+    settings |= {"_accelerator_connector": SimpleNamespace(cluster_environment=environment)}
+    settings |= {"_signal_connector": SimpleNamespace(received_sigterm=False), "is_global_zero": world_size == 1}
+    return SimpleNamespace(**(settings | more))
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """Signals are handled afterwards as before."""
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("begin", ["on_train_start", "on_sanity_check_start"])
+def test_the_first_signal_is_passed_on_to_the_processes_that_this_one_has_started(
+    begin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[int] = []
+    monkeypatch.setattr(stop_signal, "discard_output_to_closed_terminals", lambda: closed.append(1))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    callback, launcher = SaveOnSigterm(), Launcher()
+    assert (callback.received, callback.requeue) == (0, False)
+    run = run_of(strategy=SimpleNamespace(launcher=launcher))
+    for first, second in ((signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, signal.SIGTERM)):
+        launcher.sent.clear()
+        run._signal_connector.received_sigterm = False
+        getattr(callback, begin)(run, LightningModule())
+        assert (callback.received, callback.requeue) == (0, False)  # of a run before
+        os.kill(os.getpid(), first)
+        assert callback.received == first
+        assert run._signal_connector.received_sigterm is True
+        os.kill(os.getpid(), second)
+        assert launcher.sent == [first]
+        assert not callback.requeue
+        callback.requeue = True
+    assert len(closed) == 2  # once for each SIGHUP
+
+
+def test_signals_stay_with_who_has_them_in_another_thread() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    faults: list[BaseException] = []
+
+    def begin() -> None:
+        try:
+            SaveOnSigterm().on_train_start(run_of(), LightningModule())
+        except BaseException as error:
+            faults.append(error)
+
+    thread = Thread(target=begin)
+    thread.start()
+    thread.join()
+    assert not faults
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "taken"),
+    [
+        (SLURMEnvironment(requeue_signal=signal.SIGUSR1), True),
+        (SLURMEnvironment(auto_requeue=False, requeue_signal=signal.SIGUSR1), False),
+        (SLURMEnvironment(), True),
+        (LightningEnvironment(), False),
+    ],
+)
+def test_slurms_signal_requeues_where_slurm_may(environment: Any, taken: bool) -> None:
+    ignored: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _: ignored.append(number))
+    callback = SaveOnSigterm()
+    callback.on_train_start(run_of(environment), LightningModule())
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert (callback.received, callback.requeue) == ((signal.SIGUSR1, True) if taken else (0, False))
+    assert bool(ignored) != taken
+    callback.on_train_start(run_of(environment), LightningModule())
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert (callback.received, callback.requeue) == (signal.SIGTERM, False)
+
+
+def test_slurm_may_have_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = SLURMEnvironment()
+    environment.requeue_signal = None
+    before = signal.getsignal(signal.SIGUSR1)
+    SaveOnSigterm().on_train_start(run_of(environment), LightningModule())
+    assert signal.getsignal(signal.SIGUSR1) == before
+
+
+class Processes:
+    """``torch.distributed`` of two processes, of which the other one has received something."""
+
+    def __init__(self, backend: str, received: int = 0, requeue: bool = False) -> None:
+        self.backend, self.other = backend, torch.tensor([received, int(requeue)])
+        self.group, self.ReduceOp = SimpleNamespace(WORLD="all"), torch.distributed.ReduceOp
+        self.groups: list[Any] = []
+        self.reduced: list[Any] = []
+
+    def get_backend(self) -> str:
+        return self.backend
+
+    def new_group(self, backend: str = "nccl") -> str:
+        self.groups.append(backend)
+        return f"a group by {backend}"
+
+    def all_reduce(self, tensor: torch.Tensor, operation: Any, group: Any = None) -> None:
+        assert operation == torch.distributed.ReduceOp.MAX
+        self.reduced.append(group)
+        tensor.copy_(torch.maximum(tensor, self.other))
+
+
+@pytest.mark.parametrize(("backend", "group"), [("gloo", "all"), ("nccl", "a group by gloo")])
+@pytest.mark.parametrize("end", ["on_train_batch_end", "on_validation_batch_end"])
+def test_processes_agree_on_the_cpu_after_each_batch(
+    end: str, backend: str, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes, callback, module = Processes(backend), SaveOnSigterm(), LightningModule()
+    monkeypatch.setattr(stop_signal, "dist", processes)
+    run = run_of(world_size=2)
+    for _ in range(2):  # the group is made once in a run
+        callback.on_train_start(run, module)
+    assert processes.groups == ([] if backend == "gloo" else ["gloo"])
+    getattr(callback, end)(run, module, None, None, 0)
+    assert processes.reduced == [group]
+    assert not run._signal_connector.received_sigterm
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert not run._signal_connector.received_sigterm  # not before the others know
+    getattr(callback, end)(run, module, None, None, 0)
+    assert run._signal_connector.received_sigterm is True
+    callback.teardown(run, module, "fit")
+    callback.on_train_start(run, module)
+    assert processes.groups == ([] if backend == "gloo" else ["gloo"] * 2)
+
+
+def test_a_signal_to_another_process_stops_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    callback, run = SaveOnSigterm(), run_of(world_size=2)
+    monkeypatch.setattr(stop_signal, "dist", Processes("gloo", signal.SIGUSR1, requeue=True))
+    callback.on_train_start(run, LightningModule())
+    callback.on_train_batch_end(run, LightningModule(), None, None, 0)
+    assert (callback.received, callback.requeue) == (signal.SIGUSR1, True)
+    assert run._signal_connector.received_sigterm is True
+
+
+def test_one_process_agrees_with_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop_signal, "dist", None)
+    callback = SaveOnSigterm()
+    callback.on_train_batch_end(run_of(), LightningModule(), None, None, 0)
+    callback.on_train_start(run_of(), LightningModule())
+    callback.on_train_batch_end(run_of(), LightningModule(), None, None, 0)
+    callback.group = "of a run of several processes before"
+    callback.on_train_batch_end(run_of(), LightningModule(), None, None, 0)
+    callback.group = None
+    callback.on_train_batch_end(run_of(world_size=2), LightningModule(), None, None, 0)  # before it has begun
+
+
+def stopped(callback: SaveOnSigterm, error: BaseException, folder: Path, **more: Any) -> list[Path]:
+    """Which checkpoints a run saves that an error ends."""
+    saved: list[Path] = []
+    connector = SimpleNamespace(hpc_save_path=lambda folder: f"{folder}/hpc_ckpt_4.ckpt")
+    settings: dict[str, Any] = {"save_checkpoint": saved.append, "_checkpoint_connector": connector, "global_step": 5}
+    settings |= {"default_root_dir": str(folder), "log_dir": str(folder / "logs"), "checkpoint_callback": None}
+    callback.on_exception(run_of(**(settings | more)), LightningModule(), error)
+    return saved
+
+
+def test_a_signal_alone_leaves_a_checkpoint_next_to_the_runs_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    callback, end = SaveOnSigterm(), SIGTERMException()
+    with caplog.at_level("INFO"):
+        assert stopped(callback, end, tmp_path) == [file := tmp_path / "logs" / "checkpoints" / "sigterm.ckpt"]
+        assert [text for text in caplog.messages if "SIGTERM at step 5" in text and f"--ckpt_path {file}" in text]
+        callback.received = signal.SIGHUP
+        saving = SimpleNamespace(dirpath=str(tmp_path / "saved"))
+        assert stopped(callback, end, tmp_path, checkpoint_callback=saving) == [tmp_path / "saved" / "sigterm.ckpt"]
+    assert "SIGHUP" in caplog.messages[-1]
+    saving.dirpath = None
+    assert stopped(callback, end, tmp_path, checkpoint_callback=saving) == [file]
+    assert stopped(callback, KeyboardInterrupt(), tmp_path) == []
+    assert stopped(callback, end, tmp_path, fast_dev_run=True) == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_job_that_is_requeued_leaves_its_own_checkpoint(
+    first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued: list[Path] = []
+    monkeypatch.setattr(stop_signal, "requeue_job", queued.append)
+    callback = SaveOnSigterm()
+    callback.requeue = True
+    file = tmp_path / "hpc_ckpt_4.ckpt"
+    assert stopped(callback, SIGTERMException(), tmp_path, is_global_zero=first) == [file]
+    assert queued == [file] * first
+
+
+@pytest.mark.parametrize("name", ["hpc_ckpt_3.ckpt", "last.ckpt", None])
+def test_a_run_that_goes_on_by_itself_says_so(name: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    run = run_of(ckpt_path=name and f"runs/{name}")
+    with caplog.at_level("INFO"):
+        SaveOnSigterm().on_load_checkpoint(run, LightningModule(), {"global_step": 6})
+    found = [text for text in caplog.messages if "step 6 of runs/hpc_ckpt_3.ckpt" in text]
+    assert caplog.messages == found
+    assert bool(found) == (name == "hpc_ckpt_3.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("received", "status"), [(0, 143), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 143)]
+)
+def test_the_exit_status_is_that_of_the_signal(received: int, status: int) -> None:
+    callback = SaveOnSigterm()
+    callback.received = received
+    assert exit_status(run_of(callbacks=[Callback(), callback])) == status
+
+
+def test_a_job_in_the_queue_again_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    slurm(tmp_path, monkeypatch)
+    with caplog.at_level("INFO"):
+        requeue_job(tmp_path / "hpc_ckpt_1.ckpt")
+        monkeypatch.setenv("PATH", str(tmp_path))  # where there is no scontrol
+        requeue_job(tmp_path / "hpc_ckpt_2.ckpt")
+    again, refused = caplog.messages
+    assert (tmp_path / "calls").read_text() == "requeue 7\n"
+    assert "job 7 is in the queue" in again
+    assert "hpc_ckpt_1.ckpt" in again
+    assert "job 7 was not" in refused
+    assert "scontrol" in refused
