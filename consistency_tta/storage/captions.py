@@ -26,15 +26,9 @@ from consistency_tta.storage.caption_text import clean_captions
 from consistency_tta.storage.file_columns import EXTENSIONS, FILE_COLUMNS, locations, name_in, warn_of_contradictions
 from consistency_tta.storage.ignored_columns import warn_of_ignored
 from consistency_tta.storage.part_names import Part, SharedNames, seconds
-from consistency_tta.storage.row_times import (
-    END_COLUMNS,
-    LENGTH_COLUMNS,
-    START_COLUMNS,
-    stated_length,
-    times,
-    times_in_file,
-)
+from consistency_tta.storage.row_times import stated_length, times, times_in_file
 from consistency_tta.storage.text import read_text
+from consistency_tta.storage.time_columns import check_both_ends, time_columns
 
 __all__ = ["EXTENSIONS", "Row", "caption_file", "endings", "read_clips", "read_rows"]
 
@@ -42,6 +36,8 @@ __all__ = ["EXTENSIONS", "Row", "caption_file", "endings", "read_clips", "read_r
 CLIP_LISTS = Path(__file__).parents[1] / "evaluation" / "protocols"
 #: Columns with the id of a video of which the clip is a part.
 VIDEO_COLUMNS = ("youtube_id", "ytid")
+#: AudioCaps' number of a caption, by which a file may be named.
+NUMBER_COLUMN = "audiocap_id"
 CAPTION_COLUMN = re.compile(r"caption(s|_?\d+)?")
 
 
@@ -106,8 +102,10 @@ def read_rows(captions: str | Path) -> list[Row]:
         )
     if not any(record.line for record in records):
         raise DataError(f"{captions} has no captions: expected a CSV file with a header, or JSON lines")
-    known = {*VIDEO_COLUMNS, *FILE_COLUMNS, *START_COLUMNS, *END_COLUMNS, *LENGTH_COLUMNS}
-    warn_of_ignored(records, known, captions)
+    check_both_ends(columns, captions)
+    of_times = [column for several in time_columns(tuple(columns)).values() for column in several]
+    of_captions = filter(CAPTION_COLUMN.fullmatch, columns)
+    warn_of_ignored(records, (*VIDEO_COLUMNS, NUMBER_COLUMN, *FILE_COLUMNS, *of_times, *of_captions), captions)
     videos: list[Record] = []
     files: list[Record] = []
     for record in records:
@@ -147,7 +145,7 @@ def _parts_of_videos(records: list[Record]) -> list[Row]:
     result = []
     for record, part in zip(records, parts, strict=True):
         name = part.recording if len(shared.parts[part.recording]) == 1 else part.name
-        number = str(record.fields.get("audiocap_id") or "").strip()
+        number = str(record.fields.get(NUMBER_COLUMN) or "").strip()
         number = "" if number in shared.parts else number  # the id of a video rather than of a caption
         candidates = [*names[part], number]
         row = Row(record.line, name, candidates, name, "", part.recording, length=stated_length(record))

@@ -11,11 +11,12 @@ from consistency_tta.storage.caption_records import Record
 
 log = logging.getLogger(__name__)
 
-#: They may mean that a caption is of a part of its file.
-PART_COLUMN = re.compile(
-    r"(.*[_ -])?(start|begin|onset|end|stop|offset|from|time|timestamp|timecode|segment|channel|part|chunk|window|"
-    r"region|interval|crop|trim|cut|excerpt)s?([_ -].*)?|t_?(0|1|min|max|start|end)|(num_)?(frames|samples)|"
-    r"(start|end|begin|stop)[a-z]*(time|frame|sample|ms)s?"
+#: Columns of known tables that say more of a clip or its source, and never which part of a file is meant.
+HARMLESS_COLUMN = re.compile(
+    r"|unnamed:?_\d+|(.*_)?(labels?|tags?|categor(y|ies)|class(es)?|keywords?|mids?|titles?|description|authors?|artist|"
+    r"uploader|manufacturer|licen[cs]e|ur[li]|link|href|source|dataset|language|lang|comments?|notes?|tokens|raw|score|"
+    r"rating|target|aspect_list|sampling_rate|sample_rate|samplerate|bitrate|bit_depth|num_channels|channels|amplitude|"
+    r"codec|format|md5|sha256|bytes|esc10|take|src_file|info_path|model|seed)|(author|sound|freesound|uploader|dataset)_id"
 )
 #: They may mean that not all rows are to be used, or not alike.
 CHOICE_COLUMN = re.compile(
@@ -26,7 +27,7 @@ NAMED = 3
 
 
 def warn_of_ignored(records: list[Record], known: Iterable[str], captions: Path) -> None:
-    """Log the columns that are not read and may change what rows mean.
+    """Log the columns that are not read and may change what rows mean: all whose names are not known to be harmless.
 
     Args:
         records: of the table.
@@ -35,10 +36,11 @@ def warn_of_ignored(records: list[Record], known: Iterable[str], captions: Path)
     """
     everything = dict.fromkeys(name for record in records for name in record.fields)
     columns = [name for name in everything if name not in set(known)]
-    if parts := [name for name in columns if PART_COLUMN.fullmatch(name)]:
+    unclear = [name for name in columns if not (HARMLESS_COLUMN.fullmatch(name) or CHOICE_COLUMN.fullmatch(name))]
+    if unclear:
         log.warning(
             "%s: the columns %s are not read; if they mean that captions are of parts of files, give their times in "
-            "seconds as start_time and end_time", captions, ", ".join(parts),
+            "seconds as start_time and end_time", captions, ", ".join(unclear),
         )  # fmt: skip
     for name in filter(CHOICE_COLUMN.fullmatch, columns):
         values = list(dict.fromkeys(str(record.fields.get(name, "")).strip() for record in records))

@@ -232,7 +232,7 @@ def test_manifests_of_the_field(case: str, tmp_path: Path) -> None:
     assert (clip.path.name, clip.captions) == ("u1.wav", ["A dog"])
 
 
-@pytest.mark.parametrize("column", ["start_ms", "timestamps", "segment_id", "channel", "clip_start_frame", "chunk"])
+@pytest.mark.parametrize("column", ["timestamps", "segment_id", "channel", "chunk", "sec", "pos", "clip_index"])
 def test_columns_that_may_mean_a_part_are_named(column: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "parts.csv"
     file.write_text(f"file,{column},label,caption\na,1,2,A dog\n")
@@ -241,11 +241,58 @@ def test_columns_that_may_mean_a_part_are_named(column: str, tmp_path: Path, cap
     assert f"parts.csv: the columns {column} " in caplog.text
 
 
-@pytest.mark.parametrize(("start", "end"), [("begin", "stop"), ("from", "to"), ("segment_start", "segment_end")])
+def test_columns_that_say_more_of_a_clip_are_not_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "clips.csv"
+    file.write_text("Unnamed: 0,ytid,audiocap_id,sample_rate,license,positive_labels,caption\n0,v,1,16000,CC,x,A\n")
+    with caplog.at_level("WARNING"):
+        read_clips(file)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("begin", "stop"),
+        ("from", "to"),
+        ("segment_start", "segment_end"),
+        ("startSec", "endSec"),
+        ("begin_s", "end_s"),
+        ("Onset (s)", "offset (s)"),
+        ("clip_start_time_seconds", "duration_s"),
+    ],
+)
 def test_times_of_parts_have_many_names(start: str, end: str, tmp_path: Path) -> None:
     file = tmp_path / "parts.csv"
-    file.write_text(f"file,{start},{end},caption\na,1,2,A dog\na,3,4,Rain\n")
+    ends = (1, 1) if end.startswith("duration") else (2, 4)
+    file.write_text(f"file,{start},{end},caption\na,1,{ends[0]},A dog\na,3,{ends[1]},Rain\n")
     assert list(read_clips(file)) == ["a_1_2", "a_3_4"]
+
+
+def test_times_may_be_milliseconds(tmp_path: Path) -> None:
+    file = tmp_path / "parts.csv"
+    file.write_text("file,start_ms,endMs,duration_ms,caption\na,1001,2500,1499,A dog\n")
+    row = read_rows(file)[0]
+    assert (row.name, row.start, row.end, row.length) == ("a_1.001_2.5", 1.001, 2.5, 1.499)
+
+
+@pytest.mark.parametrize(
+    "columns", ["start_time,end_frame", "first_sample_start,end", "begin,tmax", "t_min,stop,length"]
+)
+def test_of_parts_both_ends_are_read_or_none(columns: str, tmp_path: Path) -> None:
+    file = tmp_path / "parts.csv"
+    file.write_text(f"file,{columns},caption\na,{','.join('5' for _ in columns.split(','))},A dog\n")
+    with pytest.raises(DataError, match=r"parts\.csv: expected both ends") as caught:
+        read_rows(file)
+    assert all(column in str(caught.value) for column in columns.split(",")[:2])
+
+
+def test_two_columns_for_one_time_must_agree(tmp_path: Path) -> None:
+    file = tmp_path / "parts.csv"
+    file.write_text("file,start,start_ms,end,caption\na,5,5300,10,A dog\n")
+    assert list(read_clips(file)) == ["a_5_10"]
+    file.write_text("file,start,offset,end,caption\na,5,7,10,A dog\n")
+    with pytest.raises(DataError, match=r"line 2: expected one start of a part, got 5 s as start and 7 s as offset"):
+        read_rows(file)
 
 
 @pytest.mark.parametrize("name", ["start time", "startTime", "Start-Time"])
