@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
-from consistency_tta.audio.sound_file import CANCELLED_SHARE, BadClip, Fault, audio_info, cancelling, read_whole
+from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, read_whole
 from consistency_tta.audio.zeros import zeros_report
 from consistency_tta.datamodules.audio import normalise
 from consistency_tta.datamodules.clips import Clip
@@ -81,7 +81,8 @@ def examine(clips: Sequence[Clip], min_seconds: float, num_threads: int = 8) -> 
     """Decode all clips, with a progress bar.
 
     That finds what headers show, and clips that are silent, truncated, not finite or damaged inside, or whose channels
-    cancel. Clips whose channels almost cancel, or that have zeros for a large part, have findings as usable ones.
+    cancel. Clips whose channels almost cancel, in all or a part, or that have zeros for a large part, have findings as
+    usable ones.
 
     Args:
         clips: to decode.
@@ -136,15 +137,15 @@ def _samples(clip: Clip, min_seconds: float) -> Examined:
         _require_file(clip)
         source = clip.sound()
         audio_info(source, min_seconds)
-        waveform, rate, _, kept_power = read_whole(source)
+        waveform, rate, _, cancelling = read_whole(source)
         if len(waveform) < min_seconds * rate:
             raise BadClip(Fault.TOO_SHORT, f"{len(waveform) / rate:.3f} s decoded, expected at least {min_seconds} s")
         normalise(waveform)
     except BadClip as bad:
         return Examined(Finding(clip.id, str(clip.path), bad.fault, bad.detail))
     finding = None
-    if kept_power < CANCELLED_SHARE:
-        finding = Finding(clip.id, str(clip.path), Fault.CANCELLED, cancelling(kept_power), usable=True)
+    if cancelling:
+        finding = Finding(clip.id, str(clip.path), Fault.CANCELLED, cancelling, usable=True)
     elif report := zeros_report(waveform, rate):
         finding = Finding(clip.id, str(clip.path), Fault.TRUNCATED, report, usable=True)
     return Examined(finding, rate, len(waveform))

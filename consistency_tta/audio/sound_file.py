@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,22 +11,20 @@ import soundfile
 import torch
 from torch import Tensor
 
+from consistency_tta.audio.antiphase import CANCELLED_SHARE, cancelling_report, kept_power
 from consistency_tta.audio.bad_clip import BadClip, Fault
 from consistency_tta.audio.mp3_layout import MP3_SLACK
 from consistency_tta.audio.sound_bytes import ERRORS, decoder_report, inspect, read_parts
 from consistency_tta.audio.sound_source import SoundSource, for_decoder, num_bytes
 
 __all__ = [
-    "CANCELLED_SHARE",
     "SILENCE_PEAK",
     "BadClip",
     "Fault",
     "Sound",
     "audio_info",
-    "cancelling",
     "decode",
     "decode_channels",
-    "kept_power",
     "read_whole",
     "warn_of_cancelling",
 ]
@@ -36,9 +33,6 @@ log = logging.getLogger(__name__)
 
 #: The largest sample that is a sound's, a million times full scale: squares and sums of what is beyond overflow.
 LARGEST = 1e6
-
-#: A clip whose channels' mean has less than this share of their power: one is another upside down, almost.
-CANCELLED_SHARE = 0.01
 #: Peak, of full scale, below which a sound is silent (-80 dB).
 SILENCE_PEAK = 1e-4
 
@@ -50,13 +44,14 @@ class Sound(NamedTuple):
         waveform: (samples,) float32, the mean of the channels.
         sample_rate: in Hz.
         channels: of the file.
-        kept_power: which share of the channels' power their mean keeps, from 0 to 1.
+        cancelling: what the mean lacks, as a sentence, where the channels almost cancel each other; empty if it lacks
+            little.
     """
 
     waveform: Tensor
     sample_rate: int
     channels: int
-    kept_power: float = 1.0
+    cancelling: str = ""
 
 
 def read_whole(source: SoundSource) -> Sound:
@@ -72,7 +67,7 @@ def read_whole(source: SoundSource) -> Sound:
     waveform, _ = decode_channels(source)
     if (decoded := waveform.shape[1]) < frames - MP3_SLACK:
         raise BadClip(Fault.TRUNCATED, f"{decoded / rate:.2f} s, its header states {frames / rate:.2f} s")
-    return Sound(_mono(waveform), rate, channels, kept_power(waveform))
+    return Sound(_mono(waveform), rate, channels, cancelling_report(waveform, rate))
 
 
 def audio_info(source: SoundSource, min_seconds: float = 0.0) -> tuple[int, int, int]:
@@ -147,21 +142,9 @@ def decode_channels(source: SoundSource, start: int = 0, frames: int = -1) -> tu
 
 
 def warn_of_cancelling(path: Path, sound: Sound) -> None:
-    """Log a file whose channels almost cancel each other, so that their mean lacks most of the sound."""
-    if sound.kept_power < CANCELLED_SHARE:
-        log.warning("%s: %s", path, cancelling(sound.kept_power))
-
-
-def cancelling(share: float) -> str:
-    """What it means that the channels' mean keeps so small a share of their power."""
-    lost = -10 * math.log10(max(share, 1e-12))
-    return f"its channels almost cancel each other, their mean is {lost:.0f} dB weaker than they are: keep one of them"
-
-
-def kept_power(waveform: Tensor) -> float:
-    """Which share of the power of (channels, samples) the channels' mean keeps: 1 for equal ones, 0 in antiphase."""
-    power = waveform.double().square().mean().item()
-    return waveform.double().mean(dim=0).square().mean().item() / power if power else 1.0
+    """Log a file whose channels almost cancel each other, so that their mean lacks most of the sound, or of a part."""
+    if sound.cancelling:
+        log.warning("%s: %s", path, sound.cancelling)
 
 
 def _mono(waveform: Tensor) -> Tensor:
@@ -171,7 +154,8 @@ def _mono(waveform: Tensor) -> Tensor:
         BadClip: if it is silent and a channel is not.
     """
     mono = waveform.mean(dim=0)
-    silent = mono.abs().max() < SILENCE_PEAK <= waveform.abs().max()
+    # An offset that the channels share stays in their mean, and is no sound.
+    silent = (mono - mono.mean()).abs().max() < SILENCE_PEAK <= waveform.abs().max()
     if len(waveform) > 1 and silent and kept_power(waveform) < CANCELLED_SHARE:
         raise BadClip(
             Fault.CANCELLED,
