@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from consistency_tta.components.backbones import Backbone, new_backbone
 from consistency_tta.components.text import ByteTextEncoder, TextEncoder
 from consistency_tta.contracts import Batch, Conditioning, Optimization, TextEmbedding, Weighting
-from consistency_tta.diffusion.sampler import ODESampler
 from consistency_tta.diffusion.schedules import (
     prediction_type_from_config,
     schedule_from_config,
@@ -128,7 +127,7 @@ class LatentDiffusion(LatentTraining):
         error = (self.active_networks()["denoiser"](z_t, t, conditioning) - z_0).square().flatten(1).mean(1)
         loss = (error * self.weighting(t, self.schedule)).mean()
         self.log_losses({"loss": loss}, len(batch))
-        self.bin_by_time({"loss": error.detach()}, t)
+        self.bin_by_time({"loss": error}, t)
         return loss
 
     def pipeline(self) -> TextToAudioPipeline:
@@ -136,7 +135,4 @@ class LatentDiffusion(LatentTraining):
         averaged = self.whole(cast(nn.ModuleDict, self.average.module))
         text = self.text_encoder(averaged)
         networks = cast(Backbone, averaged["denoiser"]).components()
-        sampler = ODESampler(classifier_free_guidance=networks["guidance_embedding"] is None)
-        return TextToAudioPipeline(
-            **networks, sampler=sampler, text_encoder=text.encoder, tokenizer=text.tokenizer, **self.parts
-        )
+        return TextToAudioPipeline(**networks, text_encoder=text.encoder, tokenizer=text.tokenizer, **self.parts)

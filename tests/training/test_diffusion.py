@@ -16,7 +16,7 @@ from consistency_tta.diffusion.schedules import stable_diffusion_scheduler
 from consistency_tta.diffusion.weighting import MinSNR, Uniform
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
-from tests.toys import TEXT, UNET, toy_parts
+from tests.toys import NUM_SAMPLES, TEXT, UNET, toy_parts
 from tests.training.runs import Losses, batch, data, diffusion, in_training, rng, trainer
 
 
@@ -90,6 +90,37 @@ def test_captions_are_dropped_at_their_share_in_training_only(teacher_folder: Pa
     assert dropped() == 0
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_or_outside_training_its_average_reads_how_long_sounds_are(
+    training: bool, teacher_folder: Path, tmp_path: Path
+) -> None:
+    module, logged, seen = in_training(diffusion(teacher_folder), tmp_path), {}, {}
+    module.trainer.training = training
+    module.log_losses = lambda losses, batch_size: logged.update(losses, rows=batch_size)
+    for name, networks in (("network", module.networks), ("average", module.average.module)):
+        networks["denoiser"].register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args}))
+    loss = module.loss(batch(3), rng())
+    assert logged == {"loss": loss, "rows": 3}
+    [(used, (_, t, conditioning))] = seen.items()
+    assert used == ("network" if training else "average")
+    assert conditioning.scalars["seconds_total"].tolist() == pytest.approx([NUM_SAMPLES / 16000] * 3)
+    binned = module.binned.values
+    assert len(binned) == (0 if training else 1)
+    for errors in binned:
+        torch.testing.assert_close((errors[:, 0] * module.weighting(t, module.schedule)).mean(), loss)
+
+
+def test_a_folders_schedule_is_of_its_own_network(tmp_path: Path) -> None:
+    """And not of a new one, nor where another is given."""
+    parts, other = toy_parts(), FlowMatchEulerDiscreteScheduler()
+    epsilon = DDIMScheduler.from_config(parts["scheduler"].config, prediction_type="epsilon")
+    TextToAudioPipeline(**(parts | {"scheduler": epsilon})).save_pretrained(tmp_path)
+    new: dict[str, Any] = {"network": UNet2DConditionModel(**UNET)}
+    for settings, expected in (({}, "epsilon"), (new, "v_prediction"), (new | {"scheduler": epsilon}, "epsilon")):
+        assert diffusion(tmp_path, **settings).pipeline().scheduler.config.prediction_type == expected
+    assert diffusion(tmp_path, scheduler=other).pipeline().scheduler is other
+
+
 def test_it_learns(teacher_folder: Path, tmp_path: Path) -> None:
     losses = Losses()
     trainer(tmp_path, max_steps=60, callbacks=[losses]).fit(diffusion(teacher_folder, seed=0), data(batch_size=8))
@@ -131,8 +162,11 @@ def test_new_networks_make_a_teacher_of_an_autoencoder(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_named(teacher_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="caption_dropout"):
-        diffusion(teacher_folder, caption_dropout=1.0)
+    for dropout in (1.0, -0.1):
+        with pytest.raises(ConfigurationError, match=f"caption_dropout.*{dropout}"):
+            diffusion(teacher_folder, caption_dropout=dropout)
+    with pytest.raises(ConfigurationError, match="train_text_encoder"):
+        diffusion(teacher_folder, text_encoder=ByteTextEncoder(**TEXT))
     parts = toy_parts()
     TextToAudioPipeline(mel=parts["mel"], vae=parts["vae"]).save_pretrained(tmp_path)
     with pytest.raises(ModelFolderError, match="text_encoder"):

@@ -27,7 +27,7 @@ from consistency_tta.training.latents import (
 from consistency_tta.training.step_rng import StepRNG
 from consistency_tta.training.time_binned_losses import TimeBinnedLosses
 from tests.toys import NUM_SAMPLES, toy_parts
-from tests.training.runs import batch, distillation, in_training, rng
+from tests.training.runs import batch, distillation, rng
 
 
 class OfLatents(LatentTraining):
@@ -143,8 +143,8 @@ def test_the_empty_caption_is_embedded_once_on_a_device_and_can_be_trained_with(
     assert module.embed_empty().mask.device.type == "meta"
 
 
-def test_moments_stand_for_the_waveform_they_were_made_of(teacher_folder: Path) -> None:
-    module, sounds = distillation(teacher_folder), batch(3)
+def test_moments_stand_for_the_waveform_they_were_made_of() -> None:
+    module, sounds = OfLatents(), batch(3)
     codec = module.frozen.codec
     latents = module.latents(sounds, rng())
     moments = codec.mel_to_moments(codec.waveform_to_mel(sounds.waveform)).detach()
@@ -274,11 +274,9 @@ def test_rows_of_two_lengths_are_chosen_and_padded() -> None:
 
 
 @pytest.mark.parametrize(("given", "expected"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
-def test_latents_are_at_least_float32(
-    given: torch.dtype, expected: torch.dtype, teacher_folder: Path, tmp_path: Path
-) -> None:
+def test_latents_are_at_least_float32(given: torch.dtype, expected: torch.dtype) -> None:
     """As the trainer's precision bf16-true hands over encoded latents."""
-    module = in_training(distillation(teacher_folder), tmp_path)
+    module = OfLatents()
     moments = torch.randn(1, 8, 8, 4).to(given)
     latents = module.latents(Batch(["a"], ["a"], moments=moments), rng())
     assert latents.dtype == expected

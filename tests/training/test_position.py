@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
+from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor, nn
 
 from consistency_tta.contracts import Batch, Optimization
@@ -85,8 +86,8 @@ def trainer(folder: Path, saving: Any = None, **options: Any) -> Trainer:
     return Trainer(**(settings | options))
 
 
-def data(num_workers: int = 0) -> SyntheticDataModule:
-    sizes = {"num_clips": 2 * BATCHES, "num_val_clips": 2, "num_samples": 8, "batch_size": 2}
+def data(num_workers: int = 0, num_val_clips: int = 2) -> SyntheticDataModule:
+    sizes = {"num_clips": 2 * BATCHES, "num_val_clips": num_val_clips, "num_samples": 8, "batch_size": 2}
     return SyntheticDataModule(**sizes, num_workers=num_workers, seed=3)
 
 
@@ -188,6 +189,70 @@ def test_a_checkpoint_of_any_hook_goes_on_at_the_next_step(hook: str, tmp_path: 
         resumed = fit(tmp_path, file, max_steps=8)
         assert resumed.seen == [seen for seen in straight.seen if seen[0] >= step], step
         assert torch.equal(resumed.network.weight, straight.network.weight), step
+
+
+@pytest.mark.parametrize(
+    ("accumulated", "expected"),
+    [
+        (2, [(0, 2, 2), (0, 4, 4), (1, 0, 5), (1, 2, 7)]),  # the last step of an epoch has one batch
+        (1, [(0, 1, 1), (0, 2, 2), (0, 3, 3), (0, 4, 4), (1, 0, 5), (1, 1, 6)]),
+        (5, [(1, 0, 5), (2, 0, 10)]),
+    ],
+)
+def test_the_position_after_each_step(accumulated: int, expected: list[tuple[int, ...]], tmp_path: Path) -> None:
+    steps = len(expected)
+    save = Save(tmp_path, "on_train_batch_end")
+    fit(tmp_path, None, save, max_steps=steps, accumulate_grad_batches=accumulated, limit_val_batches=0)
+    for step, (epoch, batch, total_batches) in enumerate(expected, 1):
+        content = torch.load(tmp_path / f"step={step}.ckpt", weights_only=True)
+        assert stored_position(content) == Position(step, epoch, batch, total_batches)
+
+
+class Events(DummyLogger):
+    """A callback and logger that notes where epochs, batches and validations begin, and at which steps is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callback, self.events = Callback(), []
+        self.callback.on_train_epoch_start = lambda run, _: self.note("epoch", run.current_epoch)
+        self.callback.on_train_epoch_end = lambda run, _: self.note("epoch's end", run.current_epoch)
+        self.callback.on_train_batch_start = lambda run, _, batch, index: self.note("train", run.global_step, index)
+        self.callback.on_validation_batch_start = lambda run, _, batch, index: self.note("val", run.global_step, index)
+
+    def note(self, *event: Any) -> None:
+        self.events.append(event)
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.note("log", step, *sorted(metrics))
+
+
+@pytest.mark.parametrize("options", [{}, {"val_check_interval": 3}], ids=str)
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_batch_end", "on_train_epoch_end"])
+def test_a_resumed_run_begins_epochs_validates_and_logs_as_the_straight_one(
+    hook: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Also where it was saved in the midst of a validation, of three batches here."""
+
+    def events(folder: Path, resume: Path | None = None) -> list[tuple[Any, ...]]:
+        noted = Events()
+        settings = {"max_steps": 5, "num_sanity_val_steps": 0, "logger": noted, **options}
+        run = trainer(folder, **settings, callbacks=[noted.callback, Save(folder, hook)])
+        run.fit(Toy(), data(num_val_clips=6), ckpt_path=resume, weights_only=True)
+        return noted.events
+
+    straight = events(tmp_path / "straight")
+    assert ("val", 3 if options == {} else 1, 2) in straight
+    files = sorted((tmp_path / "straight").glob("*.ckpt"))
+    for file in files:
+        step = int(file.stem.split("=")[1])
+        resumed = events(tmp_path / file.stem, file)
+        assert resumed == straight[len(straight) - len(resumed) :], step
+        trained = [event for event in straight if event[0] == "train" and event[1] >= step]
+        assert [event for event in resumed if event[0] == "train"] == trained, step
+        for later in (tmp_path / file.stem).glob("*.ckpt"):
+            if (tmp_path / "straight" / later.name).exists():
+                assert differences(state(later), state(tmp_path / "straight" / later.name)) == []
+    assert files
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
