@@ -30,7 +30,7 @@ def test_the_newest_whole_one_is_found_and_the_others_are_named(
 ) -> None:
     whole = write(tmp_path / "run" / "whole.ckpt", WHOLE)
     newer = write(whole.with_name("newer.ckpt"), WHOLE)
-    weights = write(whole.with_name("weights.ckpt"), {key: WHOLE[key] for key in list(WHOLE)[:2]})
+    write(whole.with_name("weights.ckpt"), {key: WHOLE[key] for key in list(WHOLE)[:2]})
     torn = whole.with_name("torn.ckpt")
     torn.write_bytes(whole.read_bytes()[:2000])
     whole.with_name("folder.ckpt").mkdir()
