@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,8 @@ def check_processes(devices: int, device: str | None) -> ProcessRank:
 def run_in_processes(devices: int, device: str | None, work: Callable[..., None], *arguments: Any) -> None:
     """Call ``work(rank, *arguments)`` in new processes, each with a :class:`ProcessRank`, and wait for all of them.
 
+    Where this process is interrupted, it ends them; Ctrl+C reaches them, too, and waits until they have been imported.
+
     Args:
         devices: how many.
         device: of their work; on the CPU they share the threads of this process.
@@ -49,7 +52,18 @@ def run_in_processes(devices: int, device: str | None, work: Callable[..., None]
     threads = torch.get_num_threads()
     if best_device(device).type == "cpu":
         threads = max(1, threads // devices)
-    torch.multiprocessing.spawn(_run, (devices, threads, work, arguments), nprocs=devices)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the new processes inherit
+    try:
+        context = torch.multiprocessing.spawn(_run, (devices, threads, work, arguments), nprocs=devices, join=False)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        while not context.join():
+            pass
+    except KeyboardInterrupt:
+        for process in context.processes:
+            process.terminate()
+        raise
 
 
 def device_of_process(name: str | None, place: ProcessRank) -> torch.device:
@@ -61,5 +75,6 @@ def device_of_process(name: str | None, place: ProcessRank) -> torch.device:
 
 
 def _run(rank: int, world_size: int, threads: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(threads)
     work(ProcessRank(rank, world_size, rank), *arguments)
