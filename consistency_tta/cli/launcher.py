@@ -11,29 +11,42 @@ from consistency_tta.runtime.errors import ConfigurationError
 #: Variables with the number of processes, by launcher: torchrun and Lightning's own, SLURM, Open MPI, MPICH, LSF.
 SIZES = {
     "WORLD_SIZE": "torchrun",
+    "SLURM_STEP_NUM_TASKS": "srun",
     "SLURM_NTASKS": "SLURM",
     "OMPI_COMM_WORLD_SIZE": "mpirun",
     "PMI_SIZE": "mpirun",
     "JSM_NAMESPACE_SIZE": "LSF",
 }
-#: Names of SLURM jobs in which Lightning, and so this check, takes no notice of SLURM.
+#: Names of SLURM jobs in which Lightning takes no notice of SLURM: those of shells, from which one process is started.
 INTERACTIVE = ("bash", "interactive")
+#: Where Lightning takes no notice of a launcher, and what to do, by launcher.
+UNNOTICED = {
+    "srun": "in jobs named bash or interactive: export SLURM_JOB_NAME=train before srun, or, in a shell that "
+    "`srun --pty` opened, unset SLURM_STEP_NUM_TASKS",
+    "mpirun": "without mpi4py: install it, or start one process",
+}
 
 
 def check_launcher(trainer: Trainer) -> None:
-    """Raise if a launcher has started another number of processes than the trainer counts with.
+    """Raise if a launcher has started another number of processes than the trainer counts with, or unknown to it.
 
-    Lightning would train alone in each process, or wait for processes that nobody starts. Where torchrun runs within
-    SLURM, torchrun's number counts.
+    Lightning would train alone in each process, start all of them again in each, or wait for processes that nobody
+    starts. Where torchrun runs within SLURM, torchrun's number counts.
 
     Raises:
-        ConfigurationError: names both numbers and the options to change.
+        ConfigurationError: names the launcher's number, the trainer's if it is known, and what to change.
     """
     variable = next(filter(is_set, SIZES), None)
     if variable is None:
         return
     counted = trainer.num_devices * trainer.num_nodes
     given = os.environ[variable]
+    environment = trainer._accelerator_connector.cluster_environment
+    if given != "1" and not environment.creates_processes_externally and SIZES[variable] in UNNOTICED:
+        raise ConfigurationError(
+            f"{SIZES[variable]} has started {variable}={given} processes, and each would train by itself, as Lightning "
+            f"takes no notice of {SIZES[variable]} {UNNOTICED[SIZES[variable]]}"
+        )
     if given != str(counted):
         raise ConfigurationError(
             f"{SIZES[variable]} says {variable}={given}, but the trainer counts with {counted} processes (devices "
@@ -50,6 +63,9 @@ def check_launcher(trainer: Trainer) -> None:
 
 def is_set(variable: str) -> bool:
     """Whether a launcher has set its number of processes for this one."""
-    if variable == "SLURM_NTASKS" and os.environ.get("SLURM_JOB_NAME") in INTERACTIVE:
+    interactive = os.environ.get("SLURM_JOB_NAME") in INTERACTIVE
+    if variable == "SLURM_NTASKS" and interactive:
+        return False  # of the job, not of this step of it
+    if variable == "SLURM_STEP_NUM_TASKS" and not (interactive and os.environ.get(variable, "1") != "1"):
         return False
     return variable in os.environ

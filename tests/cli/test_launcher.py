@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,9 @@ def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trainer(devices: int = 1, num_nodes: int = 1) -> Any:
-    return SimpleNamespace(num_devices=devices, num_nodes=num_nodes)
+    """One whose Lightning takes notice of the launcher."""
+    connector = SimpleNamespace(cluster_environment=SimpleNamespace(creates_processes_externally=True))
+    return SimpleNamespace(num_devices=devices, num_nodes=num_nodes, _accelerator_connector=connector)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,7 @@ def test_another_number_is_refused(
         ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, 2, 2),
         ({"WORLD_SIZE": "4", "SLURM_NTASKS": "2"}, 2, 2),  # one torchrun for each machine, within SLURM
         ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "bash"}, 2, 1),  # `srun --pty bash`
+        ({"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, 4, 1),  # the shell of `salloc -n 4`
     ],
 )
 def test_the_same_number_is_taken(
@@ -66,6 +70,32 @@ def test_the_same_number_is_taken(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     check_launcher(trainer(devices, num_nodes))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_NAME": "interactive"},
+        {"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "bash"},
+        {"OMPI_COMM_WORLD_SIZE": "2"},
+        {"PMI_SIZE": "2"},
+    ],
+    ids=str,
+)
+def test_a_launcher_of_which_lightning_takes_no_notice_is_refused(
+    variables: dict[str, str], devices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Lightning's own trainer, which would train in each process, or start two in each."""
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    lightning = Trainer(accelerator="cpu", devices=devices, logger=False, barebones=True)
+    assert not lightning._accelerator_connector.cluster_environment.creates_processes_externally
+    with pytest.raises(ConfigurationError, match=f"{next(iter(variables))}=2"):
+        check_launcher(lightning)
+    monkeypatch.setenv("WORLD_SIZE", str(devices))  # of a torchrun in each task
+    check_launcher(trainer(devices))
 
 
 def test_the_command_line_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
