@@ -87,7 +87,6 @@ class Distillation(LatentTraining):
             )
         parts = load_teacher(teacher, student.guidance_scale)
         start = parts if student.folder is None else load_pipeline(student.folder)
-        start.require("unet|transformer", "scheduler")
         frozen = {"teacher": guided(parts)} if objective.needs_teacher else {}
         super().__init__(parts, optimization, seed, text=parts.text, **frozen)
         self.earlier_stages = start.config.get("training") or ()

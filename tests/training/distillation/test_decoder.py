@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 
 from consistency_tta.components.codec import MelCodec
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.training.distillation.decoder import Crop, TrainedDecoder
-from tests.toys import toy_parts
+from consistency_tta.training.distillation.decoder import Crop, TrainedDecoder, own_autoencoder
+from tests.toys import VAE, toy_parts
 from tests.training.recorded_encoder import AudioEmbedding, weights, with_decoder
 from tests.training.runs import (
     Losses,
@@ -101,6 +104,43 @@ def test_a_run_with_a_decoder_resumes_bit_for_bit(teacher_folder: Path, tmp_path
 def test_a_decoder_without_a_loss_of_sound_is_refused(teacher_folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="train_decoder"):
         with_decoder(teacher_folder, losses={"latent": LatentL2Loss()})
+
+
+def scaled(vae: nn.Module, name: str, factor: float) -> nn.Module:
+    """A copy of which one part's weights are multiplied."""
+    copy = deepcopy(vae)
+    with torch.no_grad():
+        copy.get_submodule(name).weight.mul_(factor)
+    return copy
+
+
+def test_a_students_decoder_is_its_own_where_the_encoder_is_the_teachers() -> None:
+    teacher = AutoencoderKL(**VAE)
+    for part in ("decoder.conv_in", "post_quant_conv"):
+        own = scaled(teacher, part, 1.001)
+        assert own_autoencoder(own, teacher) is own
+    half = deepcopy(own).bfloat16().float()  # to half a per cent
+    assert own_autoencoder(half, teacher) is half
+    for other in (None, teacher, deepcopy(teacher), scaled(own, "encoder.conv_in", 1.03), scaled(own, "quant_conv", 2)):
+        assert own_autoencoder(other, teacher) is teacher
+    for changed in ({"latent_channels": 8}, {"block_out_channels": (4, 8)}):
+        settings = VAE | changed
+        blocks = len(settings["block_out_channels"])
+        settings |= {
+            "down_block_types": ("DownEncoderBlock2D",) * blocks,
+            "up_block_types": ("UpDecoderBlock2D",) * blocks,
+        }
+        assert own_autoencoder(AutoencoderKL(**settings), teacher) is teacher
+
+
+def test_weights_that_are_nearly_zero_may_be_rounded_to_zero() -> None:
+    teacher = AutoencoderKL(**VAE)
+    own = scaled(teacher, "decoder.conv_in", 2)
+    for value, expected in ((5e-7, own), (1e-4, teacher)):
+        with torch.no_grad():
+            own.encoder.conv_in.bias.zero_()
+            teacher.encoder.conv_in.bias.fill_(value)
+        assert own_autoencoder(own, teacher) is expected
 
 
 def test_a_crop_of_numbered_frames() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,16 @@ from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.losses import LatentL2Loss
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError, MissingExtraError
-from consistency_tta.training import ConsistencyDistillation, Distillation, LoRA, StudentConfig
-from consistency_tta.training.distillation.lora import merged
+from consistency_tta.training import (
+    BestUnderConstraints,
+    ConsistencyDistillation,
+    Constraint,
+    Distillation,
+    LoRA,
+    StudentConfig,
+)
+from consistency_tta.training.callbacks.kept_weights import exported_state
+from consistency_tta.training.distillation.lora import SaveAdapter, merged
 from tests.training.runs import Losses, data, distillation, equal, guidance, inputs, snapshot, trainer
 
 SMALL = LoRA(rank=2, target_modules=("to_q", "to_v", "to_out.0", "conv1"))
@@ -145,6 +154,41 @@ def test_the_adapter_may_be_kept_by_itself(teacher_folder: Path, tmp_path: Path)
     denoiser.unet.class_embedding.load_state_dict(load_file(tmp_path / "adapter" / "class_embedding.safetensors"))
     arguments = inputs(module)
     torch.testing.assert_close(denoiser(*arguments), module.average.module(*arguments), atol=1e-5, rtol=1e-5)
+
+
+def test_the_first_process_leaves_the_adapter_of_the_weights_that_were_kept(
+    teacher_folder: Path, tmp_path: Path
+) -> None:
+    lora = LoRA(rank=2, adapter_folder=str(tmp_path / "adapter"))
+    module = adapted(teacher_folder, lora=lora)
+    guard = BestUnderConstraints("val/loss", {"val/loss": Constraint(at_least=0.0)})
+    guard.weights = {n: v + 0.5 if ".lora_" in n else v for n, v in exported_state(module).items()}
+    for first in (False, True):
+        SaveAdapter(lora).on_train_end(SimpleNamespace(is_global_zero=first, callbacks=[guard]), module)
+        assert (tmp_path / "adapter").exists() == first
+    own = module.average.module.network.named_parameters()
+    expected = {name.replace(".default", ""): value + 0.5 for name, value in own if ".lora_" in name}
+    assert equal(load_file(tmp_path / "adapter" / "pytorch_lora_weights.safetensors"), expected)
+    SaveAdapter(LoRA()).on_train_end(SimpleNamespace(is_global_zero=True, callbacks=[guard]), module)
+
+
+def test_what_reads_scalars_gets_no_adapter(teacher_folder: Path) -> None:
+    names = dict(adapted(teacher_folder, lora=LoRA(rank=1, target_modules=("linear_1",))).student.named_parameters())
+    assert any(".time_embedding.linear_1.lora_A." in name for name in names)
+    assert not any(".class_embedding." in name and ".lora_" in name for name in names)
+    assert all(value.requires_grad == is_trained(name) for name, value in names.items())
+
+
+def test_merging_leaves_an_ordinary_network(teacher_folder: Path) -> None:
+    unet = adapted(teacher_folder).student.unet
+    ordinary = distillation(teacher_folder).student.unet.state_dict()
+    assert list(merged(unet).state_dict()) == list(ordinary)
+    assert any(".lora_" in name for name in unet.state_dict())
+
+
+def test_a_network_that_takes_no_adapters_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="Identity"):
+        SMALL.adapt(SimpleNamespace(network=torch.nn.Identity()))  # type: ignore[arg-type]
 
 
 def test_wrong_settings_are_named(teacher_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from consistency_tta.components.codec import MelCodec
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.training.distillation.loss_decoders import DecodingConfig, LossDecoders
 from tests.toys import toy_parts
 from tests.training.recorded_encoder import AudioEmbedding, weights, with_decoder
 from tests.training.runs import batch, data, distillation, equal, guidance, in_training, rng, trainer
@@ -25,6 +29,36 @@ def tuned_student(teacher_folder: Path, folder: Path) -> Path:
             parameter += 0.1 * torch.randn_like(parameter)
     module.pipeline().save_pretrained(folder)
     return folder
+
+
+def decoders(**options: Any) -> tuple[LossDecoders, MelCodec]:
+    """Of a student whose decoder an earlier stage has tuned, and the teacher's codec."""
+    parts = toy_parts()
+    codec = MelCodec(parts["mel"], parts["vae"], parts["vocoder"]).requires_grad_(False)
+    tuned = deepcopy(parts["vae"])
+    torch.nn.init.normal_(tuned.decoder.conv_in.bias)
+    return LossDecoders(codec, tuned, 8, DecodingConfig(**options), 0.9), codec
+
+
+@pytest.mark.parametrize("train_decoder", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_teachers_and_the_students_decoder_are_checkpointed(train_decoder: bool, checkpointing: bool) -> None:
+    made, codec = decoders(train_decoder=train_decoder, gradient_checkpointing=checkpointing)
+    made.setup()
+    students = [made.student_codec(averaged) for averaged in (False, True)]
+    assert (students[0] is not students[1]) == train_decoder
+    for each in (codec, *students):
+        assert each.vae.decoder.gradient_checkpointing == checkpointing
+
+
+def test_a_crop_is_without_what_is_known_of_whole_clips_alone() -> None:
+    made, codec = decoders(crop_frames=8)
+    clips = replace(batch(2), waveform=None, audio_embeddings={"a" * 64: torch.zeros(2, 3)})
+    cropped = made.decoding(clips, rng(), training=True)
+    assert (cropped["batch"].waveform, cropped["batch"].audio_embeddings) == (None, {})
+    assert cropped["batch"].captions == clips.captions
+    whole = made.decoding(clips, rng(), training=False)
+    assert whole == {"batch": clips, "decoder": codec, "student_decoder": made.student_codec(averaged=True)}
 
 
 @pytest.mark.parametrize("half", [False, True])
