@@ -148,6 +148,19 @@ def test_a_crop_of_numbered_frames() -> None:
     latent = torch.arange(4.0).view(1, 1, 4, 1).expand(2, 5, 4, 6)
     assert crop.latent(latent)[:, 0, :, 0].tolist() == [[1, 2], [0, 1]]
     assert crop.waveform(torch.arange(12).expand(2, 12)).tolist() == [[3, 4, 5, 6, 7, 8], [0, 1, 2, 3, 4, 5]]
+    stereo = torch.arange(12).expand(2, 2, 12) + torch.tensor([0, 100])[:, None]
+    assert crop.waveform(stereo)[0].tolist() == [[3, 4, 5, 6, 7, 8], [103, 104, 105, 106, 107, 108]]
+
+
+def test_the_average_of_a_decoder_is_warmed_up() -> None:
+    codec = MelCodec(toy_parts()["mel"], toy_parts()["vae"])
+    decoder = TrainedDecoder(codec, codec.vae, 0.999)
+    average = decoder.codec(averaged=True).vae.decoder.conv_in.weight
+    expected = average + 0.9
+    with torch.no_grad():
+        decoder.codec(averaged=False).vae.decoder.conv_in.weight.add_(1)
+    decoder.update_average()
+    torch.testing.assert_close(average, expected)
 
 
 def test_an_autoencoder_without_the_optional_convolution() -> None:

@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from consistency_tta.components.codec import MelCodec
+from consistency_tta.components.fourier_decoder import FourierDecoder
+from consistency_tta.components.light_codec import LightCodec
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.distillation.loss_decoders import DecodingConfig, LossDecoders
-from tests.toys import toy_parts
+from tests.toys import LIGHT_DECODER, stereo_parts, toy_parts
 from tests.training.recorded_encoder import AudioEmbedding, weights, with_decoder
 from tests.training.runs import batch, data, distillation, equal, guidance, in_training, rng, trainer
 
@@ -49,6 +51,23 @@ def test_the_teachers_and_the_students_decoder_are_checkpointed(train_decoder: b
     assert (students[0] is not students[1]) == train_decoder
     for each in (codec, *students):
         assert each.vae.decoder.gradient_checkpointing == checkpointing
+
+
+def test_a_codec_of_waveforms_is_cropped_in_latent_frames() -> None:
+    codec = TextToAudioPipeline(**stereo_parts()).codec
+    clips = replace(batch(2), waveform=torch.randn(2, 2, 16 * 64))
+    given = LossDecoders(codec, None, 16, DecodingConfig(crop_frames=3), 0.9).decoding(clips, rng(), training=True)
+    assert given["batch"].waveform.shape == (2, 2, 3 * 64)
+    assert given["crop"](torch.randn(2, 4, 16)).shape == (2, 4, 3)
+    with pytest.raises(ConfigurationError, match="17"):
+        LossDecoders(codec, None, 16, DecodingConfig(crop_frames=17), 0.9)
+
+
+def test_an_autoencoders_decoder_that_is_not_used_cannot_be_trained() -> None:
+    parts = toy_parts()
+    codec = LightCodec(parts["mel"], parts["vae"], FourierDecoder(**LIGHT_DECODER))
+    with pytest.raises(ConfigurationError, match="train_decoder"):
+        LossDecoders(codec, parts["vae"], 8, DecodingConfig(train_decoder=True), 0.9)
 
 
 def test_a_crop_is_without_what_is_known_of_whole_clips_alone() -> None:

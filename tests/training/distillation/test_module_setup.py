@@ -75,6 +75,10 @@ def test_the_average_of_a_trained_decoder_follows_it(teacher_folder: Path) -> No
     assert exported.decoder is average["decoder"]
 
 
+def test_a_crop_may_be_a_whole_clip(teacher_folder: Path) -> None:
+    assert distillation(teacher_folder, crop_frames=32).decoders.config.crop_frames == 32
+
+
 def test_only_lora_reports_and_leaves_adapters(teacher_folder: Path) -> None:
     for lora in (None, LoRA(rank=2)):
         callbacks = distillation(teacher_folder, lora=lora).configure_callbacks()
