@@ -53,6 +53,14 @@ def test_the_teachers_and_the_students_decoder_are_checkpointed(train_decoder: b
         assert each.vae.decoder.gradient_checkpointing == checkpointing
 
 
+@pytest.mark.parametrize("start", ["none", "the teacher's", "a copy"])
+def test_a_student_without_a_decoder_of_its_own_has_no_codec(start: str) -> None:
+    parts = toy_parts()
+    codec = MelCodec(parts["mel"], parts["vae"], parts["vocoder"])
+    given = {"none": None, "the teacher's": codec.vae, "a copy": deepcopy(codec.vae)}[start]
+    assert LossDecoders(codec, given, 8, DecodingConfig(), 0.9).student_codec(averaged=True) is None
+
+
 def test_a_codec_of_waveforms_is_cropped_in_latent_frames() -> None:
     codec = TextToAudioPipeline(**stereo_parts()).codec
     clips = replace(batch(2), waveform=torch.randn(2, 2, 16 * 64))
