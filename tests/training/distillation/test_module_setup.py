@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from consistency_tta.diffusion.sampler import ConsistencySampler
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.pipeline.fingerprints import teacher_fingerprint
-from consistency_tta.runtime.errors import ConfigurationError, DataError
+from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, DataError
 from consistency_tta.training import LoRA
+from consistency_tta.training.checkpoint_file import FORMAT_KEY
 from consistency_tta.training.distillation.lora import SaveAdapter
 from consistency_tta.training.step_rng import VALIDATION_SEED
+from consistency_tta.training.training_record import FACTS_KEY
 from tests.training.distillation.test_module import LatentsAsTargets
 from tests.training.recorded_encoder import with_decoder
 from tests.training.runs import batch, data, distil, distillation, in_training, trainer
@@ -102,6 +106,12 @@ def test_checkpoints_leave_out_what_lora_does_not_train(teacher_folder: Path, tm
     expected = module.state_dict()
     assert checkpoint["state_dict"].keys() == expected.keys()
     assert all(torch.equal(checkpoint["state_dict"][name], value) for name, value in expected.items() if value.ndim)
+    # What every training stores and checks.
+    assert {FORMAT_KEY, FACTS_KEY} <= checkpoint.keys()
+    trained = next(name for name in checkpoint["state_dict"] if ".lora_A." in name)
+    checkpoint["state_dict"][trained] = checkpoint["state_dict"][trained].int()
+    with pytest.raises(CheckpointError, match=re.escape(trained)):
+        again.on_load_checkpoint(checkpoint)
 
 
 def test_references_are_the_teachers_sounds_and_the_recordings(teacher_folder: Path) -> None:
@@ -122,5 +132,5 @@ def test_references_are_the_teachers_sounds_and_the_recordings(teacher_folder: P
 def test_the_model_says_for_which_guidance_scales_it_was_made(teacher_folder: Path) -> None:
     made = distillation(teacher_folder, guidance_scale=(2.0, 5.0)).pipeline()
     assert made.config["guidance_range"] == [2.0, 5.0]
-    assert made.sampler.one_query
+    assert isinstance(made.sampler, ConsistencySampler)
     assert made.unet is not None
