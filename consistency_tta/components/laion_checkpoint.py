@@ -7,7 +7,6 @@ Augmentation", 2023, https://arxiv.org/abs/2211.06687; files at https://huggingf
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.storage.published_weights import numpy_globals
+from consistency_tta.storage.torch_file import is_mappable
 
 FETCH = "`hf download lukewys/laion_clap music_audioset_epoch_15_esc_90.14.pt --local-dir .`"
 
@@ -38,7 +38,7 @@ def read_laion(path: str | Path) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals(numpy_globals()):
             # By memory mapping, the optimizer's state in the file is not read.
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mappable(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
         cause = next((line for line in str(error).split("\n") if "GLOBAL" in line), str(error).split("\n")[0]).strip()
         raise CheckpointError(

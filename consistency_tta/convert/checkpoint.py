@@ -17,6 +17,7 @@ from torch import Tensor
 
 from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.storage.published_weights import numpy_globals
+from consistency_tta.storage.torch_file import is_mappable
 
 #: How a file begins that git left in the place of a large one.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -109,8 +110,7 @@ def _load(path: Path) -> Any:
             return load_file(path)
         except SafetensorError as error:
             raise CheckpointError(f"{path} is truncated, or no safetensors file: {error}") from None
-    zipped = zipfile.is_zipfile(path)
-    if zipped:
+    if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
         if not any(name.endswith("data.pkl") for name in members):
@@ -118,7 +118,7 @@ def _load(path: Path) -> Any:
     try:
         # Trainers keep a best score as a number of numpy with the weights.
         with torch.serialization.safe_globals(numpy_globals()):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mappable(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
         foreign = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if foreign:

@@ -18,6 +18,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from consistency_tta.runtime.errors import CheckpointError
+from consistency_tta.storage.torch_file import is_mappable
 from consistency_tta.storage.unfinished import remove_unfinished, unfinished
 from consistency_tta.training.position import stored_position
 from consistency_tta.training.readable_state import check_readable
@@ -190,7 +191,13 @@ def _fault(file: Path, size: int, changed: int) -> str:
         raise
     except Exception:  # a damaged archive raises errors of many kinds
         return "is cut off, or no PyTorch file: copy it again, or name another checkpoint"
-    return f"is damaged: its part {wrong} does not have its checksum: name another checkpoint" if wrong else ""
+    if wrong:
+        return f"is damaged: its part {wrong} does not have its checksum: name another checkpoint"
+    if not is_mappable(file):
+        return (
+            "was compressed by another program, so that torch would read other values: name the file that `fit` wrote"
+        )
+    return ""
 
 
 def check_resumable(path: str | Path) -> dict[str, Any]:
@@ -267,12 +274,14 @@ def check_finite_weights(weights: Mapping[str, Any], checkpoint: str | Path | No
             )
 
 
-def check_formats(weights: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def check_formats(weights: Mapping[str, Any], own: Mapping[str, Any], exact: bool = False) -> None:
     """Raise if a weight is of integers where the network has floating point, or the reverse: it would be rounded.
 
     Args:
         weights: a checkpoint's.
         own: the network's.
+        exact: whether another floating-point format is refused as well, for a run that goes on: someone has rounded the
+            weights since, and it would not go on from where it was.
 
     Raises:
         CheckpointError: names the first such weight.
@@ -281,5 +290,5 @@ def check_formats(weights: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         found, expected = weights[name], own[name]
         if isinstance(found, Tensor) and isinstance(expected, Tensor):
             floats = [each.is_floating_point() or each.is_complex() for each in (found, expected)]
-            if floats[0] != floats[1]:
+            if floats[0] != floats[1] or (exact and floats[0] and found.dtype != expected.dtype):
                 raise CheckpointError(f"expected {expected.dtype} as the weight {name}, got {found.dtype}")

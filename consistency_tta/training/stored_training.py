@@ -55,10 +55,11 @@ class StoredTraining(LightningModule):
         """Set the counters of a run that is resumed, and the state of losses without parameters."""
         if isinstance(losses := getattr(self, "losses", None), WeightedLosses):
             restore_loss_states(checkpoint, losses)
-        check_formats(checkpoint["state_dict"], self.state_dict())
+        resumed = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        check_formats(checkpoint["state_dict"], self.state_dict(), exact=resumed)
         if self._trainer is not None:
             check_finite_weights(checkpoint["state_dict"], self.trainer.ckpt_path)
-            if self.trainer.state.fn == TrainerFn.FITTING:
+            if resumed:
                 restore_position(checkpoint, self.trainer)
 
     def _set_hparams(self, hp: Any) -> None:

@@ -13,6 +13,7 @@ import soundfile
 import torch
 
 from tests.evaluation.cases import RATE, noise, write_sounds
+from tests.recompressed import recompress
 
 
 def changed(whole: Path, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:
@@ -30,6 +31,11 @@ def spoil(content: dict[str, Any]) -> None:
     for weight in content["state_dict"].values():
         if weight.is_floating_point():
             weight.fill_(float("nan"))
+
+
+def halve(content: dict[str, Any]) -> None:
+    weights = content["state_dict"]
+    weights.update({name: weight.half() for name, weight in weights.items() if weight.is_floating_point()})
 
 
 def write_checkpoints(folder: Path, whole: Path) -> None:
@@ -57,6 +63,8 @@ def write_checkpoints(folder: Path, whole: Path) -> None:
         "position": changed(whole, lambda content: content["position"].update(batch=-4)),
         "foreign": changed(whole, lambda content: content["hyper_parameters"].update(_class_path="foreign.Network")),
         "nan": changed(whole, spoil),
+        "half": changed(whole, halve),
+        "compressed": lambda file: recompress(whole, file),
     }
     for kind, write in kinds.items():
         write(folder / f"{kind}.ckpt")

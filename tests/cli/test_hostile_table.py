@@ -40,6 +40,7 @@ CHECKPOINTS = {
     "tensor": "no checkpoint of a training",
     "pickle": "objects that are not weights",
     "list": "state_dict",
+    "compressed": "compressed by another program",
 }
 #: What is said of the sound KIND, wherever it is read.
 SOUNDS = {
@@ -59,6 +60,7 @@ ROWS: list[tuple[str, int, list[str]]] = [
     *((f"export|{kind}.ckpt|--output|o", 1, [f"{kind}.ckpt", said]) for kind, said in CHECKPOINTS.items()),
     (f"{RESUME}|weights.ckpt", 1, ["weights.ckpt", "optimizer_states"]),
     (f"{RESUME}|position.ckpt", 1, ["position.ckpt", "-4"]),
+    (f"{RESUME}|half.ckpt", 1, ["half.ckpt", "torch.float16"]),
     (f"{RESUME}|foreign.ckpt", 2, ["foreign.ckpt", "foreign.Network"]),
     ("export|foreign.ckpt|--output|o", 1, ["foreign.ckpt", "foreign.Network"]),
     (f"{RESUME}|nan.ckpt", 1, ["nan.ckpt", "student.unet.conv_in.weight"]),

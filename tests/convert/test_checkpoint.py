@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from consistency_tta.convert.checkpoint import read, read_all
 from consistency_tta.runtime.errors import CheckpointError
+from tests.recompressed import recompress
 
 TENSORS = {"unet.conv_in.weight": torch.arange(6.0).reshape(2, 3), "unet.conv_in.bias": torch.ones(2)}
 
@@ -37,6 +38,11 @@ def test_pickled_tensors_are_found_under_wrappers(content: Any, zipped: bool, tm
     checkpoint = read(tmp_path / "it.bin")
     assert same(checkpoint.tensors)
     assert checkpoint.number("scale_factor") == content.get("scale_factor")
+
+
+def test_an_archive_that_was_compressed_has_its_own_values(tmp_path: Path) -> None:
+    torch.save(TENSORS, tmp_path / "it.bin")
+    assert same(read(recompress(tmp_path / "it.bin", tmp_path / "compressed.bin")).tensors)
 
 
 def test_safetensors_and_folders(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from consistency_tta.training.checkpoint_file import (
     check_resumable,
     read_checkpoint,
 )
+from tests.recompressed import recompress
 
 WHOLE = {
     "state_dict": {"weight": torch.ones(1000)},
@@ -278,3 +279,19 @@ def test_weights_that_would_be_rounded_are_named() -> None:
     for name, value in {"weight": torch.ones(2).long(), "count": torch.ones(1)}.items():
         with pytest.raises(CheckpointError, match=name):
             check_formats(own | {name: value}, own)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_that_were_rounded_are_named_where_a_run_goes_on(dtype: torch.dtype) -> None:
+    own = {"weight": torch.ones(2), "count": torch.ones(1).long(), "_extra_state": 1}
+    check_formats(own | {"count": torch.ones(1).int()}, own, exact=True)
+    with pytest.raises(CheckpointError, match=f"weight, got {dtype}"):
+        check_formats(own | {"weight": own["weight"].to(dtype)}, own, exact=True)
+
+
+def test_a_compressed_checkpoint_is_named_of_which_torch_would_read_other_values(whole: Path) -> None:
+    compressed = recompress(whole, whole.with_name("compressed.ckpt"))
+    for reader in (read_checkpoint, check_resumable):
+        with pytest.raises(CheckpointError, match=r"compressed\.ckpt was compressed"):
+            reader(compressed)
+    check_resumable(recompress(whole, whole.with_name("anew.ckpt"), zipfile.ZIP_STORED))

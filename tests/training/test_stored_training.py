@@ -102,6 +102,15 @@ def test_weights_that_are_integers_or_not_finite_are_refused() -> None:
     module.on_load_checkpoint(broken)
 
 
+def test_rounded_weights_are_evaluated_but_no_run_goes_on_from_them() -> None:
+    position = {"step": 9, "epoch": 0, "batch": 1, "total_batches": 1}
+    checkpoint: dict[str, Any] = {"global_step": 9, "epoch": 0, POSITION_KEY: position}
+    checkpoint["state_dict"] = {name: value.half() for name, value in placed().state_dict().items()}
+    placed().on_load_checkpoint(checkpoint)
+    with pytest.raises(CheckpointError, match=r"float32 as the weight network\.\w+, got torch\.float16"):
+        placed(state=SimpleNamespace(fn=TrainerFn.FITTING)).on_load_checkpoint(checkpoint)
+
+
 def test_only_a_training_goes_on_at_the_position() -> None:
     position = {"step": 1, "epoch": 0, "batch": 1, "total_batches": 1}
     checkpoint = {"state_dict": {}, "global_step": 9, "epoch": 0, POSITION_KEY: position}  # of another step
