@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs notebooks test test-browser test-nodes test-faults fuzz mutants audit test-laion lint format clean
+.PHONY: help setup demo docs notebooks test test-long test-browser test-nodes test-faults fuzz mutants audit test-laion lint format clean
 
 # Nothing here may wait for a model hub.
 export HF_HUB_OFFLINE := 1
@@ -50,9 +50,13 @@ docs: .venv/.installed  ## build the documentation site in build/site; its sound
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # OpenVINO has threads of its own and ended a worker of the suite once: its tests have a process to themselves.
-test: .venv/.installed  ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore tests/graphs/test_openvino_format.py
+test: .venv/.installed  ## run the tests, but for the long ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not long" --ignore tests/graphs/test_openvino_format.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/graphs/test_openvino_format.py
+
+# By file, since tests of two processes share what these have trained.
+test-long: .venv/.installed  ## run the long tests: two processes that train as one, recipes one after another, compilation (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 # Gradio accepts no Pillow of constraints.txt's version: .venv-app lies over .venv, and has Gradio and an older Pillow.
 .venv-app/.installed: .venv/.installed constraints-app.txt

@@ -204,6 +204,7 @@ def test_predict_writes_wav_files(teacher_folder: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("predictions/*.wav")) == ["test_0.wav", "test_1.wav"]
 
 
+@pytest.mark.long
 def test_two_processes_equal_one_with_twice_the_batch(teacher_folder: Path, tmp_path: Path) -> None:
     """Eight steps over two epochs; data, times, guidance scales and noise are the same, so the losses are."""
     single = write(distillation_config(teacher_folder, tmp_path / "one"), tmp_path / "one.yaml")

@@ -85,6 +85,7 @@ def encode(split: str, folder: Path, clips: Path) -> None:
     main(["encode", *data, "--model", "runs/tiny/perceptual/model", "--output", str(folder / split), "--split", split])
 
 
+@pytest.mark.long
 def test_the_tiny_recipes_run_one_after_another_and_the_students_make_sounds(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +149,7 @@ SHORT = ["--data.num_samples", "5120", "--data.batch_size", "2", "--trainer.accu
 
 
 @pytest.mark.usefixtures("clips", "judge")
+@pytest.mark.long
 def test_the_audiocaps_recipes_run_as_tiny_twins(
     audioldm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

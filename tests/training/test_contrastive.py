@@ -250,6 +250,7 @@ def weights(folder: Path, devices: int) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in made.clap.named_parameters()}
 
 
+@pytest.mark.long
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """The negatives are those of all processes, and so are the gradients."""
     one, two = weights(tmp_path / "one", 1), weights(tmp_path / "two", 2)

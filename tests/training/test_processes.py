@@ -39,6 +39,8 @@ from consistency_tta.training.optimizer import trainable_parameters
 from consistency_tta.training.shards import local
 from tests.training.runs import data, trainer
 
+pytestmark = pytest.mark.long
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "lora": {"losses": {"latent": LatentL2Loss()}, "student": StudentConfig(lora=LoRA(rank=2))},
     "decoder": {

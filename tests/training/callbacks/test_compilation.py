@@ -42,6 +42,7 @@ def pair(folder: Path, make: Any, **kwargs: Any) -> list[Any]:
     return modules
 
 
+@pytest.mark.long
 def test_a_compiled_step_is_the_same_without_graph_breaks(teacher_folder: Path, tmp_path: Path) -> None:
     options = {"solver": DDIM(), "num_discretization_steps": 3, "lora": LoRA(rank=2)}  # the teacher has none
     plain, compiled = pair(tmp_path, lambda: distillation(teacher_folder, **options))
@@ -58,6 +59,7 @@ def test_a_compiled_step_is_the_same_without_graph_breaks(teacher_folder: Path, 
     assert plain.pipeline().unet.state_dict().keys() == compiled.pipeline().unet.state_dict().keys()
 
 
+@pytest.mark.long
 def test_derivatives_are_taken_without_compilation(teacher_folder: Path, tmp_path: Path) -> None:
     plain, compiled = pair(tmp_path, lambda: distil(MeanFlow, teacher_folder))
     torch.testing.assert_close(compiled.loss(batch(), rng()), plain.loss(batch(), rng()))

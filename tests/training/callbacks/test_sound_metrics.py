@@ -197,6 +197,7 @@ def test_each_number_of_a_metric_with_several_is_logged(teacher_folder: Path, tm
     assert values.logged[1]["val/metric/inception/mean"] >= 1
 
 
+@pytest.mark.long
 def test_two_processes_log_the_values_of_one(teacher_folder: Path, tmp_path: Path) -> None:
     """Logged by CSVLogger, whose folder only the first process knows, while another callback writes there."""
     write_reference(tmp_path / "real")
