@@ -153,10 +153,11 @@ def test_a_student_learns_against_a_discriminator_of_its_sound(teacher_folder: P
     losses = {"latent": LatentL2Loss(), "adversary": adversary()}
     module = distillation(teacher_folder, losses=losses, crop_frames=16)
     before = [parameter.detach().clone() for parameter in losses["adversary"].parameters()]
-    run = trainer(tmp_path, max_steps=2, limit_val_batches=1, gradient_clip_val=1.0)
+    run = trainer(tmp_path, max_steps=2, val_check_interval=2, limit_val_batches=1, gradient_clip_val=1.0)
     run.fit(module, data())
     assert all(not torch.equal(old, new) for old, new in zip(before, losses["adversary"].parameters(), strict=True))
     assert {"train/loss/adversary", "train/loss/adversary/discriminator"} <= run.callback_metrics.keys()
+    assert "val/loss/latent" in run.callback_metrics
     assert not any("adversary" in name for name in run.callback_metrics if name.startswith("val/"))
     assert any("discriminator" in name for name in module.state_dict())
 
