@@ -44,21 +44,22 @@ def test_the_teacher_is_rounded_only_where_the_trainer_rounds(teacher_folder: Pa
 def test_data_of_another_teacher_or_of_other_settings_are_refused(teacher_folder: Path, tmp_path: Path) -> None:
     networks = {"teacher": {"model": "runs/another/model", "sha256": "0" * 64, "guidance_scale": [1.0, 5.0]}}
 
-    def set_up(**options: Any) -> None:
-        module = in_training(distillation(teacher_folder, **options), tmp_path)
+    def set_up(module: Any) -> None:
+        in_training(module, tmp_path)
         module.trainer.datamodule = SimpleNamespace(encodings={"latents": networks}, sample_rate=16000)
         module.setup("fit")
 
+    module = distillation(teacher_folder)
     with pytest.raises(DataError, match="runs/another/model"):
-        set_up()
-    networks["teacher"]["sha256"] = teacher_fingerprint(distillation(teacher_folder).frozen.teacher)
-    set_up()
+        set_up(module)
+    networks["teacher"]["sha256"] = teacher_fingerprint(module.frozen.teacher)
+    set_up(module)
     with pytest.raises(ConfigurationError, match="2 to 5"):
-        set_up(guidance_scale=(2.0, 5.0))
+        set_up(distillation(teacher_folder, guidance_scale=(2.0, 5.0)))
     with pytest.raises(ConfigurationError, match="crop_lengths"):
-        set_up(crop_lengths=(4,))
+        set_up(distillation(teacher_folder, crop_lengths=(4,)))
     with pytest.raises(ConfigurationError, match=r"0\.25"):
-        set_up(caption_dropout=0.25)
+        set_up(distillation(teacher_folder, caption_dropout=0.25))
 
 
 def test_the_average_of_a_trained_decoder_follows_it(teacher_folder: Path) -> None:
