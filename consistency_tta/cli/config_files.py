@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from consistency_tta.cli.mistakes import refuse
+from consistency_tta.runtime.deep_yaml import NESTED, load_yaml
 from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.recipes import is_file, nearest_recipe, resolve_recipe
 from consistency_tta.storage.text import read_text
@@ -65,7 +66,7 @@ def _check_yaml(file: Path) -> None:
     """Exit where a file is no YAML of options; the parser's own message would not name the file."""
     try:
         text = read_text(file)
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
         if twice := _key_given_twice(yaml.compose(text, yaml.SafeLoader)):
             refuse(
                 f"{file}, line {twice.start_mark.line + 1}: {twice.value} is given a second time, which would replace "
@@ -79,6 +80,8 @@ def _check_yaml(file: Path) -> None:
         refuse(f"{file}{line}: not valid YAML: {error.problem or error.context}: correct it there or just before")
     except yaml.YAMLError as error:
         refuse(f"{file}: not valid YAML: {' '.join(str(error).split())}")
+    except RecursionError:
+        refuse(f"{file}: {NESTED}")
     if not isinstance(content, dict):
         got = "nothing" if content is None else f"a {type(content).__name__}"
         refuse(f"{file}: expected options with values, such as `trainer: {{max_steps: 100}}`, got {got}")

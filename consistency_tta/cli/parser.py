@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from consistency_tta.cli.parser_messages import one_line, unnest
+from consistency_tta.runtime.deep_yaml import NESTED, is_too_deep
 from consistency_tta.runtime.suggest import suggest
 from consistency_tta.storage.text import split_lines
 
@@ -56,18 +57,27 @@ class Parser(ArgumentParser):
         """Parse arguments; null for an argument in a group of a class, which jsonargparse would hand on as "None"."""
         if isinstance(args, list):
             args = [f"{arg[:-4]}null" if isinstance(arg, str) and arg.endswith("=None") else arg for arg in args]
+            if any(isinstance(arg, str) and is_too_deep(arg) for arg in args):
+                self.error(NESTED)
         try:
             return super().parse_args(args, *rest, **kwargs)
+        except RecursionError:
+            self.error(NESTED)
         except OmegaConfBaseException as error:
             self.error(f"{split_lines(str(error))[0]}: correct the ${{...}} of {getattr(error, 'full_key', 'a value')}")
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration file, whose folder is ``${recipe_folder:}`` in it."""
         FOLDERS.append(str(Path(path).absolute().parent))
-        return super().parse_path(path, *args, **kwargs)
+        try:
+            return super().parse_path(path, *args, **kwargs)
+        except RecursionError:
+            self.error(f"{path}: {NESTED}")
 
     def parse_string(self, content: str, path: Any = "", *args: Any, **kwargs: Any) -> Any:
         """Read a configuration."""
+        if is_too_deep(content):
+            self.error(f"{path}: {NESTED}" if path else NESTED)
         if path:  # of parse_path
             content = content.replace("${recipe_folder:}", f"${{recipe_folder:{len(FOLDERS) - 1}}}")
         return super().parse_string(content, path, *args, **kwargs)

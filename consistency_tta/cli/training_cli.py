@@ -27,6 +27,7 @@ from consistency_tta.cli.parser import Parser, set_up_parsing
 from consistency_tta.cli.plugins import load_plugins
 from consistency_tta.cli.user_errors import chain, one_line_errors, raised_here, raised_in, raised_last_in
 from consistency_tta.contracts import Loss, Objective
+from consistency_tta.runtime.deep_yaml import load_yaml
 from consistency_tta.runtime.errors import CheckpointError, ConfigurationError, shortened
 from consistency_tta.runtime.option_order import check_order
 from consistency_tta.runtime.quiet import hide_advertisements, hide_loading_bars
@@ -95,7 +96,7 @@ class TrainingParser(Parser, LightningArgumentParser):
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration, of version 0.1, too."""
         with suppress(yaml.YAMLError):  # which the parser reports
-            config = yaml.safe_load(content)
+            config = load_yaml(content)
             if isinstance(config, dict) and (upgraded := upgrade_config(config)) is not config:
                 logger.warning("the configuration is of version 0.1 and read as docs/upgrade.md describes")
                 content = yaml.safe_dump(upgraded, sort_keys=False)

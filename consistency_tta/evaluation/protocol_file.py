@@ -18,6 +18,7 @@ from consistency_tta.evaluation.protocol import (
     Protocol,
     ProtocolSettings,
 )
+from consistency_tta.runtime.deep_yaml import load_yaml
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.suggest import nearest, suggest
 from consistency_tta.storage.checksum import checksum
@@ -52,9 +53,9 @@ def load_protocol(name: str | Path) -> Protocol:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(ProtocolSettings)
     try:
-        tree = yaml.safe_load(content)
+        tree = load_yaml(content.decode("utf-8-sig"))
         settings = parser.instantiate(parser.parse_object(tree if isinstance(tree, dict) else {}))
-    except (ArgumentError, yaml.YAMLError) as error:
+    except (ArgumentError, UnicodeDecodeError, yaml.YAMLError) as error:
         known = [ProtocolSettings, ClipList, AudioSettings, NetworkSettings, MetricSettings, BootstrapSettings]
         raise ConfigurationError(f"{source} is not a protocol: {suggest(str(error), known)}") from None
     protocol = Protocol(**settings, source=source, sha256=hashlib.sha256(content).hexdigest())

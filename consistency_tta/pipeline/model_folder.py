@@ -29,7 +29,7 @@ from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from consistency_tta.runtime.quiet import hide_empty_warnings
 from consistency_tta.runtime.trusted_class import trusted_class
 from consistency_tta.storage.atomic_directory import atomic_directory
-from consistency_tta.storage.model_folder import HUB_OPTIONS, base_folder, model_folder, model_index
+from consistency_tta.storage.model_folder import HUB_OPTIONS, base_folder, model_folder, model_index, nested_too_deep
 
 
 class ModelFolder(DiffusionPipeline):
@@ -166,7 +166,10 @@ class ModelFolder(DiffusionPipeline):
         # Low-memory loading needs accelerate, which nothing else here does. Pickles are for `convert`.
         hide_empty_warnings()
         options = {"low_cpu_mem_usage": False, "use_safetensors": True} | given | {"sampler": None}
-        pipeline = super().from_pretrained(str(folder), **options)
+        try:
+            pipeline = super().from_pretrained(str(folder), **options)
+        except RecursionError:
+            raise nested_too_deep(folder) from None
         if sampler is not None:
             pipeline.use_sampler(sampler)
         if scheduler is not None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from consistency_tta.runtime.deep_yaml import load_yaml
+
 
 def check_order(args: list[str]) -> None:
     """Exit where something stands before a configuration file that would silently replace it.
@@ -34,7 +36,7 @@ def check_order(args: list[str]) -> None:
 def _read_yaml(file: str) -> Any:
     """The content of a YAML file; nothing where it cannot be read, which the parser reports."""
     with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
-        return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        return load_yaml(Path(file).read_text(encoding="utf-8"))
     return None
 
 

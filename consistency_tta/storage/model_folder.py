@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ModelFolderError
 from consistency_tta.runtime.suggest import nearest
 from consistency_tta.storage.bundled import PIPELINE, bundled_models, offer, resolve
 from consistency_tta.storage.text import parse_json, read_text
@@ -44,6 +44,16 @@ def model_folder(name: str | Path, **hub_options: Any) -> Path:
 def model_index(folder: Path) -> dict[str, Any]:
     """What a model folder consists of."""
     return parse_json(read_text(folder / PIPELINE), str(folder / PIPELINE))
+
+
+def nested_too_deep(folder: Path) -> DataError:
+    """The error for a model folder whose JSON is too deep to be read; names the file, if it can be found."""
+    for file in sorted(folder.rglob("*.json")):
+        try:
+            parse_json(read_text(file), str(file))
+        except DataError as error:
+            return error
+    return DataError(f"expected a few levels of JSON in the files of {folder}, got lists or objects nested too deep")
 
 
 def base_folder(folder: Path, index: dict[str, Any]) -> Path | None:

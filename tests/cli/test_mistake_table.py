@@ -67,6 +67,9 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("fit|--config|unclosed.yaml", ["unclosed.yaml, line"]),
     ("fit|--config|tab.yaml", ["tab.yaml, line 2"]),
     ("fit|--config|list.yaml", ["list.yaml", "list"]),
+    ("fit|--config|deep.yaml", ["deep.yaml", "nested too deep"]),
+    ("evaluate|--config|deep.yaml", ["deep.yaml", "nested too deep"]),
+    (f"evaluate|--config|{{seed: {'[' * 50_000}{']' * 50_000}}}", ["nested too deep"]),
     ("fit|--config|empty.txt", ["empty.txt", "nothing"]),
     ("fit|--config|no_model.yaml", ["--model", "--data", "tiny/demo"]),
     ("fit|--model.teacher|x|--config|tiny/demo", ["--model.teacher", "--config"]),
@@ -157,6 +160,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tab.yaml": "trainer:\n\tmax_steps: 3\n",
         "twice.yaml": "trainer: {}\ntrainer: {}\n",
         "list.yaml": "- a\n",
+        "deep.yaml": f"trainer: {{default_root_dir: {'[' * 50_000}{']' * 50_000}}}\n",
         "no_model.yaml": "trainer:\n  max_steps: 2\n",
         "weights.ckpt": "no checkpoint",
         "videos/1.m4a": "",
@@ -173,7 +177,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("command", "named"), MISTAKES, ids=[command for command, _ in MISTAKES])
+@pytest.mark.parametrize(("command", "named"), MISTAKES, ids=[command[:80] for command, _ in MISTAKES])
 def test_a_mistake_is_one_line_at_once(
     command: str, named: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

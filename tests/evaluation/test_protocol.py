@@ -66,7 +66,7 @@ def test_a_wrong_value_is_named(changes: dict[str, Any], named: str, tmp_path: P
         load_protocol(write_protocol(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("content", ["", "- a\n- b\n", "name: [", "name: only\n"])
+@pytest.mark.parametrize("content", ["", "- a\n- b\n", "name: [", "name: only\n", "name: " + "[" * 3000])
 def test_no_protocol_at_all(content: str, tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(content)

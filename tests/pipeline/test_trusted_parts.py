@@ -12,7 +12,7 @@ import torch
 
 from consistency_tta.cli import main
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError, UntrustedClassError
+from consistency_tta.runtime.errors import ConfigurationError, DataError, ModelFolderError, UntrustedClassError
 from tests.test_cli import distillation_config, write
 from tests.untrusted import Untrusted
 
@@ -113,6 +113,15 @@ def test_folders_that_rest_on_each_other_are_refused(model: Path, teacher_folder
     change(other, INDEX, {"_base": "../downloaded"})
     with pytest.raises(ModelFolderError, match="other"):
         TextToAudioPipeline.from_pretrained(change(model, INDEX, {"_base": "../other"}))
+
+
+@pytest.mark.parametrize(
+    "file", ["scheduler/scheduler_config.json", "unet/config.json", "text_encoder/config.json", SAMPLER, INDEX]
+)
+def test_json_that_is_nested_too_deep_is_named(file: str, model: Path) -> None:
+    (model / file).write_text(f'{{"a": {"[" * 100_000}{"]" * 100_000}}}')
+    with pytest.raises(DataError, match=f"{file}: .*nested too deep"):
+        TextToAudioPipeline.from_pretrained(model)
 
 
 @pytest.mark.parametrize("alone", [True, False])
