@@ -36,14 +36,14 @@ class Seen(Callback):
 
     def __init__(self) -> None:
         self.sharded: dict[str, bool] = {}
-        self.inference = False
+        self.inference: list[bool] = []
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         networks = {"trained": pl_module.networks, "average": pl_module.average, "codec": pl_module.frozen.codec}
         self.sharded = {name: is_sharded(network) for name, network in networks.items()}
 
     def on_validation_batch_start(self, *_: Any) -> None:
-        self.inference = torch.is_inference_mode_enabled()
+        self.inference.append(torch.is_inference_mode_enabled())
 
 
 def content(file: Path) -> dict[str, Tensor]:
@@ -59,19 +59,27 @@ def test_it_goes_on_from_an_unsharded_run_and_trains_the_same(
     monkeypatch.setattr(sharding, "SMALLEST_UNIT", 0.2)  # fewer parts, each of which takes time to gather
     plain, sharded, seen = tmp_path / "plain", tmp_path / "sharded", Seen()
 
-    def run(folder: Path, *more: Callback, checkpoint: Path | None = None, **options: Any) -> None:
+    def run(folder: Path, *more: Callback, checkpoint: Path | None = None, **options: Any) -> Any:
         torch.manual_seed(1)
         module = diffusion(teacher_folder)
         callbacks = [Save(folder, "on_train_batch_end"), *more]
-        trainer(tmp_path, max_steps=2, callbacks=callbacks, **options).fit(
-            module, data(), ckpt_path=checkpoint, weights_only=True
-        )
+        running = trainer(tmp_path, max_steps=2, callbacks=callbacks, **options)
+        running.fit(module, data(), ckpt_path=checkpoint, weights_only=True)
+        return running
 
     run(plain)
     with share_copies():
-        run(sharded, seen, checkpoint=plain / "step=1.ckpt", strategy=FullySharded(), limit_val_batches=1)
+        last = run(
+            sharded,
+            seen,
+            checkpoint=plain / "step=1.ckpt",
+            strategy=FullySharded(),
+            val_check_interval=2,
+            limit_val_batches=1,
+        )
     assert seen.sharded == {"trained": True, "average": True, "codec": False}
-    assert not seen.inference
+    loops = (last.validate_loop, last.test_loop, last.predict_loop)
+    assert seen.inference + [loop.inference_mode for loop in loops] == [False] * 4
     start, expected, found = (
         content(file) for file in (plain / "step=1.ckpt", *(f / "step=2.ckpt" for f in (plain, sharded)))
     )
@@ -123,6 +131,9 @@ def test_only_the_first_process_writes(mesh: DeviceMesh, monkeypatch: pytest.Mon
     for first, names in ((True, ["weight", "bias"]), (False, [])):
         monkeypatch.setattr(FullySharded, "is_global_zero", first)
         assert list(strategy.lightning_module_state_dict()) == names
+        content = {"state": {0: {"step": 3, "moment": torch.ones(2)}}, "param_groups": [{}]}  # numbers, as of others
+        kept = strategy.optimizer_state(SimpleNamespace(state_dict=lambda content=content: content))  # type: ignore[arg-type]
+        assert (list(kept["state"][0]), kept["param_groups"]) == (["step", "moment"] if first else [], [{}])
 
 
 @pytest.mark.parametrize(
