@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
 from consistency_tta.storage.captions import EXTENSIONS, endings
 from consistency_tta.storage.folder_files import files_below
@@ -17,6 +18,8 @@ from consistency_tta.storage.folder_files import files_below
 NEAR = 3
 #: Names that are compared letter by letter; of more it would take seconds for each.
 COMPARED = 5000
+#: Letters of a name that is looked for inside of others; shorter ones are in too many.
+DISTINCT = 6
 
 
 class AmbiguousName(LookupError):  # noqa: N818 - a finding, listed with the clip, before it is an error
@@ -97,11 +100,14 @@ class AudioFolder:
     def near(self, name: str) -> list[str]:
         """Files, sound or not, whose names are like one that was not found, below the folder, at most three.
 
-        The same name in other letters or with another extension; else names that begin with it, perhaps behind a "Y";
-        else a name with another letter or two.
+        The same name in other letters, with another extension or with %20 for spaces; else names that begin with it,
+        perhaps behind a "Y" or zeros; else names with it inside, as yt-dlp writes ``Title [id]``; else a name with
+        another letter or two.
         """
         # An extension that is none of ours stays in the name: u1.m4a may have been converted to u1.wav.
-        wanted = re.sub(r"\.(m4a|mp4|webm|opus|aac|wma|mkv|aiff?|oga|mka|mov)$", "", _folded(name.rpartition("/")[2]))
+        wanted = re.sub(
+            r"\.(m4a|mp4|webm|opus|aac|wma|mkv|aiff?|oga|mka|mov)$", "", _folded(unquote(name.rpartition("/")[2]))
+        )
         if not wanted:
             return []
         keys, files = self._index
@@ -111,12 +117,30 @@ class AudioFolder:
             while place < len(keys) and keys[place].startswith(beginning) and len(found) < NEAR:
                 found.append(files[place])
                 place += 1
+        found = found or self._padded(wanted)
+        if not found and len(keys) <= COMPARED and len(wanted) >= DISTINCT:
+            found = [path for key, path in zip(keys, files, strict=True) if wanted in key][:NEAR]
         if not found and len(keys) <= COMPARED:
             # Another number is another clip, not a slip.
             same_numbers = [key for key in keys if re.findall(r"\d+", key) == re.findall(r"\d+", wanted)]
             alike = difflib.get_close_matches(wanted, same_numbers, 1, cutoff=0.8)
             found = [path for key, path in zip(keys, files, strict=True) if key in alike][:NEAR]
-        return [path.relative_to(self.folder).as_posix() for path in found]
+        return self._below(found)
+
+    def near_number(self, number: str) -> list[str]:
+        """Files that are named by a number with zeros in front, below the folder."""
+        return self._below(self._padded(number))
+
+    def _padded(self, number: str) -> list[Path]:
+        keys, files = self._index
+        if not number.isdecimal():
+            return []
+        places = ((bisect_left(keys, padded), padded) for digits in range(2, 10) if (padded := number.zfill(digits)))
+        found = [files[place] for place, padded in places if padded != number and keys[place : place + 1] == [padded]]
+        return list(dict.fromkeys(found))
+
+    def _below(self, files: list[Path]) -> list[str]:
+        return [path.relative_to(self.folder).as_posix() for path in files]
 
     @cached_property
     def _index(self) -> tuple[list[str], list[Path]]:

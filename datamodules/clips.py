@@ -148,7 +148,8 @@ def _looked_for(row: Row, folder: AudioFolder) -> str:
             "parts into files of their own, or remove the columns of times where files are whole"
         )
     likely = (*names[:1], row.name, row.recording)
-    near = list(dict.fromkeys(path for name in likely for path in folder.near(name)))[:NAMED]
+    near = list(dict.fromkeys(path for name in likely for path in folder.near(name)))
+    near = (near or folder.near_number(row.candidates[-1]))[:NAMED]  # of AudioCaps the number of a caption
     if not near:
         return looked
     kinds = [] if all(path.lower().endswith(EXTENSIONS) for path in near) else ["convert what is of another kind"]

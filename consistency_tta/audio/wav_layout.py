@@ -5,12 +5,15 @@ Source: EBU Tech 3306, "RF64: An extended file format for audio data", 2018, htt
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, after_id3, end_of_sound
 
 #: From here on a length is one that programs write which do not know it; they keep below 2 or 4 GB.
 UNKNOWN = 0x7FFF0000
+#: Bytes behind the samples that may be anything: 4 ms at 16 kHz.
+LITTLE = 128
 Order = Literal["little", "big"]
 
 
@@ -26,7 +29,7 @@ def wav_layout(data: Bytes) -> Layout:
             wide_at, wide = place + 16, int.from_bytes(data[place + 16 : place + 24], "little")
         if name == b"fmt ":
             align = max(1, int.from_bytes(data[place + 20 : place + 22], order))
-            if fault := _format_fault(data[place + 8 : place + 24], order):
+            if fault := _format_fault(data[place + 8 : place + 8 + min(size, 26)], order):
                 return Layout(broken=fault)
         place += 8 + size + size % 2
     else:
@@ -61,17 +64,28 @@ def _format_fault(form: bytes, order: Order) -> str:
     """What is wrong with the format of samples that are not compressed; empty if nothing is.
 
     Args:
-        form: the first 16 bytes of the chunk "fmt ".
+        form: the first 16 bytes of the chunk "fmt ", or 26 of the longer form for many channels.
         order: of the bytes of a number.
     """
     kind, channels, align, bits = (int.from_bytes(form[at : at + 2], order) for at in (0, 2, 12, 14))
+    rate, bandwidth = (int.from_bytes(form[at : at + 4], order) for at in (4, 8))
+    if kind == 0xFFFE:  # the longer form has the kind at its end
+        kind = int.from_bytes(form[24:26], order)
     expected = channels * -(-bits // 8)
-    if kind not in (1, 3) or not align or not expected or align == expected:
+    if kind not in (1, 3) or not align or not expected:
         return ""
-    return (
-        f"its header states {channels} channels of {bits} bits, which are {expected} bytes, and {align} bytes for all "
-        "channels: one of them is wrong, so write it anew"
-    )
+    if align != expected:
+        return (
+            f"its header states {channels} channels of {bits} bits, which are {expected} bytes, and {align} bytes for "
+            "all channels: one of them is wrong, so write it anew"
+        )
+    # Some programs leave 0, or count bits that no byte is spent on.
+    if bandwidth not in (0, rate * align, rate * channels * bits // 8):
+        return (
+            f"its header states {rate} Hz, and {bandwidth} bytes a second, which are {bandwidth / align:g} Hz: one of "
+            "them is wrong, so write it anew"
+        )
+    return ""
 
 
 def _to_the_end(data: Bytes, place: int, held: int, wide_at: int, order: Order) -> Layout:
@@ -88,7 +102,10 @@ def _to_the_end(data: Bytes, place: int, held: int, wide_at: int, order: Order) 
 
 
 def _goes_on(data: Bytes, place: int, order: Order) -> bool:
-    """Whether what is from ``place`` on is neither chunks, nor tags, nor a little junk, nor zeros alone."""
+    """Whether what is from ``place`` on is neither chunks, nor tags, nor a little junk, nor zeros alone.
+
+    Junk that may be a damaged chunk, by the letters that it begins with, may be longer.
+    """
     end = end_of_sound(data)
     while place + 8 <= end:
         name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], order)
@@ -96,4 +113,5 @@ def _goes_on(data: Bytes, place: int, order: Order) -> bool:
             break
         place += 8 + size + size % 2
     place = after_id3(data, place)
-    return end - place > JUNK and bool(data[place:end].strip(b"\0"))
+    like_chunk = re.search(rb"[A-Za-z_ ]{4}", data[place - 1 : place + 5])
+    return end - place > (JUNK if like_chunk else LITTLE) and bool(data[place:end].strip(b"\0"))

@@ -61,8 +61,12 @@ class SharedNames:
         self.shared = {name for parts in self.parts.values() if len(parts) > 1 for name in _common(parts.values())}
         for recording in self.parts:
             for base in _bases(recording):  # "v_30" is a part of "v", or another recording's name
-                forms = {form for part in self.parts.get(base, {}).values() for form in part.forms()}
-                self.shared |= forms & {recording, f"Y{recording}"}
+                self.shared |= self._forms(base) & {recording, f"Y{recording}"}
+            if f"Y{recording}" in self.parts:  # the "Y" that downloaders put in front, or a letter of another id
+                self.shared |= {f"Y{recording}"} | self._forms(recording) & self._forms(f"Y{recording}")
+
+    def _forms(self, recording: str) -> set[str]:
+        return {form for part in self.parts.get(recording, {}).values() for form in part.forms()}
 
     def names(self, part: Part) -> list[str]:
         """The names that a part's file may have, the likeliest first; the recording's own if this is its only part."""

@@ -111,6 +111,13 @@ def ogg_of_zeros() -> bytes:
     return kept + bytes(len(content) - len(kept))
 
 
+def wav_rate(rate: int, bandwidth: int = 2 * RATE) -> bytes:
+    """A WAV file that states another rate, and so many bytes a second."""
+    content = written("WAV")
+    at = content.index(b"fmt ") + 12
+    return content[:at] + struct.pack("<II", rate, bandwidth) + content[at + 8 :]
+
+
 def wav_format(place: int, value: int) -> bytes:
     """A number of two bytes in the chunk of the format."""
     content = written("WAV")
@@ -148,6 +155,8 @@ DECODED: dict[str, tuple[Callable[[], bytes], int]] = {
     "wav.RIFX, -1": (lambda: rifx(0xFFFFFFFF), FIRST),
     "wav.AIFF of sox": (aiff_of_sox, FIRST),
     "wav.titles behind": (lambda: written("WAV") + b"LIST" + struct.pack("<I", 6000) + 6000 * b"x", FIRST),
+    "wav.no bytes a second": (lambda: wav_rate(RATE, 0), FIRST),
+    "wav.a damaged chunk behind": (lambda: written("WAV") + b"LIST" + struct.pack("<I", 6000) + 600 * b"x", FIRST),
     "wav.zeros behind": (lambda: written("WAV") + bytes(9000), FIRST),
 }
 
@@ -210,6 +219,8 @@ def at_once() -> bytes:
 NAMED: dict[str, tuple[Callable[[], bytes], Fault]] = {
     "wav.joined": (lambda: both("WAV"), Fault.UNREADABLE),
     "wav.less": (lambda: wav_size(2000), Fault.UNREADABLE),
+    "wav.a little less": (lambda: wav_size(2 * FIRST - 400), Fault.UNREADABLE),
+    "wav.half the rate": (lambda: wav_rate(RATE // 2), Fault.UNREADABLE),
     "wav.cut": (lambda: written("WAV")[:-5000], Fault.TRUNCATED),
     "wav.RIFX, less": (lambda: rifx(2000), Fault.UNREADABLE),
     "wav.RIFX, more": (lambda: rifx(3 * FIRST), Fault.TRUNCATED),

@@ -208,6 +208,11 @@ def test_a_name_that_two_rows_could_mean_is_neither_s(make) -> None:
     clips = make(HEADER + "1,v,30,A\n2,v_30,0,B\n", "v_30.wav")
     assert [clip.path.exists() for clip in clips] == [False, False]
     assert all("v_30.wav" in clip.missing for clip in clips)
+    # "Y" in front, or another video.
+    videos = HEADER + "1,u,30,A\n2,Yu,30,B\n"
+    for file in ("Yu.wav", "Yu_30.wav"):
+        assert [clip.path.exists() for clip in make(videos, file)] == [False, False]
+    assert [clip.path.name for clip in make(videos, "u_30.wav", "YYu_30.wav")] == ["u_30.wav", "YYu_30.wav"]
     # 30 s in milliseconds is 30000 s in seconds.
     clips = make(HEADER + "1,w,30,A\n2,w,30000,B\n", "w_30000.wav")
     assert [clip.path.exists() for clip in clips] == [False, False]
@@ -241,6 +246,9 @@ def test_two_files_of_one_name_are_told_by_how_it_is_written(make) -> None:
         ("Dog", "dog.wav"),
         ("vid", "vid_segment7.wav"),
         ("barking_dog", "barkin_dog.wav"),
+        ("dog%20bark", "dog bark.wav"),
+        ("abcdefghijk", "A Title [abcdefghijk].wav"),
+        ("17", "00017.wav"),
     ],
 )
 def test_what_is_near_a_missing_clip_is_named(make, name: str, there: str) -> None:
@@ -249,6 +257,11 @@ def test_what_is_near_a_missing_clip_is_named(make, name: str, there: str) -> No
         assert not clip.path.exists()
         assert there in clip.missing
         assert name in clip.missing
+
+
+def test_a_file_that_is_named_by_the_number_of_a_caption_is_near(make) -> None:
+    (clip,) = make(HEADER + "17,abcdefghijk,30,A\n", "00017.wav", "170.wav")
+    assert "there is 00017.wav:" in clip.missing
 
 
 PARTS = [("0.0", "5.0"), ("5.0", "10.0")]
