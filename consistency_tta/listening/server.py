@@ -11,15 +11,19 @@ from typing import Any
 
 from consistency_tta.listening.answers import check
 from consistency_tta.listening.key import DATABASE, PAGE, Key
+from consistency_tta.listening.rate_limit import RateLimit
 from consistency_tta.runtime.errors import ConfigurationError, DataError
 
 #: Size of the largest answers accepted, in bytes; thousands of items have less.
 LARGEST = 1_000_000
+#: Raters of a test, and requests of one address in a minute, unless more are allowed. A rater makes a few in all.
+RATERS, REQUESTS = 1000, 120
 #: Content-Security-Policy: the page may do nothing but what it needs.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; media-src data:; img-src data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+TOO_MANY = "too many requests from your address, so wait a minute and try again"
 
 
 class Refused(Exception):  # noqa: N818 - an answer to the rater
@@ -44,10 +48,11 @@ class AnswerStore:
     Args:
         folder: of the test.
         key: of the test.
+        max_raters: how many raters it has room for.
     """
 
-    def __init__(self, folder: Path, key: Key) -> None:
-        self.file, self.key = folder / DATABASE, key
+    def __init__(self, folder: Path, key: Key, max_raters: int = RATERS) -> None:
+        self.file, self.key, self.max_raters = folder / DATABASE, key, max_raters
         with closing(sqlite3.connect(self.file)) as database, database:
             database.execute(
                 "CREATE TABLE IF NOT EXISTS answers (test TEXT NOT NULL, rater TEXT NOT NULL, token TEXT NOT NULL, "
@@ -61,7 +66,7 @@ class AnswerStore:
             How many items they have.
 
         Raises:
-            Refused: something in them is wrong, or the name is another rater's.
+            Refused: something in them is wrong, the name is another rater's, or there are enough raters.
         """
         try:
             content = json.loads(text)
@@ -74,12 +79,17 @@ class AnswerStore:
         if not isinstance(token, str) or not 16 <= len(token) <= 64:
             raise Refused(400, "expected a token of 16 to 64 characters")
         with closing(sqlite3.connect(self.file, timeout=30)) as database, database:
-            # One statement, so that two requests at a time cannot both find the name free.
+            # One statement, so that two requests at a time cannot both find the name, or the last place, free.
+            known = "EXISTS (SELECT 1 FROM answers WHERE test = ?1 AND rater = ?2)"
             stored = database.execute(
-                "INSERT INTO answers VALUES (?, ?, ?, ?, ?) ON CONFLICT (test, rater) DO UPDATE SET "
+                f"INSERT INTO answers SELECT ?1, ?2, ?3, ?4, ?5 WHERE {known} "
+                "OR (SELECT COUNT(*) FROM answers WHERE test = ?1) < ?6 ON CONFLICT (test, rater) DO UPDATE SET "
                 "saved = excluded.saved, answers = excluded.answers WHERE token = excluded.token",
-                (self.key.test, answers.rater, token, answers.saved, json.dumps(content)),
+                (self.key.test, answers.rater, token, answers.saved, json.dumps(content), self.max_raters),
             ).rowcount
+            is_known = database.execute(f"SELECT {known}", (self.key.test, answers.rater)).fetchone()[0]
+        if not is_known:
+            raise Refused(403, f"this test has its {self.max_raters} raters, so write to whoever sent it to you")
         if not stored:
             raise Refused(409, f"somebody else answers as {answers.rater!r}: choose another name")
         return len(answers.items)
@@ -90,13 +100,16 @@ class Handler(BaseHTTPRequestHandler):
 
     page: bytes
     store: AnswerStore
+    limit: RateLimit
     server_version = "listening-test"
     sys_version = ""
     timeout = 60  # of an idle connection, in seconds
 
     def do_GET(self) -> None:
         """The page."""
-        if self.path.partition("?")[0] == "/":
+        if not self.limit.allows(self.client_address[0]):
+            self._reply(429, TOO_MANY)
+        elif self.path.partition("?")[0] == "/":
             self._send(200, self.page, "text/html; charset=utf-8")
         else:
             self._reply(404, "there is only one page here: /")
@@ -114,7 +127,10 @@ class Handler(BaseHTTPRequestHandler):
                 raise Refused(411, "expected a Content-Length")
             if int(length) > LARGEST:
                 raise Refused(413, f"expected at most {LARGEST} bytes, got {int(length)}")
-            self._reply(200, "", items=self.store.save(self.rfile.read(int(length))))
+            text = self.rfile.read(int(length))  # also of answers that are refused, or no reply would be read
+            if not self.limit.allows(self.client_address[0]):
+                raise Refused(429, TOO_MANY)
+            self._reply(200, "", items=self.store.save(text))
         except Refused as refused:
             self._reply(refused.status, str(refused))
 
@@ -137,33 +153,48 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def make_server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
+def make_server(
+    folder: Path, host: str, port: int, max_raters: int = RATERS, requests_per_minute: int = REQUESTS
+) -> ThreadingHTTPServer:
     """A server that has its port and is ready to run.
 
     Raises:
         FileNotFoundError: the folder has no test.
-        ConfigurationError: the port is out of range.
+        ConfigurationError: the port, or a limit, is out of range.
         DataError: page and key are of different tests.
     """
     if not 0 <= port <= 65535:
         raise ConfigurationError(f"expected a port from 0, any that is free, to 65535, got {port}")
+    for name, number in (("max_raters", max_raters), ("requests_per_minute", requests_per_minute)):
+        if number < 1:
+            raise ConfigurationError(f"expected at least 1 as {name}, got {number}")
     key = Key.load(folder)
     page = (folder / PAGE).read_bytes()
     if f'"test": "{key.test}"'.encode() not in page:
         raise DataError(f"{folder / PAGE} is not the page of its key, test {key.test}: make the test again")
-    handler = type("TestHandler", (Handler,), {"page": page, "store": AnswerStore(folder, key)})
+    store, limit = AnswerStore(folder, key, max_raters), RateLimit(requests_per_minute)
+    handler = type("TestHandler", (Handler,), {"page": page, "store": store, "limit": limit})
     return ThreadingHTTPServer((host, port), handler)
 
 
-def serve(folder: Path, port: int = 8000, host: str = "127.0.0.1") -> None:
+def serve(
+    folder: Path,
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    max_raters: int = 1000,
+    requests_per_minute: int = 120,
+) -> None:
     """Serve a listening test to raters and store their answers in answers.sqlite, until Ctrl+C.
 
     Args:
         folder: that `consistency-tta listening-test` wrote.
         port: to listen on; 0 is any that is free.
         host: address to listen on; 127.0.0.1 is this machine alone, 0.0.0.0 lets others in, without encryption.
+        max_raters: how many raters the test has room for; more are refused.
+        requests_per_minute: how many requests of one address are answered in a minute; behind a proxy all raters have
+            its address.
     """
-    server = make_server(folder, host, port)
+    server = make_server(folder, host, port, max_raters, requests_per_minute)
     print(f"http://{host}:{server.server_port}/ has the test in {folder}; Ctrl+C ends it", flush=True)
     try:
         server.serve_forever()

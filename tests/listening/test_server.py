@@ -19,14 +19,14 @@ from consistency_tta.cli import main
 from consistency_tta.listening.answers import collect
 from consistency_tta.listening.key import Key
 from consistency_tta.listening.server import LARGEST, make_server
-from consistency_tta.runtime.errors import DataError
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 from tests.listening.noise import answers, made
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
+def running(folder: Path, **limits: int) -> Iterator[str]:
     """Its address."""
-    server = make_server(folder, "127.0.0.1", 0)
+    server = make_server(folder, "127.0.0.1", 0, **limits)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -102,6 +102,24 @@ def test_many_at_a_time(served: tuple[Path, Key], address: str) -> None:
     for thread in threads:
         thread.join()
     assert sum(rater.startswith("Many") for rater, _ in rows(folder)) == 12
+
+
+def test_there_are_so_many_raters_and_requests_and_no_more(tmp_path: Path) -> None:
+    folder, key = made(tmp_path)
+    with running(folder, max_raters=2, requests_per_minute=5) as address:
+        assert [post(address, answers(key, name))[0] for name in ("Ann", "Bob", "Cleo", "Ann")] == [200, 200, 403, 200]
+        assert post(address, answers(key, "Bob") | {"token": "other" * 5})[0] == 409
+        status, reply = post(address, answers(key, "Bob"))
+        assert (status, "wait a minute" in reply["error"]) == (429, True)
+        with pytest.raises(HTTPError, match="429"):
+            urlopen(address, timeout=30)
+    assert [rater for rater, _ in rows(folder)] == ["Ann", "Bob"]
+
+
+@pytest.mark.parametrize("limit", ["max_raters", "requests_per_minute"])
+def test_a_limit_of_nothing_is_refused(limit: str, served: tuple[Path, Key]) -> None:
+    with pytest.raises(ConfigurationError, match=f"{limit}, got 0"):
+        make_server(served[0], "127.0.0.1", 0, **{limit: 0})
 
 
 def test_wrong_answers_are_refused_and_named(served: tuple[Path, Key], address: str) -> None:
