@@ -103,7 +103,9 @@ class ResnetBlock2D(Block):
 
 
 @pytest.mark.parametrize("blocks", [(), ("Block",)])
-def test_each_block_is_compiled_once_where_no_other_has_it(blocks: tuple[str, ...], tmp_path: Path) -> None:
+def test_each_block_is_compiled_once_where_no_other_has_it(
+    blocks: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     inner, further = ResnetBlock2D(), Block()
     outer, frozen = ResnetBlock2D(inner), ResnetBlock2D()
     module = LightningModule()
@@ -112,7 +114,9 @@ def test_each_block_is_compiled_once_where_no_other_has_it(blocks: tuple[str, ..
     before = torch._dynamo.config.recompile_limit
     try:
         torch._dynamo.config.recompile_limit = 8
-        CompileBlocks(backend="mine", blocks=blocks).on_fit_start(trainer(tmp_path), module)
+        with caplog.at_level("INFO"):
+            CompileBlocks(backend="mine", blocks=blocks).on_fit_start(trainer(tmp_path), module)
+        assert [text for text in caplog.messages if f"{2 + len(blocks)} blocks" in text]
         assert torch._dynamo.config.recompile_limit == 64
         assert [block.compiled for block in (outer, frozen, inner)] == [["mine"], ["mine"], []]
         assert further.compiled == ["mine"] * len(blocks)

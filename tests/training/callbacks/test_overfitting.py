@@ -216,9 +216,12 @@ def test_each_validations_own_scores_are_logged_compared_and_written(
                 assert guard.curves[-1][name] == pytest.approx(score(sign, level), abs=1e-6)
     assert [point["parted"] for point in guard.curves] == [False, True, False, True, True, True]
     assert guard.diverged_at == 4
-    assert len([warning for warning in caught if "since step" in str(warning.message)]) == 1
+    (said,) = [str(warning.message) for warning in caught if "since step" in str(warning.message)]
+    assert f"by {guard.curves[4]['reward_change']:.3g} " in said
     report = json.loads((tmp_path / "run" / "overfitting.json").read_text(encoding="utf-8"))
     assert (report["curves"], report["diverged_at_step"]) == (guard.curves, 4)
+    for name, sign in (("reward", 1.0), ("judge", -1.0)):
+        assert report[name]["signature"] == pytest.approx(signature(Loud(sign)))
 
 
 def test_a_resumed_run_goes_on_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +240,18 @@ def test_a_resumed_run_goes_on_counting(tmp_path: Path, monkeypatch: pytest.Monk
     assert second.diverged_at == whole.diverged_at == 3
 
 
+def test_a_run_may_be_stopped_before_its_first_validation() -> None:
+    guard, resumed = attached(), attached()
+    resumed.load_state_dict(guard.state_dict())
+    assert resumed.state_dict() == guard.state_dict()
+
+
+@pytest.mark.parametrize("options", [{"margin": -0.1}, {"z": -1}, {"patience": 0}], ids=str)
+def test_a_rule_out_of_range_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=str(next(iter(options.values())))):
+        OverfittingGuard(Loud(-1.0), **options)
+
+
 def test_the_first_process_writes_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = SimpleNamespace(device=torch.device("cpu"))
     logging(module, monkeypatch)
@@ -248,13 +263,13 @@ def test_scores_are_on_the_device_where_it_has_float64_and_values_on_the_modules
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overfitting, "exact_device", lambda device: META)  # as of Apple's GPUs the CPU
-    guard = attached()
     for waveform in (torch.ones(2, 4), torch.ones(2, 4, device=META)):
+        guard = attached()
         guard.reward.to(waveform.device)  # which is the loss's own
         guard.update(waveform, Sounds(torch.ones(2, 4), 16000, ["a", "b"], torch.tensor([0, 1])))
         assert guard.judge.sign.device == waveform.device
-    assert guard.scores.device == META
-    assert all(tensor.is_meta for tensor in guard.scores.prompts + guard.scores.scores)
+        assert guard.scores.device == META
+        assert all(tensor.is_meta for tensor in guard.scores.prompts + guard.scores.scores)
     module = SimpleNamespace(device=META)
     logged = logging(module, monkeypatch)
     monkeypatch.undo()
@@ -286,6 +301,18 @@ def test_both_networks_embed_captions(name: str) -> None:
 def test_a_training_without_such_losses_is_refused(module: Any) -> None:
     with pytest.raises(ConfigurationError, match="none"):
         OverfittingGuard(Loud(-1.0)).attach(module)
+
+
+@pytest.mark.parametrize("name", ["one", "other"])
+def test_the_reward_is_the_encoder_of_the_loss_that_is_named(name: str) -> None:
+    losses = WeightedLosses({"one": CLAPLoss(Loud(1.0)), "other": CLAPLoss(Loud(2.0)), "latent": LatentL2Loss()})
+    module: Any = SimpleNamespace(losses=losses, pipeline=lambda: SimpleNamespace(rewards=RewardLineage()))
+    guard = OverfittingGuard(Loud(-1.0), loss=name)
+    guard.attach(module)
+    assert guard.reward is losses[name].encoder
+    for loss in ("latent", "another", None):
+        with pytest.raises(ConfigurationError, match="latent"):
+            OverfittingGuard(Loud(-1.0), loss=loss).attach(module)
 
 
 def test_the_independent_network_is_not_trained() -> None:

@@ -107,7 +107,7 @@ def test_a_run_is_endless_if_nothing_limits_it(steps: float, total: float, capsy
 def test_the_bar_stays_in_its_line_of_standard_output_and_knows_the_runs_timer(
     timed: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    timer = Timer(timedelta(hours=1))
+    timer = Timer(timedelta(minutes=10))
     callback = StepProgressBar(refresh_rate=1, process_position=2)
     callbacks = [Callback(), *([timer] if timed else [])]
     callback._trainer = SimpleNamespace(default_root_dir="runs/tiny", callbacks=callbacks)
@@ -116,11 +116,12 @@ def test_the_bar_stays_in_its_line_of_standard_output_and_knows_the_runs_timer(
     assert bar.pos == -4  # two lines, of training and of validation, for each bar
     assert bar.dynamic_ncols
     assert bar.smoothing == 0  # the pace is that of the whole run
-    bar.total = 4
-    bar.update(2)
+    timer._start_time[RunningStage.TRAINING] = time.monotonic()
+    bar.total, bar.start_t = 1000, bar.start_t - 20
+    bar.update(10)  # two thousand seconds are left, or the timer's ten minutes
     bar.close()
     shown = capsys.readouterr()
-    assert re.search(r"tiny: +50%.*2/4 \[\d\d:\d\d<\d\d:\d\d,", shown.out)
+    assert re.search(r"tiny: +1%.*10/1000 \[00:2\d<" + ("09:5" if timed else "3") + r"\d", shown.out)
     assert not shown.err
     callback.disable()
     hidden = callback.init_train_tqdm()
