@@ -412,6 +412,31 @@ def test_checkpoints_of_before_have_no_values(module: Any) -> None:
     assert resumed.values == {}
 
 
+@pytest.mark.parametrize(
+    ("change", "due"),
+    [
+        ({}, True),
+        ({"check": False}, False),
+        ({"fn": TrainerFn.VALIDATING}, False),
+        ({"fetcher": None}, False),  # before and after the epochs
+        ({"ready": 0, "processed": 0}, False),  # before the first batch
+        ({"ready": 2}, False),  # within a batch
+        ({"ready": 2, "processed": 2}, True),
+    ],
+    ids=str,
+)
+def test_a_validation_is_due_after_a_batch_where_lightning_says_so(
+    change: dict[str, Any], due: bool, module: Any
+) -> None:
+    state = {"fn": TrainerFn.FITTING, "fetcher": object(), "ready": 1, "processed": 1, "check": True} | change
+    current = SimpleNamespace(ready=state["ready"], processed=state["processed"])
+    loop = SimpleNamespace(batch_progress=SimpleNamespace(current=current))
+    loop._should_check_val_fx = lambda fetcher: state["check"] and fetcher is state["fetcher"]
+    fit_loop = SimpleNamespace(_data_fetcher=state["fetcher"], epoch_loop=loop)
+    best().on_save_checkpoint(run_of(fn=state["fn"], fit_loop=fit_loop, step=1), module, checkpoint := {})
+    assert list(checkpoint.values()) == [due]
+
+
 @pytest.mark.parametrize("step", [0, 1])
 def test_a_checkpoint_says_whether_it_precedes_a_validation(
     step: int, module: Any, monkeypatch: pytest.MonkeyPatch

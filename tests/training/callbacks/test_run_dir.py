@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from tests.training.runs import trainer
 @pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
 def test_two_runs_that_find_the_same_number_free_have_a_folder_each(kind: Any, tmp_path: Path) -> None:
     one, other = trainer(tmp_path, logger=kind(tmp_path)), trainer(tmp_path, logger=kind(tmp_path))
-    looked = iter([other.logger._get_next_version()])  # before the first one makes its folder
     look = other.logger._get_next_version
-    other.logger._get_next_version = lambda: next(looked, None) or look()
+    # The first look is before the first run makes its folder.
+    other.logger._get_next_version = chain([look()], iter(look, None)).__next__
     claim_run_folder(one)
     claim_run_folder(other)
     assert [run_folder(run).name for run in (one, other)] == ["version_0", "version_1"]
