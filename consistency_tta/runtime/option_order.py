@@ -15,7 +15,8 @@ def check_order(args: list[str]) -> None:
     """Exit where something stands before a configuration file that would silently replace it.
 
     That is an option that the file has, an option of a class that the file names, and a list that an option or an
-    earlier file adds to, such as ``--trainer.callbacks+`` or ``callbacks+:``, where the file has the whole list.
+    earlier file adds to, such as ``--trainer.callbacks+`` or ``callbacks+:``, where the file has the whole list. It is
+    also an option that adds to a list, before one with the whole list.
     """
     early: dict[str, str] = {}  # options without dashes, and how the message names them
     for word, following in zip(args, [*args[1:], ""], strict=False):
@@ -30,6 +31,10 @@ def check_order(args: list[str]) -> None:
                 )
             early |= {name: f"{name}+ of {value or following}" for name in _added_lists(config)}
         elif option.startswith("--"):
+            if added := early.get(f"{option.removeprefix('--')}+"):
+                raise SystemExit(
+                    f"error: {option} would replace what {added} has added: put {option} first, or write {added} again"
+                )
             early[option.removeprefix("--")] = option
 
 

@@ -46,3 +46,28 @@ def test_what_a_later_file_replaces_is_refused(
         with pytest.raises(SystemExit) as error:
             check_order(line.split())
         assert f"{refused}:" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("--trainer.callbacks+=A --trainer.callbacks=[B]", True),
+        ("--config recipe --trainer.callbacks+ A --trainer.max_steps 2 --trainer.callbacks null", True),
+        ("--trainer.callbacks=[B] --trainer.callbacks+=A", False),
+        ("--trainer.callbacks+=A --trainer.callbacks+=B", False),
+        ("--trainer.callbacks+=A --trainer.callbacks.number 2", False),
+        ("--trainer.callbacks+=A --trainer.logger+=B --model.callbacks=[B]", False),
+        ("--config added --trainer.callbacks=[B]", False),  # options take the place of what files have
+    ],
+)
+def test_a_whole_list_behind_an_addition_to_it_is_refused(
+    line: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        Path(name).write_text(content)
+    if refused:
+        with pytest.raises(SystemExit, match=r"--trainer\.callbacks .* --trainer\.callbacks\+ "):
+            check_order(line.split())
+    else:
+        check_order(line.split())

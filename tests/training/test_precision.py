@@ -75,7 +75,7 @@ def test_16_mixed_trains_every_stage(name: str, teacher_folder: Path, latents: P
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("name", ["guidance", "audio"])
+@pytest.mark.parametrize("name", ["guidance", "distillation", "audio"])
 def test_stages_train_from_encoded_latents(
     name: str, precision: Any, teacher_folder: Path, latents: Path, tmp_path: Path
 ) -> None:

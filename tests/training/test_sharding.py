@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,50 @@ def test_gradients_that_are_not_sharded_are_averaged(mesh: DeviceMesh, monkeypat
     assert torch.equal(matrix.grad, torch.full((2, 3), 2.0))
     assert torch.equal(vector.grad, torch.full((4,), 2.0))
     assert torch.equal(whole(sharded.grad), torch.ones(4, 2))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_moments_are_stored_whole_by_the_first_process_and_taken_back_in_parts(
+    first: bool, mesh: DeviceMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AdamW's, of a sharded weight and of a whole one; in one process."""
+
+    def stepped() -> torch.optim.AdamW:
+        sharded = nn.Parameter(distribute_tensor(torch.ones(4, 2), mesh, [Shard(1)]))
+        optimizer = torch.optim.AdamW([sharded, nn.Parameter(torch.ones(3))], lr=0.1, foreach=False)
+        step(optimizer, 1.0)
+        return optimizer
+
+    def step(optimizer: torch.optim.AdamW, gradient: float) -> None:
+        for parameter in parameters(optimizer):
+            parameter.grad = torch.full_like(parameter, gradient)
+        optimizer.step()
+
+    def parameters(optimizer: torch.optim.AdamW) -> list[nn.Parameter]:
+        found: list[nn.Parameter] = optimizer.param_groups[0]["params"]
+        return found
+
+    strategy, straight, resumed = FullySharded(), stepped(), stepped()
+    step(straight, 3.0)
+    monkeypatch.setattr(FullySharded, "is_global_zero", True)
+    stored = strategy.optimizer_state(straight)
+    for index, shape in enumerate([(4, 2), (3,)]):
+        for name in ("exp_avg", "exp_avg_sq"):
+            moment = stored["state"][index][name]
+            assert not isinstance(moment, DTensor)
+            assert torch.equal(moment, whole(straight.state[parameters(straight)[index]][name]))
+            assert moment.shape == shape
+    monkeypatch.setattr(FullySharded, "is_global_zero", first)
+    assert (strategy.optimizer_state(straight)["state"][0] != {}) is first
+    strategy.optimizers = [resumed]
+    strategy.load_optimizer_state_dict({"optimizer_states": [deepcopy(stored)]})  # as of a file
+    assert resumed.state[parameters(resumed)[0]]["exp_avg"].placements == (Shard(1),)
+    for one, other in zip(parameters(straight), parameters(resumed), strict=True):
+        other.data.copy_(one.data)
+    for optimizer in (straight, resumed):
+        step(optimizer, -2.0)
+    for one, other in zip(parameters(straight), parameters(resumed), strict=True):
+        assert torch.equal(whole(one), whole(other))
 
 
 @pytest.mark.parametrize(("whole_ones", "together"), [((False, False), True), ((True, False), False)])
