@@ -185,6 +185,7 @@ def test_the_audiocaps_recipes_run_as_tiny_twins(
 
 
 @pytest.mark.usefixtures("clips", "judge")
+@pytest.mark.long
 def test_what_is_laid_over_the_audiocaps_recipes_runs_as_tiny_twins(
     teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

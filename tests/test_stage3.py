@@ -67,6 +67,7 @@ def test_each_file_trains(name: str, stage3: Path) -> None:
     assert student.sampler.one_query
 
 
+@pytest.mark.long
 def test_the_guard_exports_a_student_of_stage_3(stage3: Path, caplog: pytest.LogCaptureFixture) -> None:
     overlays = [part for name in ("audio", "guarded") for part in ("--config", str(RECIPES / f"{name}.yaml"))]
     bounds = ["--trainer.callbacks.constraints", "{val/metric/diversity: {at_least: 0.01, of: teacher}}"]
