@@ -67,7 +67,7 @@ def test_it_goes_on_from_an_unsharded_run_and_trains_the_same(
         running.fit(module, data(), ckpt_path=checkpoint, weights_only=True)
         return running
 
-    run(plain)
+    first = run(plain)
     with share_copies():
         last = run(
             sharded,
@@ -78,6 +78,10 @@ def test_it_goes_on_from_an_unsharded_run_and_trains_the_same(
             limit_val_batches=1,
         )
     assert seen.sharded == {"trained": True, "average": True, "codec": False}
+    models = [running.lightning_module.pipeline().unet for running in (first, last)]
+    assert not is_sharded(models[1])
+    for one, other in zip(*(model.state_dict().values() for model in models), strict=True):
+        torch.testing.assert_close(other, one, atol=1e-4, rtol=1e-3)
     loops = (last.validate_loop, last.test_loop, last.predict_loop)
     assert seen.inference + [loop.inference_mode for loop in loops] == [False] * 4
     start, expected, found = (
