@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -37,6 +37,7 @@ class Seen(Callback):
     def __init__(self) -> None:
         self.sharded: dict[str, bool] = {}
         self.inference: list[bool] = []
+        self.gathered = True
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         networks = {"trained": pl_module.networks, "average": pl_module.average, "codec": pl_module.frozen.codec}
@@ -44,6 +45,9 @@ class Seen(Callback):
 
     def on_validation_batch_start(self, *_: Any) -> None:
         self.inference.append(torch.is_inference_mode_enabled())
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        self.gathered = not all(isinstance(weight, DTensor) for weight in pl_module.average.parameters())
 
 
 def content(file: Path) -> dict[str, Tensor]:
@@ -78,6 +82,7 @@ def test_it_goes_on_from_an_unsharded_run_and_trains_the_same(
             limit_val_batches=1,
         )
     assert seen.sharded == {"trained": True, "average": True, "codec": False}
+    assert not seen.gathered  # an update of the average would meet whole weights
     models = [running.lightning_module.pipeline().unet for running in (first, last)]
     assert not is_sharded(models[1])
     for one, other in zip(*(model.state_dict().values() for model in models), strict=True):
