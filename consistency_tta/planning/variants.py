@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -13,10 +14,12 @@ from consistency_tta.planning.counted_step import StepPeaks, counted_steps
 from consistency_tta.planning.cuda_autocast import cuda_formats
 from consistency_tta.planning.memory import Counted, counted
 from consistency_tta.planning.parts import all_modules, parts
-from consistency_tta.planning.sharded import largest_block, networks, sharded_bytes
+from consistency_tta.planning.sharded import divided_networks, largest_block, networks, sharded_bytes
 from consistency_tta.planning.stand_ins import captions_of
 from consistency_tta.training.base import TrainingModule
+from consistency_tta.training.callbacks.frozen_in_bfloat16 import FrozenInBfloat16
 from consistency_tta.training.callbacks.gradient_checkpointing import GradientCheckpointing
+from consistency_tta.training.frozen_networks import rounded_layers, to_round
 
 #: Lightning's names.
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -40,9 +43,11 @@ def count_variants(
     found = parts(module)
     trained = sum(part.size for name, part in found.items() if name.startswith("trained"))
 
-    block = largest_block(module)
+    divided = divided_networks(module, settings.get("strategy"))
     # Of an overlay such as cluster/low_memory; other callbacks keep nothing in a step.
-    own = [callback for callback in settings.get("callbacks") or () if isinstance(callback, GradientCheckpointing)]
+    callbacks = settings.get("callbacks") or ()
+    own = [callback for callback in callbacks if isinstance(callback, GradientCheckpointing)]
+    rounded = [kind for callback in callbacks if isinstance(callback, FrozenInBfloat16) for kind in callback.kinds]
     batches = [example_batch(module, data, rows, tokens) for rows in (size, 2 * size)]
 
     def peaks(precision: str) -> list[StepPeaks]:
@@ -57,9 +62,19 @@ def count_variants(
         for precision in PRECISIONS:
             for network in networks(module):
                 network.float()  # a step in bf16-mixed has cast the teacher
+            keep_frozen_in(torch.bfloat16 if precision == "bf16-mixed" else torch.float32, module, rounded)
             one, twice = peaks(precision)
-            variants[precision, checkpointing] = counted(size, one, twice, trained, sharded_bytes(module), block)
+            sharded, block = sharded_bytes(divided), largest_block(divided)
+            variants[precision, checkpointing] = counted(size, one, twice, trained, sharded, block)
     return variants
+
+
+def keep_frozen_in(dtype: torch.dtype, module: TrainingModule, kinds: Iterable[str]) -> None:
+    """Cast what :class:`FrozenInBfloat16` rounds; it would keep the original weights too, which are not on a device."""
+    for kind in kinds:
+        for network in to_round(module, kind):
+            for layer in rounded_layers(network):
+                layer.to(dtype)
 
 
 def example_batch(module: TrainingModule, data: LightningDataModule, rows: int, tokens: int) -> Batch:

@@ -5,6 +5,7 @@ from consistency_tta.training.callbacks.best_under_constraints import BestUnderC
 from consistency_tta.training.callbacks.compilation import CompileBlocks
 from consistency_tta.training.callbacks.constraints import Constraint
 from consistency_tta.training.callbacks.export_folder import ExportFolder
+from consistency_tta.training.callbacks.frozen_in_bfloat16 import FrozenInBfloat16
 from consistency_tta.training.callbacks.gradient_checkpointing import GradientCheckpointing
 from consistency_tta.training.callbacks.loss_time_plot import DrawLossByTime
 from consistency_tta.training.callbacks.overfitting import OverfittingGuard
@@ -67,6 +68,7 @@ __all__ = [
     "EnergyScore",
     "ExportFolder",
     "FinalPhase",
+    "FrozenInBfloat16",
     "FullySharded",
     "GradientCheckpointing",
     "GridPairs",

@@ -134,5 +134,6 @@ class LatentDiffusion(LatentTraining):
         """The teacher with averaged weights."""
         averaged = self.whole(cast(nn.ModuleDict, self.average.module))
         text = self.text_encoder(averaged)
+        parts = {"text_encoder": text.encoder, "tokenizer": text.tokenizer} | self.parts
         networks = cast(Backbone, averaged["denoiser"]).components()
-        return TextToAudioPipeline(**networks, text_encoder=text.encoder, tokenizer=text.tokenizer, **self.parts)
+        return TextToAudioPipeline(**networks, **self.whole_parts(parts))

@@ -35,6 +35,8 @@ class FullySharded(ModelParallelStrategy):
     Args:
         shard_frozen: whether the frozen teacher is sharded, too. Whole, it takes its full memory in each process, and
             is never gathered.
+        shard_text_encoder: whether the frozen text encoder is sharded, too.
+        shard_codec: whether the frozen codec of mel spectrograms, its vocoder included, is sharded, too.
         process_group_backend: such as ``nccl``; the device's own if not given.
         timeout: how long a process waits for another.
     """
@@ -42,6 +44,8 @@ class FullySharded(ModelParallelStrategy):
     def __init__(
         self,
         shard_frozen: bool = True,
+        shard_text_encoder: bool = False,
+        shard_codec: bool = False,
         process_group_backend: str | None = None,
         timeout: timedelta = default_pg_timeout,
     ) -> None:
@@ -49,6 +53,12 @@ class FullySharded(ModelParallelStrategy):
             save_distributed_checkpoint=False, process_group_backend=process_group_backend, timeout=timeout
         )
         self.shard_frozen = shard_frozen
+        self.shard_text_encoder = shard_text_encoder
+        self.shard_codec = shard_codec
+
+    def shards_kind(self, kind: str) -> bool:
+        """Whether frozen networks of a kind, text_encoder or codec, are sharded."""
+        return bool(getattr(self, f"shard_{kind}"))
 
     @property
     def mesh(self) -> DeviceMesh:

@@ -55,8 +55,8 @@ class LatentTraining(TrainingModule):
         """How to recognise the networks whose results may be read from disk, by name; None for one that is trained."""
         text = self.frozen.text if "text" in self.frozen.held else None
         return {
-            "codec": lambda: codec_fingerprint(self.frozen.codec),
-            "text": None if text is None else lambda: text_fingerprint(text),
+            "codec": lambda: codec_fingerprint(self.whole(self.frozen.codec)),
+            "text": None if text is None else lambda: text_fingerprint(self.whole(text)),
         }
 
     def embed_empty(self) -> TextEmbedding:
@@ -124,7 +124,7 @@ class LatentTraining(TrainingModule):
     def references(self, batch: Batch, teacher: bool = True) -> dict[str, Tensor]:
         """The recordings; where the data are latents, as the codec decodes the means of their posteriors."""
         if batch.waveform is None and batch.moments is not None:
-            codec = self.frozen.codec
+            codec = self.whole(self.frozen.codec)
             return {"recording": codec.decode(codec.moments_to_latent(batch.moments.float()))}
         return super().references(batch, teacher)
 
@@ -177,6 +177,7 @@ def embed_with_dropout(
     """
     kept = rng.uniform(len(batch)) >= dropout
     if batch.text is not None:
-        return batch.text if kept.all() else text_rows(rng.to_device(kept), batch.text, unconditional(empty()))
+        no_caption = unconditional(empty())  # in every process, since a sharded text encoder waits for all of them
+        return batch.text if kept.all() else text_rows(rng.to_device(kept), batch.text, no_caption)
     embedded = text([c if keep else "" for c, keep in zip(batch.captions, kept.tolist(), strict=True)])
     return text_rows(rng.to_device(kept), embedded, unconditional(embedded))

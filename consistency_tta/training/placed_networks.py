@@ -1,8 +1,10 @@
-"""Where a training's networks are and how they compute there: sharded or whole, long attention in blocks."""
+"""Where a training's networks are and how they compute there: sharded or whole, rounded, long attention in blocks."""
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any, TypeVar
 
 from lightning.pytorch import LightningModule
 from torch import nn
@@ -11,6 +13,7 @@ from consistency_tta.components.blocked_attention import attend_in_blocks, faste
 from consistency_tta.components.narrow_convolutions import compute_narrow_in_float32, wrong_in_bfloat16
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.runtime.shared_copies import separate_memory, sharing_copies
+from consistency_tta.training.frozen_networks import KINDS, RoundedNetworks, to_round, to_shard
 from consistency_tta.training.fully_sharded import FullySharded
 from consistency_tta.training.sharding import ShardedNetworks
 from consistency_tta.training.shards import local
@@ -25,6 +28,9 @@ class PlacedNetworks(LightningModule):
         super().__init__()
         #: The networks that are sharded over processes, under the strategy ``fsdp2``.
         self.sharded: ShardedNetworks | None = None
+        #: Which kinds of frozen networks are kept in bfloat16, and these networks.
+        self.kinds_in_bfloat16: frozenset[str] = frozenset()
+        self.rounded: RoundedNetworks | None = None
         self.copies_share = sharing_copies()
 
     def setup(self, stage: str) -> None:
@@ -41,10 +47,14 @@ class PlacedNetworks(LightningModule):
                 compute_narrow_in_float32(network)
 
     def configure_model(self) -> None:
-        """Shard the networks over the processes, if the strategy is ``fsdp2``."""
+        """Round frozen networks where that is chosen; shard networks over the processes under ``fsdp2``."""
+        if self.kinds_in_bfloat16 and self.rounded is None:
+            chosen = [network for kind in KINDS if kind in self.kinds_in_bfloat16 for network in to_round(self, kind)]
+            self.rounded = RoundedNetworks(chosen)
         strategy = None if self._trainer is None else self.trainer.strategy
         if isinstance(strategy, FullySharded) and self.sharded is None:
-            self.sharded = ShardedNetworks(self, strategy.mesh, strategy.shard_frozen)
+            others = [network for kind in KINDS if strategy.shards_kind(kind) for network in to_shard(self, kind)]
+            self.sharded = ShardedNetworks(self, strategy.mesh, strategy.shard_frozen, others)
             self._separate_copies()
             strategy.broadcast_weights(self)
         self._separate_copies()
@@ -61,5 +71,21 @@ class PlacedNetworks(LightningModule):
         return [part for module in self.modules() if isinstance(module, Frozen) for part in module.held.values()]
 
     def whole(self, module: M) -> M:
-        """The module; where its weights are sharded a copy with whole ones, for which all processes call together."""
-        return module if self.sharded is None else cast(M, self.sharded.gathered(module))
+        """The module; where it holds weights that are sharded or rounded a copy with whole, original ones.
+
+        For copies of sharded weights all processes call together. What is neither sharded nor rounded is shared.
+        """
+        copies: dict[int, nn.Module] = {}
+        for part in module.modules():
+            if self.rounded is not None and part in self.rounded.plain:
+                copies[id(part)] = self.rounded.whole(part).to(self.device)
+            elif self.sharded is not None and part in self.sharded.plain:
+                copies[id(part)] = self.sharded.whole(part)
+        if not copies:
+            return module
+        kept: dict[int, nn.Module | nn.Parameter] = {id(parameter): parameter for parameter in module.parameters()}
+        return deepcopy(module, kept | copies)
+
+    def whole_parts(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Parts of a model by name, of which networks are as :meth:`whole` has them."""
+        return {name: self.whole(part) if isinstance(part, nn.Module) else part for name, part in parts.items()}

@@ -6,11 +6,9 @@ al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel", 2023, h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from copy import deepcopy
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import distribute_tensor
@@ -19,6 +17,7 @@ from consistency_tta.components.backbones import Backbone
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.shards import local, whole
+from consistency_tta.training.structures import structure_of, with_tensors, without_memory
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -31,19 +30,22 @@ class ShardedNetworks:
     """Shards the networks of all backbones of a training: those that learn, their averages, and frozen ones.
 
     Every process keeps its part of each weight, and so of its gradient, its optimizer state and its average. A block's
-    weights are gathered while the block computes. What is no backbone stays whole in each process: codecs, vocoders,
-    text encoders, discriminators.
+    weights are gathered while the block computes. What is no backbone stays whole in each process unless it is named,
+    such as discriminators.
 
     Args:
         owner: the training.
         mesh: of the processes, one-dimensional.
         shard_frozen: whether frozen backbones, such as the teacher, are sharded, too.
+        others: further networks to shard, of which only ``forward`` is called.
 
     Raises:
         ConfigurationError: if no network can be sharded.
     """
 
-    def __init__(self, owner: nn.Module, mesh: DeviceMesh, shard_frozen: bool) -> None:
+    def __init__(
+        self, owner: nn.Module, mesh: DeviceMesh, shard_frozen: bool, others: Sequence[nn.Module] = ()
+    ) -> None:
         #: By network, its structure, with parameters that take no memory.
         self.plain: dict[nn.Module, nn.Module] = {}
         learning = {backbone.network for backbone in backbones(owner)}
@@ -54,7 +56,7 @@ class ShardedNetworks:
                 "are small: set --trainer.strategy ddp"
             )
         seen: dict[int, nn.Module] = {}
-        for network in networks:
+        for network in (*networks, *others):
             for parameter in network.parameters():
                 if seen.setdefault(id(parameter), network) is not network:
                     raise ConfigurationError(
@@ -63,10 +65,12 @@ class ShardedNetworks:
                     )
         for network in networks:
             self._shard(network, mesh, whole_around_blocks=network not in learning)
+        for network in others:
+            self._shard(network, mesh, whole_around_blocks=False)
 
     def _shard(self, network: nn.Module, mesh: DeviceMesh, whole_around_blocks: bool) -> None:
         """Shard a network block by block, the inner ones first: its structure first, and then tensor by tensor."""
-        self.plain[network] = deepcopy(network, without_memory(network.parameters()))
+        self.plain[network] = structure_of(network)
         outermost, *blocks = units(network)
         # What lies around the blocks stays whole in a teacher: where a loss reads its blocks' features, no gradient of
         # its output would gather these weights again.
@@ -88,25 +92,23 @@ class ShardedNetworks:
     def _load(network: nn.Module, weights: dict[str, nn.Parameter]) -> None:
         """Divide the first process's weights among all; each is freed as soon as it is divided."""
         parts: dict[str, nn.Parameter] = {}
-        for name, parameter in network.named_parameters():
+        made: dict[int, nn.Parameter] = {}
+        for name, parameter in network.named_parameters(remove_duplicate=False):
             if name in weights:
                 like: Any = parameter
                 part = distribute_tensor(weights.pop(name).detach(), like.device_mesh, like.placements)
-                parts[name] = nn.Parameter(part, requires_grad=parameter.requires_grad)
+                made[id(parameter)] = nn.Parameter(part, requires_grad=parameter.requires_grad)
+            if id(parameter) in made:  # a text encoder has its embeddings under two names
+                parts[name] = made[id(parameter)]
         network.load_state_dict(parts, strict=False, assign=True)
 
-    def gathered(self, module: nn.Module) -> nn.Module:
-        """A plain copy of a module that holds sharded networks, with whole weights.
+    def whole(self, network: nn.Module) -> nn.Module:
+        """A plain copy of one of the networks, with whole weights.
 
         All processes must call it together.
         """
-        copies: dict[int, nn.Module] = {}
-        for network in module.modules():
-            if network in self.plain:
-                copy = deepcopy(self.plain[network])
-                copy.load_state_dict({name: whole(value) for name, value in network.state_dict().items()}, assign=True)
-                copies[id(network)] = copy.to(next(copy.parameters()).device)
-        return deepcopy(module, copies)
+        tensors = {name: whole(parameter.detach()) for name, parameter in network.named_parameters()}
+        return with_tensors(self.plain[network], tensors | dict(network.named_buffers()))
 
 
 def backbones(owner: nn.Module, frozen: bool = False) -> Iterator[Backbone]:
@@ -119,15 +121,10 @@ def backbones(owner: nn.Module, frozen: bool = False) -> Iterator[Backbone]:
                 yield from backbones(held, frozen)
 
 
-def without_memory(parameters: Iterable[nn.Parameter]) -> dict[int, nn.Parameter]:
-    """Parameters of the same shapes on the meta device, by the ids of the ones given."""
-    return {id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad) for p in parameters}
-
-
 def units(network: nn.Module) -> list[nn.Module]:
     """What of a network is gathered at a time: itself, and each larger block in one of its lists, outer ones first."""
     least = SMALLEST_UNIT * size(network)
-    blocks = [block for part in network.modules() if isinstance(part, nn.ModuleList) for block in part]
+    blocks = [block for part in network.modules() if isinstance(part, nn.ModuleList) for block in part.children()]
     return [network, *(block for block in dict.fromkeys(blocks) if size(block) >= least)]
 
 

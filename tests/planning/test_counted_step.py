@@ -15,8 +15,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from consistency_tta.planning.assumed_values import AssumedValues, CopiedTensors
 from consistency_tta.planning.counted_step import StepPeaks, counted_steps
 from consistency_tta.planning.parts import parts
-from consistency_tta.planning.sharded import gathered_at_once, largest_block, networks, sharded_bytes
+from consistency_tta.planning.sharded import divided_networks, gathered_at_once, largest_block, networks, sharded_bytes
 from consistency_tta.planning.without_weights import UnloadedModels
+from consistency_tta.training import FullySharded
 from tests.training.runs import batch, distillation
 
 
@@ -74,8 +75,12 @@ def test_backbones_are_what_is_sharded(teacher_folder: Path) -> None:
     module = distillation(teacher_folder)
     student, frozen = number_of_bytes(module.student.network), number_of_bytes(module.frozen.teacher)
     # The student with gradients and moments, its two averages, and the teacher.
-    assert sharded_bytes(module) == 6 * student + frozen
-    assert 0 < largest_block(module) < student
+    backbones = divided_networks(module, "fsdp2")
+    assert sharded_bytes(backbones) == 6 * student + frozen
+    assert 0 < largest_block(backbones) < student
+    others = sum(map(number_of_bytes, (module.frozen.text, module.frozen.codec)))
+    strategy = FullySharded(shard_text_encoder=True, shard_codec=True)
+    assert sharded_bytes(divided_networks(module, strategy)) == 6 * student + frozen + others
 
 
 def number_of_bytes(network: nn.Module) -> int:

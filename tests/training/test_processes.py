@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
@@ -37,7 +38,7 @@ from consistency_tta.training import (
 )
 from consistency_tta.training.optimizer import trainable_parameters
 from consistency_tta.training.shards import local
-from tests.training.runs import data, trainer
+from tests.training.runs import batch, data, equal, trainer
 
 pytestmark = pytest.mark.long
 
@@ -92,18 +93,32 @@ TRAINED = {
 }
 
 
-#: Which are also trained sharded, and whether the teacher is, too: with several queries of a network before a backward
-#: pass, features of the teacher's blocks, and networks that stay whole.
-SHARDED = {"decoder": False, "score": True}
+#: Which are also trained sharded, and how: with several queries of a network before a backward pass, features of the
+#: teacher's blocks, networks that stay whole, and gradients through a sharded decoder.
+SHARDED: dict[str, dict[str, bool]] = {
+    "decoder": {"shard_frozen": False, "shard_text_encoder": True, "shard_codec": True},
+    "score": {},
+}
+
+
+#: Strategies of a run's two halves.
+RESUMED = [("fsdp2", "fsdp2"), ("fsdp2", "ddp"), ("ddp", "fsdp2")]
 
 
 class Plain(Distillation):
     """Trained by plain descent: Adam would make of a gradient's rounding errors steps as large as any."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
-            [weight for learner in self.learners().values() for weight in trainable_parameters(learner.module)], lr=0.3
-        )
+        weights = [weight for learner in self.learners().values() for weight in trainable_parameters(learner.module)]
+        return torch.optim.SGD(weights, lr=0.2, momentum=0.5)
+
+
+class SaveHalf(Callback):
+    """Saves a checkpoint after two steps."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 3:
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "half.ckpt")
 
 
 def train(
@@ -113,7 +128,6 @@ def train(
     devices: int = 1,
     rank: int = 0,
     strategy: str | FullySharded = "auto",
-    max_steps: int = 4,
     checkpoint: Path | None = None,
 ) -> Plain:
     """Four steps of two accumulated batches; the first process leaves the weights before and after, and the model."""
@@ -126,17 +140,19 @@ def train(
     before = {name: value.detach().clone() for name, value in module.named_parameters()}
     run = trainer(
         folder,
-        max_steps=max_steps,
+        max_steps=4,
         gradient_clip_val=0.5,
         accumulate_grad_batches=2,
         devices=devices,
         strategy=strategy,
-        callbacks=[ExportFolder(str(folder / "model"))],
+        callbacks=[ExportFolder(str(folder / "model")), SaveHalf()],
     )
     run.fit(module, data(batch_size=4 // devices), ckpt_path=checkpoint)
     run.save_checkpoint(folder / "last.ckpt")
+    sounds = [preview.waveform for preview in module.previews(batch(2))]
     if run.is_global_zero:
         torch.save(before, folder / "before.pt")
+        torch.save(sounds, folder / "sounds.pt")
     return module
 
 
@@ -147,11 +163,12 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return {name: state[name] for name in names if name in state}
 
 
-def held_bytes(module: Plain) -> int:
-    """Of weights, gradients, averages and teacher in this process."""
+def held_bytes(module: Plain) -> list[int]:
+    """In this process: of weights, gradients, averages and teacher; of text encoder and codec."""
     held = [*module.parameters(), *module.frozen.teacher.parameters()]
     held += [p.grad for p in module.parameters() if p.grad is not None]
-    return sum(local(tensor).nbytes for tensor in held)
+    others = [*module.frozen.text.parameters(), *module.frozen.codec.parameters()]
+    return [sum(local(tensor).nbytes for tensor in tensors) for tensors in (held, others)]
 
 
 def process(rank: int, teacher: Path, folder: Path) -> None:
@@ -163,11 +180,12 @@ def process(rank: int, teacher: Path, folder: Path) -> None:
         sizes.append(held_bytes(module))
     sharding.SMALLEST_UNIT = 0.1  # fewer parts, each of which takes time to gather
     for setting in SHARDED:
-        module = train(teacher, folder / "fsdp2" / setting, setting, 2, rank, FullySharded(SHARDED[setting]))
+        module = train(teacher, folder / "fsdp2" / setting, setting, 2, rank, FullySharded(**SHARDED[setting]))
         sizes.append(held_bytes(module))
-    half, resumed = folder / "half", folder / "resumed"
-    train(teacher, half, "score", 2, rank, FullySharded(), max_steps=2)
-    module = train(teacher, resumed, "score", 2, rank, FullySharded(), checkpoint=half / "last.ckpt")
+    strategies = {"ddp": lambda: "ddp", "fsdp2": FullySharded}
+    for before, after in RESUMED:
+        half = folder / before / "score/half.ckpt"
+        train(teacher, folder / f"{before} {after}", "score", 2, rank, strategies[after](), half)
     if rank == 0:
         names = [f"ddp/{name}" for name in SETTINGS] + [f"fsdp2/{name}" for name in SHARDED]
         (folder / "sizes.json").write_text(json.dumps(dict(zip(names, sizes, strict=True))))
@@ -181,6 +199,7 @@ def runs(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         spawn(process, (teacher_folder, folder / "2"), nprocs=2)
         for setting in SETTINGS:
             train(teacher_folder, folder / "1" / setting, setting)
+    train(teacher_folder, folder / "fsdp2 auto", "score", checkpoint=folder / "2/fsdp2/score/half.ckpt")
     return folder
 
 
@@ -204,18 +223,24 @@ def test_two_processes_train_like_one(setting: str, runs: Path) -> None:
         same(one, weights(runs / "2/fsdp2" / setting), max(change.values()))
         models = [TextToAudioPipeline.from_pretrained(runs / way / setting / "model") for way in ("1", "2/fsdp2")]
         same(models[0].unet.state_dict(), models[1].unet.state_dict(), max(change.values()))
+        for part in ("text_encoder", "vocoder"):
+            assert equal(*(getattr(model, part).state_dict() for model in models))
+        torch.testing.assert_close(*(torch.load(runs / way / setting / "sounds.pt") for way in ("1", "2/fsdp2")))
 
 
-def test_a_sharded_run_resumes_exactly_and_without_sharding(teacher_folder: Path, runs: Path, tmp_path: Path) -> None:
-    straight, resumed = (weights(runs / "2" / name) for name in ("fsdp2/score", "resumed"))
+def test_a_sharded_run_resumes_exactly(runs: Path) -> None:
+    straight, resumed = (weights(runs / "2" / name) for name in ("fsdp2/score", "fsdp2 fsdp2"))
     assert all(torch.equal(value, resumed[name]) for name, value in straight.items())
-    train(teacher_folder, tmp_path, "score", checkpoint=runs / "2/half/last.ckpt")
-    before = torch.load(runs / "1/score/before.pt")
-    same(
-        straight, weights(tmp_path), max(float((value - before[name]).abs().max()) for name, value in straight.items())
-    )
 
 
-def test_a_process_holds_half_of_what_is_sharded(runs: Path) -> None:
+@pytest.mark.parametrize("resumed", ["2/fsdp2 ddp", "2/ddp fsdp2", "fsdp2 auto"])
+def test_a_run_goes_on_sharded_or_not(resumed: str, runs: Path) -> None:
+    before, straight = torch.load(runs / "1/score/before.pt"), weights(runs / "1/score")
+    change = max(float((value - before[name]).abs().max()) for name, value in straight.items())
+    same(straight, weights(runs / resumed), change)
+
+
+@pytest.mark.parametrize(("setting", "what"), [("score", 0), ("decoder", 1)])
+def test_a_process_holds_half_of_what_is_sharded(setting: str, what: int, runs: Path) -> None:
     sizes = json.loads((runs / "2/sizes.json").read_text())
-    assert sizes["fsdp2/score"] < 0.65 * sizes["ddp/score"]
+    assert sizes[f"fsdp2/{setting}"][what] < 0.65 * sizes[f"ddp/{setting}"][what]

@@ -19,6 +19,7 @@ from consistency_tta.contracts import Learner, Optimization
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.shared_copies import share_copies
 from consistency_tta.training import ConsistencyDistillation, FullySharded, LoRA
+from consistency_tta.training.frozen_networks import KINDS, to_shard
 from consistency_tta.training.fully_sharded import check_strategy
 from consistency_tta.training.optimizer import build_optimizer
 from consistency_tta.training.sharding import ShardedNetworks, backbones, size, units
@@ -52,22 +53,33 @@ def test_a_training_to_be_sharded_copies_no_weights_and_has_the_same(teacher_fol
     # Widened layers are the student's own.
     assert len(set(addresses(module.frozen.teacher)).intersection(*map(addresses, copies))) > 20
     file = {weight.data_ptr(): weight.detach() for weight in module.frozen.teacher.denoiser.parameters()}
-    sharding = ShardedNetworks(module, mesh, shard_frozen=True)
+    others = [network for kind in KINDS for network in to_shard(module, kind)]
+    sharding = ShardedNetworks(module, mesh, True, others)
     assert all(is_sharded(network) for network in copies)
     # What lies around the blocks is whole in the teacher alone.
     around = [network.conv_in.weight for network in (module.student.network, module.frozen.teacher.denoiser.network)]
     assert [isinstance(weight, DTensor) for weight in around] == [True, False]
-    gathered = sharding.gathered(module.student)
-    assert not is_sharded(gathered)
-    for parameter, sharded in zip(gathered.parameters(), module.student.parameters(), strict=True):
-        assert torch.equal(parameter, whole(sharded))
+    module.sharded = sharding
+    for held in (module.student, module.frozen.text, module.frozen.codec):
+        gathered = module.whole(held)
+        assert is_sharded(held)
+        assert not is_sharded(gathered)
+        for parameter, sharded in zip(gathered.parameters(), held.parameters(), strict=True):
+            assert torch.equal(parameter, whole(sharded))
+    assert len({id(layer.weight) for layer in embeddings(module.whole(module.frozen.text))}) == 1  # under two names
     # A single weight of the teacher's file would keep all of it in memory.
     assert not file.keys() & set(addresses(module.frozen.teacher.denoiser))
-    for one, other in [(whole_one, module), (whole_one.frozen.teacher, module.frozen.teacher)]:
+    held = [(whole_one.frozen[name], module.frozen[name]) for name in ("teacher", "text", "codec")]
+    for one, other in [(whole_one, module), *held]:
         theirs = dict(other.named_parameters())
         for name, parameter in one.named_parameters():
             assert torch.equal(parameter, whole(theirs[name])), name
             assert parameter.requires_grad == theirs[name].requires_grad
+
+
+def embeddings(text: nn.Module) -> list[nn.Module]:
+    encoder = text.encoder
+    return [encoder.shared, encoder.encoder.embed_tokens]
 
 
 def test_a_training_that_is_not_sharded_after_all_gets_its_own_weights(teacher_folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, cast
 
 import torch
@@ -290,13 +291,17 @@ class Distillation(LatentTraining):
         if not teacher or self.teacher_pipeline is None:
             return sounds
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
-        return {"teacher": sample_quietly(self.teacher_pipeline, batch.captions, generator)} | sounds
+        pipeline = copy(self.teacher_pipeline)
+        pipeline.register_modules(
+            **self.whole_parts({name: getattr(pipeline, name) for name in ("vae", "vocoder", "text_encoder")})
+        )
+        return {"teacher": sample_quietly(pipeline, batch.captions, generator)} | sounds
 
     def pipeline(self) -> TextToAudioPipeline:
         """The student with averaged weights, its own decoder if it has one, and the teacher's other parts."""
         student = self.whole(cast(Backbone, self.average.module))
         own = self.decoders.student_codec(averaged=True)
-        parts = self.parts if own is None else self.parts | {"vae": own.vae}
+        parts = self.whole_parts(self.parts if own is None else self.parts | {"vae": own.vae})
         networks = student.components() | {student.component: merged(student.network)}
         sampler = self.objective.sampler() or default_sampler(self.objective.one_query, self.objective.second_time)
         return TextToAudioPipeline(**networks, sampler=sampler, guidance_range=list(self.guidance_range), **parts)
