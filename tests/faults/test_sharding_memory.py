@@ -13,7 +13,8 @@ MOST = 0.6
 def test_sharded_processes_peak_lower() -> None:
     command = [sys.executable, "-m", "tools.sharding_memory"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    row = re.compile(r"^(.*), process \d: holds (\d+) MiB, (\d+) of text and codec, .* of training (\d+) MiB$", re.MULTILINE)
+    line = r"^(.*), process \d: holds (\d+) MiB, (\d+) of text and codec, .* of training (\d+) MiB$"
+    row = re.compile(line, re.MULTILINE)
     found = {name: tuple(map(int, numbers)) for name, *numbers in row.findall(printed)}  # of the last process
     plain, sharded = found["ddp"], found["fsdp2"]
     assert sharded[0] - sharded[1] < 0.55 * (plain[0] - plain[1]), printed

@@ -261,6 +261,20 @@ def test_dropped_captions_are_replaced_by_what_means_none(dropout: float, encode
     assert found is given.text or dropout or not encoded
 
 
+def test_the_empty_caption_is_embedded_in_every_process_even_where_no_caption_is_dropped() -> None:
+    text = TextEmbedding(torch.randn(2, 3, 4), torch.ones(2, 3, dtype=torch.bool))
+    calls: list[int] = []
+
+    def empty() -> TextEmbedding:
+        calls.append(1)
+        return text
+
+    captions = Batch(["a", "b"], ["", ""], text=text)
+    found = embed_with_dropout(captions, None, 1e-9, rng(), lambda embedding: embedding, empty)
+    assert found is text
+    assert calls == [1]
+
+
 def test_rows_of_two_lengths_are_chosen_and_padded() -> None:
     captions = TextEmbedding(torch.randn(3, 2, 4), torch.tensor([[True, True], [True, False], [True, True]]))
     for tokens in (1, 2, 5):
