@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 os.environ["OMP_NUM_THREADS"] = "1"  # a fork has no other threads, and would wait for them
 
 import pytest
+from tqdm.std import TqdmDefaultWriteLock
 
 import tools.mutants
 from tools.mutants.mutations import Mutant, mutants
@@ -78,6 +79,7 @@ class Trial:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run the tests, then try all mutants."""
+        TqdmDefaultWriteLock.mp_lock = None  # forks share it, and one that ends within a bar would keep it for ever
         for index in range(len(session.items)):
             self._run_traced(session, index)
         if session.testsfailed:
