@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules.sampler import ResumableLoader, ResumableSampler
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.seed import seed_or_default
 
 
 class ResumableDataModule(LightningDataModule):
@@ -50,8 +50,7 @@ class ResumableDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size or batch_size
         self.num_workers = num_workers
-        # Where Lightning's seed_everything leaves its seed, for the processes it starts as well.
-        self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
+        self.seed = seed_or_default(seed)
 
     # Static, because workers that are not forked (macOS, Windows, Python 3.14) are sent it by pickle: a bound method
     # would take the datamodule along, and with it the trainer and the model.

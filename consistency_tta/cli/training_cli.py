@@ -33,6 +33,7 @@ from consistency_tta.runtime.option_order import check_order
 from consistency_tta.runtime.quiet import hide_advertisements, hide_loading_bars
 from consistency_tta.runtime.shared_copies import share_copies
 from consistency_tta.storage.atomic_directory import check_folder
+from consistency_tta.storage.folder_lock import check_folder_free, release_folders
 from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.callbacks.run_dir import claim_run_folder
@@ -52,8 +53,8 @@ CALLBACKS = ("lightning.pytorch.callbacks", "lightning.fabric.utilities.spike")
 TUNING = "lightning.pytorch.tuner"
 #: Modules that make folders and write files.
 WRITING = ("lightning.pytorch.loggers", "lightning.pytorch.callbacks.model_checkpoint", claim_run_folder.__module__)
-#: Numbers of the system's errors where nothing more can be written: full, the user's share used up, or read-only.
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+#: Numbers of the system's errors where no more can be written: full, the user's share used up, too large, read-only.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def run_lightning(args: list[str]) -> LightningCLI:
@@ -156,6 +157,8 @@ class TrainingCLI(LightningCLI):
             if isinstance(stopped.__context__, KeyboardInterrupt):
                 raise SystemExit(128 + signal.SIGINT) from None
             raise
+        finally:
+            release_folders()
 
     @contextmanager
     def _errors_of_lightning(self, subcommand: str) -> Iterator[None]:
@@ -163,6 +166,11 @@ class TrainingCLI(LightningCLI):
         try:
             yield
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and raised_in(error, "tqdm"):
+                raise ConfigurationError(
+                    "nobody reads standard output any more, as behind `| head`: write to a file, as by `> log.txt`; "
+                    "--ckpt_path last goes on from the newest checkpoint, if there is one"
+                ) from error
             if error.errno not in FULL_DISK and not any(raised_in(error, module) for module in WRITING):
                 raise
             # Of a checkpoint that could not be written, if a logger only failed after it.
@@ -220,8 +228,10 @@ class TrainingCLI(LightningCLI):
             return
         with one_line_errors():
             if "://" not in str(path):  # which is refused as it was written
-                path = named_checkpoint(str(path), *folders)
+                name, path = path, named_checkpoint(str(path), *folders)
                 settings["ckpt_path"] = str(path)
+                if subcommand == "fit" and name in ("auto", "last"):  # another run's, if that is still writing there
+                    check_folder_free(path.parent)
             content = check_resumable(path) if subcommand == "fit" else read_checkpoint(path, mmap=True)
         written = content.get("hyper_parameters", {}).get("_class_path")
         configured = settings["model"]["class_path"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -35,6 +36,24 @@ def make_room(place: Path) -> Path | None:
         else:
             return kept
     return None
+
+
+def keep_copy(file: Path) -> Path | None:
+    """Copy a file that is about to be replaced to ``<name>.1``, or to the next number that is free.
+
+    Unlike :func:`make_room` it leaves the file, which another process of the same run may be reading.
+
+    Returns:
+        The copy; None if there is no file.
+    """
+    if not file.is_file():
+        return None
+    for number in count(1):
+        kept = file.with_name(f"{file.name}.{number}")
+        with suppress(FileExistsError), kept.open("xb") as copy:
+            copy.write(file.read_bytes())
+            return kept
+    raise AssertionError
 
 
 def _only_links(place: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -21,6 +20,8 @@ from consistency_tta.contracts import Batch, Learner, Optimization
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.kinds import require_kind
+from consistency_tta.runtime.seed import seed_or_default
+from consistency_tta.training.callbacks.held_folders import HoldCheckpointFolders
 from consistency_tta.training.callbacks.loss_spikes import LossSpikes
 from consistency_tta.training.callbacks.nonfinite_steps import SkipNonFiniteSteps, step_taken
 from consistency_tta.training.callbacks.predictions import WriteSounds
@@ -65,8 +66,7 @@ class TrainingModule(PlacedNetworks, StoredTraining, ABC):
         self.save_hyperparameters(logger=False)
         require_kind("optimization", optimization, Optimization)
         self.optimization = optimization
-        # Where Lightning's seed_everything leaves its seed, for the processes it starts as well.
-        self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
+        self.seed = seed_or_default(seed)
 
     @abstractmethod
     def trainable(self) -> nn.Module:
@@ -260,7 +260,7 @@ class TrainingModule(PlacedNetworks, StoredTraining, ABC):
 
     def configure_callbacks(self) -> list[Callback]:
         """Skip steps that are not finite, warn of losses that jump, save a checkpoint when the run is stopped, write
-        what ``predict`` samples.
+        what ``predict`` samples, keep other runs out of the folders of checkpoints.
         """
         skip = SkipNonFiniteSteps(self.optimization.max_skipped_in_a_row)
-        return [skip, LossSpikes(), SaveOnSigterm(), WriteSounds()]
+        return [skip, LossSpikes(), SaveOnSigterm(), WriteSounds(), HoldCheckpointFolders()]

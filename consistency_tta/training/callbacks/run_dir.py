@@ -7,7 +7,9 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from consistency_tta.storage.kept_folder import make_room
+from consistency_tta.storage.folder_lock import check_folder_free, hold_folder
+from consistency_tta.storage.kept_folder import keep_copy, make_room
+from consistency_tta.training.callbacks.held_folders import checkpoint_dirs
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -19,18 +21,31 @@ def claim_run_folder(trainer: Trainer) -> None:
     """Make the run's folder, such as ``version_3``, so that another run that begins at the same time takes the next.
 
     Lightning looks for a number that is free, and makes the folder later: two runs would share logs and ``last.ckpt``.
-    In a folder that the configuration names, it would remove the log of the run before: that is renamed.
+    In a folder that the configuration names, no other run may write at the same time; the log and the ``config.yaml``
+    of a run before are kept, which Lightning would remove and replace.
 
     Raises:
+        ConfigurationError: if another run is writing to a folder that the configuration names.
         OSError: if the folder cannot be made.
     """
-    logger = trainer.logger
-    while (
-        trainer.is_global_zero
-        and isinstance(logger, CSVLogger | TensorBoardLogger)
-        and logger._version is None  # else the configuration names it
-        and "://" not in logger.log_dir
-    ):
+    if getattr(trainer, "fast_dev_run", False):  # writes nothing
+        return
+    if trainer.is_global_zero:
+        for place in checkpoint_dirs(trainer):
+            check_folder_free(place)
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger | TensorBoardLogger) and "://" not in str(logger.root_dir):
+                _claim(logger)
+    folder = run_folder(trainer)  # on all processes
+    if trainer.is_global_zero and "://" not in str(folder):
+        keep_copy(folder / "config.yaml")
+
+
+def _claim(logger: CSVLogger | TensorBoardLogger) -> None:
+    """Make a logger's folder, or hold the one that the configuration names."""
+    if logger._version is not None:
+        hold_folder(Path(logger.log_dir))
+    while logger._version is None:
         folder = Path(logger.log_dir)
         try:
             folder.mkdir(parents=True)
@@ -38,7 +53,5 @@ def claim_run_folder(trainer: Trainer) -> None:
             if not folder.exists():  # a link to nothing is in the way
                 raise
             logger._version = None
-    for one in trainer.loggers:
-        if trainer.is_global_zero and isinstance(one, CSVLogger) and "://" not in one.log_dir:
-            for name in ("metrics.csv", "config.yaml"):
-                make_room(Path(one.log_dir) / name)
+    if isinstance(logger, CSVLogger):
+        make_room(Path(logger.log_dir) / "metrics.csv")

@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from consistency_tta.storage.kept_folder import make_room
 from consistency_tta.training.callbacks.run_dir import run_folder
 
 
@@ -90,6 +91,8 @@ class SaveOnSigterm(Callback):
                 return
             folder = getattr(trainer.checkpoint_callback, "dirpath", None) or run_folder(trainer) / "checkpoints"
             file = Path(folder) / "sigterm.ckpt"
+            if trainer.is_global_zero and not trainer.ckpt_path:  # begun anew, so what is there is another run's
+                make_room(file)
             trainer.save_checkpoint(file)
             name = signal.Signals(self.received or signal.SIGTERM).name
             rank_zero_info(f"stopped by {name} at step {trainer.global_step}; --ckpt_path {file} goes on from there")

@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.storage import folder_lock
+from consistency_tta.storage.folder_lock import NAME, release_folders
 from consistency_tta.training.callbacks.run_dir import claim_run_folder, run_folder
+from tests.held_folders import another_process, taken
 from tests.training.runs import trainer
 
 
@@ -24,20 +29,57 @@ def test_two_runs_that_find_the_same_number_free_have_a_folder_each(kind: Any, t
     assert [run_folder(run).name for run in (one, other)] == ["version_0", "version_1"]
 
 
-def test_a_folder_that_the_configuration_names_is_left_to_it_and_keeps_the_log(tmp_path: Path) -> None:
-    claim_run_folder(trainer(tmp_path, logger=CSVLogger(tmp_path, version=3)))
+def test_a_folder_that_the_configuration_names_keeps_the_files_of_the_run_before(tmp_path: Path) -> None:
     claim_run_folder(trainer(tmp_path, logger=CSVLogger("memory://bucket")))
     assert not any(tmp_path.iterdir())
     folder = tmp_path / "lightning_logs" / "version_3"
-    folder.mkdir(parents=True)
-    for run in ("first", "second"):
-        (folder / "metrics.csv").write_text(run)
-        csv = CSVLogger(tmp_path, version=3)
-        claim_run_folder(trainer(tmp_path, logger=[TensorBoardLogger(tmp_path, version=3), csv]))
-    assert {file.name: file.read_text() for file in folder.iterdir()} == {
+    csv, tensorboard = CSVLogger(tmp_path, version=3), TensorBoardLogger(tmp_path, version=3)
+    for run, loggers in (("first", [csv]), ("second", [tensorboard, csv]), ("third", [tensorboard])):
+        claim_run_folder(trainer(tmp_path, logger=loggers))
+        release_folders()
+        for name in ("metrics.csv", "config.yaml"):
+            (folder / name).write_text(run)
+    kept = {file.name: file.read_text() for file in folder.iterdir() if "tfevents" not in file.name}
+    assert kept == {
+        "metrics.csv": "third",
         "metrics.csv.1": "first",
-        "metrics.csv.2": "second",
+        "config.yaml": "third",
+        "config.yaml.1": "first",
+        "config.yaml.2": "second",
     }
+
+
+def test_a_run_without_a_logger_keeps_the_configuration_that_it_may_have_been_started_with(tmp_path: Path) -> None:
+    """Its processes may read it still: so it also stays where it is."""
+    (tmp_path / "config.yaml").write_text("mine")
+    (tmp_path / "config.yaml.1").write_text("older")
+    claim_run_folder(trainer(tmp_path, fast_dev_run=True))
+    claim_run_folder(trainer(tmp_path))
+    names = ("config.yaml", "config.yaml.1", "config.yaml.2")
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict(
+        zip(names, ("mine", "older", "mine"), strict=True)
+    )
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, TensorBoardLogger])
+def test_a_folder_that_is_named_is_one_runs_at_a_time(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_lock, "PATIENCE", 0.0)
+    folder = tmp_path / "lightning_logs" / "version_3"
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text("log")
+    named = trainer(tmp_path, logger=kind(tmp_path, version=3))
+    elsewhere = trainer(tmp_path, logger=False, callbacks=[ModelCheckpoint(folder)], enable_checkpointing=True)
+    with another_process(folder):
+        for run in (named, elsewhere):
+            with pytest.raises(ConfigurationError, match="version_3"):
+                claim_run_folder(run)
+        assert {file.name for file in folder.iterdir()} == {NAME, "metrics.csv"}
+    for run in (elsewhere, named):
+        claim_run_folder(run)
+        assert taken(folder) == (run is named)  # that of checkpoints is held when training begins
+    release_folders()
 
 
 def test_a_link_to_nothing_in_the_way_is_an_error(tmp_path: Path) -> None:

@@ -388,3 +388,18 @@ def test_a_job_in_the_queue_again_is_named(
     assert "hpc_ckpt_1.ckpt" in again
     assert "job 7 was not" in refused
     assert "scontrol" in refused
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_run_begun_anew_keeps_the_checkpoint_of_another(goes_on: bool, tmp_path: Path) -> None:
+    (tmp_path / "sigterm.ckpt").write_text("before")
+    run: Any = SimpleNamespace(
+        ckpt_path=tmp_path / "sigterm.ckpt" if goes_on else None,
+        is_global_zero=True,
+        global_step=3,
+        checkpoint_callback=SimpleNamespace(dirpath=tmp_path),
+        save_checkpoint=lambda file: file.write_text("now"),
+    )
+    stop_signal.SaveOnSigterm().on_exception(run, None, SIGTERMException())  # type: ignore[arg-type]
+    kept = {} if goes_on else {"sigterm.ckpt.1": "before"}
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"sigterm.ckpt": "now"} | kept
