@@ -1,5 +1,6 @@
 """``python -m consistency_tta``, and the program ``consistency-tta``."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -9,20 +10,50 @@ def console() -> None:
     """Run the command line; what its ``main`` returns is for Python callers, not an exit code.
 
     After Ctrl+C the exit status is 130, as shells have it, wherever the command was: also in imports, of which some are
-    here for that reason.
+    here for that reason. Where nobody reads standard output any more, such as behind ``| head``, it is 141.
     """
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:
+        raise SystemExit("error: expected a folder to run in, but this one was removed: change into another") from None
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # Closed, as by `>&-`: a file would get its number, and what libraries print.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
     # As with `python -m`, a loss written in the current folder is found. Last: it shadows nothing that is installed.
-    sys.path.append(str(Path.cwd()))
+    sys.path.append(here)
     try:
         from consistency_tta.cli import main
 
         main()
+    except BrokenPipeError:
+        if not _nobody_reads("\n"):  # another pipe
+            raise
+    except SystemExit as stopped:
+        if not _nobody_reads():
+            raise
+        if isinstance(stopped.code, str):
+            print(stopped.code, file=sys.stderr)
     except (KeyboardInterrupt, ImportError) as error:
         if not _interrupted(error):
             raise
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's threads may still have to end: again, and all ends
         sys.stderr.write("interrupted\n")
         raise SystemExit(128 + signal.SIGINT) from None
+    else:
+        if not _nobody_reads():
+            return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+    raise SystemExit(128 + signal.SIGPIPE)
+
+
+def _nobody_reads(text: str = "") -> bool:
+    """Whether what was printed, and a text, finds no reader."""
+    try:
+        print(end=text, flush=True)
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _interrupted(error: BaseException | None) -> bool:

@@ -198,6 +198,39 @@ def test_the_program_finds_losses_in_the_current_folder(tmp_path: Path, monkeypa
     assert sys.path.index(str(tmp_path)) == len(sys.path) - 1  # what is installed comes first
 
 
+def console_ends(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """A process of the program, by a shell."""
+    program = f"{sys.executable} -m consistency_tta"
+    words = [program if word == "PROGRAM" else word for word in command]
+    return subprocess.run(" ".join(words), shell=True, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "error", "unbuffered"),
+    [
+        (["PROGRAM", "--help", "|", "true;", "exit", "${PIPESTATUS[0]}"], 141, "", ""),
+        (["PROGRAM", "--help", "|", "true;", "exit", "${PIPESTATUS[0]}"], 141, "", "1"),
+        (["PROGRAM", "--help", ">&-", "<&-"], 0, "", ""),
+        (["PROGRAM", "--help", "2>&-"], 0, "", ""),
+        (
+            ["mkdir", "gone;", "cd", "gone;", "rmdir", "../gone;", "PROGRAM", "--help"],
+            1,
+            "error: expected a folder",
+            "",
+        ),
+    ],
+    ids=["pipe", "unbuffered-pipe", "closed", "no-errors", "no-folder"],
+)
+def test_a_process_without_a_place_for_its_words_ends_without_a_traceback(
+    command: list[str], status: int, error: str, unbuffered: str, tmp_path: Path
+) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": unbuffered}
+    ended = console_ends(command, cwd=tmp_path, executable="/bin/bash", env=environment)
+    assert ended.returncode == status
+    assert ended.stderr.startswith(error)
+    assert len(ended.stderr.splitlines()) == bool(error)
+
+
 def test_predict_writes_wav_files(teacher_folder: Path, tmp_path: Path) -> None:
     config = write(distillation_config(teacher_folder, tmp_path), tmp_path / "config.yaml")
     main(["predict", "--config", config])

@@ -14,7 +14,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile
 
 from consistency_tta.cli.commands import COMMANDS, Command
-from consistency_tta.cli.config_files import find_recipes
+from consistency_tta.cli.config_files import check_yaml, find_recipes
 from consistency_tta.cli.mistakes import check_assignments, check_options, refuse_generate_sweep
 from consistency_tta.cli.parser import Parser, set_up_parsing
 from consistency_tta.cli.plugins import load_generation_plugins, load_plugins
@@ -23,6 +23,7 @@ from consistency_tta.cli.signature import option_names, summary
 from consistency_tta.cli.user_errors import one_line_errors
 from consistency_tta.runtime.option_order import check_order
 from consistency_tta.runtime.quiet import hide_loading_bars
+from consistency_tta.storage.recipes import is_file
 
 
 def run(name: str, args: list[str]) -> Any:
@@ -38,6 +39,9 @@ def run(name: str, args: list[str]) -> Any:
     if args in (["-h"], ["--help"]) and (text := quick_help(name, command)):
         sys.stdout.write(text)
         raise SystemExit(0)
+    for file in config_files(args):
+        if is_file(str(file)):  # others are recipes, or the parser's to refuse
+            check_yaml(file)
     check_order(args)
     if command.surroundings is not None:
         args = find_recipes(args)

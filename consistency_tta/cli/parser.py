@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from enum import Enum
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -54,17 +55,20 @@ class Parser(ArgumentParser):
         super().__init__(*args, **(settings | kwargs))
 
     def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Any:
-        """Parse arguments; null for an argument in a group of a class, which jsonargparse would hand on as "None"."""
+        """Parse arguments; null for an argument in a group of a class, which jsonargparse would hand on as "None".
+
+        Names that begin with ``~/`` begin with the user's home, see :func:`with_home`.
+        """
         if isinstance(args, list):
             args = [f"{arg[:-4]}null" if isinstance(arg, str) and arg.endswith("=None") else arg for arg in args]
             if any(isinstance(arg, str) and is_too_deep(arg) for arg in args):
                 self.error(NESTED)
         try:
-            return super().parse_args(args, *rest, **kwargs)
-        except RecursionError:
-            self.error(NESTED)
+            return with_home(super().parse_args(args, *rest, **kwargs))
         except OmegaConfBaseException as error:
             self.error(f"{split_lines(str(error))[0]}: correct the ${{...}} of {getattr(error, 'full_key', 'a value')}")
+        except RecursionError:
+            self.error(NESTED)
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration file, whose folder is ``${recipe_folder:}`` in it."""
@@ -98,3 +102,18 @@ class Parser(ArgumentParser):
     def explain(self, message: str) -> str:
         """A message of jsonargparse in this project's words, where it has better ones."""
         return message
+
+
+def with_home(value: Any) -> Any:
+    """Settings with the user's home for ``~/``: no shell replaces that in a YAML file, or behind ``=``.
+
+    Lightning does so for some of its settings, and a run would lie in two folders, of which one is called "~".
+    """
+    if isinstance(value, str | Path):
+        return type(value)(os.path.expanduser(value)) if str(value).startswith("~/") else value  # noqa: PTH111
+    if isinstance(value, Namespace):
+        vars(value).update({name: with_home(one) for name, one in vars(value).items()})
+        return value
+    if isinstance(value, dict):
+        return {name: with_home(one) for name, one in value.items()}
+    return [with_home(one) for one in value] if isinstance(value, list) else value

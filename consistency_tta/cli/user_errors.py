@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -51,10 +52,19 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
 
 
+#: What to do about errors of the system, by their numbers.
+REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ": make it readable and writable, or name another place"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ": free some space, or name another place"),
+    errno.ENAMETOOLONG: ": name a shorter one",
+    errno.EMFILE: ": raise the limit of open files, as by `ulimit -n 4096`",
+}
+
+
 def _said(error: BaseException) -> str:
-    """An error's message; of the system's errors without their number."""
+    """An error's message; of the system's errors without their number, but with what to do."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"cannot read or write {error.filename}: {error.strerror}"
+        return f"cannot read or write {error.filename}: {error.strerror}{REMEDIES.get(error.errno or 0, '')}"
     return str(error)
 
 

@@ -58,9 +58,11 @@ class Optimization:
         names = [scheduler.value for scheduler in SchedulerType]
         if self.schedule not in names:
             raise ConfigurationError(f"expected a schedule among {', '.join(names)}, got {self.schedule!r}")
-        for name in ("learning_rate", "warmup_steps"):
+        for name in ("learning_rate", "weight_decay", "warmup_steps"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"expected {name} of at least 0, got {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.betas):  # of groups of parameters AdamW checks none
+            raise ConfigurationError(f"expected betas of at least 0 and below 1, got {self.betas}")
         if self.final_phase is not None and not self.learning_rate > 0:
             raise ConfigurationError(f"expected a learning_rate above 0 with a final_phase, got {self.learning_rate}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from consistency_tta.evaluation.protocol import (
@@ -18,10 +17,10 @@ from consistency_tta.evaluation.protocol import (
     Protocol,
     ProtocolSettings,
 )
-from consistency_tta.runtime.deep_yaml import load_yaml
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.errors import ConfigurationError, DataError
 from consistency_tta.runtime.suggest import nearest, suggest
 from consistency_tta.storage.checksum import checksum
+from consistency_tta.storage.yaml_file import read_yaml
 
 #: The protocols that come with the package, a YAML file for each, and their lists of clips.
 PROTOCOLS = Path(__file__).parent / "protocols"
@@ -53,9 +52,11 @@ def load_protocol(name: str | Path) -> Protocol:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(ProtocolSettings)
     try:
-        tree = load_yaml(content.decode("utf-8-sig"))
+        tree = read_yaml(source)
         settings = parser.instantiate(parser.parse_object(tree if isinstance(tree, dict) else {}))
-    except (ArgumentError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except DataError as error:
+        raise ConfigurationError(str(error)) from None
+    except ArgumentError as error:
         known = [ProtocolSettings, ClipList, AudioSettings, NetworkSettings, MetricSettings, BootstrapSettings]
         raise ConfigurationError(f"{source} is not a protocol: {suggest(str(error), known)}") from None
     protocol = Protocol(**settings, source=source, sha256=hashlib.sha256(content).hexdigest())

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.unfinished import remove_unfinished, unfinished
 
@@ -44,6 +46,9 @@ def atomic_directory(output: Path, last: str) -> Iterator[Path]:
     Args:
         output: where the files belong.
         last: the file that makes it complete, moved last.
+
+    Raises:
+        OSError: if the disk is full, or may not be written to.
     """
     output = output.absolute()
     # On the same disk in either case, and where one may write.
@@ -65,5 +70,9 @@ def atomic_directory(output: Path, last: str) -> Iterator[Path]:
             place = output / file.relative_to(folder)
             place.parent.mkdir(parents=True, exist_ok=True)
             file.replace(place)
+    except SafetensorError as error:  # no error of the system, though it passes one on
+        if "Error while serializing" not in str(error):
+            raise
+        raise OSError(f"cannot write {output} ({error}): free some space, or name another place") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -27,8 +27,10 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         part.write_bytes(content)
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # such as of a full disk
+            error.filename = str(path)
         raise
 
 

@@ -90,9 +90,10 @@ def read_rows(captions: str | Path) -> list[Row]:
         DataError: it cannot be understood, with the line, or has no captions.
     """
     captions = caption_file(captions)
-    if not captions.is_file():
-        raise FileNotFoundError(f"the caption file {captions} does not exist")
+    _require_file(captions)
     records = read_records(read_text(captions), captions)
+    if not records:
+        raise DataError(f"{captions} has no captions: its list of entries is empty")
     columns = list(dict.fromkeys(column for record in records for column in record.fields))
     if not any(map(CAPTION_COLUMN.fullmatch, columns)) or not {*VIDEO_COLUMNS, *FILE_COLUMNS} & set(columns):
         raise DataError(
@@ -114,6 +115,19 @@ def read_rows(captions: str | Path) -> list[Row]:
         raise DataError(f"{files[0].place}: expected a video's id as in other entries, got {files[0].fields!s:.70}")
     warn_of_contradictions(files, captions)
     return _parts_of_videos(videos) if videos else _recordings(files)
+
+
+def _require_file(captions: Path) -> None:
+    """Raise where there is no caption file, with what there is."""
+    if captions.is_file():
+        return
+    if re.match(r"\w{2,}:/", str(captions)):
+        raise DataError(f"expected a caption file on this machine, got the address {captions}: download it first")
+    if captions.is_dir():
+        raise DataError(f"expected a caption file, but {captions} is a folder: name a .csv or .jsonl file in it")
+    if captions.exists():
+        raise DataError(f"expected a caption file, but {captions} is a pipe or a device: save its content as a file")
+    raise FileNotFoundError(f"the caption file {captions} does not exist")
 
 
 def read_clips(captions: str | Path) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ def check_settings(trainer: Trainer) -> None:
     Raises:
         ConfigurationError: names the option.
     """
-    for name, least in (("accumulate_grad_batches", 1), ("gradient_clip_val", 0)):
+    for name, least in (("accumulate_grad_batches", 1), ("gradient_clip_val", 0), ("num_sanity_val_steps", 0)):
         value = getattr(trainer, name, None)
         if value is not None and not value >= least:  # a negative norm would turn the gradients round
             raise ConfigurationError(f"expected --trainer.{name} of at least {least}, got {value}")

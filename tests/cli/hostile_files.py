@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +142,35 @@ TABLES = {
     "html.csv": b"<!DOCTYPE html>\n<p>404\n",
     "deep.jsonl": b'{"location": "good", "captions": ' + 100_000 * b"[" + b"\n",
     "list.jsonl": b"[1, 2]\n",
+    "empty.json": b"[]",
+    "header.csv": b"file,caption\n",
+    "wrong_types.jsonl": b'{"location": "good", "captions": ["A tone", 5]}\n',
+    "half_character.jsonl": b'{"location": "good", "captions": "A \\ud800"}\n',
+    "table.parquet": b"PAR1" + bytes(64) + b"PAR1",
+    "packed.csv.gz": b"\x1f\x8b\x08" + bytes(30),
     "broken.jsonl": b'{"location": "good", "captions": "A tone"\n',
+    "mixed.csv": b"\xef\xbb\xbffile\tcaption\r\ngood\tA tone\r\xef\xbb\xbfgood\tB\n",
     "line_ends.csv": "file,caption\ngood,A\u2028B\x85C\x0cD\n".encode(),
+}
+
+
+#: Configurations, or protocols, that cannot be read to their end, run code, or have a list in the place of options.
+CONFIGS = {
+    "bomb.yaml": "a: &a [0, 0, 0, 0]\n"
+    + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghijklm")),
+    "itself.yaml": "trainer: &a\n  callbacks: [*a]\n",
+    "deep.yaml": f"a: {600 * '['}",
+    "list.yaml": "trainer: [1]\n",
+    "documents.yaml": "trainer: {}\n---\ntrainer: {}\n",
+    "code.yaml": "trainer: !!python/object/apply:pathlib.Path.touch [ran]\n",
 }
 
 
 def write_tables(folder: Path) -> None:
     for name, content in TABLES.items():
         (folder / name).write_bytes(content)
+    for name, text in CONFIGS.items():
+        (folder / name).write_text(text)
 
 
 #: A module of a callback that stops its run.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from consistency_tta.audio.sound_bytes import inspect
+from consistency_tta.cli.training_cli import TrainingCLI
 from consistency_tta.cli.user_errors import one_line_errors, user_errors
 from consistency_tta.diffusion.schedules.from_config import schedule_from_config
 from consistency_tta.evaluation.metric_functions import UndefinedMetric
@@ -19,6 +22,7 @@ from consistency_tta.listening.extra import require_extra
 from consistency_tta.listening.server import Refused
 from consistency_tta.reporting.figure import require_matplotlib
 from consistency_tta.runtime.class_path import import_class
+from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.text import read_text
 from consistency_tta.training.checkpoint_file import read_checkpoint
 from tests.test_imports import sources
@@ -130,3 +134,35 @@ def test_an_error_without_words_is_named_by_its_class() -> None:
         raise FileNotFoundError
 
     assert "FileNotFoundError" in shown(library)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EROFS, "make it"),
+        (errno.EACCES, "make it"),
+        (errno.EFBIG, "free some space"),
+        (errno.ENAMETOOLONG, "shorter"),
+        (errno.EMFILE, "ulimit"),
+        (errno.EIO, "a/file: "),
+    ],
+)
+def test_an_error_of_the_system_says_what_to_do(number: int, said: str) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number), "a/file")
+
+    text = shown(fail)
+    assert said in text
+    assert "a/file" in text
+    assert os.strerror(number) in text
+
+
+def test_output_that_nobody_reads_is_no_full_disk() -> None:
+    """A bar of Lightning's finds it first; other pipes, such as to workers, are no mistake of the user's."""
+    cli = TrainingCLI.__new__(TrainingCLI)
+    source = "def write():\n    raise BrokenPipeError(32, 'Broken pipe')"
+    for module, expected in (("tqdm.std", ConfigurationError), ("multiprocessing", BrokenPipeError)):
+        code: dict[str, Any] = {"__name__": module}
+        exec(source, code)
+        with pytest.raises(expected), cli._errors_of_lightning("fit"):
+            code["write"]()

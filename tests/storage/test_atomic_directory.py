@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
 
 from consistency_tta.components.mel import MelSpectrogram
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -96,3 +97,13 @@ def test_a_file_in_a_folders_place_is_found(tmp_path: Path, monkeypatch: pytest.
     for taken, there in (("file", "file"), ("file/below/deep", "file"), ("link", "link")):
         with pytest.raises(NotADirectoryError, match=f"--cache.* {taken}.* {there} "):
             check_folder(Path(taken), "--cache")
+
+
+def test_a_full_disk_is_named_whatever_library_writes(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(OSError, match=f"{model}.*No space left"), atomic_directory(model, "x"):
+        raise full
+    with pytest.raises(SafetensorError), atomic_directory(model, "x"):
+        raise SafetensorError("Error while deserializing header")
+    assert not list(tmp_path.iterdir())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from consistency_tta.storage.atomic_file import save_tensors
+from consistency_tta.storage.atomic_file import save_tensors, write_file
 
 
 def test_others_may_read_a_file_of_tensors_that_share_memory(tmp_path: Path) -> None:
@@ -23,3 +25,17 @@ def test_others_may_read_a_file_of_tensors_that_share_memory(tmp_path: Path) -> 
     loaded = load_file(file)
     assert torch.equal(loaded["all"], base)
     assert torch.equal(loaded["part"], base.T[1:])
+
+
+def test_a_disk_that_is_full_is_named_by_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x").write_bytes(b"before")
+
+    def full(file: Path, content: bytes) -> None:
+        file.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space") as error:
+        write_file(tmp_path / "x", b"after")
+    assert error.value.filename == str(tmp_path / "x")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]

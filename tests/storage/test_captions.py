@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -363,3 +364,14 @@ def test_the_length_that_a_row_states(columns: str, values: str, length: float |
     file = tmp_path / "clips.csv"
     file.write_text(f"{columns},caption\n{values},A dog\n")
     assert [row.length for row in read_rows(file)] == [length]
+
+
+def test_what_is_no_caption_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty.json").write_text("[]")
+    cases = {tmp_path: "folder", tmp_path / "pipe": "pipe", Path("https://host/a.csv"): "download"}
+    for place, said in (cases | {tmp_path / "empty.json": "no captions"}).items():
+        with pytest.raises(DataError, match=rf"{place}.*{said}"):
+            read_rows(place)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_rows(tmp_path / "nowhere.csv")

@@ -424,3 +424,20 @@ def test_a_final_phase_needs_something_before_it() -> None:
         FinalPhase(0, 1e-3)
     with pytest.raises(ConfigurationError, match="learning_rate"):
         Optimization(0.0, final_phase=FinalPhase(2, 1e-3))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("betas", {"betas": (0.9, 1.0)}),
+        ("betas", {"betas": (-0.1, 0.9)}),
+        ("betas", {"betas": (2.0, 3.0)}),
+        ("weight_decay", {"weight_decay": -0.1}),
+        ("learning_rate", {"learning_rate": -1e-3}),
+        ("warmup_steps", {"warmup_steps": -1}),
+    ],
+)
+def test_settings_that_no_adamw_has_are_named(name: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        Optimization(**settings)
+    Optimization(learning_rate=0.0, weight_decay=0.0, betas=(0.0, 0.0), warmup_steps=0)

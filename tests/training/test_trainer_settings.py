@@ -18,6 +18,7 @@ from tests.training.runs import trainer
     [
         ("accumulate_grad_batches", {"accumulate_grad_batches": 0}),
         ("gradient_clip_val", {"gradient_clip_val": -1.0}),
+        ("num_sanity_val_steps", {"num_sanity_val_steps": -2}),
         ("WeightAveraging", {"callbacks": [WeightAveraging()]}),
         ("EMAWeightAveraging", {"callbacks": [EMAWeightAveraging()]}),
         ("StochasticWeightAveraging", {"callbacks": [StochasticWeightAveraging(1e-3)]}),
@@ -26,4 +27,4 @@ from tests.training.runs import trainer
 def test_what_cannot_be_meant_is_named(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=name):
         check_settings(trainer(tmp_path, **options))
-    check_settings(trainer(tmp_path, accumulate_grad_batches=1, gradient_clip_val=0))
+    check_settings(trainer(tmp_path, accumulate_grad_batches=1, gradient_clip_val=0, num_sanity_val_steps=-1))  # all

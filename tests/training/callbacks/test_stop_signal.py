@@ -163,6 +163,7 @@ def run_of(environment: Any = None, world_size: int = 1, **more: Any) -> Any:
     settings: dict[str, Any] = {"world_size": world_size, "strategy": SimpleNamespace(launcher=None)}
     settings |= {"_accelerator_connector": SimpleNamespace(cluster_environment=environment)}
     settings |= {"_signal_connector": SimpleNamespace(received_sigterm=False), "is_global_zero": world_size == 1}
+    settings |= {"ckpt_path": None}
     return SimpleNamespace(**(settings | more))
 
 
