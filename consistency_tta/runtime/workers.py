@@ -12,6 +12,9 @@ from consistency_tta.runtime.device import best_device
 from consistency_tta.runtime.distributed import ProcessRank
 from consistency_tta.runtime.errors import ConfigurationError
 
+#: Signals that end a process that a command has started.
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
 
 def check_processes(devices: int, device: str | None) -> ProcessRank:
     """The rank that a launcher gave this process; the only one without a launcher.
@@ -75,6 +78,15 @@ def device_of_process(name: str | None, place: ProcessRank) -> torch.device:
 
 
 def _run(rank: int, world_size: int, threads: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    for number in ENDING:
+        signal.signal(number, _end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(threads)
     work(ProcessRank(rank, world_size, rank), *arguments)
+
+
+def _end(*_: Any) -> None:
+    """Leave this process in order, once: after the terminal's Ctrl+C the command sends SIGTERM, too."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
