@@ -236,9 +236,7 @@ def test_a_loss_that_is_not_finite_makes_all_gradients_nan(value: float) -> None
 
 
 @pytest.mark.parametrize("step", [0, 1])
-@pytest.mark.parametrize(
-    ("processes", "sharded", "waits"), [(1, None, False), (2, None, True), (2, object(), False)], ids=str
-)
+@pytest.mark.parametrize(("processes", "sharded", "waits"), [(1, None, False), (2, None, True), (2, object(), False)])
 def test_ddp_gets_a_gradient_of_every_network_beside_the_student(
     processes: int, sharded: Any, waits: bool, step: int
 ) -> None:
