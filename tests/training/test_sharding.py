@@ -18,8 +18,8 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from consistency_tta.contracts import Learner, Optimization
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.shared_copies import share_copies
-from consistency_tta.training import ConsistencyDistillation, FullySharded, LoRA
-from consistency_tta.training.frozen_networks import KINDS, to_shard
+from consistency_tta.training import ConsistencyDistillation, FullySharded, LoRA, sharding
+from consistency_tta.training.frozen_networks import KINDS, RoundedNetworks, to_round, to_shard
 from consistency_tta.training.fully_sharded import check_strategy
 from consistency_tta.training.optimizer import build_optimizer
 from consistency_tta.training.sharding import ShardedNetworks, backbones, size, units
@@ -75,6 +75,24 @@ def test_a_training_to_be_sharded_copies_no_weights_and_has_the_same(teacher_fol
         for name, parameter in one.named_parameters():
             assert torch.equal(parameter, whole(theirs[name])), name
             assert parameter.requires_grad == theirs[name].requires_grad
+
+
+@torch.no_grad()
+def test_what_is_in_bfloat16_is_sharded_so_and_gathered_from_its_original(
+    teacher_folder: Path, mesh: DeviceMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharding, "SMALLEST_UNIT", 0.2)  # fewer parts, each of which takes time to gather
+    module = distillation(teacher_folder)
+    text = module.frozen.text
+    original = {name: value.clone() for name, value in text.named_parameters()}
+    with torch.autocast("cpu", torch.bfloat16):
+        before = text(["a dog"]).embedding
+    module.rounded = RoundedNetworks(to_round(module, "text_encoder"))
+    module.sharded = ShardedNetworks(module, mesh, True, to_shard(module, "text_encoder"))
+    assert {local(parameter).dtype for parameter in text.parameters()} == {torch.float32, torch.bfloat16}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(text(["a dog"]).embedding, before)
+    assert all(torch.equal(value, original[name]) for name, value in module.whole(text).named_parameters())
 
 
 def embeddings(text: nn.Module) -> list[nn.Module]:
