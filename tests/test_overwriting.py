@@ -75,6 +75,19 @@ def test_runs_that_share_a_folder_keep_every_model(teacher_folder: Path, tmp_pat
     assert weights(tmp_path / "model.1") == first
 
 
+def test_a_model_takes_the_place_of_no_file_and_of_no_folder_with_the_run_within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+    run = trainer(tmp_path / "runs", logger=CSVLogger(tmp_path / "runs"))
+    for folder in ("", ".", "mine.yaml", "runs", "runs/lightning_logs", "runs/lightning_logs/version_0", "/"):
+        with pytest.raises(ConfigurationError, match=f"got {folder or 'nothing'},"):
+            ExportFolder(folder).on_fit_start(run, None)  # type: ignore[arg-type]
+    for folder in ("runs/model", "runs/lightning_logs/version_0/model", "model"):
+        ExportFolder(folder).on_fit_start(run, None)  # type: ignore[arg-type]
+
+
 def test_a_run_killed_before_its_export_writes_the_model_when_it_goes_on(teacher_folder: Path, tmp_path: Path) -> None:
     fit(teacher_folder, tmp_path, 2, export=False)
     fit(teacher_folder, tmp_path, 2, newest_checkpoint(tmp_path))

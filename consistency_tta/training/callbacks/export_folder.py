@@ -42,8 +42,18 @@ class ExportFolder(Callback):
         self.trained = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a run."""
+        """Begin a run.
+
+        Raises:
+            ConfigurationError: if the model would take the place of a file, or of a folder with the run's own files.
+        """
         self.trained = False
+        place, run = Path(self.folder).resolve(), run_folder(trainer).resolve()
+        if place.is_file() or place in (run, *run.parents, Path.cwd(), *Path.cwd().parents):
+            raise ConfigurationError(
+                f"expected a folder for the model alone in ExportFolder, got {self.folder or 'nothing'}, which is a "
+                f"file, or has the run or the current folder within: name another, such as {run.parent / 'model'}"
+            )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the folder.
