@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "training": (Objective, TrainingModule, Callback),
 }
 #: Callbacks that every training adds by itself.
-AUTOMATIC = {"LossSpikes", "SaveAdapter", "SaveOnSigterm", "SkipNonFiniteSteps", "WriteSounds"}
+AUTOMATIC = {"HoldCheckpointFolders", "LossSpikes", "SaveAdapter", "SaveOnSigterm", "SkipNonFiniteSteps", "WriteSounds"}
 
 
 def plugins(room: str) -> Iterator[type]:

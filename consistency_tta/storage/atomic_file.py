@@ -29,7 +29,7 @@ def write_file(path: Path, content: bytes) -> None:
         part.replace(path)
     except BaseException as error:
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # such as of a full disk
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # such as of a full disk
             error.filename = str(path)
         raise
 

@@ -93,7 +93,7 @@ def read_rows(captions: str | Path) -> list[Row]:
     _require_file(captions)
     records = read_records(read_text(captions), captions)
     if not records:
-        raise DataError(f"{captions} has no captions: its list of entries is empty")
+        raise DataError(f"{captions} has no captions: expected a CSV file such as id,caption with rows, or JSON lines")
     columns = list(dict.fromkeys(column for record in records for column in record.fields))
     if not any(map(CAPTION_COLUMN.fullmatch, columns)) or not {*VIDEO_COLUMNS, *FILE_COLUMNS} & set(columns):
         raise DataError(

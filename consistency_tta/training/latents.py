@@ -177,6 +177,8 @@ def embed_with_dropout(
     """
     kept = rng.uniform(len(batch)) >= dropout
     if batch.text is not None:
+        if not dropout:
+            return batch.text
         no_caption = unconditional(empty())  # in every process, since a sharded text encoder waits for all of them
         return batch.text if kept.all() else text_rows(rng.to_device(kept), batch.text, no_caption)
     embedded = text([c if keep else "" for c, keep in zip(batch.captions, kept.tolist(), strict=True)])
