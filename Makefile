@@ -54,9 +54,9 @@ test: .venv/.installed  ## run the tests, but for the long ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not long" --ignore tests/graphs/test_openvino_format.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/graphs/test_openvino_format.py
 
-# By file, since tests of two processes share what these have trained.
+# One after the other: they start processes of their own, of which one ended by SIGSEGV once beside other tests.
 test-long: .venv/.installed  ## run the long tests: two processes that train as one, recipes one after another, compilation (minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
 # Gradio accepts no Pillow of constraints.txt's version: .venv-app lies over .venv, and has Gradio and an older Pillow.
 .venv-app/.installed: .venv/.installed constraints-app.txt
