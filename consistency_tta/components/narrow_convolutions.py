@@ -2,8 +2,8 @@
 
 On processors with AMX (Intel's from 2023 on) the bfloat16 kernels of oneDNN in torch 2.13 return wrong sums for some
 convolutions of few channels and many taps, such as 8 channels by 8 taps or 16 by 4, and wrong gradients of transposed
-ones; a patch embedding of 1 channel by 16 x 16 with a stride of 10 returned NaN. Wider ones were right, and all of the
-bundled and the published networks. Like errors: https://github.com/pytorch/pytorch/issues/169688 and
+ones; a patch embedding of 1 channel by 16 x 16 with a stride of 10 returned NaN. Wider ones that were tried were right,
+and all of the bundled networks. Like errors: https://github.com/pytorch/pytorch/issues/169688 and
 https://github.com/uxlfoundation/oneDNN/issues/5717. Without AMX (``ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16``) all are
 right, at a fifth of the speed.
 """
