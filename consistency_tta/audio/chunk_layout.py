@@ -1,18 +1,23 @@
-"""AIFF, CAF, W64 and AU: the chunk with the samples states its length, which may be more or less than there is.
+"""AIFF, CAF, W64, AU and NIST SPHERE: the header states the samples' length, which may be more or less than there is.
 
 Sources: Apple, "Audio Interchange File Format: AIFF", 1989; Apple, "Core Audio Format Specification 1.0", 2011,
-https://developer.apple.com/library/archive/documentation/MusicAudio/Reference/CAFSpec; the headers of W64 and AU are
-those that libsndfile writes.
+https://developer.apple.com/library/archive/documentation/MusicAudio/Reference/CAFSpec; the headers of W64, AU and NIST
+are those that libsndfile writes.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
-from consistency_tta.audio.layout import JUNK, Bytes, Layout, end_of_sound
+from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, end_of_sound
 
 #: From here on a length is one that programs write which do not know it; sox writes this one.
 UNKNOWN = 0x7F000000
+#: Bytes of whose multiples W64's chunks begin.
+W64_ALIGN = 8
+#: How files of these kinds, and WAV files, begin.
+_FILES = (b"FORM", b"caff", b"riff", b".snd", b"NIST", b"RIFF", b"RF64", b"RIFX")
 
 
 class Samples(NamedTuple):
@@ -31,14 +36,18 @@ def chunk_layout(data: Bytes) -> Layout | None:
     held = len(data) - samples.start
     if samples.length > held:
         return Layout(truncated=f"{samples.length - held:,} bytes less than its header states")
-    behind = data[samples.start + samples.length : end_of_sound(data)]
+    end = samples.start + samples.length
+    behind = data[end : end_of_sound(data)]
+    if behind.lstrip(b"\0")[:4] in _FILES:
+        return Layout(broken="another file follows in it: split it, or join the sounds with sox or ffmpeg")
     is_chunk = samples.chunks_follow and all(32 <= byte < 127 for byte in behind[:5].strip(b"\0")[:4])
     if len(behind) > JUNK and not is_chunk and behind.strip(b"\0"):
         return Layout(
             broken=f"{len(behind):,} bytes follow the samples and are no chunk, so its header's length is wrong, or "
             "another file follows in it: write it anew, or split it"
         )
-    return None
+    # Of W64 the decoder takes all that follows for samples.
+    return Layout(parts=(Part(0, end),)) if data[:4] == b"riff" and len(behind) >= W64_ALIGN else None
 
 
 def _samples(data: Bytes) -> Samples | None:
@@ -48,10 +57,23 @@ def _samples(data: Bytes) -> Samples | None:
     if head[:4] == b"caff":
         return _find(data, 8, b"data", name=4, size=8, align=1, order="big")
     if head[:4] == b"riff":
-        return _find(data, 40, b"data", name=16, size=8, align=8, order="little", header_counts=True)
+        return _find(data, 40, b"data", name=16, size=8, align=W64_ALIGN, order="little", header_counts=True)
     if head[:4] == b".snd":
         return Samples(int.from_bytes(head[4:8]), int.from_bytes(head[8:12]), False)
+    if head[:7] == b"NIST_1A":
+        return _nist(data)
     return None
+
+
+def _nist(data: Bytes) -> Samples | None:
+    """NIST SPHERE, as of TIMIT's files: lines of names, types and values; the first is the header's length in bytes."""
+    header = data[8:1024].decode("latin-1")
+    values = {name: int(value) for name, value in re.findall(r"^(\w+) -i (\d+)", header, re.MULTILINE)}
+    size = re.match(r"\s*(\d+)", header)
+    if not size or not {"sample_count", "sample_n_bytes"} <= values.keys():
+        return None
+    length = values["sample_count"] * values["sample_n_bytes"] * values.get("channel_count", 1)
+    return Samples(int(size[1]), length, False)
 
 
 def _find(

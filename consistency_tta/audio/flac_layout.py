@@ -16,14 +16,17 @@ from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, after_id3, b
 LONGEST_FRAME = 1 << 20
 #: Samples of a block, by the code in a frame's header.
 BLOCKS = {1: 192, **{k: 576 << (k - 2) for k in range(2, 6)}, **{k: 256 << (k - 8) for k in range(8, 16)}}
+#: Sample rates in Hz, by the code in a frame's header.
+RATES = dict(enumerate((88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000), start=1))
 _START = b"fLaC"
 
 
 class Frame(NamedTuple):
-    """Where a frame's samples are: the first, and how many."""
+    """Where a frame's samples are: the first, and how many; and their rate in Hz, 0 where the frame does not say it."""
 
     first: int
     samples: int
+    rate: int = 0
 
 
 def flac_layout(data: Bytes) -> Layout:
@@ -66,6 +69,9 @@ def _piece(data: Bytes, start: int, end: int) -> Part | Layout | None:
     at = _last_frame(data, max(place, end - 2 * longest - 16), end, smallest)
     if first is None:
         return None  # the decoder reports what is wrong
+    stated = int.from_bytes(data[start + 18 : start + 21]) >> 4
+    if first.rate not in (0, stated):
+        return Layout(broken=f"its header states {stated} Hz, and its frames {first.rate} Hz: one of them is wrong")
     frame = None if at is None else _frame(data, at, smallest)
     # Behind the number of samples that the header states the decoder reads nothing, whatever there is.
     last_frame = longest if frame is None else min(longest, frame.samples * _sample_bits(data, start) // 8 + 64)
@@ -119,7 +125,7 @@ def _frame(data: Bytes, place: int, fixed: int) -> Frame | None:
     at += long_block + long_rate
     if not samples or at >= len(head) or _crc8(head[:at]) != head[at]:
         return None
-    return Frame(number if head[1] & 1 else number * fixed, samples)
+    return Frame(number if head[1] & 1 else number * fixed, samples, RATES.get(rate, 0))
 
 
 def _crc8(data: bytes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 _CONVERT = "{conversion}"
 _FETCH = "fetch it again"
@@ -48,7 +49,7 @@ def foreign_kind(head: bytes, name: str) -> str:
 
 def conversion(name: str) -> str:
     """How to convert a file; the new one has another name, since ffmpeg cannot write the file that it reads."""
+    name = f"./{name}" if name.startswith("-") else name
     stem, _, ending = name.rpartition(".")
-    return (
-        f"convert it, such as with `ffmpeg -i {name} {stem or name}{'_new' if ending.lower() == 'flac' else ''}.flac`"
-    )
+    new = f"{stem or name}{'_new' if ending.lower() == 'flac' else ''}.flac"
+    return f"convert it, such as with `ffmpeg -i {shlex.quote(name)} {shlex.quote(new)}`"

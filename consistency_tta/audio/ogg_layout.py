@@ -5,12 +5,16 @@ Source: S. Pfeiffer, "The Ogg Encapsulation Format Version 0", RFC 3533, 2003, h
 
 from __future__ import annotations
 
+import zlib
+
 from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, end_of_sound
 
 _PAGE = b"OggS"
 #: How streams of sound begin.
 _SOUNDS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
 _BEGIN, _END = 2, 4  # a page's flags
+#: Each byte with its bits in reverse: the pages' checksum is zlib's with the greatest bit first.
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 #: Samples of a page at most: 255 packets of Vorbis' largest, 8192; FLAC in OGG may have 65,535 in each.
 _LONGEST_PAGE = 255 * 65_536
 
@@ -33,6 +37,9 @@ def ogg_layout(data: Bytes) -> Layout:
         end = place + 27 + len(segments) + sum(segments)
         if end > len(data) or len(segments) < data[place + 26]:
             return Layout(truncated="it ends in the middle of a page")
+        if not _is_whole(data[place:end]):
+            # The decoder would leave it out without a word.
+            return Layout(broken=f"the page at byte {place:,} is damaged: its checksum differs")
         packet = place + 27 + len(segments)
         at_once += begins and data[packet : packet + 8].startswith(_SOUNDS)
         if at_once > 1:
@@ -56,6 +63,13 @@ def ogg_layout(data: Bytes) -> Layout:
         return Layout()
     ends = [*links[1:], len(data)]
     return Layout(parts=tuple(Part(start, end) for start, end in zip(links, ends, strict=True)))
+
+
+def _is_whole(page: bytes) -> bool:
+    """Whether a page has its checksum: a CRC-32 that begins with zeros, of the page with zeros for the checksum."""
+    content = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED)
+    checksum = (zlib.crc32(content, 0xFFFFFFFF) ^ 0xFFFFFFFF).to_bytes(4)
+    return checksum.translate(_REVERSED) == page[22:26]
 
 
 def _position_fault(data: Bytes, place: int, positions: dict[bytes, int]) -> str:

@@ -31,6 +31,8 @@ BLOCK = 1 << 16
 KNOWN = 1 << 50
 #: Sample rates in Hz of recordings; others are a damaged header, and resampling from them would take hours or fail.
 RATES = (1000, 1_000_000)
+#: Kinds of file, by libsndfile's names, whose stated length is compared with what there is.
+CHECKED = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC", "OGG", "NIST")
 ERRORS = (soundfile.SoundFileError, OSError, RuntimeError, MemoryError, ValueError)
 
 
@@ -164,6 +166,9 @@ def _layout(source: SoundSource, data: Bytes) -> Layout:
         raise
     if info.format in ("MP3", "MPEG"):
         return mp3_layout(data, info.frames)
+    if info.format not in CHECKED:
+        name = str(source).rpartition("/")[2]
+        return Layout(broken=f"it is a file of the kind {info.format}, whose length is not known: {conversion(name)}")
     return Layout() if _ends_where_it_says(source) else Layout(whole)
 
 

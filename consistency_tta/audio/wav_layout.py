@@ -14,6 +14,8 @@ from consistency_tta.audio.layout import JUNK, Bytes, Layout, Part, after_id3, e
 UNKNOWN = 0x7FFF0000
 #: Bytes behind the samples that may be anything: 4 ms at 16 kHz.
 LITTLE = 128
+ANOTHER_HEAD = re.compile(rb"(RIFF|RF64|RIFX)....WAVE", re.DOTALL)
+ANOTHER = "another WAV file follows in it: split it, or join the sounds with sox or ffmpeg"
 Order = Literal["little", "big"]
 
 
@@ -42,6 +44,8 @@ def wav_layout(data: Bytes) -> Layout:
         unknown = size == 0 or size >= UNKNOWN
     if unknown:
         # The decoder itself reads to the end where the length is huge, but takes 0 for no samples.
+        if ANOTHER_HEAD.search(data, start):
+            return Layout(broken=ANOTHER)
         if size >= UNKNOWN and wide is None:
             return Layout()
         if not _goes_on(data, start, order):
@@ -51,7 +55,7 @@ def wav_layout(data: Bytes) -> Layout:
         return Layout(truncated=f"{size - held:,} bytes less than its header states")
     behind = start + size + size % 2
     if data[behind : behind + 4] in (b"RIFF", b"RF64", b"RIFX") and data[behind + 8 : behind + 12] == b"WAVE":
-        return Layout(broken="another WAV file follows in it: split it, or join the sounds with sox or ffmpeg")
+        return Layout(broken=ANOTHER)
     if _goes_on(data, behind, order):
         return Layout(
             broken=f"{len(data) - behind:,} bytes follow the samples and are no chunk, so its header's length is "

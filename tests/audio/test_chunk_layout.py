@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from consistency_tta.audio.chunk_layout import UNKNOWN, chunk_layout
-from consistency_tta.audio.layout import JUNK
+from consistency_tta.audio.layout import JUNK, Layout, Part
 
 HELD = 40
 SOUND = b"\x81" * HELD
@@ -37,7 +37,13 @@ def au(length: int, behind: bytes = b"") -> bytes:
     return b".snd" + struct.pack(">II", 24, length) + bytes(12) + SOUND + behind
 
 
-KINDS = [aiff, caf, w64, au]
+def nist(length: int, behind: bytes = b"") -> bytes:
+    """The length is that of the samples of all channels in bytes."""
+    fields = f"NIST_1A\n    128\nsample_count -i {length}\nsample_n_bytes -i 1\nchannel_count -i 1\nend_head\n"
+    return fields.encode().ljust(128) + SOUND + behind
+
+
+KINDS = [aiff, caf, w64, au, nist]
 
 
 @pytest.mark.parametrize("make", KINDS)
@@ -64,19 +70,35 @@ def test_all_ones_are_an_unknown_length():
     assert chunk_layout(aiff(0xFFFFFFFF)) is None
 
 
+def is_right(data: bytes) -> bool:
+    """Whether the samples are read to their stated end: of W64 the decoder must not be given what follows."""
+    layout = chunk_layout(data)
+    return layout is None or layout == Layout(parts=(Part(0, data.index(SOUND) + HELD),))
+
+
 @pytest.mark.parametrize("make", KINDS)
 def test_more_than_a_little_behind_the_samples_is_refused(make):
-    assert chunk_layout(make(HELD, behind=b"\x81" * JUNK)) is None
+    assert is_right(make(HELD, behind=b"\x81" * JUNK))
     assert chunk_layout(make(HELD, behind=b"\x81" * (JUNK + 1))).broken
-    assert chunk_layout(make(HELD, behind=bytes(2 * JUNK))) is None
+    assert is_right(make(HELD, behind=bytes(2 * JUNK)))
 
 
 @pytest.mark.parametrize("make", KINDS)
 def test_a_chunk_may_follow_where_the_format_has_chunks(make):
-    layout = chunk_layout(make(HELD, behind=b"LIST" + b"\x81" * 2 * JUNK))
-    assert bool(layout and layout.broken) == (make is au)
-    if make is not au:
-        assert chunk_layout(make(HELD, behind=b"\0LIST" + b"\x81" * 2 * JUNK)) is None  # after a byte that fills up
+    has_chunks = make in (aiff, caf, w64)
+    assert is_right(make(HELD, behind=b"LIST" + b"\x81" * 2 * JUNK)) == has_chunks
+    if has_chunks:
+        assert is_right(make(HELD, behind=b"\0LIST" + b"\x81" * 2 * JUNK))  # after a byte that fills up
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("gap", [0, 5])
+def test_another_file_behind_is_refused(make, gap):
+    assert "another file" in chunk_layout(make(HELD, behind=bytes(gap) + make(HELD))).broken
+
+
+def test_a_header_without_a_number_of_samples_is_left_to_the_decoder():
+    assert chunk_layout(nist(HELD + 9).replace(b"sample_count", b"sample_c0unt")) is None
 
 
 @pytest.mark.parametrize("other", [0, 23])

@@ -125,6 +125,20 @@ def wav_format(place: int, value: int) -> bytes:
     return content[:place] + struct.pack("<H", value) + content[place + 2 :]
 
 
+def ogg_of_a_damaged_page() -> bytes:
+    """A bit of a page in the middle is another: the decoder would leave the page out."""
+    content = bytearray(written("OGG", 10 * FIRST))
+    content[len(content) // 2] ^= 1
+    return bytes(content)
+
+
+def flac_rate(rate: int) -> bytes:
+    """A FLAC file whose header states a rate in Hz that its frames do not have."""
+    content = bytearray(written("FLAC"))
+    content[18:21] = (rate << 4 | content[20] & 15).to_bytes(3)
+    return bytes(content)
+
+
 QUIET, LOUD = noise(FIRST) * 1e-4, noise(FIRST)
 DECODED: dict[str, tuple[Callable[[], bytes], int]] = {
     "flac.0": (lambda: flac_total(0), FIRST),
@@ -155,6 +169,7 @@ DECODED: dict[str, tuple[Callable[[], bytes], int]] = {
     "wav.RIFX, -1": (lambda: rifx(0xFFFFFFFF), FIRST),
     "wav.AIFF of sox": (aiff_of_sox, FIRST),
     "wav.titles behind": (lambda: written("WAV") + b"LIST" + struct.pack("<I", 6000) + 6000 * b"x", FIRST),
+    "wav.W64, bytes behind": (lambda: written("W64") + b"bext" + bytes(20) + 6000 * b"x", FIRST),
     "wav.no bytes a second": (lambda: wav_rate(RATE, 0), FIRST),
     "wav.a damaged chunk behind": (lambda: written("WAV") + b"LIST" + struct.pack("<I", 6000) + 600 * b"x", FIRST),
     "wav.zeros behind": (lambda: written("WAV") + bytes(9000), FIRST),
@@ -253,6 +268,13 @@ NAMED: dict[str, tuple[Callable[[], bytes], Fault]] = {
     "wav.two channels of one": (lambda: wav_format(2, 2), Fault.UNREADABLE),
     "wav.24 bits of 16": (lambda: wav_format(14, 24), Fault.UNREADABLE),
     "mp3.transport stream": (lambda: (b"G" + bytes(187)) * 20, Fault.UNREADABLE),
+    "ogg.damaged page": (ogg_of_a_damaged_page, Fault.UNREADABLE),
+    "flac.half the rate": (lambda: flac_rate(RATE // 2), Fault.UNREADABLE),
+    "wav.joined, unknown": (lambda: 2 * wav_size(0xFFFFFFFF), Fault.UNREADABLE),
+    "wav.joined, 0": (lambda: 2 * wav_size(0), Fault.UNREADABLE),
+    **{f"wav.{kind} joined": (partial(both, kind), Fault.UNREADABLE) for kind in ("AIFF", "CAF", "W64", "NIST")},
+    "wav.NIST cut": (partial(cut, "NIST"), Fault.TRUNCATED),
+    **{f"wav.{kind}": (partial(written, kind), Fault.UNREADABLE) for kind in ("VOC", "AVR", "PAF", "IRCAM")},
     "ogg.at once": (at_once, Fault.UNREADABLE),
     "ogg.position": (ogg_position, Fault.UNREADABLE),
 }
@@ -268,7 +290,7 @@ def test_what_cannot_be_decoded_whole_is_a_bad_clip(case: str, tmp_path: Path) -
     assert caught.value.fault == fault
 
 
-@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "W64"])
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "W64", "NIST"])
 def test_content_of_another_kind_than_the_name_is_read(kind: str, tmp_path: Path) -> None:
     for extension in ("wav", "flac", "ogg", "mp3"):
         (tmp_path / f"a.{extension}").write_bytes(written(kind))
