@@ -35,7 +35,7 @@ def cancelling_report(waveform: Tensor, sample_rate: int) -> str:
         return ""
     length = max(1, round(WINDOW * sample_rate))
     windows = waveform.split(length, dim=1)
-    powers = torch.tensor([_powers(window) for window in windows], dtype=torch.float64)
+    powers = torch.tensor([_powers(window) for window in windows])
     power, kept = powers.sum(dim=0).tolist()
     if power and kept < CANCELLED_SHARE * power:
         lost = -10 * math.log10(max(kept / power, 1e-12))

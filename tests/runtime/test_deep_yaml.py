@@ -15,6 +15,7 @@ DEEP = {
     "a text": f"a: '{'[' * LEVELS}{']' * LEVELS}'",
     "dashes": "- " * LEVELS + "a",
     "closed before": "]" * LEVELS + "[" * LEVELS,
+    "beside others": "[[], " * LEVELS,
 }
 
 
@@ -30,6 +31,14 @@ def test_deep_indentation_is_an_error() -> None:
         load_yaml("\n".join(" " * level + "a:" for level in range(1000)))
 
 
-@pytest.mark.parametrize("text", ["a: [" + "[1], " * 1000 + "]", "[" * DEEPEST + "]" * DEEPEST, f"a: 1  # {'-' * 500}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [" + "[1], " * 1000 + "]",
+        "[" * DEEPEST + "]" * DEEPEST,
+        "a: []\nb: " + "[" * DEEPEST + "]" * DEEPEST,
+        f"a: 1  # {'-' * 500}",
+    ],
+)
 def test_what_is_only_long_is_read(text: str) -> None:
     assert load_yaml(text) == yaml.safe_load(text)
