@@ -59,7 +59,7 @@ class _Check:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.seen: dict[int, Any] = {}
-        self.texts: set[tuple[str, tuple[Path, ...]]] = set()
+        self.texts: set[tuple[str, Path]] = set()  # with each folder in which they may name a file
 
     def check(self, settings: Any, folders: list[Path]) -> None:
         """Check settings, in which names of files are relative to one of the folders."""
@@ -74,16 +74,17 @@ class _Check:
                     self.check(value, folders)
 
     def _check_text(self, text: str, folders: list[Path]) -> None:
-        if (text, tuple(folders)) in self.texts:
-            return
-        self.texts.add((text, tuple(folders)))
+        folders = [folder for folder in folders if (text, folder) not in self.texts]
+        if not folders:
+            return  # files may name themselves, and each other
+        self.texts.update((text, folder) for folder in folders)
         _check_name(text, self.file, declared=False)
         if (value := _from_yaml(text)) != text:
             self.check(value, folders)
         for folder in folders:
             found = _named_file(text, folder)
             if found is not None and (content := self._text_of(found)):
-                self.check(_from_yaml(content), [*folders, found.parent])
+                self.check(_from_yaml(content), [*folders, found.parent.resolve()])
 
     def _text_of(self, found: Path) -> str:
         """What is in a text file that the settings name; empty if it is no text."""
@@ -93,7 +94,7 @@ class _Check:
                 larger = bool(opened.read(1))
             if b"\0" in content:
                 return ""
-            text = codecs.getincrementaldecoder("utf-8")().decode(content, final=not larger)
+            text = codecs.getincrementaldecoder("utf-8")().decode(content)  # may end within a character
         except (OSError, UnicodeDecodeError):
             return ""
         if larger:
@@ -171,8 +172,8 @@ def _importable(parts: list[str]) -> bool:
     if parts[0] in sys.modules:
         return True
     spec = find_spec(parts[0])
-    for end in range(2, len(parts) + 1):
-        if spec is None or spec.origin is not None or end == len(parts):
+    for end in range(2, len(parts)):
+        if spec is None or spec.origin is not None:
             break
         # A folder without __init__.py, in which there may be modules.
         spec = PathFinder.find_spec(".".join(parts[:end]), spec.submodule_search_locations)

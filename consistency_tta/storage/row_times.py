@@ -13,7 +13,7 @@ ALIKE = 1.0
 
 
 def times(record: Record) -> tuple[str, str]:
-    """Start and end of a row's part in seconds as they are written, an end alone from 0; empty where a row has none.
+    """Start and end of a row's part in seconds, an end alone from 0; empty where a row has none.
 
     Raises:
         DataError: one is no number of seconds, two columns for one differ, or the part ends before it begins.
@@ -30,11 +30,14 @@ def times_in_file(record: Record) -> tuple[str, str]:
     """As :func:`times`; the end may also be given by a length. In a row without a start a length is the file's.
 
     Raises:
-        DataError: as :func:`times`.
+        DataError: as :func:`times`, or a length is 0.
     """
     start, end = times(record)
-    length = _time(record, "length") if start and not end else ""
-    return start, plain(str(round((seconds(start) or 0) + (seconds(length) or 0), 6))) if length else end
+    if end or not start or not (stated := _time(record, "length")):
+        return start, end
+    if not (length := seconds(stated) or 0):
+        raise DataError(f"{record.place}: expected a part of some length, got {stated} s from {start} s on")
+    return start, plain(str(round((seconds(start) or 0) + length, 6)))
 
 
 def stated_length(record: Record) -> float | None:
@@ -56,7 +59,7 @@ def _time(record: Record, kind: str) -> str:
         if time is None or time < 0:
             expected = "seconds" if unit == 1 else "milliseconds"
             raise DataError(f"{record.place}: expected {expected} as {column}, such as 30 or 2.5, got {value!r:.60}")
-        found[column] = value if unit == 1 else plain(str(time / unit))
+        found[column] = plain(str(time / unit))
     first = next(iter(found), "")
     for column, value in found.items():
         if abs((seconds(value) or 0) - (seconds(found[first]) or 0)) > ALIKE:

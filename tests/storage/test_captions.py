@@ -83,6 +83,9 @@ REFUSED = {
     "a negative time": ("id,start_time,end_time,caption\na,-1,5,A\n", "line 2"),
     "an end before the start": ("youtube_id,start_time,end_time,caption\na,30,20,A\n", "line 2"),
     "a part of no length": ("id,start_time,end_time,caption\na,0,0,A\n", "line 2"),
+    "a part of no duration": ("id,start_time,duration,caption\na,2,0,A\n", "line 2"),
+    "another unit": ("id,start_ms,end_ms,caption\na,x,5,A\n", "milliseconds as start_ms"),
+    "the usual unit": ("id,start,end,caption\na,x,5,A\n", "expected seconds as start"),
     "no file's name": ("id,caption\n..,A\n", "entry 2"),
     "no caption column": ("id,text\na,A\n", "id,text"),
     "no columns": ("name,text\na.wav,Rain\n", "name,text"),
@@ -291,6 +294,12 @@ def test_two_columns_for_one_time_must_agree(tmp_path: Path) -> None:
     file = tmp_path / "parts.csv"
     file.write_text("file,start,start_ms,end,caption\na,5,5300,10,A dog\n")
     assert list(read_clips(file)) == ["a_5_10"]
+    file.write_text("file,start,start_ms,end,caption\na,5,6000,10,A dog\n")
+    assert list(read_clips(file)) == ["a_5_10"]
+    for apart in ("0,1500", "1.5,0"):
+        file.write_text(f"file,start,start_ms,end,caption\na,{apart},10,A dog\n")
+        with pytest.raises(DataError, match=r"1\.5 s"):
+            read_rows(file)
     file.write_text("file,start,offset,end,caption\na,5,7,10,A dog\n")
     with pytest.raises(DataError, match=r"line 2: expected one start of a part, got 5 s as start and 7 s as offset"):
         read_rows(file)
@@ -303,10 +312,27 @@ def test_a_start_is_found_however_its_column_is_spelled(name: str, tmp_path: Pat
     assert list(read_clips(file)) == ["a_1"]
 
 
-@pytest.mark.parametrize(("times", "name"), [("0,5", "a_0_5"), ("2.5,5", "a_2.5_7.5"), (",5", "a"), ("nan,5", "a")])
+@pytest.mark.parametrize(
+    ("times", "name"),
+    [
+        ("0,5", "a_0_5"),
+        ("2.5,5", "a_2.5_7.5"),
+        ("0.1,0.2", "a_0.1_0.3"),
+        ("3,", "a_3"),
+        (",5", "a"),
+        ("nan,5", "a"),
+    ],
+)
 def test_behind_a_start_a_duration_is_the_part_s(times: str, name: str, tmp_path: Path) -> None:
     file = tmp_path / "parts.csv"
     file.write_text(f"file,offset,duration,caption\na,{times},A dog\n")
+    assert list(read_clips(file)) == [name]
+
+
+@pytest.mark.parametrize(("start", "name"), [(0, "a_0_5"), (1, "a_1_6"), (1.5, "a_1.5_6.5")])
+def test_a_start_may_be_a_number(start: float, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "parts.json"
+    file.write_text(json.dumps([{"file": "a", "start": start, "duration": 5, "caption": "A dog"}]))
     assert list(read_clips(file)) == [name]
 
 
@@ -356,6 +382,9 @@ def test_columns_of_files_that_contradict_each_other_are_named(
     [
         ("id,duration", "a,7.5", 7.5),
         ("id,start,end", "a,2,5", 3),
+        ("id,start,end", "a,0,0.5", 0.5),
+        ("id,start,end,duration", "a,2,5,0", 3),
+        ("id,duration", "a,0.5", 0.5),
         ("ytid,start", "a,2", None),
         ("id,dur", "a,0:05", None),
     ],

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import signal
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
 
-from tools.mutants.__main__ import mirror, result
+from tools.mutants.__main__ import caches, mirror, result
 from tools.mutants.mutations import mutants
 
 
@@ -61,3 +62,11 @@ def test_how_the_process_ended_says_what_became_of_a_mutant(status: int, expecte
 )
 def test_tests_mirror_the_source(file: str, tests: str) -> None:
     assert mirror(Path(file)) == Path(tests)
+
+
+def test_results_that_changed_functions_have_kept_are_found() -> None:
+    def one(number: int) -> int:
+        return number
+
+    kept, others = [lru_cache(one), cache(one)], [one, lru_cache(abs), 3]
+    assert caches([*others, *kept], [one]) == kept  # type: ignore[list-item]

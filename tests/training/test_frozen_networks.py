@@ -73,10 +73,12 @@ def test_networks_that_are_trained_are_none_of_them(teacher_folder: Path) -> Non
 
 
 def test_weights_of_weight_norm_are_neither_rounded_nor_sharded() -> None:
-    module = owner(codec=build_codec(AutoencoderOobleck(**OOBLECK)))
+    text = ByteTextEncoder(**TEXT)
+    module = owner(text=text, codec=build_codec(AutoencoderOobleck(**OOBLECK)))
     for refused, option in ((to_round, "codec"), (to_shard, "shard_codec")):
         with pytest.raises(ConfigurationError, match=option):
             refused(module, "codec")
+    assert to_round(module, "text_encoder") == to_shard(module, "text_encoder") == [text.encoder]
 
 
 @torch.no_grad()

@@ -12,9 +12,11 @@ import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import nn
 
+from consistency_tta.components.text import ByteTextEncoder
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.runtime.shared_copies import copy_module, share_copies
 from consistency_tta.training import FullySharded, placed_networks
+from tests.toys import TEXT
 from tests.training.test_position import Toy
 
 
@@ -65,6 +67,7 @@ def test_copies_get_memory_of_their_own_where_nothing_is_sharded(strategy: Any) 
     module.configure_model()
     assert not module.shares()
     assert module.sharded is None
+    assert module.rounded is None
     assert torch.equal(module.network.weight, module.frozen.teacher.weight)
     assert module.whole(module.network) is module.network
     weight = module.network.weight.data_ptr()
@@ -83,15 +86,32 @@ def test_the_first_processes_weights_are_taken_once_by_networks_that_share_none(
         def broadcast_weights(self, module: Any) -> None:
             calls.append(("shares", module.shares()))
 
-    def shard(owner: nn.Module, mesh: Any, shard_frozen: bool, *_: Any) -> str:
-        calls.append((owner, mesh, shard_frozen, module.shares()))
+    def shard(owner: nn.Module, mesh: Any, shard_frozen: bool, others: Any) -> str:
+        calls.append((owner, mesh, shard_frozen, others, module.shares()))
         return "sharded networks"
 
     monkeypatch.setattr(placed_networks, "ShardedNetworks", shard)
     with share_copies():
         module = WithTeacher()
-    module._trainer = SimpleNamespace(strategy=Strategy(shard_frozen=False))  # type: ignore[assignment]
+    text = module.frozen.held["text"] = ByteTextEncoder(**TEXT)
+    strategy = Strategy(shard_frozen=False, shard_text_encoder=True)
+    module._trainer = SimpleNamespace(strategy=strategy)  # type: ignore[assignment]
     for _ in range(2):  # as Lightning does where a validation follows the training
         module.configure_model()
-    assert calls == [(module, "the mesh", False, True), ("shares", False)]
+    assert calls == [(module, "the mesh", False, [text.encoder], True), ("shares", False)]
     assert module.sharded == "sharded networks"
+
+
+def test_what_is_chosen_is_rounded_once_and_copies_have_the_original_weights_on_the_device() -> None:
+    module = WithTeacher()
+    text = module.frozen.held["text"] = ByteTextEncoder(**TEXT)
+    weights = {name: weight.clone() for name, weight in text.named_parameters()}
+    module.kinds_in_bfloat16 = frozenset({"text_encoder"})
+    for _ in range(2):
+        module.configure_model()
+    assert torch.bfloat16 in {weight.dtype for weight in text.parameters()}
+    parts = module.whole_parts({"text_encoder": text, "unet": module.network, "rate": 16000})
+    assert all(torch.equal(weight, weights[name]) for name, weight in parts["text_encoder"].named_parameters())
+    assert (parts["unet"], parts["rate"]) == (module.network, 16000)
+    module.to("meta")
+    assert all(weight.is_meta for weight in module.whole(text).parameters())

@@ -59,6 +59,7 @@ def test_a_training_to_be_sharded_copies_no_weights_and_has_the_same(teacher_fol
     # What lies around the blocks is whole in the teacher alone.
     around = [network.conv_in.weight for network in (module.student.network, module.frozen.teacher.denoiser.network)]
     assert [isinstance(weight, DTensor) for weight in around] == [True, False]
+    assert all(isinstance(weight, DTensor) for network in others for weight in network.parameters())
     module.sharded = sharding
     for held in (module.student, module.frozen.text, module.frozen.codec):
         gathered = module.whole(held)

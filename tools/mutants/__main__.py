@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import os
 import re
@@ -46,6 +47,13 @@ def codes(module: CodeType) -> dict[tuple[str, int], CodeType]:
     return found
 
 
+def caches(objects: list[Any], functions: list[FunctionType]) -> list[functools._lru_cache_wrapper[Any]]:
+    """What ``lru_cache`` made of functions, among objects: a mutant must not get what was computed without it."""
+    return [
+        each for each in objects if isinstance(each, functools._lru_cache_wrapper) and each.__wrapped__ in functions
+    ]
+
+
 def result(status: int) -> str:
     """What became of a mutant, by the wait status of its process."""
     if os.WIFSIGNALED(status):
@@ -75,6 +83,7 @@ class Trial:
         self.fixtures_of_line: dict[tuple[str, int], set[str]] = defaultdict(set)
         self.seconds: list[float] = []
         self.shared_fixtures: set[str] = set()
+        self.caches: list[functools._lru_cache_wrapper[Any]] = []  # of a file's functions
         self._shared_fixture = ""  # the one that is being made
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -89,13 +98,15 @@ class Trial:
                 if fixtures & fixtures_of(item):
                     self.tests_of_line[line].add(index)
         gc.unfreeze()  # tests/conftest.py hides objects from the search
-        functions = [each for each in gc.get_objects() if type(each) is FunctionType]
+        objects = gc.get_objects()
         gc.freeze()
+        functions = [each for each in objects if type(each) is FunctionType]
         for path, file in self.paths.items():
             source = (ROOT / file).read_text()
             fitting = [k for k, mutant in enumerate(mutants(source)) if re.search(self.match, mutant.change)]
             chosen = set(Random(0).sample(fitting, min(len(fitting), self.most)))
             alive, results = [each for each in functions if each.__code__.co_filename == path], Counter[str]()
+            self.caches = caches(objects, alive)
             for number, mutant in enumerate(mutants(source)):
                 if number in chosen:
                     results[found := self._try(session, path, mutant, alive)] += 1
@@ -176,6 +187,8 @@ class Trial:
             signal.setitimer(signal.ITIMER_REAL, 120 + 30 * sum(self.seconds[test] for test in tests))
             for function in alive:
                 function.__code__ = changed[function.__code__.co_qualname, function.__code__.co_firstlineno]
+            for cache in self.caches:
+                cache.cache_clear()
             if remake:
                 session._setupstate.teardown_exact(None)
             for test in tests:
