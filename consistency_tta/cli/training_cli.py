@@ -111,6 +111,21 @@ class TrainingParser(Parser, LightningArgumentParser):
         return message
 
 
+def check_root(root: str | Path | None) -> None:
+    """Raise where a run's folder is a file, has no name, or the name of a variable that nothing has replaced."""
+    name = "." if root is None else str(root)
+    if not name.strip():  # "${trainer.default_root_dir}/model" would be a folder of the whole machine
+        raise ConfigurationError(
+            "expected a folder as --trainer.default_root_dir, got an empty name: write . for the current folder"
+        )
+    if variable := re.match(r"\$(\w+)", name):
+        raise ConfigurationError(
+            f"expected a folder as --trainer.default_root_dir, got {name}, which no shell has replaced: write "
+            f"${{oc.env:{variable[1]}}}"
+        )
+    check_folder(Path(name), "--trainer.default_root_dir")
+
+
 class TrainingCLI(LightningCLI):
     """Lightning's, in which a checkpoint brings weights and progress, and the configuration everything else."""
 
@@ -120,7 +135,7 @@ class TrainingCLI(LightningCLI):
         training = settings["model"]["class_path"].rpartition(".")[2]
         rank_zero_info(f"loading {training} for {settings['trainer']['default_root_dir'] or Path.cwd()}")
         with one_line_errors(), share_copies() if shards(settings["trainer"]["strategy"]) else nullcontext():
-            check_folder(Path(settings["trainer"]["default_root_dir"] or "."), "--trainer.default_root_dir")
+            check_root(settings["trainer"]["default_root_dir"])
             try:
                 super().instantiate_classes()
             except (RuntimeError, TypeError) as error:  # such as of two callbacks whose state would have the same name

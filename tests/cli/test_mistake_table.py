@@ -78,6 +78,8 @@ MISTAKES: list[tuple[str, list[str]]] = [
     (f"{FIT}|--trainer.max-steps|3", ["did you mean 'max_steps'?"]),
     (f"{FIT}|--trainer.default_root_dir|${{oc.env:NOWHERE}}", ["NOWHERE"]),
     (f"{FIT}|--seed_everything|-1", ["--seed_everything", "-1"]),
+    (f"{FIT}|--trainer.default_root_dir|", ["--trainer.default_root_dir", "empty"]),
+    (f"{FIT}|--trainer.default_root_dir|$SCRATCH/run", ["$SCRATCH/run", "${oc.env:SCRATCH}"]),
     (f"{FIT}|--trainer.default_root_dir|file", ["--trainer.default_root_dir", "file is no folder"]),
     (f"{FIT}|--trainer.devices|two", ["devices"]),
     (f"{FIT}|--trainer.callbacks|[{{class_path: nowhere.Callback}}]", ["Callback", "No module named 'nowhere'"]),
