@@ -73,7 +73,7 @@ def prepare(
         default_seconds: where the model cuts its sounds; None if they are as long as its latents.
 
     Raises:
-        DataError: the folder has sounds of other settings, or of unknown ones.
+        DataError: the folder has sounds of other settings, or of unknown ones, or another file of the table's name.
     """
     request = asdict(folder.request) | {"steps": folder.request.steps or default_steps}
     request["seconds"] = folder.request.seconds or default_seconds
@@ -106,6 +106,10 @@ def prepare(
                 f"{folder.path} has sounds of other settings ({differences}): give another output, or --overwrite true"
             )
         _empty(folder.path)
+    if found is None:
+        for table, content in _tables(folder).items():
+            if table.exists() and table.read_bytes() != content:  # such as the caption file that is generated for
+                raise DataError(f"{table} exists, and `generate` has not written it: give another output, or rename it")
     strangers = [path for path in folder.files if path.exists()]
     if strangers and not overwrite:
         if read_manifest(folder.path) is not None:  # another process has just begun
@@ -123,10 +127,8 @@ def prepare(
 
 def write_tables(folder: Folder) -> None:
     """Write ``captions.csv`` (file, caption) for each set of sounds, which ``evaluate`` reads."""
-    for parent, sounds in _tables(folder).items():
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows([("file", "caption"), *sounds])
-        write_file(parent / CAPTIONS, text.getvalue().encode())
+    for table, content in _tables(folder).items():
+        write_file(table, content)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -170,12 +172,17 @@ def write_sound(path: Path, waveform: Tensor, sample_rate: int) -> None:
     write_file(path, content.getvalue())
 
 
-def _tables(folder: Folder) -> dict[Path, list[tuple[str, str]]]:
-    """(name, caption) by the folder that has them in its table."""
-    tables: dict[Path, list[tuple[str, str]]] = {}
+def _tables(folder: Folder) -> dict[Path, bytes]:
+    """The files with the captions of each set of sounds, and what is in them."""
+    rows: dict[Path, list[tuple[str, str]]] = {}
     for sound in folder.sounds:
         parent = folder.path if sound.number is None else folder.path / str(sound.number)
-        tables.setdefault(parent, []).append((sound.name, sound.caption))
+        rows.setdefault(parent / CAPTIONS, [("file", "caption")]).append((sound.name, sound.caption))
+    tables = {}
+    for table, lines in rows.items():
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(lines)
+        tables[table] = text.getvalue().encode()
     return tables
 
 
@@ -185,7 +192,10 @@ def _empty(folder: Path) -> None:
         if table.is_file():
             with table.open(newline="", encoding="utf-8") as rows:
                 for row in csv.DictReader(rows):
-                    (table.parent / row["file"]).unlink(missing_ok=True)
+                    file = table.parent / (row.get("file") or "")
+                    # A table of a folder from elsewhere may name any file of this machine.
+                    if file.is_file() and file.resolve().is_relative_to(table.parent.resolve()):
+                        file.unlink()
             table.unlink()
 
 

@@ -15,7 +15,7 @@ from consistency_tta.diffusion.grid import KarrasGrid
 from consistency_tta.diffusion.sampler import ODESampler
 from consistency_tta.generate import generate
 from consistency_tta.generation.fill import fill
-from consistency_tta.generation.folder import Folder, weights_sha256, write_sound
+from consistency_tta.generation.folder import Folder, weights_sha256, write_sound, write_tables
 from consistency_tta.generation.sampling_config import SamplingConfig, sounds_of
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.distributed import LAUNCHERS
@@ -196,11 +196,43 @@ def test_other_weights_are_refused(teacher_folder: Path, captions: Path, tmp_pat
 
 
 def test_sounds_of_unknown_origin_are_refused(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
-    (tmp_path / "c.wav").touch()
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "c.wav").touch()
     with pytest.raises(DataError, match=r"c\.wav"):
-        make(captions, teacher_folder, tmp_path)
-    make(captions, teacher_folder, tmp_path, overwrite=True)
-    assert soundfile.info(tmp_path / "c.wav").frames == NUM_SAMPLES
+        make(captions, teacher_folder, output)
+    make(captions, teacher_folder, output, overwrite=True)
+    assert soundfile.info(output / "c.wav").frames == NUM_SAMPLES
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_caption_file_is_not_replaced_by_that_of_the_sounds(
+    overwrite: bool, teacher_folder: Path, captions: Path
+) -> None:
+    before = captions.read_text()
+    with pytest.raises(DataError, match=r"captions\.csv exists"):
+        make(captions, teacher_folder, captions.parent, overwrite=overwrite)
+    assert captions.read_text() == before
+    assert not contents(captions.parent)
+
+
+def test_a_run_that_ended_before_its_manifest_goes_on(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    write_tables(Folder(output, SamplingConfig(steps=1), sounds_of(captions)))
+    make(captions, teacher_folder, output)
+    assert len(contents(output)) == len(NAMES)
+
+
+def test_only_files_of_the_folder_are_removed(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
+    output, other = tmp_path / "out", tmp_path / "other.wav"
+    output.mkdir()
+    other.touch()
+    (output / "old.wav").touch()
+    (output / "generation.json").write_text("{}")
+    (output / "captions.csv").write_text("file,caption\n../other.wav,x\nold.wav,x\n,x\n")
+    make(captions, teacher_folder, output, overwrite=True)
+    assert other.exists()
+    assert [Path(name).stem for name in contents(output)] == NAMES
 
 
 def test_a_grid_is_known_by_its_settings(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
