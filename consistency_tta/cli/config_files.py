@@ -23,6 +23,8 @@ def find_recipes(args: list[str]) -> list[str]:
             found.append(_file(word))
         elif equals and option in OPTIONS:
             found.append(f"{option}={_file(value)}")
+        elif word.startswith("-c") and len(word) > 2:  # -cFILE
+            found.append(f"-c={_file(word[2:])}")
         else:
             found.append(word)
     return found
@@ -30,8 +32,9 @@ def find_recipes(args: list[str]) -> list[str]:
 
 def _file(name: str) -> str:
     """The file that a configuration's name stands for."""
+    refuse_address(name)
     file = resolve_recipe(os.path.expanduser(name))  # noqa: PTH111  # Path refuses names that are too long
-    # Other files are the parser's to read: addresses such as s3://..., and YAML instead of a file's name.
+    # Anything else is the parser's to read: YAML instead of a file's name.
     if not re.search(r"[:{\n]", name) and not is_file(file):
         near = nearest_recipe(name)
         hint = f"did you mean the recipe {near}?" if near else "consistency-tta recipes lists those of the package"
@@ -41,6 +44,12 @@ def _file(name: str) -> str:
     if is_file(file):
         check_yaml(Path(file))
     return file
+
+
+def refuse_address(name: str) -> None:
+    """Exit where a configuration lies elsewhere: it is a program, and options before it would be lost."""
+    if re.match(r"\w+:/", name):
+        refuse(f"expected a YAML file on this machine after --config, got the address {name}: download it and read it")
 
 
 def check_yaml(file: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile
 
 from consistency_tta.cli.commands import COMMANDS, Command
-from consistency_tta.cli.config_files import check_yaml, find_recipes
+from consistency_tta.cli.config_files import check_yaml, find_recipes, refuse_address
 from consistency_tta.cli.mistakes import check_assignments, check_options, refuse_generate_sweep
 from consistency_tta.cli.parser import Parser, set_up_parsing
 from consistency_tta.cli.plugins import load_generation_plugins, load_plugins
@@ -40,11 +40,12 @@ def run(name: str, args: list[str]) -> Any:
         sys.stdout.write(text)
         raise SystemExit(0)
     for file in config_files(args):
+        refuse_address(str(file))
         if is_file(str(file)):  # others are recipes, or the parser's to refuse
             check_yaml(file)
-    check_order(args)
     if command.surroundings is not None:
         args = find_recipes(args)
+    check_order(args)
     function, parser = load(name, command)
     hide_loading_bars()
     with one_line_errors():
@@ -90,7 +91,7 @@ def surroundings(command: Command, parser: Parser, args: list[str]) -> AbstractC
 
 def config_files(args: list[str]) -> list[Path]:
     """The files that the option ``--config`` names."""
-    joined = [word.removeprefix("--config=") for word in args if word.startswith("--config=")]
+    joined = [match[1] for word in args if (match := re.fullmatch(r"(?:--config=|-c=?)(.+)", word))]
     return [Path(value) for word, value in pairwise(args) if word in ("-c", "--config")] + list(map(Path, joined))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from consistency_tta.runtime.deep_yaml import load_yaml
 
 
 def check_order(args: list[str]) -> None:
-    """Exit where something stands before a configuration file that would silently replace it.
+    """Exit where something stands before a configuration that would silently replace it.
 
-    That is an option that the file has, an option of a class that the file names, and a list that an option or an
-    earlier file adds to, such as ``--trainer.callbacks+`` or ``callbacks+:``, where the file has the whole list. It is
-    also an option that adds to a list, before one with the whole list.
+    That is an option that the configuration has, an option of a class that it names, and a list that an option or an
+    earlier file adds to, such as ``--trainer.callbacks+`` or ``callbacks+:``, where it has the whole list. A
+    configuration is given by ``--config``, or for a part of it, such as ``--trainer`` or ``--data``. It is also an
+    option that adds to a list, before one with the whole list.
     """
     early: dict[str, str] = {}  # options without dashes, and how the message names them
     for word, following in zip(args, [*args[1:], ""], strict=False):
-        option, _, value = word.partition("=")
+        option, equals, value = word.partition("=")
+        if word.startswith("-c"):  # as in -cFILE
+            option, value = "-c", word[2:].removeprefix("=")
         if option in ("--config", "-c"):
             config = _read_yaml(value or following)
             replaced = next((named for name, named in early.items() if _has(config, name.split("."))), None)
@@ -35,13 +39,20 @@ def check_order(args: list[str]) -> None:
                 raise SystemExit(
                     f"error: {option} would replace what {added} has added: put {option} first, or write {added} again"
                 )
+            if within := [name for name in early if f"--{name}".startswith(f"{option}.")]:
+                config = _read_yaml(value if equals else following)
+                for name in within:
+                    if _has(config, f"--{name}".removeprefix(f"{option}.").split(".")):
+                        raise SystemExit(f"error: {option} would replace {early[name]}: put {option} first")
             early[option.removeprefix("--")] = option
 
 
-def _read_yaml(file: str) -> Any:
-    """The content of a YAML file; nothing where it cannot be read, which the parser reports."""
-    with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
-        return load_yaml(Path(file).read_text(encoding="utf-8"))
+def _read_yaml(value: str) -> Any:
+    """The content of a YAML file, or of YAML itself; nothing where it cannot be read, which the parser reports."""
+    with suppress(OSError, ValueError, yaml.YAMLError):  # of a file's name, too
+        if os.path.isfile(value):  # noqa: PTH113  # Path refuses names that are too long
+            value = Path(value).read_text(encoding="utf-8")
+        return load_yaml(value)
     return None
 
 

@@ -15,15 +15,25 @@ from consistency_tta.storage.recipes import recipes
 
 def test_names_stand_for_files_after_config_alone() -> None:
     demo = str(recipes()["tiny/demo"])
-    args = ["fit", "--config", "tiny/demo", "--config=tiny/demo.yaml", "-c", "tiny/demo", "--x", "tiny/demo", "-c"]
-    expected = ["fit", "--config", demo, f"--config={demo}", "-c", demo, "--x", "tiny/demo", "-c"]
+    args = [
+        "fit",
+        "--config",
+        "tiny/demo",
+        "--config=tiny/demo.yaml",
+        "-c",
+        "tiny/demo",
+        "--x",
+        "tiny/demo",
+        "-ctiny/demo",
+        "-c",
+    ]
+    expected = ["fit", "--config", demo, f"--config={demo}", "-c", demo, "--x", "tiny/demo", f"-c={demo}", "-c"]
     assert find_recipes(args) == expected
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        "s3://bucket/x.yaml",
         "{trainer: {max_steps: 3}}",
         "trainer:\n  max_steps: 3",
         "{trainer: {max_steps: 3" + 300 * " " + "}}",  # longer than any file's name
@@ -32,6 +42,16 @@ def test_names_stand_for_files_after_config_alone() -> None:
 def test_what_is_no_files_name_is_left_to_the_parser(given: str) -> None:
     assert find_recipes(["--config", given]) == ["--config", given]
     check_nested(["fit", "--config", given])
+
+
+@pytest.mark.parametrize("words", [["--config", "{}"], ["--config={}"], ["-c{}"]])
+@pytest.mark.parametrize("command", ["fit", "plan", "generate"])
+def test_an_address_is_refused(command: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What the file says could not be compared with options before it, nor is it read by a person."""
+    with pytest.raises(SystemExit, match="2"):
+        main([command, *(word.format("s3://bucket/x.yaml") for word in words)])
+    assert "s3:/" in (error := capsys.readouterr().err)
+    assert "download" in error
 
 
 def test_a_name_that_is_no_file_and_no_recipe_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ FILES = {
     "recipe": "model: {class_path: M, init_args: {x: 1}}\ntrainer: {max_steps: 2, callbacks: [A]}\n",
     "added": "trainer:\n  callbacks+: [B]\n",
     "steps": "trainer: {max_steps: 3}\n",
+    "part": "max_steps: 3\ninit_args: {num_clips: 2}\n",
 }
 
 
@@ -26,6 +27,19 @@ FILES = {
         ("--model.seed 3 --config recipe", "--model.seed"),
         ("--config added --config recipe", "trainer.callbacks+ of added"),
         ("--config recipe --trainer.max_steps 1 --config steps", "--trainer.max_steps"),
+        ("--trainer.max_steps 1 -crecipe", "--trainer.max_steps"),
+        ("--trainer.max_steps 1 -c=recipe", "--trainer.max_steps"),
+        ('--trainer.max_steps 1 --config {"trainer":{"max_steps":3}}', "--trainer.max_steps"),
+        ('--trainer.max_steps 1 --trainer {"max_steps":3}', "--trainer.max_steps"),
+        ('--trainer.max_steps 1 --trainer={"max_steps":3}', "--trainer.max_steps"),
+        ("--trainer.max_steps 1 --trainer part", "--trainer.max_steps"),
+        ("--data.num_clips 4 --data OtherDataModule", "--data.num_clips"),
+        ("--data.init_args.num_clips 4 --data=part", "--data.init_args.num_clips"),
+        ("--trainer.logger.save_dir x --trainer.logger CSVLogger", "--trainer.logger.save_dir"),
+        ('--trainer.max_steps 1 --trainer {"max_epochs":3}', None),
+        ("--trainer.max_steps 1 --trainer part --trainer_x 1", "--trainer.max_steps"),
+        ("--trainer part --trainer.max_steps 1", None),
+        ("--data_x 1 --data X", None),
         ("--trainer.callbacks+=B --config added", None),
         ("--config recipe --config added", None),
         ("--config recipe --config steps", None),
