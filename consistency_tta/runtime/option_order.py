@@ -27,6 +27,7 @@ def check_order(args: list[str]) -> None:
             option, value = "-c", word[2:].removeprefix("=")
         if option in ("--config", "-c"):
             config = _read_yaml(value or following)
+            config = config if isinstance(config, dict) else None  # the name of no file, which the parser reports
             replaced = next((named for name, named in early.items() if _has(config, name.split("."))), None)
             if replaced is not None:
                 raise SystemExit(

@@ -46,6 +46,7 @@ FILES = {
         ("--config recipe --trainer.callbacks+=B --config steps", None),
         ("--seed_everything 3 --config recipe", None),
         ("--config nowhere --trainer.max_steps 1", None),
+        ("--trainer.max_steps 1 --config nowhere", None),
     ],
 )
 def test_what_a_later_file_replaces_is_refused(
