@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from consistency_tta.listening.answers import check
+from consistency_tta.listening.bounded_server import BoundedServer
 from consistency_tta.listening.key import DATABASE, PAGE, Key
 from consistency_tta.listening.rate_limit import RateLimit
 from consistency_tta.runtime.errors import ConfigurationError, DataError
@@ -103,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
     limit: RateLimit
     server_version = "listening-test"
     sys_version = ""
-    timeout = 60  # of an idle connection, in seconds
+    timeout = 60  # of an idle connection, in seconds; BoundedServer says how long a request may take
 
     def do_GET(self) -> None:
         """The page."""
@@ -155,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def make_server(
     folder: Path, host: str, port: int, max_raters: int = RATERS, requests_per_minute: int = REQUESTS
-) -> ThreadingHTTPServer:
+) -> BoundedServer:
     """A server that has its port and is ready to run.
 
     Raises:
@@ -174,7 +175,7 @@ def make_server(
         raise DataError(f"{folder / PAGE} is not the page of its key, test {key.test}: make the test again")
     store, limit = AnswerStore(folder, key, max_raters), RateLimit(requests_per_minute)
     handler = type("TestHandler", (Handler,), {"page": page, "store": store, "limit": limit})
-    return ThreadingHTTPServer((host, port), handler)
+    return BoundedServer((host, port), handler)
 
 
 def serve(
