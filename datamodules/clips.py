@@ -105,7 +105,7 @@ def _whole(row: Row, folder: AudioFolder) -> Path | None:
     if file is None or (row.start or 0) > WHOLE or row.end is None:
         return None
     length = _seconds(file)
-    return file if length is not None and length <= row.end + WHOLE and not _is_beyond(row.end, length) else None
+    return file if length is not None and length <= row.end + WHOLE and not is_beyond(row.end, length) else None
 
 
 def _seconds(file: Path) -> float | None:
@@ -117,7 +117,7 @@ def _seconds(file: Path) -> float | None:
         return None
 
 
-def _is_beyond(time: float | None, length: float) -> bool:
+def is_beyond(time: float | None, length: float) -> bool:
     """Whether a time is so far behind a file's end that it is not in seconds."""
     return time is not None and time > BEYOND * length + SLACK
 
@@ -138,7 +138,7 @@ def _looked_for(row: Row, folder: AudioFolder) -> str:
     if row.whole and (whole := folder.find(*row.whole)) is not None:
         end = "its end" if row.end is None else f"{row.end:g} s"
         length = _seconds(whole)
-        if length is not None and (_is_beyond(row.end, length) or _is_beyond(row.start, length)):
+        if length is not None and (is_beyond(row.end, length) or is_beyond(row.start, length)):
             return (
                 f"{looked}; the caption is of {row.start or 0:g} s to {end} of {whole.name}, which has {length:.2f} s: "
                 "write times in seconds"

@@ -14,7 +14,7 @@ class HuggingFaceDataModule(RecordingsDataModule):
     """A data set with a column of sounds and one of captions (extra ``datasets``).
 
     Sounds are looked at when they are read; those that cannot be used are then replaced (``bad_clips: skip``) or an
-    error.
+    error; so are those of whose parts captions are, by columns ``start_time`` and ``end_time``.
 
     Args:
         path: folder that ``save_to_disk`` wrote; folder of parquet files, or of sounds with a ``metadata.csv``

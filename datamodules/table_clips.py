@@ -16,8 +16,12 @@ from consistency_tta.audio.bad_clip import BadClip, Fault
 from consistency_tta.audio.sound_source import SoundBytes, SoundSource
 from consistency_tta.datamodules.clips import new_id
 from consistency_tta.datamodules.embedded_clips import EmbeddedClip
+from consistency_tta.datamodules.embedded_times import Times, times_of
 from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.storage.caption_records import column_name
 from consistency_tta.storage.caption_text import clean_captions
+from consistency_tta.storage.captions import VIDEO_COLUMNS
+from consistency_tta.storage.time_columns import time_columns
 
 
 @dataclass
@@ -58,7 +62,7 @@ def read_table(
 
     Raises:
         ConfigurationError: if there is no such column, or that of the sounds has something else.
-        DataError: if a caption cannot be used, with its row.
+        DataError: if a caption, or a time of a part, cannot be used, with its row.
     """
     import datasets
 
@@ -79,11 +83,26 @@ def read_table(
     table = SoundTable(sounds, audio_column, name)
     captions = rows.select_columns([caption_column])[:][caption_column]
     names = rows.select_columns([id_column])[:][id_column] if id_column else range(len(rows))
+    times = _times(rows, name)
     ids: set[str] = set()
     clips = []
     for index, (given, caption) in enumerate(zip(names, captions, strict=True)):
         text = clean_captions(caption, f"{name}, row {index}", str(given))
-        clips.append(
-            EmbeddedClip(new_id(str(given), ids), Path(name, f"row {index}"), text, container=table, index=index)
-        )
+        clip = EmbeddedClip(new_id(str(given), ids), Path(name, f"row {index}"), text, container=table, index=index)
+        clip.times = times[index] if times else None
+        clips.append(clip)
     return clips
+
+
+def _times(rows: Any, name: str) -> list[Times | None]:
+    """The times of each row; empty where no column has any."""
+    spelled = {column_name(column): column for column in rows.column_names}
+    found = [spelled[column] for several in time_columns(tuple(spelled)).values() for column in several]
+    if not found:
+        return []
+    videos = [spelled[column] for column in VIDEO_COLUMNS if column in spelled]
+    columns = rows.select_columns([*found, *videos])[:]
+    return [
+        times_of(dict(zip(columns, row, strict=True)), f"{name}, row {index}")
+        for index, row in enumerate(zip(*columns.values(), strict=True))
+    ]

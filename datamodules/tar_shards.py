@@ -20,7 +20,8 @@ from consistency_tta.audio.bad_clip import BadClip, Fault
 from consistency_tta.audio.sound_source import SoundBytes
 from consistency_tta.datamodules.clips import EXTENSIONS, new_id
 from consistency_tta.datamodules.embedded_clips import EmbeddedClip
-from consistency_tta.datamodules.tar_captions import CAPTION_KEYS, read_captions
+from consistency_tta.datamodules.embedded_times import Times
+from consistency_tta.datamodules.tar_captions import CAPTION_KEYS, read_text
 from consistency_tta.runtime.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ def read_shards(shards: str | list[str]) -> list[EmbeddedClip]:
 def _read_shard(path: Path, ids: set[str]) -> list[EmbeddedClip]:
     shard = TarShard(path)
     captions: dict[str, list[str]] = {}
+    times: dict[str, Times | None] = {}
     sounds: dict[str, int] = {}
     unread: list[str] = []
     try:
@@ -116,9 +118,10 @@ def _read_shard(path: Path, ids: set[str]) -> list[EmbeddedClip]:
                     shard.members.append((member.name, member.offset_data, member.size))
                 elif ending in (".txt", ".json") and not (ending == ".txt" and key in captions):
                     content = archive.extractfile(member)
-                    found = read_captions(content.read() if content else b"", ending, f"{path}, {member.name}", key)
-                    if found is not None:
-                        captions[key] = found
+                    found = read_text(content.read() if content else b"", ending, f"{path}, {member.name}", key)
+                    times[key] = found.times or times.get(key)
+                    if found.captions is not None:
+                        captions[key] = found.captions
                 elif ending.endswith(EXTENSIONS):
                     unread.append(member.name)
     except tarfile.TarError as error:
@@ -137,6 +140,9 @@ def _read_shard(path: Path, ids: set[str]) -> list[EmbeddedClip]:
             f"each sound, got none for {len(missing)} of {len(sounds)}"
         )
     return [
-        EmbeddedClip(new_id(key, ids), path / shard.members[index][0], captions[key], container=shard, index=index)
+        EmbeddedClip(
+            new_id(key, ids), path / shard.members[index][0], captions[key],
+            container=shard, index=index, times=times[key],
+        )
         for key, index in sounds.items()
-    ]
+    ]  # fmt: skip

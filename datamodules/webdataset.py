@@ -14,7 +14,8 @@ class WebDatasetDataModule(RecordingsDataModule):
 
     A ``.txt`` has a caption a line, a ``.json`` an object with ``captions``, ``caption`` or ``text``, a string or a
     list. In training the clips of all shards are shuffled together. Sounds are looked at when they are read; those that
-    cannot be used are then replaced (``bad_clips: skip``) or an error.
+    cannot be used are then replaced (``bad_clips: skip``) or an error; so are those of whose parts captions are, by
+    ``start_time`` and ``end_time`` in a ``.json``.
 
     Args:
         train_shards: a tar file, a folder with some, a pattern such as ``shards/train-*.tar``, or a list of these; null

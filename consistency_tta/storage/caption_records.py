@@ -65,7 +65,7 @@ def _csv_records(text: str, source: Path) -> list[Record]:
             if not any(field.strip() for field in row):
                 continue
             if not columns:
-                columns = [_column(name) for name in row]
+                columns = [column_name(name) for name in row]
                 if twice := [name for name, count in Counter(columns).items() if count > 1 and name]:
                     raise DataError(f"{source}, line {line}: expected columns of different names, got two {twice[0]!r}")
                 continue
@@ -104,7 +104,7 @@ def _with_whole_caption(row: list[str], columns: list[str], line: str, separator
     return line.strip("\r\n").split(separator, len(columns) - 1)
 
 
-def _column(name: str) -> str:
+def column_name(name: str) -> str:
     """A column's name as the tables of columns have it: ``file_name`` for ``File Name``."""
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
@@ -117,7 +117,7 @@ def _json_records(text: str, source: Path) -> list[Record]:
         place = f"{source}, entry {line}"
         if not isinstance(entry, dict):
             raise DataError(f"{place}: expected an object with a clip's name and its caption, got {entry!s:.70}")
-        fields = {_column(str(key)): value for key, value in entry.items()}
+        fields = {column_name(str(key)): value for key, value in entry.items()}
         if len(fields) < len(entry):
             raise DataError(f"{place}: expected keys of different names, got {', '.join(map(repr, entry))!s:.100}")
         texts = [text for value in fields.values() for text in (value if isinstance(value, list) else [value])]

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from consistency_tta.audio.sound_file import BadClip
+from consistency_tta.audio.sound_file import BadClip, Fault
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules import AudioCapsDataModule, HuggingFaceDataModule, WebDatasetDataModule
 from consistency_tta.datamodules.recordings import RecordingsDataModule
@@ -226,3 +226,51 @@ def test_a_column_of_something_else_is_named(tmp_path: Path) -> None:
     datasets.Dataset.from_dict({"number": [3], "caption": ["A dog barks"]}).save_to_disk(tmp_path)
     with pytest.raises(ConfigurationError, match="number"):
         HuggingFaceDataModule(str(tmp_path), audio_column="number").setup("fit")
+
+
+#: Keys next to a sound of 1 s, and the words for it if its captions are of a part.
+TIMES = [
+    ({}, ""),
+    ({"start_time": 0}, ""),
+    ({"start_time": None, "end_time": "nan"}, ""),
+    ({"start_time": 0, "end_time": 1.05}, ""),
+    ({"start_time": 30, "end_time": 31}, ""),  # of what the sound was cut from
+    ({"start_time": 30}, ""),
+    ({"youtube_id": "abcdefghijk", "start_time": 0.5}, ""),
+    ({"start_time": 0.2, "end_time": 0.6}, "0.2 s to 0.6 s of this sound of 1.00 s"),
+    ({"Start Time": "0.2", "end": "0.6"}, "0.2 s to 0.6 s"),
+    ({"start": 0.5}, "0.5 s to its end"),
+    ({"offset": 0.25, "duration": 0.5}, "0.25 s to 0.75 s"),
+    ({"start_time": 200, "end_time": 600}, "write times in seconds"),
+]
+
+
+@pytest.mark.parametrize("source", ["tar", "tar with text", "parquet"])
+@pytest.mark.parametrize(("keys", "said"), TIMES, ids=[str(keys) for keys, _ in TIMES])
+def test_captions_of_parts_are_refused_by_name(source: str, keys: dict, said: str, tmp_path: Path) -> None:
+    options = {"sample_rate": 8000, "num_samples": 2000, "bad_clips": "fail", "train_split": None}
+    if source == "parquet":
+        row = {"audio": {"bytes": sound(0, samples=8000), "path": None}, "caption": "A tone", **keys}
+        datasets.Dataset.from_list([row]).to_parquet(tmp_path / "a.parquet")
+        data = HuggingFaceDataModule(str(tmp_path / "a.parquet"), test_split="train", **options)
+    else:
+        caption = {"caption": "A tone"} if source == "tar" else {}
+        members = {"a.wav": sound(0, samples=8000), "a.json": json.dumps(caption | keys).encode()}
+        write_tar(tmp_path / "a.tar", members | ({} if caption else {"a.txt": b"A tone"}))
+        options.pop("train_split")
+        data = WebDatasetDataModule(test_shards=str(tmp_path / "a.tar"), **options)
+    data.setup("test")
+    if not said:
+        assert data.test_dataset[0].caption == "A tone"
+        return
+    with pytest.raises(BadClip, match=said) as caught:
+        data.test_dataset[0]
+    assert caught.value.fault == Fault.MISSING
+
+
+@pytest.mark.parametrize("keys", [{"start_time": "half"}, {"start_time": 2, "end_time": 1}])
+def test_times_that_are_none_are_named(keys: dict, tmp_path: Path) -> None:
+    entry = {"caption": "A tone", **keys}
+    write_tar(tmp_path / "a.tar", {"a.wav": sound(0), "a.json": json.dumps(entry).encode()})
+    with pytest.raises(DataError, match=r"a\.json"):
+        read_shards(str(tmp_path / "a.tar"))
