@@ -8,12 +8,14 @@ models of several channels the channels are kept, and normalised together.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from consistency_tta.audio.antiphase import cancelling_report
 from consistency_tta.audio.resample import resample
-from consistency_tta.audio.sound_file import SILENCE_PEAK, BadClip, Fault, audio_info, decode, decode_channels
+from consistency_tta.audio.sound_file import SILENCE_PEAK, BadClip, Fault, audio_info, decode_channels, mono
 from consistency_tta.audio.sound_source import SoundSource
 from consistency_tta.contracts import to_channels
 
@@ -40,6 +42,7 @@ def read_audio(
     position: float = 0.0,
     min_seconds: float = 0.0,
     channels: int = 1,
+    examined: Callable[[str, bool], None] | None = None,
 ) -> Tensor:
     """A clip made ready for training.
 
@@ -54,6 +57,8 @@ def read_audio(
         position: which part of a longer clip, from 0, its beginning, to 1, its end.
         min_seconds: the shortest clip that is not a fault.
         channels: wanted channels. A file with other ones is averaged, and the average repeated.
+        examined: where channels are averaged, is given what the average lacks, as a sentence, empty if little, and
+            whether that is of the whole file; None where that need not be known.
 
     Returns:
         (num_samples,) float32 of one channel, (channels, num_samples) of several.
@@ -64,29 +69,29 @@ def read_audio(
     rate, frames, _ = audio_info(source, min_seconds)
     wanted = math.ceil(num_samples * rate / sample_rate)
 
+    def averaged(start: int, length: int) -> Tensor:
+        waveform, _ = decode_channels(source, start, length)
+        made = mono(waveform)[None] if channels == 1 else to_channels(waveform[None], channels)[0]
+        if examined is not None and len(waveform) != channels:
+            whole = waveform.shape[1] >= frames
+            report = cancelling_report(waveform, rate)
+            examined(report if whole or not report else f"in a part that was read, {report}", whole)
+        return made
+
     def part(start: int) -> Tensor:
-        return normalise(_resampled(source, start, wanted, sample_rate, channels)[..., :num_samples], peak)
+        return normalise(_resampled(averaged(start, wanted), rate, sample_rate)[..., :num_samples], peak)
 
     try:
         waveform = part(round(position * max(0, frames - wanted)))
     except BadClip as bad:
         if bad.fault not in (Fault.SILENT, Fault.CANCELLED) or frames <= wanted:
             raise
-        loudest = int(normalise(_decoded(source, 0, -1, channels)[0]).abs().amax(0).argmax())
+        loudest = int(normalise(averaged(0, -1)).abs().amax(0).argmax())
         waveform = part(min(max(0, loudest - wanted // 2), frames - wanted))
     waveform = torch.nn.functional.pad(waveform, (0, num_samples - waveform.shape[-1]))
     return waveform[0] if channels == 1 else waveform
 
 
 @torch.no_grad()
-def _resampled(source: SoundSource, start: int, frames: int, sample_rate: int, channels: int) -> Tensor:
-    waveform, rate = _decoded(source, start, frames, channels)
+def _resampled(waveform: Tensor, rate: int, sample_rate: int) -> Tensor:
     return resample(waveform, rate, sample_rate)
-
-
-def _decoded(source: SoundSource, start: int, frames: int, channels: int) -> tuple[Tensor, int]:
-    if channels == 1:
-        mono, rate = decode(source, start, frames)
-        return mono[None], rate
-    waveform, rate = decode_channels(source, start, frames)
-    return to_channels(waveform[None], channels)[0], rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -75,6 +76,8 @@ class AudioDataset(Dataset):
         # Shared by the workers, so that each bad clip is counted and logged once. It decides nothing else: a clip of
         # which one part is bad stays in use, or an example would depend on what was read before it.
         self._bad = torch.zeros(len(clips), dtype=torch.bool).share_memory_()
+        # Clips that were looked at as a whole, or named, of which the channels may cancel: that is once enough.
+        self._examined = torch.zeros(len(clips), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -120,6 +123,7 @@ class AudioDataset(Dataset):
                     position if self.training else 0.0,
                     self.min_seconds,
                     self.channels,
+                    None if self._examined[index] else partial(self._note_examined, index),
                 )
                 return index, Example(waveform, clip.captions[choice if self.training else 0], clip.id)
             except BadClip as bad:
@@ -134,6 +138,12 @@ class AudioDataset(Dataset):
             f"{MAX_SUBSTITUTES} clips in a row cannot be used ({self.num_bad} of {len(self)} are known to be bad): run "
             "`consistency-tta data-check`"
         )
+
+    def _note_examined(self, index: int, report: str, whole: bool) -> None:
+        """Log a file whose channels almost cancel each other, once."""
+        if report and not self._examined[index]:
+            log.warning("%s: %s", self.clips[index].path, report)
+        self._examined[index] |= whole or bool(report)
 
     def _warn_once(self, index: int, bad: BadClip) -> None:
         if not self._bad[index]:

@@ -23,8 +23,8 @@ __all__ = [
     "Fault",
     "Sound",
     "audio_info",
-    "decode",
     "decode_channels",
+    "mono",
     "read_whole",
     "warn_of_cancelling",
 ]
@@ -67,7 +67,7 @@ def read_whole(source: SoundSource) -> Sound:
     waveform, _ = decode_channels(source)
     if (decoded := waveform.shape[1]) < frames - MP3_SLACK:
         raise BadClip(Fault.TRUNCATED, f"{decoded / rate:.2f} s, its header states {frames / rate:.2f} s")
-    return Sound(_mono(waveform), rate, channels, cancelling_report(waveform, rate))
+    return Sound(mono(waveform), rate, channels, cancelling_report(waveform, rate))
 
 
 def audio_info(source: SoundSource, min_seconds: float = 0.0) -> tuple[int, int, int]:
@@ -86,29 +86,13 @@ def audio_info(source: SoundSource, min_seconds: float = 0.0) -> tuple[int, int,
     return info.sample_rate, info.frames, info.channels
 
 
-def decode(source: SoundSource, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
-    """Read a file, or a part of it, as mono.
+def decode_channels(source: SoundSource, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
+    """Read a file, or a part of it.
 
     Args:
         source: the file.
         start: first sample to read, at the file's rate.
         frames: how many samples to read; -1 for all.
-
-    Returns:
-        Waveform (samples,) float32, the mean of the channels, and the sample rate in Hz.
-
-    Raises:
-        BadClip: as :func:`decode_channels`; also if the mean of channels is silent though they are not.
-    """
-    waveform, rate = decode_channels(source, start, frames)
-    return _mono(waveform), rate
-
-
-def decode_channels(source: SoundSource, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
-    """Read a file, or a part of it.
-
-    Args:
-        source, start, frames: as :func:`decode` takes them.
 
     Returns:
         Waveform (channels, samples) float32 with the file's channels, and the sample rate in Hz.
@@ -147,19 +131,19 @@ def warn_of_cancelling(path: Path, sound: Sound) -> None:
         log.warning("%s: %s", path, sound.cancelling)
 
 
-def _mono(waveform: Tensor) -> Tensor:
+def mono(waveform: Tensor) -> Tensor:
     """The mean (samples,) of (channels, samples).
 
     Raises:
         BadClip: if it is silent and a channel is not.
     """
-    mono = waveform.mean(dim=0)
+    mean = waveform.mean(dim=0)
     # An offset that the channels share stays in their mean, and is no sound.
-    silent = (mono - mono.mean()).abs().max() < SILENCE_PEAK <= waveform.abs().max()
+    silent = (mean - mean.mean()).abs().max() < SILENCE_PEAK <= waveform.abs().max()
     if len(waveform) > 1 and silent and kept_power(waveform) < CANCELLED_SHARE:
         raise BadClip(
             Fault.CANCELLED,
             f"channels up to {waveform.abs().max():.2g} have a silent mean: one is another upside down; keep one of "
             "them, such as with `sox old.wav new.wav remix 1`",
         )
-    return mono
+    return mean

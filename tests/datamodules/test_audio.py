@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from consistency_tta.audio.resample import Resample
-from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, decode
+from consistency_tta.audio.sound_file import BadClip, Fault, audio_info, decode_channels
 from consistency_tta.datamodules.audio import normalise, read_audio
 
 
@@ -39,7 +39,7 @@ def test_part_of_a_longer_clip(tmp_path: Path, extension: str, position: float) 
     # Only the part is read: it must be what reading everything and cutting gives, in compressed files as well.
     path = tmp_path / f"a.{extension}"
     soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 5 * 22050), 22050)
-    waveform, rate = decode(path)
+    (waveform,), rate = decode_channels(path)
     wanted = 22050
     start = round(position * (len(waveform) - wanted))
     expected = normalise(Resample(rate, 16000)(waveform[start : start + wanted]))

@@ -121,6 +121,23 @@ def test_a_bad_clip_is_replaced_and_told_once(clips: list[Clip], write_tone, cap
     assert len({example.id for example in examples}) > 3
 
 
+@pytest.mark.parametrize(
+    ("seconds", "channels", "said"), [(2, 1, "for 1.0 s of its 2.0 s"), (6, 1, "s of its"), (2, 2, "")]
+)
+def test_channels_that_cancel_in_a_part_are_named_once(
+    seconds: int, channels: int, said: str, clips: list[Clip], caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (seconds * 16000, 1))
+    other = noise * np.where(np.arange(len(noise)) < len(noise) // 2, 1, -1)[:, None]
+    soundfile.write(clips[3].path, np.concatenate([noise, other], axis=1), 16000)
+    data = dataset(clips, num_samples=2 * 16000, channels=channels)
+    for epoch in range(10):
+        data[epoch, 3]
+    assert [message.partition(": ")[0] for message in caplog.messages] == [str(clips[3].path)] * bool(said)
+    assert said in caplog.text
+    assert data.num_bad == 0
+
+
 def test_replacement_does_not_depend_on_what_is_known(clips: list[Clip], write_tone) -> None:
     write_tone("c3.wav", level=0)
     write_tone("c5.wav", level=0)
