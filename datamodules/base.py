@@ -13,6 +13,9 @@ from consistency_tta.datamodules.sampler import ResumableLoader, ResumableSample
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.runtime.seed import seed_or_default
 
+#: Workers of a process at most: each is a process that has read the captions.
+MOST_WORKERS = 512
+
 
 class ResumableDataModule(LightningDataModule):
     """Loaders for the datasets that a subclass's ``setup`` assigns.
@@ -32,7 +35,8 @@ class ResumableDataModule(LightningDataModule):
         train_dataset, val_dataset, test_dataset: assigned by ``setup``; None where there is no such data.
 
     Raises:
-        ConfigurationError: for a batch size below 1 or a negative number of workers.
+        ConfigurationError: for a batch size below 1, or a number of workers that is negative or none that a machine
+            has room for.
     """
 
     train_dataset: Dataset | None = None
@@ -45,8 +49,8 @@ class ResumableDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1 or (val_batch_size is not None and val_batch_size < 1):
             raise ConfigurationError(f"batch sizes must be at least 1, got {batch_size} and {val_batch_size}")
-        if num_workers < 0:
-            raise ConfigurationError(f"num_workers must be 0 or more, got {num_workers}")
+        if not 0 <= num_workers <= MOST_WORKERS:
+            raise ConfigurationError(f"num_workers must be 0 to {MOST_WORKERS}, got {num_workers}")
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size or batch_size
         self.num_workers = num_workers

@@ -24,8 +24,9 @@ KINDS: dict[str, tuple[type, ...]] = {
     "metrics": (Metric,),
     "training": (Objective, TrainingModule, Callback),
 }
-#: Callbacks that every training adds by itself.
-AUTOMATIC = {"HoldCheckpointFolders", "LossSpikes", "SaveAdapter", "SaveOnSigterm", "SkipNonFiniteSteps", "WriteSounds"}
+#: Callbacks that every training, or the command line, adds by itself.
+AUTOMATIC = {"HoldCheckpointFolders", "LossSpikes", "SaveAdapter", "SaveOnSigterm", "SkipNonFiniteSteps"}
+AUTOMATIC |= {"UnusedFolder", "WriteSounds"}
 
 
 def plugins(room: str) -> Iterator[type]:

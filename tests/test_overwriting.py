@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from consistency_tta.export import export
 from consistency_tta.runtime.errors import ConfigurationError, DivergenceError, ModelFolderError
 from consistency_tta.training import ExportFolder
 from consistency_tta.training.checkpoint_search import newest_checkpoint
+from consistency_tta.training.job_checkpoint import new_job_checkpoint
 from tests.test_cli import distillation_config, write
+from tests.training.jobs import SLURM
 from tests.training.runs import MAKERS, data, trainer
 
 
@@ -187,6 +190,29 @@ def test_a_run_in_a_named_folder_keeps_the_log_of_the_run_before(teacher_folder:
     assert {file.name for file in folder.iterdir()} >= {"metrics.csv", "metrics.csv.1", "config.yaml", "config.yaml.1"}
     assert "seed_everything: 1" in (folder / "config.yaml.1").read_text()
     assert "seed_everything: 2" in (folder / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("option", ["--trainer.max_steps=0", "--model.loss_weights={latent: 0}"])
+def test_a_run_that_trains_nothing_fails_and_leaves_nothing(option: str, teacher_folder: Path, tmp_path: Path) -> None:
+    settings = distillation_config(teacher_folder, tmp_path / "run", max_steps=1, limit_val_batches=0)
+    with pytest.raises(SystemExit, match="trained"):
+        main(["fit", "--config", write(settings, tmp_path / "a.yaml"), option])
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.name != "run"]
+
+
+def test_a_job_goes_on_from_its_own_runs_checkpoint_alone(
+    teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = distillation_config(teacher_folder, tmp_path, limit_val_batches=0, enable_checkpointing=True)
+    fit = ["fit", "--config", write(settings, tmp_path / "a.yaml"), "--trainer.max_steps"]
+    first = main([*fit, "1"])
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    own = new_job_checkpoint(tmp_path, first.settings_digest)
+    shutil.copy(first.trainer.checkpoint_callback.best_model_path, own)
+    assert main([*fit, "2"]).trainer.ckpt_path == str(own)
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    assert main([*fit, "1"]).trainer.ckpt_path is None
 
 
 def test_auto_begins_anew_or_goes_on(teacher_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -38,10 +38,13 @@ from consistency_tta.training.base import TrainingModule
 from consistency_tta.training.callbacks.progress import StepProgressBar
 from consistency_tta.training.callbacks.run_dir import claim_run_folder
 from consistency_tta.training.callbacks.stop_signal import exit_status
+from consistency_tta.training.callbacks.unused_folder import UnusedFolder
 from consistency_tta.training.checkpoint_file import check_resumable, read_checkpoint
 from consistency_tta.training.checkpoint_search import checkpoint_folders, listed, named_checkpoint, newest_first
 from consistency_tta.training.earlier_versions import moved_option, upgrade_config
 from consistency_tta.training.fully_sharded import shards
+from consistency_tta.training.job_checkpoint import job_checkpoint, settings_digest
+from consistency_tta.training.trainer_settings import check_settings
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +146,8 @@ class TrainingCLI(LightningCLI):
                     raise ConfigurationError(f"{shortened(error, 400)}: correct the configuration") from error
                 raise
             check_launcher(self.trainer)
+            check_settings(self.trainer)
+        self.model.settings_digest = self.settings_digest
 
     def _set_seed(self) -> None:
         """Seed all generators, or say in one line that the number is no seed."""
@@ -157,14 +162,20 @@ class TrainingCLI(LightningCLI):
         known = [*(configured if isinstance(configured, list) else [configured]), *callbacks]
         if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in known):
             callbacks = [*callbacks, StepProgressBar()]
-        return super()._instantiate_trainer(config, callbacks)
+        self.folder = UnusedFolder()
+        return super()._instantiate_trainer(config, [*callbacks, self.folder])
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Fit, validate, test or predict; where this package itself refuses what it was given, say so in one line."""
         try:
             with one_line_errors(raised_here), self._errors_of_lightning(subcommand):
-                claim_run_folder(self.trainer)
+                claim_run_folder(self.trainer, self.folder.undo)
                 super()._run_subcommand(subcommand)
+                if subcommand == "fit" and not (self.folder.used or self.trainer.global_step):
+                    raise ConfigurationError(
+                        "no step was trained: look at --trainer.max_steps, max_epochs, max_time and "
+                        "limit_train_batches, and at the number of clips"
+                    )
         except SIGTERMException:
             raise SystemExit(exit_status(self.trainer)) from None
         except SystemExit as stopped:
@@ -174,6 +185,8 @@ class TrainingCLI(LightningCLI):
             raise
         finally:
             release_folders()
+            if not self.folder.used:
+                self.folder.undo.close()
 
     @contextmanager
     def _errors_of_lightning(self, subcommand: str) -> Iterator[None]:
@@ -234,9 +247,14 @@ class TrainingCLI(LightningCLI):
         subcommand = self.config.get("subcommand")
         settings = self.config.get(subcommand, {})
         path = settings.get("ckpt_path")
-        if path is None:
-            return
         folders = checkpoint_folders(settings["trainer"])
+        self.settings_digest = settings_digest(settings.as_dict())
+        if path is None:
+            with one_line_errors():
+                of_job = job_checkpoint(folders[0], self.settings_digest)
+            if of_job is None or subcommand != "fit":
+                return
+            path = str(of_job)
         if path == "auto" and subcommand == "fit" and not newest_first(*folders):
             rank_zero_info(f"no checkpoint below {listed(folders)}: begins at step 0")
             settings["ckpt_path"] = None

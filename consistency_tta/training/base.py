@@ -58,6 +58,8 @@ class TrainingModule(PlacedNetworks, StoredTraining, ABC):
 
     #: What is known of the trainings before this one, for the model's card.
     earlier_stages: Sequence[dict[str, Any]] = ()
+    #: Of the configuration, where there is one; see :mod:`consistency_tta.training.job_checkpoint`.
+    settings_digest: str = ""
     #: Where the model's sounds will end, in seconds, if its latents are padded; see ``TextToAudioPipeline``.
     audio_length_in_s: float | None = None
 

@@ -14,6 +14,7 @@ from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.storage.folder_files import files_below
 from consistency_tta.storage.unfinished import remove_unfinished
 from consistency_tta.training.checkpoint_file import WRITTEN_KEY, check_resumable
+from consistency_tta.training.job_checkpoint import LIGHTNING, PREFIX, slurm_job
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def listed(folders: Iterable[Path]) -> str:
 
 
 def named_checkpoint(name: str, *folders: Path) -> Path:
-    """The file that ``--ckpt_path`` names: ``last``, ``auto``, ``hpc`` (of a SLURM job that goes on), or a path.
+    """The file that ``--ckpt_path`` names: ``last``, ``auto``, ``hpc`` (of this SLURM job, in one), or a path.
 
     Args:
         name: the option's value.
@@ -106,12 +107,14 @@ def named_checkpoint(name: str, *folders: Path) -> Path:
         return newest_checkpoint(*folders)
     folder = folders[0]
     if name == "hpc":
-        found = {file: file.stem.removeprefix("hpc_ckpt_") for file in folder.glob("hpc_ckpt_*.ckpt")}
+        if own := sorted(folder.glob(f"{'_'.join(filter(None, (PREFIX, slurm_job())))}_*.ckpt"), key=_written):
+            return own[-1]
+        found = {file: file.stem.removeprefix(LIGHTNING) for file in folder.glob(f"{LIGHTNING}*.ckpt")}
         numbered = {file: int(number) for file, number in found.items() if number.isdecimal()}
         if not numbered:
             raise CheckpointError(
-                f"expected hpc_ckpt_<n>.ckpt in {folder} for --ckpt_path hpc, got none: SLURM's SIGUSR1 makes one; "
-                "--ckpt_path last takes the newest checkpoint of any kind"
+                f"expected {PREFIX}_{slurm_job() or '<job>'}_*.ckpt or {LIGHTNING}<n>.ckpt in {folder} for --ckpt_path "
+                "hpc, got none: SLURM's SIGUSR1 makes one; --ckpt_path last takes the newest checkpoint of any kind"
             )
         return max(numbered, key=lambda file: numbered[file])
     if name in ("", "best"):

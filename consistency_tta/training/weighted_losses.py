@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class WeightedLosses(nn.Module):
         weights: by name; 1 where none is given.
 
     Raises:
-        ConfigurationError: if there is a weight without a loss.
+        ConfigurationError: if there is a weight without a loss, or one that is not finite.
     """
 
     def __init__(self, losses: dict[str, Loss], weights: dict[str, float] | None = None) -> None:
@@ -35,6 +36,8 @@ class WeightedLosses(nn.Module):
                 near = nearest(name, list(losses))
                 hint = f"; did you mean {near!r}?" if near else ""
                 raise ConfigurationError(f"loss_weights has {name!r}, but the losses are {sorted(losses)}{hint}")
+        if wrong := {name: weight for name, weight in weights.items() if not math.isfinite(weight)}:
+            raise ConfigurationError(f"expected loss_weights that are finite, got {wrong}")
         learnable = {name: loss for name, loss in losses.items() if is_learnable(loss)}
         self.frozen = Frozen(**{name: loss for name, loss in losses.items() if name not in learnable})
         # Keys of a ModuleDict are neither names of its methods nor have dots.
@@ -108,6 +111,13 @@ class WeightedLosses(nn.Module):
             names = ", ".join(self.weights) or "none"
             raise ConfigurationError(f"expected a loss that is not training_only, got {names}: add one to `losses`")
         return {"loss": total, **parts}
+
+    def require_weight(self) -> None:
+        """Raise if all weights are 0, where the losses are all that is minimised: nothing would be trained."""
+        if self.weights and not any(self.weights.values()):
+            raise ConfigurationError(
+                f"expected a loss with a weight other than 0, got loss_weights {self.weights}: nothing would be trained"
+            )
 
     def scalars(self, training: bool = True) -> dict[str, Tensor]:
         """What the plugins log of their last call, ``loss/<name>/<scalar>``."""

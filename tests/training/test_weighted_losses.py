@@ -34,6 +34,18 @@ class Constant(Loss):
         return self.values + 0 * out.anything
 
 
+def test_weights_that_train_nothing_are_refused() -> None:
+    losses: dict[str, Loss] = {"a": Constant([1.0]), "b": Constant([1.0])}
+    with pytest.raises(ConfigurationError, match=r"'a': 0\.0, 'b': 0\.0"):
+        WeightedLosses(losses, {"a": 0.0, "b": 0.0}).require_weight()
+    for weights in ({"a": 0.0}, {"a": 0.0, "b": -1.0}, None):
+        WeightedLosses(losses, weights).require_weight()
+    WeightedLosses({}).require_weight()  # an objective has losses of its own
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(ConfigurationError, match=str(wrong)):
+            WeightedLosses(losses, {"a": wrong})
+
+
 class Returns(Loss):
     """Whatever it is given."""
 

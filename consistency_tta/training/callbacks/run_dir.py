@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from lightning.pytorch import Trainer
@@ -10,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from consistency_tta.storage.folder_lock import check_folder_free, hold_folder
 from consistency_tta.storage.kept_folder import keep_copy, make_room
 from consistency_tta.training.callbacks.held_folders import checkpoint_dirs
+from consistency_tta.training.callbacks.unused_folder import put_back, remove_beginning
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -17,12 +19,16 @@ def run_folder(trainer: Trainer) -> Path:
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
-def claim_run_folder(trainer: Trainer) -> None:
+def claim_run_folder(trainer: Trainer, undo: ExitStack) -> None:
     """Make the run's folder, such as ``version_3``, so that another run that begins at the same time takes the next.
 
     Lightning looks for a number that is free, and makes the folder later: two runs would share logs and ``last.ckpt``.
     In a folder that the configuration names, no other run may write at the same time; the log and the ``config.yaml``
     of a run before are kept, which Lightning would remove and replace.
+
+    Args:
+        trainer: of the run.
+        undo: is given what is to be done if the run does nothing, so that it leaves nothing.
 
     Raises:
         ConfigurationError: if another run is writing to a folder that the configuration names.
@@ -35,16 +41,21 @@ def claim_run_folder(trainer: Trainer) -> None:
             check_folder_free(place)
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger | TensorBoardLogger) and "://" not in str(logger.root_dir):
-                _claim(logger)
+                _claim(logger, undo)
     folder = run_folder(trainer)  # on all processes
     if trainer.is_global_zero and "://" not in str(folder):
-        keep_copy(folder / "config.yaml")
+        config = folder / "config.yaml"
+        if (kept := keep_copy(config)) is not None or not trainer.loggers:
+            undo.callback(put_back, kept, config)
 
 
-def _claim(logger: CSVLogger | TensorBoardLogger) -> None:
+def _claim(logger: CSVLogger | TensorBoardLogger, undo: ExitStack) -> None:
     """Make a logger's folder, or hold the one that the configuration names."""
     if logger._version is not None:
-        hold_folder(Path(logger.log_dir))
+        folder = Path(logger.log_dir)
+        if not folder.exists():
+            undo.callback(remove_beginning, folder)
+        hold_folder(folder)
     while logger._version is None:
         folder = Path(logger.log_dir)
         try:
@@ -53,5 +64,9 @@ def _claim(logger: CSVLogger | TensorBoardLogger) -> None:
             if not folder.exists():  # a link to nothing is in the way
                 raise
             logger._version = None
+        else:
+            undo.callback(remove_beginning, folder)
     if isinstance(logger, CSVLogger):
-        make_room(Path(logger.log_dir) / "metrics.csv")
+        metrics = Path(logger.log_dir) / "metrics.csv"
+        if (kept := make_room(metrics)) is not None:
+            undo.callback(put_back, kept, metrics)

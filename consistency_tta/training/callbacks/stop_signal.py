@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from consistency_tta.storage.kept_folder import make_room
 from consistency_tta.training.callbacks.run_dir import run_folder
+from consistency_tta.training.job_checkpoint import PREFIX, new_job_checkpoint, slurm_job
 
 
 class SaveOnSigterm(Callback):
@@ -33,8 +34,9 @@ class SaveOnSigterm(Callback):
     Lightning's own handler broadcasts from within the signal, wherever the process is; the broadcast then pairs with
     another process's next collective call, and both wait for ever. So this callback replaces the handler.
 
-    Under SLURM it also takes over SIGUSR1, at which Lightning would save amid a step: it saves ``hpc_ckpt_<n>.ckpt`` in
-    ``default_root_dir``, where the job finds it by itself when it starts again, and puts the job back into the queue.
+    Under SLURM it also takes over SIGUSR1, at which Lightning would save amid a step: it saves a checkpoint in
+    ``default_root_dir`` that bears the job's number, by which the job finds it when it starts again
+    (:mod:`consistency_tta.training.job_checkpoint`), and puts the job back into the queue.
 
     Attributes:
         received: number of the signal that stops the run; 0 as long as there is none.
@@ -48,7 +50,7 @@ class SaveOnSigterm(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Say so if the run goes on from a checkpoint that a SLURM job has left."""
         file = Path(trainer.ckpt_path or "")
-        if file.name.startswith("hpc_ckpt_"):
+        if file.name.startswith(PREFIX):
             rank_zero_info(
                 f"goes on at step {checkpoint['global_step']} of {file}, which a SLURM job saved at SIGUSR1; to begin "
                 "anew, remove the file or choose another --trainer.default_root_dir"
@@ -84,7 +86,8 @@ class SaveOnSigterm(Callback):
         """Save the checkpoint, and put the job back into the queue if SLURM wants it."""
         if isinstance(exception, SIGTERMException) and not getattr(trainer, "fast_dev_run", False):
             if self.requeue:
-                file = Path(trainer._checkpoint_connector.hpc_save_path(trainer.default_root_dir))
+                run = getattr(pl_module, "settings_digest", "")
+                file = new_job_checkpoint(Path(trainer.default_root_dir), run)
                 trainer.save_checkpoint(file)
                 if trainer.is_global_zero:
                     requeue_job(file)
@@ -159,8 +162,7 @@ def discard_output_to_closed_terminals() -> None:
 
 def requeue_job(file: Path) -> None:
     """Put the SLURM job of this process back into the queue, and say so, or what to do where SLURM refuses."""
-    job = os.environ.get("SLURM_ARRAY_JOB_ID", "")
-    job = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if job else os.environ.get("SLURM_JOB_ID", "")
+    job = slurm_job()
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:

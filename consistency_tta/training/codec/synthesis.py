@@ -72,6 +72,7 @@ class SynthesisTraining(TrainingModule):
         self.vocoder = vocoder.train()
         self.average = ExponentialMovingAverage(self.vocoder, ema_decay, warm_up=True)
         self.losses = WeightedLosses(losses, loss_weights)
+        self.losses.require_weight()
         self.crop_frames = crop_frames
 
     @property

@@ -179,6 +179,8 @@ class Distillation(LatentTraining):
         if prediction.student_latent is not None and (self.losses.weights or not prediction.latents_optional):
             out = self.output(step, prediction)
             values = self.losses.values(out, step.training)
+            if step.training and not logged:  # nor has the objective losses of its own
+                self.losses.require_weight()
             weighting = prediction.weighting or getattr(self.objective, "weighting", None)
             combined = self.losses.combine(values, None if weighting is None else weighting(out.t, self.schedule))
             parts = [prediction.latent_weight * combined.pop("loss"), *parts]

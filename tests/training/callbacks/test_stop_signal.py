@@ -25,6 +25,8 @@ from consistency_tta.training.callbacks.stop_signal import (
     requeue_job,
 )
 from consistency_tta.training.checkpoint_search import newest_checkpoint
+from consistency_tta.training.job_checkpoint import job_checkpoint
+from tests.training.jobs import SLURM
 from tests.training.runs import MAKERS, data, equal, trainer
 
 
@@ -98,10 +100,6 @@ def test_messages_to_a_closed_terminal_lead_nowhere_and_files_are_left_alone(clo
     assert (tmp_path / "log").read_bytes() == b"text"
 
 
-SLURM = {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "training"}
-SLURM |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NODELIST": "localhost"}
-
-
 def slurm(folder: Path, monkeypatch: pytest.MonkeyPatch, status: int = 0) -> Path:
     """The variables of a SLURM job, and a program scontrol that notes what it is given."""
     for name, value in SLURM.items():
@@ -114,7 +112,7 @@ def slurm(folder: Path, monkeypatch: pytest.MonkeyPatch, status: int = 0) -> Pat
     return folder / "calls"
 
 
-def test_sigusr1_under_slurm_saves_after_the_step_and_requeues_the_job_which_goes_on_by_itself(
+def test_sigusr1_under_slurm_saves_after_the_step_and_requeues_the_job_which_goes_on(
     teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls = slurm(tmp_path, monkeypatch)
@@ -123,12 +121,11 @@ def test_sigusr1_under_slurm_saves_after_the_step_and_requeues_the_job_which_goe
             MAKERS["diffusion"](teacher_folder), data()
         )
     assert calls.read_text() == "requeue 7\n"
-    assert [file.name for file in tmp_path.glob("*.ckpt")] == ["hpc_ckpt_1.ckpt"]
+    assert [file.name for file in tmp_path.glob("*.ckpt")] == ["slurm_job_7_1.ckpt"]
     again = trainer(tmp_path, max_steps=4)
     with caplog.at_level("INFO"):
-        again.fit(MAKERS["diffusion"](teacher_folder), data())
-    assert [line for line in caplog.messages if "default_root_dir" in line and "hpc_ckpt_1.ckpt" in line]
-    assert again.ckpt_path == str(tmp_path / "hpc_ckpt_1.ckpt")
+        again.fit(MAKERS["diffusion"](teacher_folder), data(), ckpt_path=job_checkpoint(tmp_path))
+    assert [line for line in caplog.messages if "default_root_dir" in line and "slurm_job_7_1.ckpt" in line]
     straight = MAKERS["diffusion"](teacher_folder)
     trainer(tmp_path / "straight", max_steps=4).fit(straight, data())
     assert equal(again.lightning_module.state_dict(), straight.state_dict())
@@ -141,11 +138,11 @@ def test_where_slurm_refuses_the_job_and_the_checkpoint_are_named(
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "8")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     with caplog.at_level("INFO"):
-        requeue_job(tmp_path / "hpc_ckpt_1.ckpt")
+        requeue_job(tmp_path / "slurm_job_7_1.ckpt")
     assert (tmp_path / "calls").read_text() == "requeue 8_2\n"
     assert "8_2" in caplog.text
     assert "1. refused)" in caplog.text  # the status, and what it said
-    assert "hpc_ckpt_1.ckpt" in caplog.text
+    assert "slurm_job_7_1.ckpt" in caplog.text
 
 
 class Launcher:
@@ -319,8 +316,7 @@ def test_one_process_agrees_with_nobody(monkeypatch: pytest.MonkeyPatch) -> None
 def stopped(callback: SaveOnSigterm, error: BaseException, folder: Path, **more: Any) -> list[Path]:
     """Which checkpoints a run saves that an error ends."""
     saved: list[Path] = []
-    connector = SimpleNamespace(hpc_save_path=lambda folder: f"{folder}/hpc_ckpt_4.ckpt")
-    settings: dict[str, Any] = {"save_checkpoint": saved.append, "_checkpoint_connector": connector, "global_step": 5}
+    settings: dict[str, Any] = {"save_checkpoint": saved.append, "global_step": 5}
     settings |= {"default_root_dir": str(folder), "log_dir": str(folder / "logs"), "checkpoint_callback": None}
     callback.on_exception(run_of(**(settings | more)), LightningModule(), error)
     return saved
@@ -351,19 +347,21 @@ def test_a_job_that_is_requeued_leaves_its_own_checkpoint(
     monkeypatch.setattr(stop_signal, "requeue_job", queued.append)
     callback = SaveOnSigterm()
     callback.requeue = True
-    file = tmp_path / "hpc_ckpt_4.ckpt"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    (tmp_path / "slurm_job_7_3.ckpt").touch()
+    file = tmp_path / "slurm_job_7_4.ckpt"
     assert stopped(callback, SIGTERMException(), tmp_path, is_global_zero=first) == [file]
     assert queued == [file] * first
 
 
-@pytest.mark.parametrize("name", ["hpc_ckpt_3.ckpt", "last.ckpt", None])
+@pytest.mark.parametrize("name", ["slurm_job_7_3.ckpt", "last.ckpt", None])
 def test_a_run_that_goes_on_by_itself_says_so(name: str | None, caplog: pytest.LogCaptureFixture) -> None:
     run = run_of(ckpt_path=name and f"runs/{name}")
     with caplog.at_level("INFO"):
         SaveOnSigterm().on_load_checkpoint(run, LightningModule(), {"global_step": 6})
-    found = [text for text in caplog.messages if "step 6 of runs/hpc_ckpt_3.ckpt" in text]
+    found = [text for text in caplog.messages if "step 6 of runs/slurm_job_7_3.ckpt" in text]
     assert caplog.messages == found
-    assert bool(found) == (name == "hpc_ckpt_3.ckpt")
+    assert bool(found) == (name == "slurm_job_7_3.ckpt")
 
 
 @pytest.mark.parametrize(
@@ -380,13 +378,13 @@ def test_a_job_in_the_queue_again_is_named(
 ) -> None:
     slurm(tmp_path, monkeypatch)
     with caplog.at_level("INFO"):
-        requeue_job(tmp_path / "hpc_ckpt_1.ckpt")
+        requeue_job(tmp_path / "slurm_job_7_1.ckpt")
         monkeypatch.setenv("PATH", str(tmp_path))  # where there is no scontrol
-        requeue_job(tmp_path / "hpc_ckpt_2.ckpt")
+        requeue_job(tmp_path / "slurm_job_7_2.ckpt")
     again, refused = caplog.messages
     assert (tmp_path / "calls").read_text() == "requeue 7\n"
     assert "job 7 is in the queue" in again
-    assert "hpc_ckpt_1.ckpt" in again
+    assert "slurm_job_7_1.ckpt" in again
     assert "job 7 was not" in refused
     assert "scontrol" in refused
 

@@ -1,0 +1,65 @@
+"""What a run that trains nothing leaves: no folder of its own, and in others what was there before."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+#: Files of a run's folder that are there before its first step.
+BEGINNING = re.compile(r"config\.yaml|hparams\.yaml|events\.out\.tfevents\..*")
+
+
+class UnusedFolder(Callback):
+    """Notes whether a run has done anything, such as one training step, and what is to be undone if not.
+
+    Attributes:
+        used: whether a batch was done, or a checkpoint written; batches of the sanity check do not count.
+        undo: whoever makes or changes the run's folder adds what undoes it; closed by whoever runs the trainer.
+    """
+
+    def __init__(self) -> None:
+        self.used = False
+        self.undo = ExitStack()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """A training step."""
+        self.used = True
+
+    def on_save_checkpoint(self, *args: Any) -> None:
+        """A checkpoint, of a run that was stopped before its first step."""
+        self.used = True
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """A batch of ``validate``."""
+        self.used |= not trainer.sanity_checking
+
+    def on_test_batch_end(self, *args: Any) -> None:
+        """A batch of ``test``."""
+        self.used = True
+
+    def on_predict_batch_end(self, *args: Any) -> None:
+        """A batch of ``predict``."""
+        self.used = True
+
+
+def remove_beginning(folder: Path) -> None:
+    """Remove a run's folder, if it has nothing but what is there before the first step."""
+    files = [file for file in folder.rglob("*") if not file.is_dir() or file.is_symlink()]
+    if all(BEGINNING.fullmatch(file.name) for file in files):
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # other runs
+            folder.parent.rmdir()
+
+
+def put_back(kept: Path | None, place: Path) -> None:
+    """Bring back what was kept of a file's former content; None removes the file, which had none."""
+    with suppress(OSError):  # such as a file that was never written
+        if kept is None:
+            place.unlink()
+        else:
+            kept.replace(place)

@@ -1,0 +1,60 @@
+"""A run's folder is removed only if there is nothing of a run in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from lightning.pytorch import LightningModule
+
+from consistency_tta.training.callbacks.unused_folder import UnusedFolder, put_back, remove_beginning
+
+
+@pytest.mark.parametrize("more", ["", "metrics.csv", "checkpoints/sigterm.ckpt"])
+def test_what_a_run_has_made_stays(more: str, tmp_path: Path) -> None:
+    folder = tmp_path / "lightning_logs" / "version_0"
+    (folder / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "hparams.yaml", "events.out.tfevents.1", *filter(None, [more])):
+        (folder / name).touch()
+    remove_beginning(folder)
+    assert folder.exists() == bool(more)
+    assert (tmp_path / "lightning_logs").exists() == bool(more)
+
+
+def test_folders_of_other_runs_stay(tmp_path: Path) -> None:
+    for version in ("version_0", "version_1"):
+        (tmp_path / version).mkdir()
+    remove_beginning(tmp_path / "version_1")
+    assert [path.name for path in tmp_path.iterdir()] == ["version_0"]
+
+
+def test_what_was_there_comes_back(tmp_path: Path) -> None:
+    kept, place = tmp_path / "config.yaml.1", tmp_path / "config.yaml"
+    kept.write_text("before")
+    place.write_text("refused")
+    for _ in range(2):  # the second finds nothing to bring back
+        put_back(kept, place)
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.yaml", "before")]
+    put_back(None, place)
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["on_train_batch_end", "on_validation_batch_end", "on_test_batch_end", "on_predict_batch_end"]
+)
+def test_a_batch_makes_a_run_and_the_sanity_check_does_not(name: str) -> None:
+    callback = UnusedFolder()
+    arguments: tuple[Any, ...] = (LightningModule(), None, None, 0)
+    if name == "on_validation_batch_end":
+        callback.on_validation_batch_end(SimpleNamespace(sanity_checking=True), *arguments)  # type: ignore[arg-type]
+    assert not callback.used
+    getattr(callback, name)(SimpleNamespace(sanity_checking=False), *arguments)
+    assert callback.used
+
+
+def test_so_does_a_checkpoint() -> None:
+    callback = UnusedFolder()
+    callback.on_save_checkpoint(None, None, {})
+    assert callback.used
