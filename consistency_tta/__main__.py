@@ -1,5 +1,6 @@
 """``python -m consistency_tta``, and the program ``consistency-tta``."""
 
+import io
 import os
 import signal
 import sys
@@ -12,6 +13,10 @@ def console() -> None:
     After Ctrl+C the exit status is 130, as shells have it, wherever the command was: also in imports, of which some are
     here for that reason. Where nobody reads standard output any more, such as behind ``| head``, it is 141.
     """
+    if sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
+        # Names in a caption file could not be those of files. What is ASCII is UTF-8, too: again, with that.
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # the same program
     try:
         here = str(Path.cwd())
     except FileNotFoundError:
@@ -20,6 +25,10 @@ def console() -> None:
         # Closed, as by `>&-`: a file would get its number, and what libraries print.
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # "\xe9" for what the terminal's encoding lacks, such as ASCII, or for bytes of a name that are no text.
+            stream.reconfigure(errors="backslashreplace")
     # As with `python -m`, a loss written in the current folder is found. Last: it shadows nothing that is installed.
     sys.path.append(here)
     try:

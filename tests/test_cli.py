@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import subprocess
@@ -229,6 +230,27 @@ def test_a_process_without_a_place_for_its_words_ends_without_a_traceback(
     assert ended.returncode == status
     assert ended.stderr.startswith(error)
     assert len(ended.stderr.splitlines()) == bool(error)
+
+
+def test_what_the_outputs_encoding_lacks_is_spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr("consistency_tta.cli.main", lambda: print("caf\xe9 \u72d7", "a\udcff.wav"))
+    console()
+    assert written.getvalue().decode("ascii").split() == ["caf\\xe9", "\\u72d7", "a\\udcff.wav"]
+
+
+def test_names_are_utf8_where_the_locale_says_ascii(tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ended = console_ends(["PROGRAM", "recipes", "copy", "caf\xe9", "x"], cwd=tmp_path, env=os.environ | ascii_only)
+    assert ended.returncode == 1
+    assert "got caf\xe9:" in ended.stderr
+
+
+def test_words_that_are_no_text_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["generate", "A tone", "--output", "out\udcff"])
+    assert r"b'out\xff'" in capsys.readouterr().err
 
 
 def test_predict_writes_wav_files(teacher_folder: Path, tmp_path: Path) -> None:

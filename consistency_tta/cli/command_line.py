@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from typing import Any
 
 from consistency_tta import __version__
 from consistency_tta.cli.commands import COMMANDS, LIGHTNING
 from consistency_tta.cli.config_files import find_recipes
-from consistency_tta.cli.mistakes import check_lightning, check_subcommand
+from consistency_tta.cli.mistakes import check_lightning, check_subcommand, refuse
 from consistency_tta.cli.overview import overview
 from consistency_tta.runtime.trust import take_trust
 
@@ -33,6 +35,9 @@ def main(args: list[str] | None = None) -> Any:
         print(f"consistency-tta {__version__}")
         raise SystemExit(0)
     check_subcommand(args)
+    for word in args:
+        if re.search("[\ud800-\udfff]", word):  # how Python keeps bytes that are no text
+            refuse(f"expected words in UTF-8, got {os.fsencode(word)!r}: rename what is called so")
     for words in (2, 1):  # "listening-test serve" before "listening-test"
         if (name := " ".join(args[:words])) in COMMANDS:
             from consistency_tta.cli.own_commands import run
