@@ -158,5 +158,6 @@ def _refuse(error: OSError) -> None:
 
 
 def _folded(name: str) -> str:
-    """A name in small letters, however its accents are written."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
+    """A name in small letters, however its accents are written, without quotes around it or marks without width."""
+    visible = "".join(character for character in name if unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFKC", visible).casefold().strip(" '\"")

@@ -23,7 +23,14 @@ from typing import NamedTuple
 from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.caption_records import Record, read_records
 from consistency_tta.storage.caption_text import clean_captions
-from consistency_tta.storage.file_columns import EXTENSIONS, FILE_COLUMNS, locations, name_in, warn_of_contradictions
+from consistency_tta.storage.file_columns import (
+    EXTENSIONS,
+    FILE_COLUMNS,
+    file_of_video,
+    locations,
+    name_in,
+    warn_of_contradictions,
+)
 from consistency_tta.storage.ignored_columns import warn_of_ignored
 from consistency_tta.storage.part_names import Part, SharedNames, seconds
 from consistency_tta.storage.row_times import stated_length, times, times_in_file
@@ -156,12 +163,16 @@ def _parts_of_videos(records: list[Record]) -> list[Row]:
     # Two spellings of a start, 30 and 30.0, are one part.
     shared = SharedNames(parts)
     names = {part: shared.names(part) for part in set(parts)}
+    # A column may name the file that the part was saved as.
+    files = [endings(file_of_video(record)) for record in records]
+    uses = Counter(ending for several in {tuple(several) for several in files} for ending in several)
     result = []
-    for record, part in zip(records, parts, strict=True):
+    for record, part, several in zip(records, parts, files, strict=True):
         name = part.recording if len(shared.parts[part.recording]) == 1 else part.name
         number = str(record.fields.get(NUMBER_COLUMN) or "").strip()
         number = "" if number in shared.parts else number  # the id of a video rather than of a caption
-        candidates = [*names[part], number]
+        named = [ending for ending in several if ending and uses[ending] == 1]
+        candidates = [*named, *names[part], number]
         row = Row(record.line, name, candidates, name, "", part.recording, length=stated_length(record))
         result += [row._replace(caption=caption) for caption in _captions(record)]
     return result

@@ -40,6 +40,12 @@ def locations(record: Record) -> tuple[str, list[str]]:
     return location, [other] if other != location else []
 
 
+def file_of_video(record: Record) -> str:
+    """The audio file, without extension, that a row names beside a video's id; empty if it names none."""
+    given = (column for column in FILE_COLUMNS[:-1] if record.fields.get(column) not in (None, ""))
+    return next((without_extension(name_in(record, column)) for column in given), "")
+
+
 def name_in(record: Record, column: str) -> str:
     """A clip's name. Hugging Face's ``audio`` is an object with a ``path``."""
     value = record.fields.get(column)

@@ -53,6 +53,21 @@ def test_two_parts_of_one_video_are_two_clips(make) -> None:
     ]
 
 
+@pytest.mark.parametrize("folder", ["", "/data/set/", "a/"])
+def test_a_part_of_a_video_may_name_its_file(make, folder: str) -> None:
+    rows = f"youtube_id,start_time,file_name,caption\nv,0,{folder}1.wav,Rain\nv,30,{folder}2.wav,Wind\nw,30,,Hail\n"
+    clips = make(rows, "a/1.wav", "a/2.wav", "w_30.wav")
+    assert [(clip.id, clip.path.name) for clip in clips] == [("v_0", "1.wav"), ("v_30", "2.wav"), ("w", "w_30.wav")]
+
+
+def test_a_part_of_a_video_has_the_file_that_it_names_and_others_are_known(make) -> None:
+    header = "youtube_id,start_time,file,caption\n"
+    (clip,) = make(header + "v,30,1.wav,Rain\n", "1.wav", "v_30.wav")
+    assert (clip.path.name, [path.name for path in clip.others]) == ("1.wav", ["v_30.wav"])
+    both = make(header + "v,30,a/1.wav,Rain\nw,30,b/1.wav,Wind\n", "a/1.wav")
+    assert [clip.path.exists() for clip in both] == [True, False]  # the file of another clip is none of its
+
+
 def test_a_file_of_the_whole_video_is_no_part(make) -> None:
     clips = make(HEADER + "1,v,0,Rain\n2,v,30,Wind\n", "v.wav")
     assert [clip.path.exists() for clip in clips] == [False, False]
@@ -249,6 +264,8 @@ def test_two_files_of_one_name_are_told_by_how_it_is_written(make) -> None:
         ("dog%20bark", "dog bark.wav"),
         ("abcdefghijk", "A Title [abcdefghijk].wav"),
         ("17", "00017.wav"),
+        ("'phone'", "phone.wav"),
+        ("\u200bphone\u200f", "phone.wav"),
     ],
 )
 def test_what_is_near_a_missing_clip_is_named(make, name: str, there: str) -> None:
