@@ -57,7 +57,7 @@ def _written(file: Path) -> tuple[int, int]:
     changed = file.stat().st_mtime_ns
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)  # without the tensors' values
-        return int(content.get(WRITTEN_KEY, changed)), int(content.get("global_step", 0))
+        return int(content.get(WRITTEN_KEY, changed)), int(content["global_step"])
     except Exception:  # a damaged file raises errors of many kinds; `check_resumable` names its fault
         return changed, 0
 

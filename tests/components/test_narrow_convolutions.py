@@ -13,7 +13,7 @@ from diffusers import AutoencoderOobleck
 from lightning.pytorch import Trainer
 from torch import nn
 
-from consistency_tta.components.narrow_convolutions import NARROW, compute_narrow_in_float32
+from consistency_tta.components.narrow_convolutions import NARROW, compute_narrow_in_float32, wrong_in_bfloat16
 from consistency_tta.pipeline import TextToAudioPipeline
 from consistency_tta.runtime.frozen import Frozen
 from consistency_tta.training.placed_networks import PlacedNetworks
@@ -72,11 +72,31 @@ def test_wide_layers_and_few_taps_are_left_as_they_are() -> None:
     assert [type(layer) for layer in network] == kinds
 
 
-def test_float32_is_bit_for_bit_what_it_was() -> None:
-    layer, features = nn.Conv1d(8, 16, 8), torch.randn(1, 8, 64)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_wider_numbers_are_bit_for_bit_what_they_were(dtype: torch.dtype) -> None:
+    layer, features = nn.Conv1d(8, 16, 8).to(dtype), torch.randn(1, 8, 64, dtype=dtype)
     expected = layer(features)
     compute_narrow_in_float32(layer)
     assert torch.equal(layer(features), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_transposed_ones_may_be_given_the_length_of_what_they_return(dtype: torch.dtype) -> None:
+    layer, features = nn.ConvTranspose1d(8, 8, 4, stride=2).to(dtype), torch.randn(1, 8, 64, dtype=dtype)
+    compute_narrow_in_float32(layer)
+    assert [layer(features, [length]).shape[-1] for length in (130, 131)] == [130, 131]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "wrong"), [({"amx_bf16": True}, True), ({"amx_bf16": False}, False), ({}, False)]
+)
+def test_processors_are_known_by_their_kernels(
+    capabilities: dict[str, bool], wrong: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert wrong_in_bfloat16() is wrong
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in older versions of torch
+    assert not wrong_in_bfloat16()
 
 
 def narrow(network: nn.Module) -> int:

@@ -69,6 +69,18 @@ def test_of_checkpoints_of_one_time_that_do_not_say_when_the_last_step_is_taken(
     assert newest_checkpoint(tmp_path) == tmp_path / "step=12.ckpt"
 
 
+def test_code_in_a_file_is_not_run_to_see_when_it_was_written(tmp_path: Path) -> None:
+    class Malicious:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    whole = write(tmp_path / "whole.ckpt", WHOLE)
+    torch.save(WHOLE | {"epoch": Malicious()}, tmp_path / "odd.ckpt")
+    os.utime(tmp_path / "odd.ckpt", (4e9, 4e9))
+    assert newest_checkpoint(tmp_path) == whole
+    assert not (tmp_path / "ran").exists()
+
+
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     whole = write(tmp_path / "run" / "whole.ckpt", WHOLE)
     left = left_by_a_killed_process(whole.parent)

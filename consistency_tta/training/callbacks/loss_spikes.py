@@ -49,7 +49,7 @@ class LossSpikes(Callback):
         if not every:
             return
         if isinstance(outputs, dict) and isinstance(loss := outputs.get("loss"), Tensor):
-            self.unread.append((trainer.global_step, loss.detach().float()))
+            self.unread.append((trainer.global_step, loss.detach()))
         if self.unread and trainer.global_step % every == 0:
             steps, losses = zip(*self.unread, strict=True)
             self.unread = []

@@ -101,7 +101,7 @@ class SkipNonFiniteSteps(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue counting."""
         skipped, in_a_row = float(state_dict["skipped"]), float(state_dict["in_a_row"])
-        self.counts = torch.tensor([skipped, in_a_row, in_a_row], dtype=torch.float32)
+        self.counts = torch.tensor([skipped, in_a_row, in_a_row])
 
 
 def step_taken(optimizer: Optimizer) -> Tensor | None:

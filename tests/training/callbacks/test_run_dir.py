@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage import folder_lock
@@ -81,6 +83,16 @@ def test_a_folder_that_is_named_is_one_runs_at_a_time(
         claim_run_folder(run, ExitStack())
         assert taken(folder) == (run is named)  # that of checkpoints is held when training begins
     release_folders()
+
+
+def test_other_processes_and_loggers_of_other_kinds_claim_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_run_folder(trainer(tmp_path, logger=DummyLogger()))
+    monkeypatch.setattr(Trainer, "is_global_zero", False)
+    (tmp_path / "config.yaml").write_text("of the first process")
+    claim_run_folder(trainer(tmp_path, logger=CSVLogger(tmp_path, name="", version="")))
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_a_link_to_nothing_in_the_way_is_an_error(tmp_path: Path) -> None:
