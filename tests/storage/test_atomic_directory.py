@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,11 +75,18 @@ def test_what_is_written_again_takes_the_old_ones_place_and_leaves_other_files(
     monkeypatch.setattr(Path, "replace", lambda self, target: (order.append(self.name), replace(self, target))[1])
     with atomic_directory(folder, last="index") as new:
         (new / "part").mkdir()
-        for name in ("index", "part/weights"):
+        (new / "new" / "part").mkdir(parents=True)
+        for name in ("index", "part/weights", "new/part/weights"):
             (new / name).write_text("after")
-    assert order == ["weights", "index"]
+    assert order == ["weights", "weights", "index"]
     found = {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
-    assert found == {"README.md": "before", "part/old": "before", "index": "after", "part/weights": "after"}
+    assert found == {
+        "README.md": "before",
+        "part/old": "before",
+        "index": "after",
+        "part/weights": "after",
+        "new/part/weights": "after",
+    }
     assert list(tmp_path.iterdir()) == [folder]
 
 
@@ -97,6 +105,15 @@ def test_a_file_in_a_folders_place_is_found(tmp_path: Path, monkeypatch: pytest.
     for taken, there in (("file", "file"), ("file/below/deep", "file"), ("link", "link")):
         with pytest.raises(NotADirectoryError, match=f"--cache.* {taken}.* {there} "):
             check_folder(Path(taken), "--cache")
+
+
+def test_a_disk_without_room_for_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OSError, match="No space left"), atomic_directory(tmp_path / "model", "x"):
+        pass
 
 
 def test_a_full_disk_is_named_whatever_library_writes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,7 @@ def test_only_what_a_dead_process_of_this_machine_wrote_is_removed(ended: str, t
     kept = [
         f".a.{socket.gethostname()}-{os.getpid()}.partial",
         f".a.other-{process}.partial",
+        f".a.{socket.gethostname()}-{10**30}.partial",  # of no process that there can be
         ".a.partial",
         "a.partial",
     ]
@@ -49,6 +51,37 @@ def test_what_another_machine_left_is_removed_a_day_after_its_last_change(tmp_pa
         os.utime(path, (time.time() - 3600 * hours,) * 2)
     remove_unfinished(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {new.name, new_folder.name, ".download.partial"}
+
+
+@pytest.mark.parametrize("kind", [Path.mkdir, Path.touch])
+def test_another_process_may_remove_it_first(
+    kind: Any, ended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / f".a.{ended}.partial"
+    kind(left)
+
+    def remove_first(*_: int) -> None:
+        left.rename(tmp_path / "elsewhere")
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", remove_first)
+    remove_unfinished(tmp_path)
+
+
+def test_what_another_machine_is_just_renaming_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, status = tmp_path / ".a.other-7.partial", Path.lstat
+    folder.mkdir()
+    (folder / "weights").touch()
+
+    def gone(path: Path) -> os.stat_result:
+        if path.name == "weights":
+            raise FileNotFoundError(path)
+        return status(path)
+
+    monkeypatch.setattr(Path, "lstat", gone)
+    os.utime(folder, (0, 0))
+    remove_unfinished(tmp_path)
+    assert (folder / "weights").exists()
 
 
 @pytest.mark.parametrize("inside", [True, False])
