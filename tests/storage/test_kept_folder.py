@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import socket
+import subprocess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from consistency_tta.storage.kept_folder import make_room, publish
+from consistency_tta.storage.kept_folder import keep_copy, make_room, publish
 
 
 def folder(path: Path, content: str) -> Path:
@@ -134,6 +136,31 @@ def test_what_a_user_has_put_there_is_renamed(tmp_path: Path) -> None:
     assert content(tmp_path / "link.1") == "theirs"
 
 
+def test_files_and_links_are_renamed_wherever_their_content_is(tmp_path: Path) -> None:
+    """Of a folder whose files are all elsewhere, too, only the folder itself may be removed."""
+    run, place = folder(tmp_path / "run", "a"), tmp_path / "place"
+    publish(run, tmp_path / "model")
+    place.symlink_to("model")
+    assert make_room(place) == tmp_path / "place.1"
+    assert content(tmp_path / "model") == "a"
+    place.write_text("a file")
+    assert make_room(place) == tmp_path / "place.2"
+    place.mkdir()
+    (place / "weights").symlink_to(run / "unet" / "weights")  # a link that is nowhere else
+    assert make_room(place) == tmp_path / "place.3"
+
+
+def test_the_folder_above_is_made_and_what_a_killed_process_left_there_is_removed(tmp_path: Path) -> None:
+    run, above = folder(tmp_path / "run", "a"), tmp_path / "new" / "folder"
+    publish(run, above / "model")
+    with subprocess.Popen(["true"]) as process:
+        pass
+    (above / f".model.{socket.gethostname()}-{process.pid}.partial").mkdir()
+    publish(run, above / "model")
+    assert [path.name for path in above.iterdir()] == ["model"]
+    assert content(above / "model") == "a"
+
+
 def test_a_folder_is_not_published_onto_itself(tmp_path: Path) -> None:
     run = folder(tmp_path / "model", "a")
     (tmp_path / "x").mkdir()
@@ -152,3 +179,16 @@ def test_an_interruption_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
         publish(run, place)
     assert content(place) == "old"
     assert {path.name for path in tmp_path.iterdir()} == {"run", "model"}
+
+
+def test_a_file_that_is_about_to_be_replaced_is_copied_under_the_next_number(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    assert keep_copy(file) is None
+    assert keep_copy(tmp_path) is None  # a folder
+    copies = [tmp_path / f"config.yaml.{number}" for number in (1, 2, 3)]
+    copies[1].write_text("theirs")
+    for content, copy in (("a", copies[0]), ("b", copies[2])):
+        file.write_text(content)
+        assert keep_copy(file) == copy
+        assert file.read_text() == content
+    assert [copy.read_text() for copy in copies] == ["a", "theirs", "b"]
