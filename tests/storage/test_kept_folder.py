@@ -161,6 +161,17 @@ def test_the_folder_above_is_made_and_what_a_killed_process_left_there_is_remove
     assert content(above / "model") == "a"
 
 
+def test_a_place_that_may_not_be_taken_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(target))
+
+    run = folder(tmp_path / "run", "a")
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError, match="model"):
+        publish(run, tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_a_folder_is_not_published_onto_itself(tmp_path: Path) -> None:
     run = folder(tmp_path / "model", "a")
     (tmp_path / "x").mkdir()
