@@ -88,10 +88,10 @@ def test_a_folder_that_is_named_is_one_runs_at_a_time(
 def test_other_processes_and_loggers_of_other_kinds_claim_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim_run_folder(trainer(tmp_path, logger=DummyLogger()))
+    claim_run_folder(trainer(tmp_path, logger=DummyLogger()), ExitStack())
     monkeypatch.setattr(Trainer, "is_global_zero", False)
     (tmp_path / "config.yaml").write_text("of the first process")
-    claim_run_folder(trainer(tmp_path, logger=CSVLogger(tmp_path, name="", version="")))
+    claim_run_folder(trainer(tmp_path, logger=CSVLogger(tmp_path, name="", version="")), ExitStack())
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
 
 
