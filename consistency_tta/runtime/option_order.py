@@ -18,7 +18,7 @@ def check_order(args: list[str]) -> None:
     That is an option that the configuration has, an option of a class that it names, and a list that an option or an
     earlier file adds to, such as ``--trainer.callbacks+`` or ``callbacks+:``, where it has the whole list. A
     configuration is given by ``--config``, or for a part of it, such as ``--trainer`` or ``--data``. It is also an
-    option that adds to a list, before one with the whole list.
+    option that adds to a list, before one with the whole list. Nor is null added to a list.
     """
     early: dict[str, str] = {}  # options without dashes, and how the message names them
     for word, following in zip(args, [*args[1:], ""], strict=False):
@@ -34,7 +34,9 @@ def check_order(args: list[str]) -> None:
                     f"error: the file of --config would replace {replaced}: put --config before all other options, and "
                     "the files that add to others last"
                 )
-            early |= {name: f"{name}+ of {value or following}" for name in _added_lists(config)}
+            added_lists = {f"{name}+ of {value or following}": one for name, one in _added_lists(config).items()}
+            _refuse_nothing(added_lists)
+            early |= {named.partition("+")[0]: named for named in added_lists}
         elif option.startswith("--"):
             if added := early.get(f"{option.removeprefix('--')}+"):
                 raise SystemExit(
@@ -45,6 +47,8 @@ def check_order(args: list[str]) -> None:
                 for name in within:
                     if _has(config, f"--{name}".removeprefix(f"{option}.").split(".")):
                         raise SystemExit(f"error: {option} would replace {early[name]}: put {option} first")
+            if option.endswith("+"):
+                _refuse_nothing({option: _read_yaml(value if equals else following)})
             early[option.removeprefix("--")] = option
 
 
@@ -57,12 +61,23 @@ def _read_yaml(value: str) -> Any:
     return None
 
 
-def _added_lists(config: Any, before: str = "") -> list[str]:
-    """The lists that a file adds to, without the ``+``."""
+def _added_lists(config: Any, before: str = "") -> dict[str, Any]:
+    """The lists that a file adds to, without the ``+``, and what it adds."""
     if not isinstance(config, dict):
-        return []
-    added = [f"{before}{key[:-1]}" for key in config if isinstance(key, str) and key.endswith("+")]
-    return added + [name for key, value in config.items() for name in _added_lists(value, f"{before}{key}.")]
+        return {}
+    added = {f"{before}{key[:-1]}": config[key] for key in config if isinstance(key, str) and key.endswith("+")}
+    for key, value in config.items():
+        added |= _added_lists(value, f"{before}{key}.")
+    return added
+
+
+def _refuse_nothing(added: dict[str, Any]) -> None:
+    """Exit where null is added to a list: the parser would put it in the list's place."""
+    for name, value in added.items():
+        if value is None:
+            raise SystemExit(
+                f"error: expected something to add as {name}, got null, which would remove all: leave it out"
+            )
 
 
 def _has(config: Any, path: list[str]) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
+import re
 import time
 import zipfile
 from collections.abc import Mapping
@@ -120,7 +122,7 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     Raises:
         CheckpointError: if the file is missing, damaged, a URL, no Lightning checkpoint, or of a later version.
     """
-    if "://" in str(path):
+    if re.match(r"\w{2,}:/", str(path)):  # a Path has one slash of two
         raise CheckpointError(f"expected a checkpoint file on this machine, got {path}: download it first")
     file = Path(path)
     if file.is_dir():
@@ -187,9 +189,10 @@ def _fault(file: Path, size: int, changed: int) -> str:
     try:
         with zipfile.ZipFile(file) as archive:
             wrong = archive.testzip()
-    except OSError:
-        raise
-    except Exception:  # a damaged archive raises errors of many kinds
+    except Exception as error:  # a damaged archive raises errors of many kinds
+        # EINVAL is of an archive that names a place which no file has; other errors of the system are a disk's.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         return "is cut off, or no PyTorch file: copy it again, or name another checkpoint"
     if wrong:
         return f"is damaged: its part {wrong} does not have its checksum: name another checkpoint"

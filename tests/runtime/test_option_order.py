@@ -12,6 +12,7 @@ FILES = {
     "recipe": "model: {class_path: M, init_args: {x: 1}}\ntrainer: {max_steps: 2, callbacks: [A]}\n",
     "added": "trainer:\n  callbacks+: [B]\n",
     "steps": "trainer: {max_steps: 3}\n",
+    "empty": "trainer:\n  callbacks+:\n    # - [B]\n",
     "part": "max_steps: 3\ninit_args: {num_clips: 2}\n",
 }
 
@@ -86,3 +87,13 @@ def test_a_whole_list_behind_an_addition_to_it_is_refused(
             check_order(line.split())
     else:
         check_order(line.split())
+
+
+@pytest.mark.parametrize("added", ["--trainer.callbacks+=null", "--trainer.callbacks+ null", "--config empty"])
+def test_nothing_is_no_addition(added: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser would leave nothing of the list, such as where all lines below it are comments."""
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        Path(name).write_text(content)
+    with pytest.raises(SystemExit, match=r"trainer\.callbacks\+ ?(of empty)?, got null"):
+        check_order(["--config", "recipe", *added.split()])

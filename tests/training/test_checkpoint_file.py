@@ -103,6 +103,16 @@ def test_a_disk_that_cannot_be_read_is_no_damaged_file(
         read_checkpoint(whole)
 
 
+@pytest.mark.parametrize("place", [47, 55])
+def test_an_archive_whose_directory_is_nowhere_is_damaged(place: int, whole: Path) -> None:
+    """The highest bits of how long the list of members is, and of where; a seek there is an error of the system."""
+    content = bytearray(whole.read_bytes())
+    content[content.rindex(b"PK\x06\x06") + place] ^= 0x80
+    whole.write_bytes(content)
+    with pytest.raises(CheckpointError, match="cut off"):
+        read_checkpoint(whole)
+
+
 def test_weights_that_are_not_finite_are_named() -> None:
     check_finite_weights({"whole": torch.ones(2), "_extra_state": {"count": 3}}, "a.ckpt")
     for value in (float("nan"), float("inf")):
@@ -120,6 +130,8 @@ def test_a_checkpoint_may_be_written_to_an_address(tmp_path: Path) -> None:
 def test_an_address_is_not_opened() -> None:
     with pytest.raises(CheckpointError, match=r"http://127\.0\.0\.1:9/a\.ckpt"):
         AtomicCheckpointIO().load_checkpoint("http://127.0.0.1:9/a.ckpt")
+    with pytest.raises(CheckpointError, match="download"):
+        read_checkpoint(Path("http://127.0.0.1:9/a.ckpt"))
 
 
 def test_a_failed_write_leaves_the_old_file(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
