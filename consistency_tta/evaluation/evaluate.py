@@ -76,7 +76,7 @@ def write(result: EvaluationResult, output: Path) -> None:
     """Write ``result.json``, ``report.md`` and ``report.html`` to a folder."""
     output.mkdir(parents=True, exist_ok=True)
     result.write(output / "result.json")
-    (output / "report.md").write_text(markdown(result), encoding="utf-8")
+    (output / "report.md").write_text(markdown(result), encoding="utf-8", errors="backslashreplace")
     write_report(result, output / "report.html")
 
 

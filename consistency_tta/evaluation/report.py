@@ -35,7 +35,7 @@ def write_report(result: EvaluationResult, file: Path) -> Path:
         facts=settings(result),
         description=result.protocol.description.strip(),
     )
-    file.write_text(html, encoding="utf-8")
+    file.write_text(html, encoding="utf-8", errors="backslashreplace")
     return file
 
 

@@ -145,10 +145,9 @@ class EvaluationResult:
         return _finite(content)
 
     def write(self, file: Path) -> None:
-        """Write the JSON file."""
-        file.write_text(
-            json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        """Write the JSON file; in names that are no text, bytes are escaped."""
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _finite(content: Any) -> Any:

@@ -69,8 +69,8 @@ def analyse(
     output = folder if output is None else output
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_finite(result), indent=2, ensure_ascii=False, allow_nan=False)
-    (output / "analysis.json").write_text(text + "\n", encoding="utf-8")
-    (output / "analysis.md").write_text(summary(result), encoding="utf-8")
+    (output / "analysis.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    (output / "analysis.md").write_text(summary(result), encoding="utf-8", errors="backslashreplace")
     print(summary(result), end="")
     return result
 

@@ -118,7 +118,8 @@ class Key:
     def save(self, folder: Path) -> Path:
         """Write ``key.json``."""
         file = folder / KEY
-        file.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
         return file
 
     @classmethod

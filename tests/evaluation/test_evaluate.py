@@ -113,6 +113,7 @@ def test_clips_that_cannot_be_evaluated_are_named(folders: dict[str, Path], caps
     (folders["reference"] / "clip1.wav").unlink()
     soundfile.write(folders["generated"] / "clip2.wav", np.zeros(2000), RATE)
     soundfile.write(folders["generated"] / "stranger.wav", noise(1), RATE)
+    (folders["generated"] / "no_text\udcff.wav").write_bytes(b"")  # how Python keeps a byte that is no UTF-8
     soundfile.write(folders["reference"] / "clip3.wav", noise(1)[:1000], RATE)
     result = run(folders)
     assert {(f.id, f.side, f.reason) for f in result.left_out} == {
@@ -123,8 +124,9 @@ def test_clips_that_cannot_be_evaluated_are_named(folders: dict[str, Path], caps
     assert [(f.id, f.detail) for f in result.silent_or_short if f.reason == "short"] == [
         ("clip3", "clip3.wav: 0.12 s, padded with silence")
     ]
-    assert [f.id for f in result.unused] == ["stranger.wav"]
+    assert [f.id for f in result.unused] == ["no_text\udcff.wav", "stranger.wav"]
     assert [pair.id for pair in result.pairs] == ["clip2", "clip3", "clip4", "clip5"]
+    assert json.loads((folders["output"] / "result.json").read_text())["unused_files"][0]["id"] == "no_text\udcff.wav"
     printed = capsys.readouterr().out
     text = (folders["output"] / "report.md").read_text()
     page = (folders["output"] / "report.html").read_text()
