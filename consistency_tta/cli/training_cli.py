@@ -8,7 +8,7 @@ import re
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +167,10 @@ class TrainingCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Fit, validate, test or predict; where this package itself refuses what it was given, say so in one line."""
+        undo = ExitStack()
         try:
             with one_line_errors(raised_here), self._errors_of_lightning(subcommand):
-                claim_run_folder(self.trainer, self.folder.undo)
+                claim_run_folder(self.trainer, undo)
                 super()._run_subcommand(subcommand)
                 if subcommand == "fit" and not (self.folder.used or self.trainer.global_step):
                     raise ConfigurationError(
@@ -186,7 +187,7 @@ class TrainingCLI(LightningCLI):
         finally:
             release_folders()
             if not self.folder.used:
-                self.folder.undo.close()
+                undo.close()
 
     @contextmanager
     def _errors_of_lightning(self, subcommand: str) -> Iterator[None]:

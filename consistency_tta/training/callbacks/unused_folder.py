@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 #: Files of a run's folder that are there before its first step.
@@ -15,36 +16,36 @@ BEGINNING = re.compile(r"config\.yaml|hparams\.yaml|events\.out\.tfevents\..*")
 
 
 class UnusedFolder(Callback):
-    """Notes whether a run has done anything, such as one training step, and what is to be undone if not.
-
-    Attributes:
-        used: whether a batch was done, or a checkpoint written; batches of the sanity check do not count.
-        undo: whoever makes or changes the run's folder adds what undoes it; closed by whoever runs the trainer.
-    """
+    """Notes whether a run has done anything, in this process or in one that it starts, such as one training step."""
 
     def __init__(self) -> None:
-        self.used = False
-        self.undo = ExitStack()
+        self._used = torch.zeros((), dtype=torch.bool).share_memory_()
+
+    @property
+    def used(self) -> bool:
+        """Whether a batch was done, or a checkpoint written; batches of the sanity check do not count."""
+        return bool(self._used)
 
     def on_train_batch_end(self, *args: Any) -> None:
         """A training step."""
-        self.used = True
+        self._used.fill_(True)
 
     def on_save_checkpoint(self, *args: Any) -> None:
         """A checkpoint, of a run that was stopped before its first step."""
-        self.used = True
+        self._used.fill_(True)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """A batch of ``validate``."""
-        self.used |= not trainer.sanity_checking
+        if not trainer.sanity_checking:
+            self._used.fill_(True)
 
     def on_test_batch_end(self, *args: Any) -> None:
         """A batch of ``test``."""
-        self.used = True
+        self._used.fill_(True)
 
     def on_predict_batch_end(self, *args: Any) -> None:
         """A batch of ``predict``."""
-        self.used = True
+        self._used.fill_(True)
 
 
 def remove_beginning(folder: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import LightningModule
 
 from consistency_tta.training.callbacks.unused_folder import UnusedFolder, put_back, remove_beginning
@@ -54,7 +56,12 @@ def test_a_batch_makes_a_run_and_the_sanity_check_does_not(name: str) -> None:
     assert callback.used
 
 
-def test_so_does_a_checkpoint() -> None:
+def test_so_does_a_checkpoint_of_a_process_that_the_run_has_started() -> None:
+    """As with the strategies ddp_fork and ddp_spawn, which sends the callback by pickle."""
     callback = UnusedFolder()
-    callback.on_save_checkpoint(None, None, {})
+    sent = ForkingPickler.loads(ForkingPickler.dumps(callback))
+    process = torch.multiprocessing.get_context("fork").Process(target=sent.on_save_checkpoint, args=(None, None, {}))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     assert callback.used
