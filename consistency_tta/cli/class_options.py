@@ -36,6 +36,7 @@ def syntax_tree(module: str) -> ast.Module:
     return ast.parse(source_file(module).read_text(encoding="utf-8"))
 
 
+@cache
 def imports(module: str) -> dict[str, str]:
     """Names that a module imports with ``from``, and the modules they come from."""
     nodes = (node for node in ast.walk(syntax_tree(module)) if isinstance(node, ast.ImportFrom) and node.module)

@@ -132,6 +132,16 @@ def check_root(root: str | Path | None) -> None:
 class TrainingCLI(LightningCLI):
     """Lightning's, in which a checkpoint brings weights and progress, and the configuration everything else."""
 
+    def __init__(self, model: type, data: type, args: list[str], **settings: Any) -> None:
+        self._first_word = args[0]
+        super().__init__(model, data, args=args, **settings)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """A subcommand's parser, without options where another is asked for: all would take four times as long."""
+        if self._first_word == subcommand or self._first_word not in self.subcommands():
+            return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        return self.init_parser(**kwargs)
+
     def instantiate_classes(self) -> None:
         """Make model, data and trainer, or say in one line why not."""
         settings = self.config[self.subcommand]
