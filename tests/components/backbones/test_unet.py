@@ -13,7 +13,7 @@ from consistency_tta.components.guidance import GuidanceEmbedding
 from consistency_tta.contracts import Conditioning, TextEmbedding
 from consistency_tta.diffusion.schedules import NoiseSchedule, schedule_from_config, stable_diffusion_scheduler
 from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
-from tests.toys import UNET
+from tests.toys import UNET_OF_ALL_BLOCKS
 
 
 def schedule() -> NoiseSchedule:
@@ -28,7 +28,7 @@ def inputs(guidance_scale: float | None = None) -> tuple[torch.Tensor, torch.Ten
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_the_output_means_what_prediction_type_says(prediction_type: str) -> None:
-    unet = UNet2DConditionModel(**UNET).eval()
+    unet = UNet2DConditionModel(**UNET_OF_ALL_BLOCKS).eval()
     z_t, t, conditioning = inputs()
     text = conditioning.text
     # The contract's t = k + 1 is the network's timestep k.
@@ -48,7 +48,7 @@ def test_the_output_means_what_prediction_type_says(prediction_type: str) -> Non
 
 
 def test_the_network_is_given_t_minus_1_and_the_mask() -> None:
-    unet = UNet2DConditionModel(**UNET)
+    unet = UNet2DConditionModel(**UNET_OF_ALL_BLOCKS)
     seen: list[tuple[Any, Any]] = []
     unet.register_forward_pre_hook(lambda _m, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
     z_t, t, conditioning = inputs()
@@ -59,7 +59,7 @@ def test_the_network_is_given_t_minus_1_and_the_mask() -> None:
 
 
 def test_masked_tokens_are_not_read() -> None:
-    denoiser = UNetBackbone(UNet2DConditionModel(**UNET).eval(), schedule(), "v_prediction")
+    denoiser = UNetBackbone(UNet2DConditionModel(**UNET_OF_ALL_BLOCKS).eval(), schedule(), "v_prediction")
     z_t, t, conditioning = inputs()
     expected = denoiser(z_t, t, conditioning)
     conditioning.text.embedding[1, 1:] += 100
@@ -69,7 +69,7 @@ def test_masked_tokens_are_not_read() -> None:
 
 
 def test_a_student_starts_at_the_teacher_and_shares_nothing() -> None:
-    teacher, features = UNet2DConditionModel(**UNET), GuidanceEmbedding()
+    teacher, features = UNet2DConditionModel(**UNET_OF_ALL_BLOCKS), GuidanceEmbedding()
     student = widen_unet(teacher, features.num_features)
     z_t, t, conditioning = inputs(3.0)
     expected = UNetBackbone(teacher, schedule(), "v_prediction")(z_t, t, Conditioning(conditioning.text))
@@ -89,7 +89,7 @@ def test_a_student_starts_at_the_teacher_and_shares_nothing() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_networks_answer_in_float32(dtype: torch.dtype) -> None:
     features = GuidanceEmbedding()
-    student = widen_unet(UNet2DConditionModel(**UNET), features.num_features)
+    student = widen_unet(UNet2DConditionModel(**UNET_OF_ALL_BLOCKS), features.num_features)
     z_t, t, conditioning = inputs(3.0)
     expected = UNetBackbone(student, schedule(), "v_prediction", features)(z_t, t, conditioning)
     half = UNetBackbone(student.to(dtype), schedule(), "v_prediction", features)(z_t, t, conditioning)
@@ -98,7 +98,7 @@ def test_half_precision_networks_answer_in_float32(dtype: torch.dtype) -> None:
 
 
 def test_a_network_and_its_guidance_must_agree() -> None:
-    teacher, features = UNet2DConditionModel(**UNET), GuidanceEmbedding()
+    teacher, features = UNet2DConditionModel(**UNET_OF_ALL_BLOCKS), GuidanceEmbedding()
     with pytest.raises(ModelFolderError):
         UNetBackbone(teacher, schedule(), "v_prediction", features)
     student = widen_unet(teacher, features.num_features)

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training import GradientCheckpointing
-from tests.toys import UNET
+from tests.toys import UNET_OF_ALL_BLOCKS
 from tests.training.runs import Losses, data, diffusion, trainer, vocoder
 
 
@@ -44,7 +44,7 @@ class Plain(ModelMixin, ConfigMixin):
 
 def test_networks_in_training_alone_repeat_theirs(tmp_path: Path) -> None:
     module = LightningModule()
-    module.trained, module.frozen = (UNet2DConditionModel(**UNET) for _ in range(2))
+    module.trained, module.frozen = (UNet2DConditionModel(**UNET_OF_ALL_BLOCKS) for _ in range(2))
     module.frozen.requires_grad_(False)
     module.plain = Plain()
     GradientCheckpointing().on_fit_start(trainer(tmp_path), module)
