@@ -21,12 +21,12 @@ from tests.toys import toy_parts
 ROOT = Path(__file__).parent.parent
 SMALL = [
     *("--data.num_samples", "5120", "--data.batch_size", "2", "--data.num_workers", "0"),
-    *("--trainer.accelerator", "cpu", "--trainer.devices", "1", "--trainer.fast_dev_run", "1"),
-    *("--trainer.limit_val_batches", "0"),
+    *("--trainer.accelerator", "cpu", "--trainer.devices", "1", "--trainer.max_steps", "1"),
+    # No validation and no files: what lines change is the step.
+    *("--trainer.limit_val_batches", "0", "--trainer.callbacks", "null", "--trainer.logger", "false"),
     *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+    *("--trainer.enable_checkpointing", "false", "--trainer.default_root_dir", "variant"),
     *("--trainer.accumulate_grad_batches", "1", "--trainer.precision", "32-true"),
-    # Or the models of other lines would be overwritten.
-    *("--trainer.default_root_dir", "variant"),
 ]
 
 
