@@ -49,14 +49,14 @@ def test_converges_at_its_order(teacher, noise, conditioning, solver, order, bot
 def test_converges_at_its_order_from_the_top_of_every_schedule(any_teacher, noise, conditioning, solver, order):
     """The first step starts at alpha_T, which is 0 for some."""
     bottom = any_teacher.schedule.time(torch.tensor([0.2], dtype=torch.float64)).item()
-    grids = [torch.linspace(1000, bottom, steps + 1, dtype=torch.float64) for steps in (64, 128, 256, 512)]
+    grids = [torch.linspace(1000, bottom, steps + 1, dtype=torch.float64) for steps in (256, 512)]
     if any_teacher.schedule.snr(torch.tensor(1000.0)) < 1e-4 and not any_teacher.schedule.zero_terminal_snr:
         # sigma / alpha is 500 at the top and falls steeply: there equal steps of time show the order much later.
         top = any_teacher.schedule.time(torch.tensor(10.0, dtype=torch.float64))
         grids = [torch.lerp(top, grid[-1], torch.linspace(0, 1, len(grid), dtype=torch.float64)) for grid in grids]
-    errors = [error_of(solver, any_teacher, noise, times, conditioning) for times in grids]
-    assert np.log2(errors[-2] / errors[-1]) == pytest.approx(order, abs=0.15)
-    assert errors[-1] < 0.1 * 2.0 ** (-3 * (order - 1))
+    coarse, fine = (error_of(solver, any_teacher, noise, times, conditioning) for times in grids)
+    assert np.log2(coarse / fine) == pytest.approx(order, abs=0.15)
+    assert fine < 0.1 * 2.0 ** (-3 * (order - 1))
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=named)
