@@ -198,6 +198,7 @@ def test_what_is_laid_over_the_audiocaps_recipes_runs_as_tiny_twins(
     assert student.scheduler.config.prediction_type == "v_prediction"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("clips")
 @pytest.mark.parametrize("name", ["mel", "stft"])
 def test_mixtures_with_losses_of_sound_run_as_tiny_twins(

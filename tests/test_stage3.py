@@ -56,6 +56,7 @@ def test_the_page_has_these_files() -> None:
     assert FILES.keys() == LOGGED.keys()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(LOGGED))
 def test_each_file_trains(name: str, stage3: Path) -> None:
     (stage3 / "over.yaml").write_text(FILES[name], encoding="utf-8")

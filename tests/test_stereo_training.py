@@ -106,6 +106,7 @@ def fit(name: str, model: dict[str, Any]) -> Any:
     return main(["fit", "--config", f"{name}.yaml"])
 
 
+@pytest.mark.long
 def test_all_stages_and_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)

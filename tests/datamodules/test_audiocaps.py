@@ -311,6 +311,7 @@ class RanksWriteIds(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`")
 def test_two_processes_see_the_steps_of_one(tmp_path: Path, clips: list[Clip]) -> None:
     clips[6].path.unlink()  # what one process finds out, the other must know

@@ -138,6 +138,7 @@ def test_another_command_is_refused(other: dict[str, Any], all_contents: Path, t
     assert contents(all_contents) == before
 
 
+@pytest.mark.long
 def test_processes_of_the_command_write_the_same_files(
     all_contents: Path, teacher_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,6 +89,7 @@ def test_processes_of_a_launcher_make_what_one_makes(
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
 
 
+@pytest.mark.long
 def test_processes_of_our_own_make_what_one_makes(teacher_folder: Path, captions: Path, tmp_path: Path) -> None:
     make(captions, teacher_folder, tmp_path / "one")
     make(captions, teacher_folder, tmp_path / "two", devices=2)
