@@ -8,6 +8,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -109,6 +111,9 @@ def test_without_the_network_the_newest_copy_is_read(
     server.server_close()
     assert local_copy(address, tmp_path / "cache") == copies[1]
     assert address in caplog.text
+    for newest in (copies[0], copies[1]):  # whatever their names are
+        os.utime(newest / "encoding.json", (4e9 + copies.index(newest),) * 2)
+        assert local_copy(address, tmp_path / "cache") == newest
     (copies[1] / "latents-0001.safetensors").unlink()  # as if the network had gone while it was copied
     assert local_copy(address, tmp_path / "cache") == copies[0]
     with pytest.raises(DataError, match=address):
@@ -128,6 +133,10 @@ def test_a_torn_shard_is_named_and_copied_once_it_is_whole(file_format: Format, 
     remote.rm_file(f"{address}/{torn}")
     with pytest.raises(FileNotFoundError, match=torn):
         local_copy(address, tmp_path / "cache")
+    (begun,) = (tmp_path / "cache").rglob("encoding.json")
+    with subprocess.Popen(["true"]) as killed:
+        pass
+    begun.with_name(f".x.{socket.gethostname()}-{killed.pid}.partial").touch()
     remote.pipe_file(f"{address}/{torn}", whole)
     assert shards(local_copy(address, tmp_path / "cache")) == shards(stored / "safetensors")
 
@@ -139,8 +148,10 @@ def test_a_torn_shard_is_named_and_copied_once_it_is_whole(file_format: Format, 
         lambda whole: whole[: whole.index(b"\n") + 1],
         lambda whole: b"<html>Please log in</html>",
         lambda whole: b"1\n" * CLIPS,
+        lambda whole: whole.replace(b'"caption"', b'"text"'),
+        lambda whole: whole.replace(b'"id"', b'"name"'),
     ],
-    ids=["torn", "fewer lines", "another page", "no objects"],
+    ids=["torn", "fewer lines", "another page", "no objects", "no captions", "no names"],
 )
 def test_torn_captions_are_named_and_copied_once_they_are_whole(
     damage: Callable[[bytes], bytes], stored: Path, tmp_path: Path
@@ -183,6 +194,23 @@ def test_an_address_has_one_place_that_says_which_it_is(stored: Path, tmp_path: 
     assert (place / "address.txt").read_text() == f"{address}\n"
 
 
+def test_a_copy_is_the_newest_if_it_was_used_last(stored: Path, tmp_path: Path) -> None:
+    copy = local_copy(str(stored / "parquet"), tmp_path)
+    os.utime(copy / "encoding.json", (1, 1))
+    local_copy(str(stored / "parquet"), tmp_path)
+    assert (copy / "encoding.json").stat().st_mtime > 1
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "HOME"])
+def test_copies_lie_in_the_users_cache(
+    variable: str, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    cache = tmp_path if variable == "XDG_CACHE_HOME" else tmp_path / ".cache"
+    assert local_copy(str(stored / "parquet")).is_relative_to(cache / "consistency-tta")
+
+
 @pytest.mark.parametrize(
     ("address", "error"),
     [
@@ -197,9 +225,10 @@ def test_what_cannot_be_had_is_named(address: str, error: type[Exception], tmp_p
         local_copy(address, tmp_path)
 
 
-def test_another_page_in_the_manifests_place_is_named_and_not_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [b"<html>Please log in</html>", b"\xff\xfe"])
+def test_another_page_in_the_manifests_place_is_named_and_not_kept(page: bytes, tmp_path: Path) -> None:
     address = f"memory://{tmp_path.name}"
-    fsspec.filesystem("memory").pipe_file(f"{address}/encoding.json", b"<html>Please log in</html>")
+    fsspec.filesystem("memory").pipe_file(f"{address}/encoding.json", page)
     with pytest.raises(DataError, match=address):
         local_copy(address, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()

@@ -25,6 +25,8 @@ def test_a_file_of_the_users_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert resolve_recipe("tiny/demo.yaml") == "tiny/demo.yaml"
     assert Path(resolve_recipe("tiny/demo")) == recipes()["tiny/demo"]
     assert resolve_recipe("tiny/other.yaml") == "tiny/other.yaml"
+    long = "a: 1\n" * 1000  # YAML in the place of a file
+    assert resolve_recipe(long) == long
 
 
 @pytest.mark.parametrize(
@@ -42,12 +44,15 @@ def test_every_recipe_has_a_line_that_describes_it() -> None:
 
 
 def test_a_copy_has_the_files_that_the_recipe_names(tmp_path: Path) -> None:
-    copies = copy_recipe("tiny/demo", tmp_path / "mine")
+    copies = copy_recipe("tiny/demo", tmp_path / "new" / "mine")
     assert [file.name for file in copies] == ["demo.yaml", "esc10_captions.txt"]
     assert copies[0].read_bytes() == recipes()["tiny/demo"].read_bytes()
     assert len(copies[1].read_text().splitlines()) > 10
     with pytest.raises(FileExistsError, match=r"demo\.yaml"):
-        copy_recipe("tiny/demo", tmp_path / "mine")
+        copy_recipe("tiny/demo", tmp_path / "new" / "mine")
+    assert copy_recipe("tiny/clap", tmp_path / "new" / "mine")[0].is_file()
+    with pytest.raises(NotADirectoryError, match=r"clap\.yaml"):
+        copy_recipe("tiny/demo", tmp_path / "new" / "mine" / "clap.yaml")
 
 
 def test_a_family_is_copied_whole_or_not_at_all(tmp_path: Path) -> None:

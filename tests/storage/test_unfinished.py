@@ -64,8 +64,19 @@ def test_another_process_may_remove_it_first(
         left.rename(tmp_path / "elsewhere")
         raise ProcessLookupError
 
-    monkeypatch.setattr(os, "kill", remove_first)
-    remove_unfinished(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", remove_first)
+        remove_unfinished(tmp_path)
+
+
+def test_another_process_may_be_removing_it(ended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise FileNotFoundError
+
+    (tmp_path / f".a.{ended}.partial").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", gone)
+        remove_unfinished(tmp_path)
 
 
 def test_what_another_machine_is_just_renaming_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
