@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.storage.model_folder import base_folder, model_folder, model_index
+from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.storage.model_folder import base_folder, model_folder, model_index, nested_too_deep
 
 
 @pytest.fixture
@@ -29,8 +31,50 @@ def test_a_folder_is_itself_and_says_what_it_has(teacher_folder: Path) -> None:
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} is no model folder") as caught:
         model_folder(tmp_path)
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_folder_in_or_above_a_model_has_the_model_named(teacher_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to(teacher_folder)
+    for given, near in ((teacher_folder / "unet", teacher_folder), (tmp_path, tmp_path / "model")):
+        with pytest.raises(FileNotFoundError, match=rf"did you mean {near}\?"):
+            model_folder(given)
+
+
+def test_what_is_no_name_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="got 3"):
+        model_folder(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "unsaid"),
+    [
+        ("tiny-teachr", ["did you mean tiny-teacher?"], ["First"]),
+        ("someone/other", ["First"], ["Second", "third", "did you mean"]),
+        ("/no/such/folder", ["/no/such/folder"], ["First", "did you mean"]),
+    ],
+)
+def test_what_is_nowhere_is_said_by_what_it_may_have_been(
+    name: str, said: list[str], unsaid: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("First. Second\nthird")
+
+    monkeypatch.setattr("consistency_tta.storage.model_folder.snapshot_download", fail)
+    with pytest.raises(FileNotFoundError) as caught:
+        model_folder(name)
+    assert all(text in str(caught.value) for text in said)
+    assert not any(text in str(caught.value) for text in unsaid)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_file_that_is_nested_too_deep_is_named(found: bool, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text("{}")
+    (tmp_path / "b.json").write_text("[" * 100_000 if found else "[]")
+    assert str(tmp_path / "b.json" if found else tmp_path) in str(nested_too_deep(tmp_path))
 
 
 def test_a_model_of_the_hub_is_loaded_out_of_its_cache(

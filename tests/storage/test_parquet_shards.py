@@ -70,6 +70,34 @@ def test_a_damaged_file_is_named(damage, content: bytes) -> None:
         from_parquet(damage(content), "latents-7.parquet")
 
 
+def test_no_changed_bit_gives_other_numbers(tensors: dict[str, Tensor], content: bytes) -> None:
+    whole, _, _ = from_parquet(content, "shard")
+    refused = 0
+    for place in range(5, len(content), len(content) // 50):
+        try:
+            found, captions, ids = from_parquet(
+                content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :], "shard"
+            )
+        except DataError:
+            refused += 1
+        else:
+            assert (captions, ids) == (CAPTIONS, IDS)
+            assert all(torch.equal(found[name], tensor) for name, tensor in whole.items())
+    assert refused > 25
+
+
+def test_clips_are_in_groups_and_compressed(content: bytes) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    metadata = parquet.ParquetFile(pyarrow.BufferReader(content)).metadata
+    assert metadata.num_row_groups == 3
+    columns = [metadata.row_group(0).column(number) for number in range(metadata.num_columns)]
+    assert {column.compression for column in columns} == {"ZSTD"}
+    in_dictionaries = {column.path_in_schema for column in columns if column.has_dictionary_page}
+    assert in_dictionaries == {"id", "caption"}
+
+
 def test_a_file_of_something_else_is_named(tensors: dict[str, Tensor]) -> None:
     with pytest.raises(DataError, match="moments"):
         from_parquet(to_parquet({"audio": tensors["audio"]}, CAPTIONS, IDS), "other.parquet")

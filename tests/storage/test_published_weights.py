@@ -45,10 +45,12 @@ def test_what_is_missing_is_named_with_its_place(tmp_path: Path, hub: Path, give
 
 def test_arrays_beside_the_weights_are_read_and_code_is_not(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
-    torch.save({"model": {"weight": torch.ones(2)}, "sampler": {"indexes": np.arange(5), "pointer": 3}}, path)
+    beside = {"sampler": {"indexes": np.arange(5), "pointer": 3}, "score": np.float64(0.5)}
+    torch.save({"model": {"weight": torch.ones(2)}} | beside, path)
     content = read(path, PUBLISHED)
     assert content["model"]["weight"].sum() == 2
     assert content["sampler"]["indexes"].tolist() == [0, 1, 2, 3, 4]
+    assert content["score"] == 0.5
     torch.save({"model": os.getcwd}, path)
     with pytest.raises(CheckpointError, match=PUBLISHED.url):
         read(path, PUBLISHED)
@@ -59,5 +61,13 @@ def test_arrays_beside_the_weights_are_read_and_code_is_not(tmp_path: Path) -> N
 
 def test_another_networks_weights_are_refused(tmp_path: Path) -> None:
     network = nn.Linear(3, 2)
-    with pytest.raises(CheckpointError, match=r"net\.pth"):
+    with pytest.raises(CheckpointError, match=r"net\.pth") as caught:
         load(network, {"weight": torch.ones(2, 3), "b": torch.ones(2)}, tmp_path / "net.pth", PUBLISHED)
+    assert all(name in str(caught.value) for name in ('"bias"', '"b"'))
+
+
+def test_weights_of_half_precision_become_float32_also_of_a_network_without_memory(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        network = nn.Linear(3, 2)
+    load(network, {"weight": torch.ones(2, 3).half(), "bias": torch.zeros(2)}, tmp_path / "net.pth", PUBLISHED)
+    assert torch.equal(network(torch.ones(3)), torch.full((2,), 3.0))

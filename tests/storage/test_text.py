@@ -10,7 +10,7 @@ import pytest
 from consistency_tta.runtime.errors import DataError
 from consistency_tta.storage.shard_captions import ShardCaptions
 from consistency_tta.storage.shards import captions_file, latents_file
-from consistency_tta.storage.text import parse_json, split_lines
+from consistency_tta.storage.text import parse_json, read_text, split_lines
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +37,26 @@ def test_what_is_no_json_names_its_place(text: str) -> None:
     with pytest.raises(DataError, match="some file") as caught:
         parse_json(text, "some file")
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "x.json, line 7: not valid JSON"),
+        ("{\n\n", "x.json, line 7, line 3: not valid JSON"),
+        ('{"a": 1, "b": {"c": 2, "d": 3, "d": 3}}', "got 'd' more than once"),
+    ],
+)
+def test_a_fault_of_json_is_named_with_its_line_or_key(text: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        parse_json(text, "x.json, line 7")
+
+
+@pytest.mark.parametrize(("content", "line"), [(b"\n\xff", 2), (b"\n\n\0", 3), (b"a\nb\xff\n", 2), (b"\0\n\n", 1)])
+def test_bytes_that_are_no_text_are_named_with_their_line(content: bytes, line: int, tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_bytes(content)
+    with pytest.raises(DataError, match=rf"captions\.txt, line {line}:"):
+        read_text(tmp_path / "captions.txt")
 
 
 @pytest.mark.parametrize("line", ['{"id": "b"}', "[]", "{", "[" * 100_000, '{"id": 3, "caption": "B"}'])
