@@ -19,21 +19,32 @@ REFUSED: list[dict[str, Any]] = [
     {"class_path": "transformers.BatchEncoding"},  # a library's class that is no network
     {"a": "transformers.BatchEncoding"},
     {"a": "numpy.load"},
+    {"a": "foreign.Network"},
+    {"a": "foreign.Network.from_pretrained"},
+    {"a": "scattered.foreign.Network"},
+    {"a": "scattered.foreign.Network.from_pretrained"},
 ]
 TAKEN: list[dict[str, Any]] = [
     {"class_path": "diffusers.AutoencoderKL"},
     {"class_path": "Network"},  # of those that are imported
     {"a": "rain.wav"},
     {"a": "os.nothing"},
+    {"a": "nowhere.Network"},
+    {"a": "nowhere.part.Network"},
     {"a": "scattered.nothing.Network"},
+    {"a": "scattered.nothing.part.Network"},
     {"a": "consistency_tta.storage.folder_lock.os"},  # a module is not called
 ]
 
 
 @pytest.mark.parametrize("settings", REFUSED, ids=str)
-def test_what_may_be_called_and_is_not_trusted_is_refused(settings: dict[str, Any]) -> None:
+def test_what_may_be_called_and_is_not_trusted_is_refused(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untrusted = Untrusted(tmp_path / "foreign", monkeypatch)
     with pytest.raises(UntrustedClassError, match=FILE.name):
         check_settings(settings, FILE)
+    assert not untrusted.ran
 
 
 @pytest.mark.parametrize("settings", TAKEN, ids=str)
