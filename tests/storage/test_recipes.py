@@ -8,7 +8,14 @@ import pytest
 import yaml
 
 from consistency_tta.runtime.errors import ConfigurationError
-from consistency_tta.storage.recipes import copy_recipe, nearest_recipe, recipe_summary, recipes, resolve_recipe
+from consistency_tta.storage.recipes import (
+    copy_recipe,
+    is_file,
+    nearest_recipe,
+    recipe_summary,
+    recipes,
+    resolve_recipe,
+)
 
 
 @pytest.mark.parametrize("name", ["tiny/clap", "tiny/clap.yaml", "lightning_configs/tiny/clap.yaml"])
@@ -27,6 +34,7 @@ def test_a_file_of_the_users_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert resolve_recipe("tiny/other.yaml") == "tiny/other.yaml"
     long = "a: 1\n" * 1000  # YAML in the place of a file
     assert resolve_recipe(long) == long
+    assert not is_file(long)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_what_is_no_json_names_its_place(text: str) -> None:
     ("text", "said"),
     [
         ("{", "x.json, line 7: not valid JSON"),
-        ("{\n\n", "x.json, line 7, line 3: not valid JSON"),
+        ("{\n", "x.json, line 7, line 2: not valid JSON"),
         ('{"a": 1, "b": {"c": 2, "d": 3, "d": 3}}', "got 'd' more than once"),
     ],
 )
