@@ -59,8 +59,8 @@ def separate_memory(parameters: Iterable[nn.Parameter], others: Iterable[nn.Para
         parameters: each of which is copied if its memory is that of another.
         others: that keep theirs.
     """
-    taken = {parameter.data_ptr() for parameter in others if parameter.numel()}
+    taken = {parameter.data_ptr() for parameter in others}
     for parameter in parameters:
-        if parameter.numel() and parameter.data_ptr() in taken:
+        if parameter.data_ptr() in taken:
             parameter.data = parameter.data.clone()
         taken.add(parameter.data_ptr())

@@ -76,7 +76,6 @@ def publish(folder: Path, place: Path) -> Path | None:
     if place.exists() and place.samefile(folder):
         return None
     partial = unfinished(place)
-    place.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(place.parent)
     kept = None
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consistency_tta.runtime.errors import UntrustedClassError
-from consistency_tta.runtime.trusted_class import check_settings, trusted_class
+from consistency_tta.runtime.trusted_class import LARGEST_SETTINGS, check_settings, trusted_class
 from tests.untrusted import Untrusted
 
 FILE = Path("a.ckpt")
@@ -65,6 +66,16 @@ def test_files_that_name_themselves_or_are_no_text_are_read_once(
     (folder / "other.yaml").write_text("[self.yaml, ../two/self.yaml, {class_path: diffusers.UNet2DModel}]")
     monkeypatch.chdir(folder)
     check_settings({"a": "self.yaml"}, FILE)
+
+
+@pytest.mark.parametrize("size", [LARGEST_SETTINGS, LARGEST_SETTINGS + 1])
+def test_a_file_that_is_too_large_to_be_looked_through_is_refused(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large.yaml").write_text("#" * size)
+    monkeypatch.chdir(tmp_path)
+    with nullcontext() if size == LARGEST_SETTINGS else pytest.raises(UntrustedClassError, match=r"large\.yaml"):
+        check_settings({"a": "large.yaml"}, FILE)
 
 
 def test_the_class_itself_must_be_trusted_and_the_hint_names_its_module() -> None:
