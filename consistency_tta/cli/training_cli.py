@@ -56,6 +56,13 @@ CALLBACKS = ("lightning.pytorch.callbacks", "lightning.fabric.utilities.spike")
 TUNING = "lightning.pytorch.tuner"
 #: Modules that make folders and write files.
 WRITING = ("lightning.pytorch.loggers", "lightning.pytorch.callbacks.model_checkpoint", claim_run_folder.__module__)
+#: What a subcommand that has done nothing did not do, and settings of the trainer that may be the reason.
+NOTHING = {
+    "fit": "no step was trained: look at --trainer.max_steps, max_epochs, max_time and limit_train_batches",
+    "validate": "no batch was validated: look at --trainer.limit_val_batches",
+    "test": "no batch was tested: look at --trainer.limit_test_batches",
+    "predict": "no sound was generated: look at --trainer.limit_predict_batches",
+}
 #: Numbers of the system's errors where no more can be written: full, the user's share used up, too large, read-only.
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -182,11 +189,10 @@ class TrainingCLI(LightningCLI):
             with one_line_errors(raised_here), self._errors_of_lightning(subcommand):
                 claim_run_folder(self.trainer, undo)
                 super()._run_subcommand(subcommand)
-                if subcommand == "fit" and not (self.folder.used or self.trainer.global_step):
-                    raise ConfigurationError(
-                        "no step was trained: look at --trainer.max_steps, max_epochs, max_time and "
-                        "limit_train_batches, and at the number of clips"
-                    )
+                if not (
+                    self.folder.used or (subcommand == "fit" and self.trainer.global_step)
+                ):  # nor went on at its end
+                    raise ConfigurationError(f"{NOTHING[subcommand]}, and at the number of clips")
         except SIGTERMException:
             raise SystemExit(exit_status(self.trainer)) from None
         except SystemExit as stopped:

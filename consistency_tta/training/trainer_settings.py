@@ -34,6 +34,13 @@ def check_settings(trainer: Trainer) -> None:
             "expected a --trainer.val_check_interval of some batches, or of a share of an epoch, got 0: to leave "
             "validation out, set limit_val_batches to 0"
         )
+    for logger in getattr(trainer, "loggers", []):
+        for name in ("name", "version"):  # the properties would look for a free number
+            place = PurePath(str(getattr(logger, f"_{name}", "")))
+            if place.is_absolute() or ".." in place.parts:
+                raise ConfigurationError(
+                    f"expected a {name} below the save_dir of {type(logger).__name__}, got {place}: set save_dir"
+                )
     for callback in getattr(trainer, "callbacks", []):
         place = PurePath(getattr(callback, "filename", None) or "")
         if isinstance(callback, Checkpoint) and (place.is_absolute() or ".." in place.parts):

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     WeightAveraging,
 )
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.training.trainer_settings import check_settings
@@ -33,6 +34,9 @@ from tests.training.runs import trainer
         ("../../x", {"callbacks": [ModelCheckpoint(filename="../../x")]}),
         ("/x", {"callbacks": [ModelCheckpoint(filename="/x")]}),
         ("../x", {"callbacks": [OnExceptionCheckpoint(".", filename="../x")]}),
+        ("../../x", {"logger": CSVLogger(".", name="../../x")}),
+        ("../x", {"logger": CSVLogger(".", version="../x")}),
+        ("/x", {"logger": TensorBoardLogger(".", name="/x")}),
         ("WeightAveraging", {"callbacks": [WeightAveraging()]}),
         ("EMAWeightAveraging", {"callbacks": [EMAWeightAveraging()]}),
         ("StochasticWeightAveraging", {"callbacks": [StochasticWeightAveraging(1e-3)]}),
@@ -44,4 +48,5 @@ def test_what_cannot_be_meant_is_named(name: str, options: dict[str, Any], tmp_p
     check_settings(trainer(tmp_path, accumulate_grad_batches=1, gradient_clip_val=0, num_sanity_val_steps=-1))  # all
     options = {"check_val_every_n_epoch": None, "val_check_interval": 5, "log_every_n_steps": 0}
     saver = ModelCheckpoint("../elsewhere", filename="best/{epoch}..{step}")
+    options |= {"logger": [CSVLogger("../elsewhere", name=""), TensorBoardLogger(tmp_path, version="a/..b")]}
     check_settings(trainer(tmp_path, callbacks=[saver], enable_checkpointing=True, **options))

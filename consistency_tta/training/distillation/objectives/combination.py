@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -62,6 +63,11 @@ class CombinedObjective(Objective):
                 raise ConfigurationError(f"weights has {name!r}, but the objectives are {list(objectives)}{hint}")
         self.objectives = nn.ModuleDict(objectives)
         self.weights: dict[str, float | Ramp] = {**dict.fromkeys(objectives, 1.0), **(weights or {})}
+        numbers = [weight for weight in self.weights.values() if not isinstance(weight, Ramp)]
+        if not all(map(math.isfinite, numbers)) or not any(self.weights.values()):
+            raise ConfigurationError(
+                f"expected finite weights, not all of them 0, at which nothing would be trained, got {self.weights}"
+            )
         parts = list(objectives.values())
         self.needs_teacher = any(part.needs_teacher for part in parts)
         self.one_query = bool(_the_one("one_query", objectives))

@@ -283,6 +283,11 @@ def test_what_cannot_be_combined_is_refused() -> None:
         CombinedObjective({})
     with pytest.raises(ConfigurationError, match="norn"):
         CombinedObjective({"norm": SampleNorm()}, {"norn": 1.0})
+    for weight in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigurationError, match=str(weight)):
+            CombinedObjective({"norm": SampleNorm()}, {"norm": weight})
+    CombinedObjective({"norm": SampleNorm(), "none": SampleNorm()}, {"none": 0.0})
+    CombinedObjective({"norm": SampleNorm()}, {"norm": Ramp(0.0, 1.0, steps=1)})
     with pytest.raises(ConfigurationError, match="one_query"):
         CombinedObjective({"guidance": GuidanceDistillation(), "norm": SampleNorm()})
     one, other = (ConsistencyDistillation(target_ema_decay=decay) for decay in (0.9, 0.5))
