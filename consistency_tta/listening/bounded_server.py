@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections import Counter
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from typing import Any
@@ -22,23 +21,28 @@ BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 10\r\nContent-Length: 
 
 
 class BoundedServer(ThreadingHTTPServer):
-    """Refuses connections beyond :data:`CONNECTIONS`, and hears no more of one after :data:`PATIENCE` seconds."""
+    """Keeps at most :data:`CONNECTIONS` open, and waits for a request for at most :data:`PATIENCE` seconds.
+
+    Where there is no room for another, the one that has kept the server waiting for its request for longest makes room;
+    if all are being answered, the new one is refused. Handlers call :meth:`heard` when they have read a request.
+    """
 
     request_queue_size = 64  # of the system's, for those that are not accepted yet
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._lock = threading.Lock()
-        self._open: dict[Any, tuple[str, float]] = {}
+        # Both in the order in which they were opened.
+        self._open: dict[Any, str] = {}
+        self._waiting: dict[Any, float] = {}
         super().__init__(*args, **options)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin a connection's thread, or refuse it."""
         address = str(client_address[0])
         with self._lock:
-            counts = Counter(opened for opened, _ in self._open.values())
-            room = counts.total() < CONNECTIONS and counts[address] < OF_ADDRESS
+            room = self._make_room(address)
             if room:
-                self._open[request] = (address, time.monotonic())
+                self._open[request], self._waiting[request] = address, time.monotonic()
         if room:
             super().process_request(request, client_address)
             return
@@ -47,16 +51,40 @@ class BoundedServer(ThreadingHTTPServer):
             request.send(BUSY)
         self.shutdown_request(request)
 
+    def heard(self, request: Any) -> None:
+        """A connection's request was read."""
+        with self._lock:
+            self._waiting.pop(request, None)
+
     def shutdown_request(self, request: Any) -> None:
         """Forget a connection that ends."""
         with self._lock:
-            self._open.pop(request, None)
+            self._forget(request)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Hear no more of old connections: those without a whole request end, those that are being answered do not."""
+        """End the connections that were waited for long enough."""
         with self._lock:
-            old = [request for request, (_, begun) in self._open.items() if time.monotonic() - begun > PATIENCE]
-        for request in old:
-            with suppress(OSError):  # it has just ended
-                request.shutdown(socket.SHUT_RD)
+            for request, begun in list(self._waiting.items()):
+                if time.monotonic() - begun > PATIENCE:
+                    self._end(request)
+
+    def _make_room(self, address: str) -> bool:
+        own = [request for request, opened in self._open.items() if opened == address]
+        among = own if len(own) >= OF_ADDRESS else self._open if len(self._open) >= CONNECTIONS else None
+        if among is None:
+            return True
+        oldest = next((request for request in self._waiting if request in among), None)
+        if oldest is not None:
+            self._end(oldest)
+        return oldest is not None
+
+    def _end(self, request: Any) -> None:
+        """Hear no more of a connection: its thread, which waits for words, ends at once."""
+        self._forget(request)
+        with suppress(OSError):  # it has just ended
+            request.shutdown(socket.SHUT_RD)
+
+    def _forget(self, request: Any) -> None:
+        self._open.pop(request, None)
+        self._waiting.pop(request, None)

@@ -99,6 +99,7 @@ class AnswerStore:
 class Handler(BaseHTTPRequestHandler):
     """``GET /`` is the page, ``POST /answers`` stores answers; there is nothing else."""
 
+    server: BoundedServer
     page: bytes
     store: AnswerStore
     limit: RateLimit
@@ -108,6 +109,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The page."""
+        self.server.heard(self.connection)
         if not self.limit.allows(self.client_address[0]):
             self._reply(429, TOO_MANY)
         elif self.path.partition("?")[0] == "/":
@@ -129,6 +131,7 @@ class Handler(BaseHTTPRequestHandler):
             if int(length) > LARGEST:
                 raise Refused(413, f"expected at most {LARGEST} bytes, got {int(length)}")
             text = self.rfile.read(int(length))  # also of answers that are refused, or no reply would be read
+            self.server.heard(self.connection)
             if not self.limit.allows(self.client_address[0]):
                 raise Refused(429, TOO_MANY)
             self._reply(200, "", items=self.store.save(text))

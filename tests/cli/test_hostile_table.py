@@ -155,6 +155,9 @@ ROWS: list[tuple[str, int, list[str]]] = [
     (f"PL_GLOBAL_SEED=abc|{FIT}|--seed_everything|false", 1, ["seed", "abc"]),
     (f"{FIT}|--model.optimization.betas|[2,3]", 1, ["betas", "(2.0, 3.0)"]),
     (f"{FIT}|--trainer.num_sanity_val_steps|-2", 1, ["num_sanity_val_steps", "-2"]),
+    (f"{FIT}|--trainer.val_check_interval|0", 1, ["val_check_interval", "0"]),
+    (f"{FIT}|--data.num_workers|100000", 1, ["num_workers", "100000"]),
+    (f"{FIT}|--trainer.callbacks|ModelCheckpoint|--trainer.callbacks.filename|../../x", 1, ["../../x"]),
 ]
 STATUSES = [
     ("export|empty.ckpt|--output|o", 1),

@@ -18,7 +18,10 @@ PAGE = b"p" * 8_000_000  # more than the system keeps of what is sent
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: BoundedServer
+
     def do_GET(self) -> None:
+        self.server.heard(self.connection)
         self.send_response(200)
         self.send_header("Content-Length", str(len(PAGE)))
         self.end_headers()
@@ -53,7 +56,7 @@ def rest(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["OF_ADDRESS", "CONNECTIONS"])
-def test_more_connections_than_there_is_room_for_are_refused(
+def test_where_there_is_no_room_who_waits_longest_makes_some(
     name: str, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounded_server, "PATIENCE", 60)
@@ -61,13 +64,24 @@ def test_more_connections_than_there_is_room_for_are_refused(
     monkeypatch.setattr(bounded_server, name, 2)
     with ExitStack() as stack:
         first, second, third = (stack.enter_context(connect(port)) for _ in range(3))
-        assert rest(third).startswith(b"HTTP/1.0 503")
-        for open_one in (first, second):  # which have their places
-            open_one.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            assert rest(open_one).endswith(PAGE)
-    with connect(port) as fourth:
-        fourth.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        assert rest(fourth).startswith(b"HTTP/1.0 200")
+        assert rest(first) == b""
+        for other in (third, second):
+            other.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert rest(other).endswith(PAGE)
+
+
+def test_who_is_answered_keeps_the_place(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_server, "OF_ADDRESS", 1)
+    with connect(port) as reader:
+        reader.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        beginning = reader.recv(10, socket.MSG_WAITALL)  # now it is being answered
+        with connect(port) as refused:
+            assert rest(refused).startswith(b"HTTP/1.0 503")
+        time.sleep(0.6)  # more than the patience with requests
+        assert (beginning + rest(reader)).endswith(PAGE)
+    with connect(port) as next_one:
+        next_one.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert rest(next_one).startswith(b"HTTP/1.0 200")
 
 
 def test_a_request_that_never_ends_is_not_waited_for(port: int) -> None:
@@ -79,10 +93,3 @@ def test_a_request_that_never_ends_is_not_waited_for(port: int) -> None:
                 time.sleep(0.02)
         assert time.monotonic() - begun < 5
         assert rest(silent) == b""
-
-
-def test_an_answer_may_take_longer(port: int) -> None:
-    with connect(port) as reader:
-        reader.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        time.sleep(0.6)
-        assert rest(reader).endswith(PAGE)
