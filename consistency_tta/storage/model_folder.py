@@ -79,7 +79,7 @@ def _named_base(folder: Path, index: dict[str, Any]) -> Path | None:
         return None
     parts = Path(str(index["_base"])).parts
     climbs = parts.count("..")
-    if Path(*parts).is_absolute() or climbs > 1 or (climbs and parts[0] != "..") or set(parts) <= {"..", "."}:
+    if Path(*parts).is_absolute() or climbs > 1 or (climbs and parts[0] != "..") or set(parts) <= {".."}:
         raise ModelFolderError(
             f"{folder / PIPELINE} has _base {index['_base']!r}: expected a folder next to this one, such as "
             "../tiny-teacher, or in it; put it there"

@@ -39,3 +39,5 @@ def test_a_clap_warns_of_long_captions_and_sounds(caplog: pytest.LogCaptureFixtu
         clap.embed_audio(torch.randn(1, limit + 1600))
         clap.embed_text(["A dog barks " * 300])
     assert len(caplog.messages) == 2
+    rate = clap.front_end.sample_rate
+    assert f"{(limit + 1600) / rate:.2f} s are cut to {limit / rate:.2f} s" in caplog.messages[0]

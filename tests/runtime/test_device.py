@@ -17,6 +17,14 @@ def test_a_device_that_is_not_there_is_named(name: str) -> None:
     assert best_device("cpu") == torch.device("cpu")
 
 
+def test_the_reason_is_torchs_first_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"nonsense \(no such kind of device\)"):
+        best_device("nonsense")
+    monkeypatch.setattr(torch, "empty", mock.Mock(side_effect=RuntimeError("First, at 1.5 V. Second\nthird")))
+    with pytest.raises(ConfigurationError, match=r"xpu:3 \(First, at 1\.5 V\)"):
+        best_device("xpu:3")
+
+
 def test_who_names_a_gpu_is_told_cuda() -> None:
     with pytest.raises(ConfigurationError, match="give cuda"):
         best_device("gpu")

@@ -12,6 +12,8 @@ FILES = {
     "recipe": "model: {class_path: M, init_args: {x: 1}}\ntrainer: {max_steps: 2, callbacks: [A]}\n",
     "added": "trainer:\n  callbacks+: [B]\n",
     "steps": "trainer: {max_steps: 3}\n",
+    "numbers": "1: 2\n2+: 3\n",
+    "torn": "trainer: [",
     "empty": "trainer:\n  callbacks+:\n    # - [B]\n",
     "part": "max_steps: 3\ninit_args: {num_clips: 2}\n",
 }
@@ -47,6 +49,8 @@ FILES = {
         ("--config recipe --trainer.callbacks+=B --config steps", None),
         ("--seed_everything 3 --config recipe", None),
         ("--config nowhere --trainer.max_steps 1", None),
+        ("--trainer.max_steps 1 --config torn", None),  # which the parser names
+        ("--config numbers --trainer.max_steps 1", None),
         ("--trainer.max_steps 1 --config nowhere", None),
     ],
 )

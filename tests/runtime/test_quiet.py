@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import logging
+import sys
 
+import diffusers.utils.logging
 import pytest
+import transformers.utils.logging
 from lightning.pytorch import Trainer
 
-from consistency_tta.runtime.quiet import LIGHTNING_LOGGER, hide_advertisements
+from consistency_tta.runtime.quiet import (
+    LIGHTNING_LOGGER,
+    hide_advertisements,
+    hide_empty_warnings,
+    hide_loading_bars,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -33,4 +41,25 @@ def test_lightnings_advertisements_are_not_shown(caplog: pytest.LogCaptureFixtur
         assert any(unwanted in message for message in shown[0])
         assert not any(unwanted in message for message in shown[1])
     assert {"something else", "GPU available but not used."} <= set(shown[1])
+    assert len(logger.filters) == 1
+
+
+@pytest.mark.parametrize("imported", [("diffusers",), ("transformers",), ("diffusers", "transformers"), ()])
+def test_bars_of_what_is_imported_are_hidden(imported: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden: list[str] = []
+    for name, library in (("diffusers", diffusers.utils.logging), ("transformers", transformers.utils.logging)):
+        monkeypatch.setattr(library, "disable_progress_bar", lambda name=name: hidden.append(name))
+        if name not in imported:
+            monkeypatch.delitem(sys.modules, name)
+    hide_loading_bars()
+    assert hidden == list(imported)
+
+
+def test_warnings_of_no_modules_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("diffusers.models.modeling_utils")
+    monkeypatch.setattr(logger, "filters", [])
+    hide_empty_warnings()
+    hide_empty_warnings()
+    messages = [f"modules that should be kept in float32: {modules}" for modules in ("[]", "['wo']")]
+    assert [bool(logger.filter(logging.makeLogRecord({"msg": message}))) for message in messages] == [False, True]
     assert len(logger.filters) == 1

@@ -133,3 +133,32 @@ def test_plugins_and_options_are_suggested() -> None:
 def test_what_begins_alike_is_near() -> None:
     assert nearest("guid", ["model", "guidance_scale"]) == "guidance_scale"
     assert nearest("zzz", ["model"]) is None
+    assert [nearest(word, ["guidance_scale"]) for word in ("gu", "gui")] == [None, "guidance_scale"]
+
+
+def test_the_shorter_a_word_the_more_may_differ() -> None:
+    """Shares of equal letters: two thirds, two thirds, 0.6 and 0.75."""
+    assert nearest("roh", ["rho"]) == "rho"
+    assert nearest("abcde", ["xaybzcd"]) is None
+    assert nearest("abcdefghij", ["abcdefxxxx"]) is None
+    assert nearest("abcd", ["abxd"]) == "abxd"
+
+
+def test_a_class_that_a_module_lacks_is_looked_for_among_its_classes() -> None:
+    message = "Problem with given class_path 'torch.nn.Linea':\n  module 'torch.nn' has no attribute 'Linea'"
+    assert suggest(message, []).endswith("did you mean 'Linear'?")
+
+
+def test_arguments_that_are_handed_on_are_those_of_the_class_above() -> None:
+    class Base:
+        def __init__(self, learning_rate: float = 1.0) -> None: ...
+
+    class HandsOn(Base):
+        def __init__(self, **settings: float) -> None: ...
+
+    class Own(Base):
+        def __init__(self, rate: float = 1.0) -> None: ...
+
+    message = "Option 'lerning_rate' is not accepted"
+    assert suggest(message, [HandsOn]).endswith("did you mean 'learning_rate'?")
+    assert suggest(message, [Own]) == message

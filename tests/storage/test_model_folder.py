@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.runtime.errors import ConfigurationError
+from consistency_tta.runtime.errors import ConfigurationError, ModelFolderError
 from consistency_tta.storage.model_folder import base_folder, model_folder, model_index, nested_too_deep
 
 
@@ -43,6 +44,47 @@ def test_a_folder_in_or_above_a_model_has_the_model_named(teacher_folder: Path, 
             model_folder(given)
 
 
+def rests(folder: Path, base: str | None) -> Path:
+    """A model folder with a base."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model_index.json").write_text(json.dumps({} if base is None else {"_base": base}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("base", "found"),
+    [("../other", "root/other"), ("below", "root/model/below"), ("./below/deep", "root/model/below/deep")],
+)
+def test_a_base_lies_next_to_a_folder_or_in_it(base: str, found: str, tmp_path: Path) -> None:
+    rests(tmp_path / found, None)
+    folder = rests(tmp_path / "root" / "model", base)
+    assert base_folder(folder, model_index(folder)).resolve() == tmp_path / found  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("base", ["/", "../..", "../../far", "below/..", "below/../..", "..", ".", "", "ABSOLUTE"])
+def test_a_base_elsewhere_is_refused(base: str, tmp_path: Path) -> None:
+    for place in (tmp_path / "far", tmp_path, tmp_path / "root", tmp_path / "root" / "model" / "below"):
+        rests(place, None)
+    folder = rests(tmp_path / "root" / "model", base.replace("ABSOLUTE", str(tmp_path / "far")))
+    with pytest.raises(ModelFolderError, match=str(folder)):
+        base_folder(folder, model_index(folder))
+
+
+@pytest.mark.parametrize("start", ["a", "c"])
+def test_folders_that_rest_on_each_other_are_named(start: str, tmp_path: Path) -> None:
+    for name, base in (("a", "../b"), ("b", "../a"), ("c", "../a")):
+        rests(tmp_path / name, base)
+    with pytest.raises(ModelFolderError, match="rests on itself"):
+        base_folder(tmp_path / start, model_index(tmp_path / start))
+
+
+def test_a_base_that_is_no_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    folder = rests(tmp_path / "model", "../empty")
+    with pytest.raises(FileNotFoundError, match="empty"):
+        base_folder(folder, model_index(folder))
+
+
 def test_what_is_no_name_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="got 3"):
         model_folder(3)  # type: ignore[arg-type]
@@ -53,7 +95,7 @@ def test_what_is_no_name_is_refused() -> None:
     [
         ("tiny-teachr", ["did you mean tiny-teacher?"], ["First"]),
         ("someone/other", ["First"], ["Second", "third", "did you mean"]),
-        ("/no/such/folder", ["/no/such/folder"], ["First", "did you mean"]),
+        ("no/such/folder", ["no/such/folder"], ["First", "did you mean"]),
     ],
 )
 def test_what_is_nowhere_is_said_by_what_it_may_have_been(
