@@ -105,3 +105,12 @@ def test_captions_with_separators_and_no_quotes_are_counted(
     (said,) = caplog.messages
     assert "line 2" in said
     assert (f"and {number - 1} more" in said) == (number > 1)
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_of_the_values_that_may_choose_rows_three_are_named(
+    number: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows(tmp_path, "id,split,caption\n" + "".join(f"{k},s{k},A\n" for k in range(number)))
+    (said,) = caplog.messages
+    assert ("(s0, s1, s2, ...)" if number > 3 else "(s0, s1, s2)") in said
