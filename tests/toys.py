@@ -88,7 +88,7 @@ DIT = {
 TEXT = {"width": 16, "num_layers": 1, "num_heads": 2}
 
 
-def toy_parts() -> dict[str, Any]:
+def toy_parts(unet: dict[str, Any] = UNET) -> dict[str, Any]:
     """Components of a :class:`TextToAudioPipeline`."""
     text = ByteTextEncoder(**TEXT)
     return {
@@ -97,7 +97,7 @@ def toy_parts() -> dict[str, Any]:
         "vocoder": FourierVocoder(**VOCODER),
         "text_encoder": text.encoder,
         "tokenizer": text.tokenizer,
-        "unet": UNet2DConditionModel(**UNET),
+        "unet": UNet2DConditionModel(**unet),
         "scheduler": stable_diffusion_scheduler(),
     }
 

@@ -38,6 +38,7 @@ from consistency_tta.training import (
 )
 from consistency_tta.training.optimizer import trainable_parameters
 from consistency_tta.training.shards import local
+from tests.toys import UNET_OF_ALL_BLOCKS, toy_parts
 from tests.training.runs import batch, data, equal, trainer
 
 pytestmark = pytest.mark.long
@@ -192,14 +193,20 @@ def process(rank: int, teacher: Path, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All settings at once, in one and in two processes: to start processes takes longer than to train in them."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All settings at once, in one and in two processes: to start processes takes longer than to train in them.
+
+    The teacher has text in all blocks, as full-size ones have: blocks are what is sharded.
+    """
     folder = tmp_path_factory.mktemp("runs")
+    teacher = folder / "teacher"
+    torch.manual_seed(0)
+    TextToAudioPipeline(**toy_parts(UNET_OF_ALL_BLOCKS)).save_pretrained(teacher)
     with mock.patch.dict(os.environ, {"MASTER_PORT": str(20000 + os.getpid() % 12000)}):
-        spawn(process, (teacher_folder, folder / "2"), nprocs=2)
+        spawn(process, (teacher, folder / "2"), nprocs=2)
         for setting in SETTINGS:
-            train(teacher_folder, folder / "1" / setting, setting)
-    train(teacher_folder, folder / "fsdp2 auto", "score", checkpoint=folder / "2/fsdp2/score/half.ckpt")
+            train(teacher, folder / "1" / setting, setting)
+    train(teacher, folder / "fsdp2 auto", "score", checkpoint=folder / "2/fsdp2/score/half.ckpt")
     return folder
 
 
