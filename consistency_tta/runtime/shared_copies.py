@@ -48,7 +48,7 @@ def copy_module(module: M, kept: Mapping[int, nn.Parameter] | None = None) -> M:
     memo: dict[int, nn.Parameter] = dict(kept or {})
     if sharing_copies():
         for parameter in module.parameters():
-            memo.setdefault(id(parameter), nn.Parameter(parameter.detach(), parameter.requires_grad))
+            memo.setdefault(id(parameter), nn.Parameter(parameter, parameter.requires_grad))
     return deepcopy(module, memo)
 
 

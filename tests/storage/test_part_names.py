@@ -53,8 +53,11 @@ def test_a_name_that_two_parts_could_have_is_neither_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["v_30", "v_30_40", "Yv_30", "v_000030"])
-def test_a_recording_called_as_another_ones_part_is_not_taken_for_it(name: str) -> None:
-    part, other = Part("v", "30", "40" if name.count("_") == 2 else ""), Part(name, "0")
+@pytest.mark.parametrize("recording", ["v", "a_b-c_d"])
+def test_a_recording_called_as_another_ones_part_is_not_taken_for_it(name: str, recording: str) -> None:
+    part = Part(recording, "30", "40" if name.count("_") == 2 else "")
+    name = name.replace("v", recording)
+    other = Part(name, "0")
     shared = SharedNames([part, other])
     assert name in shared.shared
     assert name not in shared.names(part)
