@@ -122,7 +122,7 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     Raises:
         CheckpointError: if the file is missing, damaged, a URL, no Lightning checkpoint, or of a later version.
     """
-    if re.match(r"\w{2,}:/", str(path)):  # a Path has one slash of two
+    if re.match(r"(\w+::)*\w{2,}:/", str(path)):  # a Path has one slash of two
         raise CheckpointError(f"expected a checkpoint file on this machine, got {path}: download it first")
     file = Path(path)
     if file.is_dir():
