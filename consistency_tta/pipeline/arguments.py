@@ -109,3 +109,9 @@ def check_sampled(latents: Tensor, dtype: torch.dtype) -> None:
     if not latents.isfinite().all():
         remedy = "check its weights" if dtype == torch.float32 else "load it in float32 or bfloat16"
         raise DataError(f"the network, in {str(dtype).removeprefix('torch.')}, computed NaN or infinity: {remedy}")
+
+
+def check_decoded(waveform: Tensor) -> None:
+    """Raise a DataError if decoders made a waveform (B, channels, samples) that is not finite of finite latents."""
+    if not waveform.isfinite().all():
+        raise DataError("the codec or vocoder computed NaN or infinity of finite latents: check their weights")

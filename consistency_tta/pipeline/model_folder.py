@@ -22,6 +22,8 @@ from consistency_tta.components.vocoder import FourierVocoder
 from consistency_tta.diffusion.sampler import ConsistencySampler, ODESampler, Sampler
 from consistency_tta.pipeline.loader_file import CLASS_IN_FOLDER, write_loader
 from consistency_tta.pipeline.model_card import write_model_card
+from consistency_tta.pipeline.part_files import check_files
+from consistency_tta.pipeline.part_weights import check_weights
 from consistency_tta.pipeline.scheduler_swap import sampler_for
 from consistency_tta.pipeline.trusted_parts import check_parts
 from consistency_tta.pipeline.upload import UPLOAD_OPTIONS, upload_model
@@ -156,6 +158,7 @@ class ModelFolder(DiffusionPipeline):
         hub = {option: kwargs.pop(option) for option in HUB_OPTIONS if option in kwargs}
         folder = model_folder(pretrained_model_name_or_path, **hub)
         check_parts(folder, cls._optional_components)
+        check_files(folder, set(cls._optional_components) - kwargs.keys())
         scheduler = kwargs.pop("scheduler") if kwargs.get("scheduler") is not None else None
         for option in {"dtype", "torch_dtype"} & kwargs.keys():
             kwargs[option] = _dtype(kwargs[option])
@@ -170,6 +173,12 @@ class ModelFolder(DiffusionPipeline):
             pipeline = super().from_pretrained(str(folder), **options)
         except RecursionError:
             raise nested_too_deep(folder) from None
+        except (LookupError, RuntimeError, TypeError) as error:  # of the libraries: settings that do not go together
+            said = " ".join(str(error).split())
+            raise ModelFolderError(
+                f"the weights or settings of a part of {folder} do not go together: {said:.200}: copy the folder again"
+            ) from error
+        check_weights(folder, {name: part for name, part in pipeline.components.items() if name not in given})
         if sampler is not None:
             pipeline.use_sampler(sampler)
         if scheduler is not None:

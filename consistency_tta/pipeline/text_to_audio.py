@@ -13,7 +13,7 @@ from torch import Tensor
 from consistency_tta.components.decoding import decode
 from consistency_tta.contracts import Solver, TimeGrid, squeeze_mono
 from consistency_tta.pipeline.alternatives import check_neutral, one_of, step_callback
-from consistency_tta.pipeline.arguments import check_not_blank
+from consistency_tta.pipeline.arguments import check_decoded, check_not_blank
 from consistency_tta.pipeline.latent_sampling import LatentSampling
 from consistency_tta.pipeline.lora import LoRAWeights
 from consistency_tta.pipeline.output import TextToAudioOutput
@@ -103,7 +103,7 @@ class TextToAudioPipeline(LoRAWeights, LatentSampling):
                 length are out of range, an argument is given under two names with two values, or one of ``neutral`` has
                 another value.
             ShapeError: latents, generators, embeddings or negative prompts do not go with the prompts.
-            DataError: the network computed NaN or infinity.
+            DataError: the network or the decoders computed NaN or infinity.
             ModelFolderError: a part of the model is missing.
         """
         check_neutral(neutral)
@@ -155,7 +155,9 @@ class TextToAudioPipeline(LoRAWeights, LatentSampling):
     def _decode(self, latent: Tensor, seconds: float | None) -> Tensor:
         """The sounds (B, samples) or (B, channels, samples) of latents (B, C, *)."""
         codec = self._networks.codec
-        audio = decode(codec, latent).clamp(-1, 1).cpu()
+        audio = decode(codec, latent)
+        check_decoded(audio)
+        audio = audio.clamp(-1, 1).cpu()
         if seconds is not None:
             audio = audio[..., : max(1, round(seconds * codec.sample_rate))]
         return squeeze_mono(audio)
