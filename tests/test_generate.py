@@ -106,10 +106,10 @@ def test_wrong_arguments_are_named(teacher_folder: Path, tmp_path: Path) -> None
 
 
 def test_texts_and_caption_files_do_not_mix(teacher_folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "captions.csv"
+    file = tmp_path / "clips.csv"
     file.write_text("id,caption\nx,rain\n")
     assert generate([str(file)], str(teacher_folder), tmp_path, steps=1, device="cpu") == [tmp_path / "x.wav"]
-    with pytest.raises(ConfigurationError, match=r"captions\.csv"):
+    with pytest.raises(ConfigurationError, match=r"clips\.csv"):
         generate(["rain", str(file)], str(teacher_folder), tmp_path)
     with pytest.raises(ConfigurationError, match="rain"):
         generate(["rain"], str(teacher_folder), tmp_path, captions=file)
