@@ -73,8 +73,9 @@ def publish(folder: Path, place: Path) -> Path | None:
     Returns:
         As :func:`make_room`.
     """
-    if place.exists() and place.samefile(folder):
-        return None
+    with suppress(FileNotFoundError):  # nothing is there, or another run has just moved it
+        if place.samefile(folder):
+            return None
     partial = unfinished(place)
     remove_unfinished(place.parent)
     kept = None

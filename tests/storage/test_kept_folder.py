@@ -74,6 +74,18 @@ def test_a_run_that_ends_at_the_same_moment_is_kept(tmp_path: Path, monkeypatch:
     assert [content(tmp_path / name) for name in ("model", "model.1")] == ["one", "other"]
 
 
+def test_what_another_run_has_just_moved_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = folder(tmp_path / "model", "old")
+
+    def move_first(path: Path, other: Path) -> bool:
+        path.rename(tmp_path / "model.1")
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "samefile", move_first)
+    assert publish(folder(tmp_path / "run", "new"), place) is None
+    assert [content(tmp_path / name) for name in ("model", "model.1")] == ["new", "old"]
+
+
 @pytest.mark.parametrize("number", [errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EACCES])
 def test_what_another_run_does_meanwhile_is_no_error(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
