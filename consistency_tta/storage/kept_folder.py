@@ -31,7 +31,8 @@ def make_room(place: Path) -> Path | None:
         except FileNotFoundError:  # another run has moved or removed it meanwhile
             continue
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another run has taken the number
+            # Another run has taken the number, or what is to be removed; shutil takes that for a link, without errno.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, None):
                 raise
         else:
             return kept
