@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from consistency_tta.pipeline import TextToAudioPipeline
+from consistency_tta.pipeline.part_files import check_files
 from consistency_tta.runtime.errors import DataError, ModelFolderError
 
 WEIGHTS = {
@@ -113,3 +114,20 @@ def test_a_codec_that_computes_nan_is_an_error(folder: Path) -> None:
         pipeline.vae.decoder.conv_out.bias.fill_(float("nan"))
     with pytest.raises(DataError, match="codec or vocoder"):
         pipeline("rain", num_inference_steps=1)
+
+
+@pytest.mark.parametrize("content", ["{", "", "[" * 100_000, None])
+def test_other_json_may_be_anything_but_damaged(content: str | None, tmp_path: Path) -> None:
+    """Such as a tokenizer's; None is a folder in its place."""
+    file = tmp_path / "tokenizer" / "vocab.json"
+    file.parent.mkdir()
+    for whole in ("{}", "[1]", "3"):
+        file.write_text(whole)
+        check_files(tmp_path, ["tokenizer"])
+    if content is None:
+        file.unlink()
+        file.mkdir()
+    else:
+        file.write_text(content)
+    with pytest.raises(ModelFolderError, match=str(file)):
+        check_files(tmp_path, ["tokenizer"])

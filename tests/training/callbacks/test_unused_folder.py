@@ -65,3 +65,14 @@ def test_so_does_a_checkpoint_of_a_process_that_the_run_has_started() -> None:
     process.join()
     assert process.exitcode == 0
     assert callback.used
+
+
+@pytest.mark.parametrize("hook", ["train_batch_end", "save_checkpoint", "test_batch_end", "predict_batch_end"])
+def test_each_kind_of_work_is_noted(hook: str) -> None:
+    noted = UnusedFolder()
+    getattr(noted, f"on_{hook}")()
+    assert noted.used
+
+
+def test_a_folder_that_is_gone_already_is_no_error(tmp_path: Path) -> None:
+    remove_beginning(tmp_path / "version_0")
