@@ -54,7 +54,7 @@ test: .venv/.installed  ## run the tests, but for the long ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not long" --ignore tests/graphs/test_openvino_format.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/graphs/test_openvino_format.py
 
-# One after the other: they start processes of their own, of which one ended by SIGSEGV once beside other tests.
+# One after the other: they start processes of their own, which need the cores.
 test-long: .venv/.installed  ## run the long tests: two processes that train as one, recipes one after another, compilation (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
