@@ -99,7 +99,12 @@ def test_expand_broadcasts_over_the_trailing_dimensions():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"beta_schedule": "nonsense"}, {"beta_schedule": None}, {"trained_betas": [0.1, 0.0, 0.1]}],
+    [
+        {"beta_schedule": "nonsense"},
+        {"beta_schedule": None},
+        {"trained_betas": [0.1, 0.0, 0.1]},
+        {"num_train_timesteps": 0},
+    ],
 )
 def test_refuses_configs_that_describe_no_schedule(config, changes):
     with pytest.raises(ConfigurationError):

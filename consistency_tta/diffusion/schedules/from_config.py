@@ -114,7 +114,7 @@ def _table(config: Mapping[str, Any]) -> VariancePreservingSchedule | ZeroTermin
             f"unknown beta_schedule {config['beta_schedule']!r}: diffusers.DDPMScheduler knows linear, "
             "scaled_linear and squaredcos_cap_v2, among others; for any other give trained_betas"
         ) from error
-    ends_in_noise = scheduler.alphas_cumprod[-1] == 0
+    ends_in_noise = bool((scheduler.alphas_cumprod[-1:] == 0).any())  # one without steps is refused below
     return (ZeroTerminalSNRSchedule if ends_in_noise else VariancePreservingSchedule)(scheduler.alphas_cumprod)
 
 
