@@ -14,6 +14,8 @@ from consistency_tta.storage.captions import VIDEO_COLUMNS
 from consistency_tta.storage.part_names import seconds
 from consistency_tta.storage.row_times import times_in_file
 
+#: Columns of a video's id, next to which times are the video's.
+VIDEOS = (*VIDEO_COLUMNS, "video_id", "yt_id", "youtube_video_id")
 #: Start and end in seconds; None for the sound's end.
 Times = tuple[float, float | None]
 
@@ -28,8 +30,10 @@ def times_of(fields: Mapping[str, Any], place: str) -> Times | None:
     Raises:
         DataError: one is no number of seconds, or the part ends before it begins.
     """
-    record = Record(place, 0, {column_name(str(name)): value for name, value in fields.items()})
-    if any(record.fields.get(column) for column in VIDEO_COLUMNS):
+    # A list of times is of events inside of the sound, not of what the captions are of.
+    single = {name: value for name, value in fields.items() if not isinstance(value, list | dict)}
+    record = Record(place, 0, {column_name(str(name)): value for name, value in single.items()})
+    if any(record.fields.get(column) for column in VIDEOS):
         return None
     begin, end = times_in_file(record)
     start = seconds(begin) or 0.0

@@ -16,11 +16,10 @@ from consistency_tta.audio.bad_clip import BadClip, Fault
 from consistency_tta.audio.sound_source import SoundBytes, SoundSource
 from consistency_tta.datamodules.clips import new_id
 from consistency_tta.datamodules.embedded_clips import EmbeddedClip
-from consistency_tta.datamodules.embedded_times import Times, times_of
+from consistency_tta.datamodules.embedded_times import VIDEOS, Times, times_of
 from consistency_tta.runtime.errors import ConfigurationError
 from consistency_tta.storage.caption_records import column_name
 from consistency_tta.storage.caption_text import clean_captions
-from consistency_tta.storage.captions import VIDEO_COLUMNS
 from consistency_tta.storage.time_columns import time_columns
 
 
@@ -100,7 +99,7 @@ def _times(rows: Any, name: str) -> list[Times | None]:
     found = [spelled[column] for several in time_columns(tuple(spelled)).values() for column in several]
     if not found:
         return []
-    videos = [spelled[column] for column in VIDEO_COLUMNS if column in spelled]
+    videos = [spelled[column] for column in VIDEOS if column in spelled]
     columns = rows.select_columns([*found, *videos])[:]
     return [
         times_of(dict(zip(columns, row, strict=True)), f"{name}, row {index}")

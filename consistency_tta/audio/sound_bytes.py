@@ -146,7 +146,8 @@ def _sound_info(source: SoundSource, size: int) -> SoundInfo:
 def _layout(source: SoundSource, data: Bytes) -> Layout:
     start = after_id3(data, 0)
     if data[:4] in (b"RIFF", b"RF64", b"RIFX") and data[8:12] == b"WAVE":
-        return wav_layout(data)
+        layout = wav_layout(data)
+        return layout if layout != Layout() or _can_seek(source) else Layout((Part(0, len(data)),))
     if data[start : start + 4] == b"fLaC":
         return flac_layout(data)
     whole = (Part(0, len(data)),)
@@ -170,6 +171,12 @@ def _layout(source: SoundSource, data: Bytes) -> Layout:
         name = str(source).rpartition("/")[2]
         return Layout(broken=f"it is a file of the kind {info.format}, whose length is not known: {conversion(name)}")
     return Layout() if _ends_where_it_says(source) else Layout(whole)
+
+
+def _can_seek(source: SoundSource) -> bool:
+    """Whether the decoder finds a place in a file; not if it is compressed for telephones, such as by GSM 06.10."""
+    with soundfile.SoundFile(for_decoder(source)) as sound:
+        return sound.seekable()
 
 
 def _ends_where_it_says(source: SoundSource) -> bool:

@@ -158,7 +158,7 @@ class ModelFolder(DiffusionPipeline):
         hub = {option: kwargs.pop(option) for option in HUB_OPTIONS if option in kwargs}
         folder = model_folder(pretrained_model_name_or_path, **hub)
         check_parts(folder, cls._optional_components)
-        check_files(folder, set(cls._optional_components) - kwargs.keys())
+        check_files(folder, set(cls._optional_components) - kwargs.keys(), kwargs.get("variant"))
         scheduler = kwargs.pop("scheduler") if kwargs.get("scheduler") is not None else None
         for option in {"dtype", "torch_dtype"} & kwargs.keys():
             kwargs[option] = _dtype(kwargs[option])
@@ -178,7 +178,8 @@ class ModelFolder(DiffusionPipeline):
             raise ModelFolderError(
                 f"the weights or settings of a part of {folder} do not go together: {said:.200}: copy the folder again"
             ) from error
-        check_weights(folder, {name: part for name, part in pipeline.components.items() if name not in given})
+        own = {name: part for name, part in pipeline.components.items() if name not in given}
+        check_weights(folder, own, kwargs.get("variant"))
         if sampler is not None:
             pipeline.use_sampler(sampler)
         if scheduler is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from consistency_tta.storage.text import parse_json, read_text
 LFS_POINTER = b"version https://git-lfs"
 
 
-def check_files(folder: Path, parts: Iterable[str]) -> None:
+def check_files(folder: Path, parts: Iterable[str], variant: str | None = None) -> None:
     """Check that settings are JSON objects, that weights have them, and that files of weights are whole.
 
     Of weights only the header is read, and compared with the file's length.
@@ -22,18 +23,39 @@ def check_files(folder: Path, parts: Iterable[str]) -> None:
     Args:
         folder: of the model.
         parts: names of those that will be read; a part without a folder is another's matter.
+        variant: as :func:`weight_files` takes it.
 
     Raises:
         DataError: a file is no text, or no JSON, with its name.
         ModelFolderError: settings are missing or no object, or weights are cut off or no safetensors file.
     """
     for place in (folder / part for part in sorted(parts)):
-        for file in sorted(place.glob("*.json")):
+        for file in _visible(place, "*.json"):
             _check_json(file)
-        for file in sorted(place.glob("*.safetensors")):
+        for file in weight_files(place, variant):
             _check_weights(file)
             if not (place / "config.json").is_file():
                 raise ModelFolderError(f"expected config.json beside {file}, got none: copy the whole folder")
+
+
+def weight_files(place: Path, variant: str | None = None) -> list[Path]:
+    """The files of weights that are read of a part's folder.
+
+    Args:
+        place: the folder.
+        variant: such as ``fp16`` for ``model.fp16.safetensors``, which is read where it is there; None for files
+            without one. Other variants may be anything, such as the pointers of a clone that fetched one variant.
+    """
+    files: dict[str, list[Path]] = {}
+    for file in _visible(place, "*.safetensors"):
+        name = re.sub(r"-\d+-of-\d+", "", file.stem)  # a part of weights that are split among files
+        files.setdefault(name.partition(".")[2], []).append(file)
+    return files.get(variant or "") or files.get("", [])
+
+
+def _visible(place: Path, pattern: str) -> list[Path]:
+    """Files without those that a macOS puts beside them, such as ``._config.json``."""
+    return sorted(file for file in place.glob(pattern) if not file.name.startswith("."))
 
 
 def _check_json(file: Path) -> None:

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from consistency_tta.pipeline.part_files import weight_files
 from consistency_tta.runtime.errors import ModelFolderError
 
 #: Types of safetensors that are floating point, by their first letters: BF16, F32, F8_E4M3.
@@ -20,7 +21,7 @@ FLOATS = ("BF", "F")
 NAMED = 2
 
 
-def check_weights(folder: Path, parts: Mapping[str, object]) -> None:
+def check_weights(folder: Path, parts: Mapping[str, object], variant: str | None = None) -> None:
     """Check that each weight of the networks that were read from a folder is in its files.
 
     A weight may have another name there, which a library has translated: it then has the same values. Weights that
@@ -29,12 +30,13 @@ def check_weights(folder: Path, parts: Mapping[str, object]) -> None:
     Args:
         folder: of the model.
         parts: networks and other parts by name; only those that have files of weights are looked at.
+        variant: of the files, as :func:`~consistency_tta.pipeline.part_files.weight_files` takes it.
 
     Raises:
         ModelFolderError: a weight is missing, or is of integers where the network has floating point.
     """
     for name, part in parts.items():
-        files = sorted((folder / name).glob("*.safetensors"))
+        files = weight_files(folder / name, variant)
         if files and isinstance(part, nn.Module) and not any(one.is_meta for one in part.state_dict().values()):
             _check_part(part, files)
 
@@ -80,6 +82,6 @@ def _is_among(tensor: Tensor, stored: Mapping[str, Path]) -> bool:
         with safe_open(file, framework="pt") as weights:
             if torch.Size(weights.get_slice(key).get_shape()).numel() != tensor.numel():
                 continue
-            if torch.equal(weights.get_tensor(key).to(tensor.dtype).flatten(), tensor.detach().flatten()):
+            if torch.equal(weights.get_tensor(key).to(tensor.dtype).flatten(), tensor.detach().cpu().flatten()):
                 return True
     return False

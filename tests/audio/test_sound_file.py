@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from consistency_tta.audio.sound_file import BadClip, Fault, read_whole
+from consistency_tta.audio.sound_file import BadClip, Fault, decode_channels, read_whole
 
 
 def test_mono_is_the_mean_of_the_channels(tmp_path: Path) -> None:
@@ -81,6 +81,17 @@ def test_a_whole_file_is_whole(samples: int, extension: str, tmp_path: Path) -> 
     soundfile.write(tmp_path / f"a.{extension}", np.full((samples, 2), 0.1), 22050)
     sound = read_whole(tmp_path / f"a.{extension}")
     assert (len(sound.waveform), sound.sample_rate, sound.channels) == (samples, 22050, 2)
+
+
+@pytest.mark.parametrize("kind", ["GSM610", "G721_32", "NMS_ADPCM_16"])
+def test_a_wav_file_of_a_telephone_is_read_and_cut(kind: str, tmp_path: Path) -> None:
+    """The decoder finds no place in it."""
+    soundfile.write(tmp_path / "a.wav", 0.3 * np.sin(0.2 * np.arange(4800)), 8000, subtype=kind)
+    whole = read_whole(tmp_path / "a.wav").waveform
+    assert 4800 <= len(whole) <= 4800 + 640  # whole blocks
+    assert whole[:4800].std() == pytest.approx(0.3 / 2**0.5, rel=0.2)
+    part, _ = decode_channels(tmp_path / "a.wav", 1000, 500)
+    assert part[0].equal(whole[1000:1500])
 
 
 @pytest.mark.parametrize("level", [0.9, 3e-4])

@@ -237,6 +237,8 @@ TIMES = [
     ({"start_time": 30, "end_time": 31}, ""),  # of what the sound was cut from
     ({"start_time": 30}, ""),
     ({"youtube_id": "abcdefghijk", "start_time": 0.5}, ""),
+    ({"video_id": "abcdefghijk", "start_time": 0.5}, ""),
+    ({"onset": [0.2, 0.5], "offset": [0.4, 0.8]}, ""),  # of events
     ({"start_time": 0.2, "end_time": 0.6}, "0.2 s to 0.6 s of this sound of 1.00 s"),
     ({"Start Time": "0.2", "end": "0.6"}, "0.2 s to 0.6 s"),
     ({"start": 0.5}, "0.5 s to its end"),

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from consistency_tta.pipeline import TextToAudioPipeline
-from consistency_tta.pipeline.part_files import check_files
+from consistency_tta.pipeline.part_files import check_files, weight_files
 from consistency_tta.runtime.errors import DataError, ModelFolderError
 
 WEIGHTS = {
@@ -100,6 +100,37 @@ def test_what_a_part_does_not_need_may_be_there(folder: Path) -> None:
     save_file(load_file(file) | {"more.weight": torch.ones(2)}, file, metadata={"format": "pt"})
     (folder / "tokenizer" / "vocab.json").write_text('{"a": 1, "a": 2}')
     TextToAudioPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_files_that_are_not_read_may_be_anything(variant: str | None, folder: Path, tmp_path: Path) -> None:
+    """A clone that fetched one variant has pointers for the other; macOS leaves files of its own."""
+    TextToAudioPipeline.from_pretrained(folder).save_pretrained(tmp_path / "half", variant="fp16")
+    shutil.copytree(tmp_path / "half", folder, dirs_exist_ok=True)
+    for file in [*folder.rglob("*.safetensors"), *folder.rglob("*.json")]:
+        file.with_name(f"._{file.name}").write_bytes(b"\0\5\x16\7\xff")
+    unread = [file for file in folder.rglob("[a-z]*.safetensors") if ("fp16" in file.name) != bool(variant)]
+    assert len(unread) >= len(WEIGHTS)
+    for file in unread:
+        file.write_bytes(BYTES["a pointer"](b""))
+    TextToAudioPipeline.from_pretrained(folder, variant=variant)
+
+
+@pytest.mark.parametrize(
+    ("variant", "read"),
+    [
+        (None, ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]),
+        ("fp16", ["model.fp16-00001-of-00001.safetensors"]),
+        ("bf16", ["model-00001-of-00001.bf16.safetensors"]),
+        ("int8", ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]),
+    ],
+)
+def test_the_files_of_a_variant_or_of_none_are_read(variant: str | None, read: list[str], tmp_path: Path) -> None:
+    for name in (
+        "model-00001-of-00002", "model-00002-of-00002", "model.fp16-00001-of-00001", "model-00001-of-00001.bf16",
+    ):  # fmt: skip
+        (tmp_path / f"{name}.safetensors").touch()
+    assert [file.name for file in weight_files(tmp_path, variant)] == read
 
 
 def test_damaged_parts_that_are_not_wanted_are_not_looked_at(folder: Path) -> None:
