@@ -189,9 +189,8 @@ class TrainingCLI(LightningCLI):
             with one_line_errors(raised_here), self._errors_of_lightning(subcommand):
                 claim_run_folder(self.trainer, undo)
                 super()._run_subcommand(subcommand)
-                if not (
-                    self.folder.used or (subcommand == "fit" and self.trainer.global_step)
-                ):  # nor went on at its end
+                # A process may have no batch where others have some; the first has the first ones.
+                if self.trainer.is_global_zero and not (self.folder.used or self.folder.trained):
                     raise ConfigurationError(f"{NOTHING[subcommand]}, and at the number of clips")
         except SIGTERMException:
             raise SystemExit(exit_status(self.trainer)) from None

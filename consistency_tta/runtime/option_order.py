@@ -46,19 +46,19 @@ def check_order(args: list[str]) -> None:
                 config = _read_yaml(value if equals else following)
                 for name in within:
                     if _has(config, f"--{name}".removeprefix(f"{option}.").split(".")):
-                        raise SystemExit(f"error: {option} would replace {early[name]}: put {option} first")
+                        raise SystemExit(f"error: {option} may replace {early[name]}: put {option} first")
             if option.endswith("+"):
                 _refuse_nothing({option: _read_yaml(value if equals else following)})
             early[option.removeprefix("--")] = option
 
 
 def _read_yaml(value: str) -> Any:
-    """The content of a YAML file, or of YAML itself; nothing where it cannot be read, which the parser reports."""
+    """The content of a YAML file, or of YAML itself; the text of what is neither, which the parser takes as it is."""
     with suppress(OSError, ValueError, yaml.YAMLError):  # of a file's name, too
         if os.path.isfile(value):  # noqa: PTH113  # Path refuses names that are too long
             value = Path(value).read_text(encoding="utf-8")
         return load_yaml(value)
-    return None
+    return value
 
 
 def _added_lists(config: Any, before: str = "") -> dict[str, Any]:

@@ -101,3 +101,8 @@ def test_nothing_is_no_addition(added: str, tmp_path: Path, monkeypatch: pytest.
         Path(name).write_text(content)
     with pytest.raises(SystemExit, match=r"trainer\.callbacks\+ ?(of empty)?, got null"):
         check_order(["--config", "recipe", *added.split()])
+
+
+@pytest.mark.parametrize("text", ["[Music] a dog", "*stars*", "@home", "a dog: barks: loudly"])
+def test_text_that_is_no_yaml_may_be_added(text: str) -> None:
+    check_order(["--data.captions+", text, f"--data.captions+={text}"])

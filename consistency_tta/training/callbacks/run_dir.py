@@ -54,10 +54,11 @@ def _claim(logger: CSVLogger | TensorBoardLogger, undo: ExitStack) -> None:
     if logger._version is not None:
         folder = Path(logger.log_dir)
         if not folder.exists():
-            undo.callback(remove_beginning, folder)
+            undo.callback(remove_beginning, folder, not folder.parent.exists())
         hold_folder(folder)
     while logger._version is None:
         folder = Path(logger.log_dir)
+        first = not folder.parent.exists()
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -65,7 +66,7 @@ def _claim(logger: CSVLogger | TensorBoardLogger, undo: ExitStack) -> None:
                 raise
             logger._version = None
         else:
-            undo.callback(remove_beginning, folder)
+            undo.callback(remove_beginning, folder, first)
     if isinstance(logger, CSVLogger):
         metrics = Path(logger.log_dir) / "metrics.csv"
         if (kept := make_room(metrics)) is not None:

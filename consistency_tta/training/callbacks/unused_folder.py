@@ -20,6 +20,12 @@ class UnusedFolder(Callback):
 
     def __init__(self) -> None:
         self._used = torch.zeros((), dtype=torch.bool).share_memory_()
+        self._trained = torch.zeros((), dtype=torch.bool).share_memory_()
+
+    @property
+    def trained(self) -> bool:
+        """Whether there are training steps at the end of ``fit``, which an earlier run may have taken."""
+        return bool(self._trained)
 
     @property
     def used(self) -> bool:
@@ -47,14 +53,25 @@ class UnusedFolder(Callback):
         """A batch of ``predict``."""
         self._used.fill_(True)
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """The end: the trainer of a process that has started others does not know their step."""
+        if stage == "fit" and trainer.global_step:
+            self._trained.fill_(True)
 
-def remove_beginning(folder: Path) -> None:
-    """Remove a run's folder, if it has nothing but what is there before the first step."""
+
+def remove_beginning(folder: Path, first: bool = False) -> None:
+    """Remove a run's folder, if it has nothing but what is there before the first step.
+
+    Args:
+        folder: of the run.
+        first: the folder around it was made for the run, too, and is removed unless there are other runs in it.
+    """
     files = [file for file in folder.rglob("*") if not file.is_dir() or file.is_symlink()]
     if all(BEGINNING.fullmatch(file.name) for file in files):
         shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # other runs
-            folder.parent.rmdir()
+        if first:
+            with suppress(OSError):  # other runs
+                folder.parent.rmdir()
 
 
 def put_back(kept: Path | None, place: Path) -> None:

@@ -117,3 +117,14 @@ def test_a_run_that_does_nothing_leaves_what_was_there(tmp_path: Path) -> None:
     assert {file.name: file.read_text() for file in folder.iterdir()} == before
     files = {f"lightning_logs/version_3/{name}" for name in before}
     assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()} == files
+
+
+@pytest.mark.parametrize("version", [None, 3])
+def test_an_empty_folder_that_was_there_stays(version: int | None, tmp_path: Path) -> None:
+    """Such as one that a user has made for the run."""
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "new"):
+        with ExitStack() as undo:
+            claim_run_folder(trainer(tmp_path, logger=CSVLogger(tmp_path, name=name, version=version)), undo)
+            release_folders()
+    assert [folder.name for folder in tmp_path.iterdir()] == ["mine"]

@@ -20,7 +20,7 @@ def test_what_a_run_has_made_stays(more: str, tmp_path: Path) -> None:
     (folder / "checkpoints").mkdir(parents=True)
     for name in ("config.yaml", "hparams.yaml", "events.out.tfevents.1", *filter(None, [more])):
         (folder / name).touch()
-    remove_beginning(folder)
+    remove_beginning(folder, first=True)
     assert folder.exists() == bool(more)
     assert (tmp_path / "lightning_logs").exists() == bool(more)
 
@@ -28,7 +28,7 @@ def test_what_a_run_has_made_stays(more: str, tmp_path: Path) -> None:
 def test_folders_of_other_runs_stay(tmp_path: Path) -> None:
     for version in ("version_0", "version_1"):
         (tmp_path / version).mkdir()
-    remove_beginning(tmp_path / "version_1")
+    remove_beginning(tmp_path / "version_1", first=True)
     assert [path.name for path in tmp_path.iterdir()] == ["version_0"]
 
 
@@ -72,6 +72,17 @@ def test_each_kind_of_work_is_noted(hook: str) -> None:
     noted = UnusedFolder()
     getattr(noted, f"on_{hook}")()
     assert noted.used
+
+
+@pytest.mark.parametrize(("stage", "step", "trained"), [("fit", 3, True), ("fit", 0, False), ("validate", 3, False)])
+def test_steps_of_earlier_runs_are_noted_for_the_process_that_has_started_this_one(
+    stage: str, step: int, trained: bool
+) -> None:
+    """With ddp_spawn its own trainer has no step: a finished run that goes on would be taken for one of no step."""
+    callback = UnusedFolder()
+    sent = ForkingPickler.loads(ForkingPickler.dumps(callback))
+    sent.teardown(SimpleNamespace(global_step=step), LightningModule(), stage)
+    assert (callback.trained, callback.used) == (trained, False)
 
 
 def test_a_folder_that_is_gone_already_is_no_error(tmp_path: Path) -> None:
