@@ -13,7 +13,7 @@ ALIKE = 1.0
 
 
 def times(record: Record) -> tuple[str, str]:
-    """Start and end of a row's part in seconds, an end alone from 0; empty where a row has none.
+    """Start and end of a row's part in seconds as they are written, an end alone from 0; empty where a row has none.
 
     Raises:
         DataError: one is no number of seconds, two columns for one differ, or the part ends before it begins.
@@ -59,7 +59,7 @@ def _time(record: Record, kind: str) -> str:
         if time is None or time < 0:
             expected = "seconds" if unit == 1 else "milliseconds"
             raise DataError(f"{record.place}: expected {expected} as {column}, such as 30 or 2.5, got {value!r:.60}")
-        found[column] = plain(str(time / unit))
+        found[column] = value if unit == 1 else plain(str(time / unit))  # as it is in names of files: 30.0000
     first = next(iter(found), "")
     for column, value in found.items():
         if abs((seconds(value) or 0) - (seconds(found[first]) or 0)) > ALIKE:

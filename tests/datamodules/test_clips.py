@@ -218,6 +218,14 @@ def test_two_spellings_of_a_start_are_one_part(make) -> None:
     ]
 
 
+@pytest.mark.parametrize("times", [("30.0000", "60.0000"), ("00030", "00060"), ("5.1250", "7.12345678901234567890")])
+@pytest.mark.parametrize("column", ["youtube_id", "file"])
+def test_files_may_be_named_by_times_as_the_table_writes_them(make, column: str, times: tuple[str, str]) -> None:
+    rows = "".join(f"v,{time},A sound\n" for time in times)
+    clips = make(f"{column},start_time,caption\n{rows}", *(f"v_{time}.wav" for time in times))
+    assert [clip.path.name for clip in clips] == [f"v_{time}.wav" for time in times]
+
+
 def test_a_name_that_two_rows_could_mean_is_neither_s(make) -> None:
     """v_30 is a part of v, or a video of its own."""
     clips = make(HEADER + "1,v,30,A\n2,v_30,0,B\n", "v_30.wav")
