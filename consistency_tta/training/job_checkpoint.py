@@ -69,7 +69,8 @@ def job_checkpoint(folder: Path, run: str = "") -> Path | None:
     if foreign := sorted(folder.glob(f"{LIGHTNING}*.ckpt")):
         raise CheckpointError(
             f"expected no {LIGHTNING}<n>.ckpt in {folder}, from which Lightning would go on, whichever run's it is, "
-            f"got {foreign[-1].name}: name it as --ckpt_path to go on from there, or move it away"
+            f"got {foreign[-1].name}: --ckpt_path hpc goes on from the newest, and once this job has saved one, from "
+            "that; or move it away"
         )
     if others := sorted(folder.glob(f"{_stem('')}_*.ckpt")):
         log.warning(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from consistency_tta.runtime.errors import CheckpointError
+from consistency_tta.training.checkpoint_search import named_checkpoint
 from consistency_tta.training.job_checkpoint import job_checkpoint, new_job_checkpoint, settings_digest, slurm_job
 
 
@@ -59,10 +60,11 @@ def test_lightnings_own_files_which_any_job_would_take_are_refused(
     (tmp_path / "hpc_ckpt_3.ckpt").touch()
     assert job_checkpoint(tmp_path) is None
     enter(monkeypatch, "7")
-    with pytest.raises(CheckpointError, match=r"hpc_ckpt_3\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"hpc_ckpt_3\.ckpt.*--ckpt_path hpc"):
         job_checkpoint(tmp_path)
+    assert named_checkpoint("hpc", tmp_path) == tmp_path / "hpc_ckpt_3.ckpt"
     new_job_checkpoint(tmp_path).touch()
-    assert job_checkpoint(tmp_path) == tmp_path / "slurm_job_7_1.ckpt"
+    assert job_checkpoint(tmp_path) == named_checkpoint("hpc", tmp_path) == tmp_path / "slurm_job_7_1.ckpt"
 
 
 def test_a_run_is_its_model_data_and_seed() -> None:

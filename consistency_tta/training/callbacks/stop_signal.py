@@ -167,6 +167,9 @@ def requeue_job(file: Path) -> None:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         fault = " ".join(f"{error} {getattr(error, 'stderr', None) or ''}".split())
-        rank_zero_info(f"saved {file}, but job {job} was not requeued ({fault}): submit it again to go on from there")
+        rank_zero_info(
+            f"saved {file}, but job {job} was not requeued ({fault}): submit it again, with --ckpt_path last, to go on "
+            "from there"  # by itself another job would not
+        )
     else:
         rank_zero_info(f"saved {file}; job {job} is in the queue again and goes on from there {done.stdout.strip()}")

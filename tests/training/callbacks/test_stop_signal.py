@@ -386,6 +386,7 @@ def test_a_job_in_the_queue_again_is_named(
     assert "job 7 is in the queue" in again
     assert "slurm_job_7_1.ckpt" in again
     assert "job 7 was not" in refused
+    assert "--ckpt_path last" in refused  # another job would not go on by itself
     assert "scontrol" in refused
 
 
