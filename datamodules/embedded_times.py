@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from consistency_tta.audio.bad_clip import BadClip, Fault
@@ -30,8 +31,8 @@ def times_of(fields: Mapping[str, Any], place: str) -> Times | None:
     Raises:
         DataError: one is no number of seconds, or the part ends before it begins.
     """
-    # A list of times is of events inside of the sound, not of what the captions are of.
-    single = {name: value for name, value in fields.items() if not isinstance(value, list | dict)}
+    # A list of times is of events inside of the sound, a date of the recording: not of what the captions are of.
+    single = {name: value for name, value in fields.items() if not isinstance(value, list | dict | date)}
     record = Record(place, 0, {column_name(str(name)): value for name, value in single.items()})
     if any(record.fields.get(column) for column in VIDEOS):
         return None

@@ -173,6 +173,8 @@ class ModelFolder(DiffusionPipeline):
             pipeline = super().from_pretrained(str(folder), **options)
         except RecursionError:
             raise nested_too_deep(folder) from None
+        except torch.OutOfMemoryError:  # of the device, not of the folder
+            raise
         except (LookupError, RuntimeError, TypeError) as error:  # of the libraries: settings that do not go together
             said = " ".join(str(error).split())
             raise ModelFolderError(

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from datetime import date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from consistency_tta.audio.sound_file import BadClip, Fault
 from consistency_tta.contracts import Batch
 from consistency_tta.datamodules import AudioCapsDataModule, HuggingFaceDataModule, WebDatasetDataModule
+from consistency_tta.datamodules.embedded_times import times_of
 from consistency_tta.datamodules.recordings import RecordingsDataModule
 from consistency_tta.datamodules.tar_shards import read_shards
 from consistency_tta.runtime.errors import ConfigurationError, DataError
@@ -268,6 +270,11 @@ def test_captions_of_parts_are_refused_by_name(source: str, keys: dict, said: st
     with pytest.raises(BadClip, match=said) as caught:
         data.test_dataset[0]
     assert caught.value.fault == Fault.MISSING
+
+
+@pytest.mark.parametrize("value", [[0.5], {"a": 1}, date(2026, 1, 1), datetime(2026, 1, 1, 12)])
+def test_what_is_of_another_type_is_no_time(value: object) -> None:
+    assert times_of({"start": value}, "row 0") is None
 
 
 @pytest.mark.parametrize("keys", [{"start_time": "half"}, {"start_time": 2, "end_time": 1}])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from consistency_tta.pipeline import TextToAudioPipeline
@@ -136,6 +137,15 @@ def test_the_files_of_a_variant_or_of_none_are_read(variant: str | None, read: l
 def test_damaged_parts_that_are_not_wanted_are_not_looked_at(folder: Path) -> None:
     (folder / "vocoder" / "config.json").write_text("[]")
     assert TextToAudioPipeline.from_pretrained(folder, vocoder=None).vocoder is None
+
+
+def test_a_device_without_room_is_not_the_folder_s_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        TextToAudioPipeline.from_pretrained(folder)
 
 
 def test_a_codec_that_computes_nan_is_an_error(folder: Path) -> None:
