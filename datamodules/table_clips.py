@@ -87,9 +87,8 @@ def read_table(
     clips = []
     for index, (given, caption) in enumerate(zip(names, captions, strict=True)):
         text = clean_captions(caption, f"{name}, row {index}", str(given))
-        clip = EmbeddedClip(new_id(str(given), ids), Path(name, f"row {index}"), text, container=table, index=index)
-        clip.times = times[index] if times else None
-        clips.append(clip)
+        place, part = Path(name, f"row {index}"), times[index] if times else None
+        clips.append(EmbeddedClip(new_id(str(given), ids), place, text, container=table, index=index, times=part))
     return clips
 
 

@@ -14,7 +14,7 @@ from consistency_tta.runtime.errors import CheckpointError
 from consistency_tta.storage.folder_files import files_below
 from consistency_tta.storage.unfinished import remove_unfinished
 from consistency_tta.training.checkpoint_file import WRITTEN_KEY, check_resumable
-from consistency_tta.training.job_checkpoint import LIGHTNING, PREFIX, slurm_job
+from consistency_tta.training.job_checkpoint import LIGHTNING, PREFIX, checkpoints_of_job, slurm_job
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +107,8 @@ def named_checkpoint(name: str, *folders: Path) -> Path:
         return newest_checkpoint(*folders)
     folder = folders[0]
     if name == "hpc":
-        if own := sorted(folder.glob(f"{'_'.join(filter(None, (PREFIX, slurm_job())))}_*.ckpt"), key=_written):
-            return own[-1]
+        if own := checkpoints_of_job(folder):
+            return max(own, key=_written)
         found = {file: file.stem.removeprefix(LIGHTNING) for file in folder.glob(f"{LIGHTNING}*.ckpt")}
         numbered = {file: int(number) for file, number in found.items() if number.isdecimal()}
         if not numbered:

@@ -72,12 +72,17 @@ def job_checkpoint(folder: Path, run: str = "") -> Path | None:
             f"got {foreign[-1].name}: --ckpt_path hpc goes on from the newest, and once this job has saved one, from "
             "that; or move it away"
         )
-    if others := sorted(folder.glob(f"{_stem('')}_*.ckpt")):
+    if others := sorted(checkpoints_of_job(folder)):
         log.warning(
             "%s is of this job, but of a run with other settings of the model, the data or the seed: begins at step 0; "
             "--ckpt_path hpc would go on from there", others[-1],
         )  # fmt: skip
     return None
+
+
+def checkpoints_of_job(folder: Path) -> list[Path]:
+    """What this job has saved, whichever run's it is; outside of SLURM what any job has."""
+    return list(folder.glob(f"{_stem('')}_*.ckpt"))
 
 
 def _stem(run: str) -> str:

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from consistency_tta.storage.kept_folder import make_room
 from consistency_tta.training.callbacks.run_dir import run_folder
-from consistency_tta.training.job_checkpoint import PREFIX, new_job_checkpoint, slurm_job
+from consistency_tta.training.job_checkpoint import LIGHTNING, PREFIX, new_job_checkpoint, slurm_job
 
 
 class SaveOnSigterm(Callback):
@@ -50,7 +50,7 @@ class SaveOnSigterm(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Say so if the run goes on from a checkpoint that a SLURM job has left."""
         file = Path(trainer.ckpt_path or "")
-        if file.name.startswith(PREFIX):
+        if file.name.startswith((PREFIX, LIGHTNING)):
             rank_zero_info(
                 f"goes on at step {checkpoint['global_step']} of {file}, which a SLURM job saved at SIGUSR1; to begin "
                 "anew, remove the file or choose another --trainer.default_root_dir"
